@@ -1,0 +1,170 @@
+import numpy as np
+import pytest
+import torch
+from ignite.engine import Engine
+from monai.data import MetaTensor
+from monai.handlers import IgniteMetricHandler
+from monai.metrics import compute_confusion_matrix_metric, compute_dice, compute_iou, get_confusion_matrix
+
+from condseg_monai.metrics import BINARY_SCORES, BinaryScoreMetric, binary_counts, binary_scores, scores_from_counts
+
+
+def masks(*rows: list[int]) -> torch.Tensor:
+    """One image of one row of pixels per argument: (B, 1, 1, W)."""
+    return torch.tensor(rows).reshape(len(rows), 1, 1, -1)
+
+
+def random_masks(seed: int, batch: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    pred = torch.rand(batch, 1, 7, 9, generator=generator) > 0.6
+    label = torch.rand(batch, 1, 7, 9, generator=generator) > 0.3
+    return pred, label
+
+
+def test_hand_worked_image():
+    # 3 true positives, 1 false positive, 2 false negatives, 4 true negatives
+    label = masks([1, 1, 1, 0, 1, 1, 0, 0, 0, 0])
+    pred = masks([1, 1, 1, 1, 0, 0, 0, 0, 0, 0])
+    assert binary_counts(pred, label).tolist() == [[3, 1, 2, 4]]
+    scores = {name: value.item() for name, value in binary_scores(pred, label).items()}
+    assert scores == pytest.approx(
+        {"iou": 3 / 6, "dice": 6 / 9, "recall": 3 / 5, "precision": 3 / 4, "accuracy": 7 / 10, "f2": 15 / 24}
+    )
+
+
+def test_names_are_the_six_in_order():
+    pred, label = random_masks(0)
+    assert (
+        tuple(binary_scores(pred, label)) == BINARY_SCORES == ("iou", "dice", "recall", "precision", "accuracy", "f2")
+    )
+
+
+def test_both_masks_empty_scores_one_everywhere():
+    empty = masks([0, 0, 0, 0])
+    assert {name: value.item() for name, value in binary_scores(empty, empty).items()} == dict.fromkeys(
+        BINARY_SCORES, 1
+    )
+
+
+@pytest.mark.parametrize(("pred", "label"), [([1, 0, 0, 0], [0, 0, 0, 0]), ([0, 0, 0, 0], [1, 0, 0, 0])])
+def test_one_mask_empty_scores_zero_except_accuracy(pred, label):
+    scores = {name: value.item() for name, value in binary_scores(masks(pred), masks(label)).items()}
+    assert scores == {"iou": 0, "dice": 0, "recall": 0, "precision": 0, "accuracy": 0.75, "f2": 0}
+
+
+def test_full_masks_score_one():
+    full = masks([1, 1, 1])
+    assert all(value.item() == 1 for value in binary_scores(full, full).values())
+
+
+def test_scores_equal_numpy_on_random_masks():
+    pred, label = random_masks(1)
+    scores = binary_scores(pred, label)
+    for index in range(len(pred)):
+        p, t = pred[index].numpy().ravel(), label[index].numpy().ravel()
+        overlap = np.logical_and(p, t).sum()
+        assert scores["iou"][index].item() == pytest.approx(overlap / np.logical_or(p, t).sum())
+        assert scores["dice"][index].item() == pytest.approx(2 * overlap / (p.sum() + t.sum()))
+        assert scores["accuracy"][index].item() == pytest.approx((p == t).mean())
+        precision, recall = overlap / p.sum(), overlap / t.sum()
+        assert scores["precision"][index].item() == pytest.approx(precision)
+        assert scores["recall"][index].item() == pytest.approx(recall)
+        assert scores["f2"][index].item() == pytest.approx(5 * precision * recall / (4 * precision + recall))
+
+
+def test_scores_equal_monai_on_random_masks():
+    pred, label = (mask.float() for mask in random_masks(9))
+    scores = {name: value.float() for name, value in binary_scores(pred, label).items()}
+    torch.testing.assert_close(scores["iou"], compute_iou(pred, label).squeeze(1))
+    torch.testing.assert_close(scores["dice"], compute_dice(pred, label).squeeze(1))
+    confusion = get_confusion_matrix(pred, label)
+    for name in ("recall", "precision", "accuracy"):
+        torch.testing.assert_close(scores[name], compute_confusion_matrix_metric(name, confusion).squeeze(1))
+
+
+def test_dtype_does_not_matter():
+    pred, label = random_masks(2)
+    expected = binary_scores(pred, label)
+    for dtype in (torch.uint8, torch.int64, torch.float16, torch.float32):
+        scores = binary_scores(pred.to(dtype), MetaTensor(label.to(dtype)))
+        assert all(torch.equal(scores[name], expected[name]) for name in BINARY_SCORES)
+
+
+def test_batch_mates_do_not_change_a_score():
+    pred, label = random_masks(3)
+    whole = binary_scores(pred, label)
+    for index in range(len(pred)):
+        alone = binary_scores(pred[index : index + 1], label[index : index + 1])
+        assert all(alone[name].item() == whole[name][index].item() for name in BINARY_SCORES)
+
+
+def test_mismatched_shapes_raise():
+    with pytest.raises(ValueError, match=r"pred \(1, 1, 1, 3\) and label \(1, 1, 1, 4\)"):
+        binary_scores(masks([1, 0, 0]), masks([1, 0, 0, 0]))
+
+
+def test_several_channels_raise():
+    with pytest.raises(ValueError, match="must both be"):
+        binary_scores(torch.zeros(1, 2, 3, 3), torch.zeros(1, 2, 3, 3))
+
+
+def test_probabilities_raise_and_say_to_threshold():
+    with pytest.raises(ValueError, match=r"pred must hold only 0 and 1, found 0\.25: threshold"):
+        binary_scores(torch.full((1, 1, 2, 2), 0.25), torch.zeros(1, 1, 2, 2))
+
+
+def test_wrong_counts_raise():
+    with pytest.raises(ValueError, match="counts must be"):
+        scores_from_counts(torch.zeros(4))
+
+
+def test_metric_averages_per_image_scores_over_batches():
+    pred, label = random_masks(4, batch=6)
+    metric = BinaryScoreMetric("dice")
+    metric(pred[:4], label[:4])
+    metric([*pred[4:]], [*label[4:]])  # a decollated batch, as MONAI's evaluator passes it
+    expected = binary_scores(pred, label)["dice"]
+    assert torch.equal(metric.get_buffer().squeeze(1), expected)
+    assert metric.aggregate().item() == pytest.approx(expected.mean().item())
+
+
+def test_metric_reads_counts_of_its_source():
+    pred, label = random_masks(5)
+    source = BinaryScoreMetric("iou")
+    readers = [BinaryScoreMetric(name, source=source) for name in BINARY_SCORES[1:]]
+    source(pred, label)
+    for reader in readers:
+        assert reader(pred, label) is None  # a second count would double every image
+        assert torch.equal(reader.get_buffer().squeeze(1), binary_scores(pred, label)[reader.score])
+
+
+def test_reset_forgets_the_images():
+    pred, label = random_masks(6)
+    metric = BinaryScoreMetric("iou")
+    metric(pred, label)
+    metric.reset()
+    assert metric.get_buffer() is None
+    with pytest.raises(RuntimeError, match="no image was counted for score 'iou'"):
+        metric.aggregate()
+
+
+def test_unknown_score_and_chained_source_raise():
+    with pytest.raises(ValueError, match="score must be one of iou, dice"):
+        BinaryScoreMetric("jaccard")
+    with pytest.raises(ValueError, match="reads from 'iou'"):
+        BinaryScoreMetric("f2", source=BinaryScoreMetric("dice", source=BinaryScoreMetric("iou")))
+
+
+def test_engine_metric_equals_mean_of_saved_details_in_every_epoch():
+    batches = [random_masks(7, batch=3), random_masks(8, batch=2)]
+    engine = Engine(lambda _, batch: batch)
+    source = BinaryScoreMetric("iou")
+    engine.state.metric_details = {}
+    for name in BINARY_SCORES:
+        metric = source if name == "iou" else BinaryScoreMetric(name, source=source)
+        IgniteMetricHandler(metric, save_details=True).attach(engine, f"val_{name}")
+    engine.run(batches, max_epochs=2)
+    for name in BINARY_SCORES:
+        expected = torch.cat([binary_scores(*batch)[name] for batch in batches])
+        assert torch.equal(engine.state.metric_details[f"val_{name}"].squeeze(1), expected)
+        assert engine.state.metrics[f"val_{name}"] == pytest.approx(expected.mean().item())

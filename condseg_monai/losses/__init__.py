@@ -1,1 +1,26 @@
-"""Placeholder, filled in by its part."""
+"""The losses of ConDSeg, on logits: a function for each of the paper's equations and a thin module that calls it.
+
+``losses.released`` has the losses of the released code and is imported by nothing here.
+"""
+
+from __future__ import annotations
+
+from condseg_monai.losses.complementary import ComplementaryLoss, complementary_loss
+from condseg_monai.losses.condseg import ConDSegLoss
+from condseg_monai.losses.consistency import ConsistencyLoss, consistency_loss
+from condseg_monai.losses.consistency_reinforcement import ConsistencyReinforcementLoss
+from condseg_monai.losses.mask import MaskLoss, mask_loss
+from condseg_monai.losses.region_weight import RegionWeight, region_weight
+
+__all__ = [
+    "ComplementaryLoss",
+    "ConDSegLoss",
+    "ConsistencyLoss",
+    "ConsistencyReinforcementLoss",
+    "MaskLoss",
+    "RegionWeight",
+    "complementary_loss",
+    "consistency_loss",
+    "mask_loss",
+    "region_weight",
+]

@@ -1,0 +1,80 @@
+"""What the losses share: the checks of their arguments, their precision, and the reduction over images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
+import torch
+from torch import Tensor
+
+Terms = dict[str, Tensor]
+
+
+def check_map(name: str, value: Tensor, *, channels: int = 1) -> None:
+    """Raise unless ``value`` is a non-empty ``(B, channels, H, W)`` tensor.
+
+    Only the shape and the type are looked at: a check of the values would make the GPU wait in every step.
+    """
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name} must be a tensor, got {type(value).__name__}")
+    if value.ndim != 4 or value.shape[1] != channels or value.numel() == 0:
+        raise ValueError(f"{name} must be (B, {channels}, H, W) and not empty, got {tuple(value.shape)}")
+
+
+def check_floating(name: str, value: Tensor, *, channels: int = 1) -> None:
+    """Raise unless ``value`` is a non-empty floating point ``(B, channels, H, W)`` tensor, as logits are."""
+    check_map(name, value, channels=channels)
+    if not value.is_floating_point():
+        raise TypeError(f"{name} must be floating point, got {value.dtype}; labels belong in target")
+
+
+def check_target(name: str, value: Tensor) -> None:
+    """Raise unless ``value`` is a non-empty ``(B, 1, H, W)`` tensor of numbers or booleans."""
+    check_map(name, value)
+    if value.is_complex():
+        raise TypeError(f"{name} must be boolean, integer or floating point, got {value.dtype}")
+
+
+def check_same_shape(name: str, value: Tensor, other_name: str, other: Tensor) -> None:
+    """Raise unless both tensors have the same shape; nothing is broadcast."""
+    if value.shape != other.shape:
+        raise ValueError(
+            f"{name} and {other_name} must have the same shape, got {tuple(value.shape)} and {tuple(other.shape)}"
+        )
+
+
+def check_weight(name: str, value: float) -> float:
+    """Return ``value`` if it can weigh a loss term (finite, not negative), else raise."""
+    if not math.isfinite(value) or value < 0:
+        raise ValueError(f"{name} must be finite and not negative, got {value}")
+    return value
+
+
+def check_threshold(value: float) -> float:
+    """Return ``value`` if it is a probability that can separate foreground from background, else raise."""
+    if not 0 < value < 1:
+        raise ValueError(f"threshold must be between 0 and 1 (both excluded), got {value}")
+    return value
+
+
+@contextmanager
+def full_precision(first: Tensor, *others: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Switch autocast off and give the tensors back in one type: float32, or float64 if ``first`` is float64."""
+    device_type = first.device.type
+    available = torch.amp.is_autocast_available(device_type)
+    dtype = torch.promote_types(first.dtype, torch.float32)
+    with torch.autocast(device_type, enabled=False) if available else nullcontext():
+        yield tuple(tensor.to(dtype) for tensor in (first, *others))
+
+
+def reduce_images(per_image: Tensor, reduction: str) -> Tensor:
+    """Turn one value per image, ``(B,)``, into their ``"mean"`` or ``"sum"``, or leave them (``"none"``)."""
+    if reduction == "mean":
+        return per_image.mean()
+    if reduction == "sum":
+        return per_image.sum()
+    if reduction == "none":
+        return per_image
+    raise ValueError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}")

@@ -1,0 +1,52 @@
+"""The complementary loss of ConDSeg: foreground, background and uncertainty share the image without overlap."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from condseg_monai.losses._common import check_floating, full_precision
+
+__all__ = ["ComplementaryLoss", "complementary_loss"]
+
+
+def complementary_loss(region_probs: Tensor) -> Tensor:
+    """Penalise pixels claimed by more than one region.
+
+    Source: ConDSeg (AAAI 2025), Eq. 10.  Note: the released code applies a sigmoid before the softmax that makes the
+    probabilities; ``ConDSegLoss`` does not.
+
+    Args:
+        region_probs: ``(B, 3, H, W)`` in [0, 1], summing to 1 over dim 1: foreground, background, uncertainty.
+            Computed in float32 (float64 stays), autocast or not.
+
+    Returns:
+        Scalar in [0, 1/3]: 0 when each pixel has one region, 1/3 when the three are equal everywhere.
+
+    Raises:
+        TypeError: if ``region_probs`` is not floating point.
+        ValueError: if ``region_probs`` is not ``(B, 3, H, W)``.
+
+    Example:
+        >>> import torch
+        >>> round(complementary_loss(torch.full((2, 3, 4, 4), 1 / 3)).item(), 4)
+        0.3333
+    """
+    check_floating("region_probs", region_probs, channels=3)
+    with full_precision(region_probs) as (probs,):
+        foreground, background, uncertainty = probs.unbind(dim=1)  # each (B, H, W)
+        return (foreground * background + foreground * uncertainty + background * uncertainty).mean()
+
+
+class ComplementaryLoss(nn.Module):
+    """:func:`complementary_loss` as a module.
+
+    Example:
+        >>> import torch
+        >>> only_background = torch.tensor([0.0, 1.0, 0.0]).reshape(1, 3, 1, 1)
+        >>> ComplementaryLoss()(only_background).item()
+        0.0
+    """
+
+    def forward(self, region_probs: Tensor) -> Tensor:
+        """Compute the loss of region probabilities ``(B, 3, H, W)``."""
+        return complementary_loss(region_probs)

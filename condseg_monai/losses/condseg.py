@@ -1,0 +1,151 @@
+"""The loss of ConDSeg's second stage: the mask, its decoupled regions, and their complementarity."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from condseg_monai.losses._common import (
+    Terms,
+    check_floating,
+    check_same_shape,
+    check_target,
+    check_weight,
+    full_precision,
+)
+from condseg_monai.losses.complementary import complementary_loss
+from condseg_monai.losses.mask import mask_loss
+from condseg_monai.losses.region_weight import RegionWeight
+
+__all__ = ["ConDSegLoss"]
+
+
+class RegionLogits(Protocol):
+    """Four ``(B, 1, H, W)`` logit maps: what ``ConDSeg`` returns in train mode (a ``ConDSegOutput``)."""
+
+    @property
+    def mask(self) -> Tensor:
+        """Logits of the final mask."""
+
+    @property
+    def foreground(self) -> Tensor:
+        """Logits of the foreground region."""
+
+    @property
+    def background(self) -> Tensor:
+        """Logits of the background region."""
+
+    @property
+    def uncertainty(self) -> Tensor:
+        """Logits of the uncertainty region."""
+
+
+class ConDSegLoss(nn.Module):
+    """Teach the mask, teach foreground and background their share of it, and keep the three regions apart.
+
+    Source: ConDSeg (AAAI 2025), Eq. 15: ``mask_loss(mask) + beta_1 mask_loss(foreground) + beta_2 mask_loss(background,
+    1 - target) + complementary_loss``, where beta is :func:`region_weight` (Eq. 9) and the region probabilities of the
+    last term are the softmax over the three regions' logits (Eq. 8). Each image has its own beta_1 and beta_2.
+
+    After each call ``terms`` holds detached scalars, averaged over the images: the four losses ``mask``,
+    ``foreground``, ``background`` and ``complementary``, not weighted in any way, and beta_1 and beta_2 as
+    ``foreground_weight`` and ``background_weight``. Before the first call, or after one that failed, it is empty.
+
+    About the gradient of beta: as the equation is written (and in the released code) it is there, and it lowers the
+    loss of a region by enlarging the region, rightly or wrongly. Until the regions are recognised it outweighs the
+    label: the best constant foreground probability for a lesion that covers 5 % of an image is 0.61 with this gradient
+    and 0.07 without it. It vanishes with the loss it multiplies, so a good prediction is the optimum either way.
+    ``weight_gradient=False`` makes beta a plain weight.
+
+    Args:
+        mask_weight: constant factor of the mask term; the paper's factors are all 1.
+        foreground_weight: constant factor of the foreground term, on top of beta_1.
+        background_weight: constant factor of the background term, on top of beta_2.
+        complementary_weight: constant factor of the complementary term.
+        ceiling: largest beta, finite and above 1.
+        weight_gradient: whether the gradient flows through beta, as in the equation.
+
+    Raises:
+        ValueError: if a factor is negative or not finite, or ``ceiling`` is not finite and above 1.
+
+    Example:
+        >>> import torch
+        >>> from typing import NamedTuple
+        >>> Output = NamedTuple("Output", mask=Tensor, foreground=Tensor, background=Tensor, uncertainty=Tensor)
+        >>> loss = ConDSegLoss()
+        >>> value = loss(Output(*torch.zeros(4, 2, 1, 8, 8)), torch.ones(2, 1, 8, 8))
+        >>> round(loss.terms["foreground_weight"].item(), 3), round(loss.terms["complementary"].item(), 3)
+        (2.164, 0.333)
+    """
+
+    def __init__(
+        self,
+        mask_weight: float = 1.0,
+        foreground_weight: float = 1.0,
+        background_weight: float = 1.0,
+        complementary_weight: float = 1.0,
+        ceiling: float = 100.0,
+        weight_gradient: bool = True,
+    ) -> None:
+        super().__init__()
+        self.mask_weight = check_weight("mask_weight", mask_weight)
+        self.foreground_weight = check_weight("foreground_weight", foreground_weight)
+        self.background_weight = check_weight("background_weight", background_weight)
+        self.complementary_weight = check_weight("complementary_weight", complementary_weight)
+        self.region_weight = RegionWeight(ceiling)
+        self.weight_gradient = weight_gradient
+        self.terms: Terms = {}
+
+    def forward(self, input: RegionLogits, target: Tensor) -> Tensor:
+        """Compute the loss, a float32 (or float64) scalar, averaged over images.
+
+        Args:
+            input: the network's train-mode output: logits ``mask``, ``foreground``, ``background`` and ``uncertainty``,
+                each ``(B, 1, H, W)``.
+            target: ``(B, 1, H, W)`` in [0, 1], any real type.
+
+        Raises:
+            TypeError: if ``input`` lacks one of the four, a map is not floating point, or ``target`` is not real.
+            ValueError: if a shape is not ``(B, 1, H, W)`` or differs from the target's.
+        """
+        self.terms = {}
+        check_regions(input, target)
+        with full_precision(input.mask, input.foreground, input.background, input.uncertainty, target) as tensors:
+            mask, foreground, background, uncertainty, labels = tensors
+            mask_term = mask_loss(mask, labels, reduction="none")
+            foreground_term = mask_loss(foreground, labels, reduction="none")
+            background_term = mask_loss(background, 1 - labels, reduction="none")
+            complementary_term = complementary_loss(torch.cat([foreground, background, uncertainty], 1).softmax(dim=1))
+            beta_1, beta_2 = self.region_weight(foreground), self.region_weight(background)
+            self.terms = {
+                "mask": mask_term.detach().mean(),
+                "foreground": foreground_term.detach().mean(),
+                "background": background_term.detach().mean(),
+                "complementary": complementary_term.detach(),
+                "foreground_weight": beta_1.detach().mean(),
+                "background_weight": beta_2.detach().mean(),
+            }
+            if not self.weight_gradient:
+                beta_1, beta_2 = beta_1.detach(), beta_2.detach()
+            return (
+                self.mask_weight * mask_term.mean()
+                + self.foreground_weight * (beta_1 * foreground_term).mean()
+                + self.background_weight * (beta_2 * background_term).mean()
+                + self.complementary_weight * complementary_term
+            )
+
+
+def check_regions(input: RegionLogits, target: Tensor) -> None:
+    """Raise unless ``input`` has the four maps of a :class:`RegionLogits`, each shaped like ``target``."""
+    check_target("target", target)
+    for name in ("mask", "foreground", "background", "uncertainty"):
+        if not hasattr(input, name):
+            raise TypeError(
+                f"input must have mask, foreground, background and uncertainty, got {type(input).__name__} without "
+                f"{name}; ConDSeg returns all four in train mode"
+            )
+        value = getattr(input, name)
+        check_floating(f"input.{name}", value)
+        check_same_shape(f"input.{name}", value, "target", target)

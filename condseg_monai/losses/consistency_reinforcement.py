@@ -1,0 +1,78 @@
+"""The loss of ConDSeg's first stage, Consistency Reinforcement."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from condseg_monai.losses._common import Terms, check_floating, check_target, check_threshold, check_weight
+from condseg_monai.losses.consistency import consistency_loss
+from condseg_monai.losses.mask import mask_loss
+
+__all__ = ["ConsistencyReinforcementLoss"]
+
+
+class ConsistencyReinforcementLoss(nn.Module):
+    """Teach a clean and an augmented view of each image the label, and to agree.
+
+    Source: ConDSeg (AAAI 2025), Eq. 7: ``mask_loss(clean) + mask_loss(augmented) +
+    consistency_loss(clean, augmented)``.
+
+    After each call ``terms`` holds its three terms (unweighted detached scalars): ``mask_clean``, ``mask_augmented``
+    and ``consistency``. Before the first call, or after one that failed, it is empty.
+
+    Args:
+        threshold: probability, in (0, 1), from which (included) a pixel is foreground for the other view.
+        consistency_weight: factor of the consistency term; the paper's is 1, and 0 only trains on both views.
+
+    Raises:
+        ValueError: if ``threshold`` is not in (0, 1) or ``consistency_weight`` is negative or not finite.
+
+    Example:
+        >>> import torch
+        >>> loss = ConsistencyReinforcementLoss()
+        >>> value = loss(torch.zeros(4, 1, 8, 8), torch.zeros(2, 1, 8, 8))
+        >>> {name: round(term.item(), 4) for name, term in loss.terms.items()}
+        {'mask_clean': 1.6931, 'mask_augmented': 1.6931, 'consistency': 0.6931}
+    """
+
+    def __init__(self, threshold: float = 0.5, consistency_weight: float = 1.0) -> None:
+        super().__init__()
+        self.threshold = check_threshold(threshold)
+        self.consistency_weight = check_weight("consistency_weight", consistency_weight)
+        self.terms: Terms = {}
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """Compute the loss, a float32 (or float64) scalar, averaged over images.
+
+        Args:
+            input: ``(2B, 1, H, W)`` logits: the B clean views first, then their augmented views in the same order.
+            target: ``(B, 1, H, W)`` in [0, 1], any real type: the label of both views.
+
+        Raises:
+            TypeError: if ``input`` is not floating point or ``target`` is not real.
+            ValueError: if the shapes are not these.
+        """
+        self.terms = {}
+        clean, augmented = split_views(input, target)
+        mask_clean = mask_loss(clean, target)
+        mask_augmented = mask_loss(augmented, target)
+        consistency = consistency_loss(clean, augmented, threshold=self.threshold)
+        self.terms = {
+            "mask_clean": mask_clean.detach(),
+            "mask_augmented": mask_augmented.detach(),
+            "consistency": consistency.detach(),
+        }
+        return mask_clean + mask_augmented + self.consistency_weight * consistency
+
+
+def split_views(input: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Split ``(2B, 1, H, W)`` logits into clean and augmented views, each shaped like ``target``, or raise."""
+    check_floating("input", input)
+    check_target("target", target)
+    if input.shape != (2 * target.shape[0], *target.shape[1:]):
+        raise ValueError(
+            "input must be (2B, 1, H, W), clean views then augmented views, for a (B, 1, H, W) target, "
+            f"got {tuple(input.shape)} and {tuple(target.shape)}"
+        )
+    clean, augmented = input.chunk(2)
+    return clean, augmented

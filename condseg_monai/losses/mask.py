@@ -1,0 +1,83 @@
+"""The mask loss of ConDSeg: binary cross-entropy plus Dice, per image."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from condseg_monai.losses._common import check_floating, check_same_shape, check_target, full_precision, reduce_images
+
+__all__ = ["MaskLoss", "mask_loss"]
+
+SMOOTH = 1e-5  # decides 0 / 0 in the Dice term: an empty prediction of an empty mask costs nothing
+
+
+def mask_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+    """Add binary cross-entropy and Dice, both taken per image and then averaged.
+
+    Source: ConDSeg (AAAI 2025), Eq. 2-4.  Note: Dice over a whole batch would let large lesions hide small ones and
+    make the value depend on the batch size and the number of GPUs; here an image's loss is its own.
+
+    Args:
+        input: ``(B, 1, H, W)`` logits, any floating type. Computed in float32 (float64 stays), autocast or not.
+        target: ``(B, 1, H, W)`` in [0, 1], any real type.
+        reduction: ``"mean"`` over the images, ``"sum"``, or ``"none"`` for ``(B,)``.
+
+    Returns:
+        Scalar, or ``(B,)``, >= 0: 0 for a certain and right prediction. Finite for finite logits, empty masks included.
+
+    Raises:
+        TypeError: if ``input`` is not floating point or ``target`` is not real.
+        ValueError: if a shape is not ``(B, 1, H, W)``, the shapes differ, or ``reduction`` is unknown.
+
+    Example:
+        >>> import torch
+        >>> target = torch.tensor([[[[1.0, 1.0], [0.0, 0.0]]]])
+        >>> round(mask_loss(torch.zeros(1, 1, 2, 2), target).item(), 4)  # log 2 + 1 / 2
+        1.1931
+        >>> round(mask_loss(200 * target - 100, target).item(), 4)
+        0.0
+    """
+    check_floating("input", input)
+    check_target("target", target)
+    check_same_shape("input", input, "target", target)
+    with full_precision(input, target) as (logits, labels):
+        return reduce_images(_cross_entropy(logits, labels) + _dice(logits.sigmoid(), labels), reduction)
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Eq. 2, ``(B,)``; from the logits, so that a saturated prediction keeps a finite value and gradient."""
+    return F.binary_cross_entropy_with_logits(logits, labels, reduction="none").mean(dim=(1, 2, 3))
+
+
+def _dice(probs: Tensor, labels: Tensor) -> Tensor:
+    """Eq. 3, ``(B,)``."""
+    intersection = (probs * labels).sum(dim=(1, 2, 3))
+    total = probs.sum(dim=(1, 2, 3)) + labels.sum(dim=(1, 2, 3))
+    return 1 - (2 * intersection + SMOOTH) / (total + SMOOTH)
+
+
+class MaskLoss(nn.Module):
+    """:func:`mask_loss` as a module.
+
+    Args:
+        reduction: ``"mean"`` over the images, ``"sum"``, or ``"none"`` for one value per image.
+
+    Raises:
+        ValueError: if ``reduction`` is unknown.
+
+    Example:
+        >>> import torch
+        >>> MaskLoss(reduction="none")(torch.zeros(2, 1, 4, 4), torch.zeros(2, 1, 4, 4)).shape
+        torch.Size([2])
+    """
+
+    def __init__(self, reduction: str = "mean") -> None:
+        super().__init__()
+        if reduction not in ("mean", "sum", "none"):
+            raise ValueError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
+        self.reduction = reduction
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """Compute the loss of logits ``(B, 1, H, W)`` against a target of the same shape."""
+        return mask_loss(input, target, reduction=self.reduction)

@@ -1,0 +1,73 @@
+"""The dynamic weight of ConDSeg's region losses: the smaller the predicted region, the larger its weight."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor, nn
+
+from condseg_monai.losses._common import check_floating, full_precision
+
+__all__ = ["RegionWeight", "region_weight"]
+
+
+def region_weight(input: Tensor, ceiling: float = 100.0) -> Tensor:
+    """Give each image the weight ``1 / tanh(mean predicted probability)``, at most ``ceiling``.
+
+    Source: ConDSeg (AAAI 2025), Eq. 9.  Note: the weight is a differentiable function of the prediction, as the
+    equation is written. Its gradient favours larger regions, whatever the label (see ``ConDSegLoss``); ``detach()``
+    makes it a plain weight. The ceiling, which the paper does not have, is reached where less than about 1 % of an
+    image is predicted; from there on the weight is constant and its gradient 0, so an empty prediction stays finite.
+
+    Args:
+        input: ``(B, 1, H, W)`` logits of one region, any floating type. Computed in float32 (float64 stays).
+        ceiling: largest weight, above 1.
+
+    Returns:
+        ``(B,)`` in [1 / tanh(1), ceiling], that is from 1.313.
+
+    Raises:
+        TypeError: if ``input`` is not floating point.
+        ValueError: if ``input`` is not ``(B, 1, H, W)`` or ``ceiling`` is not finite and above 1.
+
+    Example:
+        >>> import torch
+        >>> logits = torch.tensor([0.0, -1e4]).reshape(2, 1, 1, 1).expand(2, 1, 4, 4)  # half of it, and nothing
+        >>> [round(weight, 3) for weight in region_weight(logits).tolist()]
+        [2.164, 100.0]
+    """
+    check_floating("input", input)
+    # Bounding the mean instead of the weight keeps 1 / 0, and its gradient, from ever being computed.
+    smallest_mean = math.atanh(1 / _check_ceiling(ceiling))
+    with full_precision(input) as (logits,):
+        return 1 / logits.sigmoid().mean(dim=(1, 2, 3)).clamp(min=smallest_mean).tanh()
+
+
+def _check_ceiling(ceiling: float) -> float:
+    if not (math.isfinite(ceiling) and ceiling > 1):
+        raise ValueError(f"ceiling must be finite and above 1, got {ceiling}")
+    return ceiling
+
+
+class RegionWeight(nn.Module):
+    """:func:`region_weight` as a module.
+
+    Args:
+        ceiling: largest weight, finite and above 1.
+
+    Raises:
+        ValueError: if ``ceiling`` is not finite and above 1.
+
+    Example:
+        >>> import torch
+        >>> RegionWeight(ceiling=10.0)(torch.full((1, 1, 4, 4), -1e4)).round().tolist()
+        [10.0]
+    """
+
+    def __init__(self, ceiling: float = 100.0) -> None:
+        super().__init__()
+        self.ceiling = _check_ceiling(ceiling)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Compute the weight, ``(B,)``, of a region's logits ``(B, 1, H, W)``."""
+        return region_weight(input, ceiling=self.ceiling)

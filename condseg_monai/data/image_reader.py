@@ -1,0 +1,196 @@
+"""Images and masks as people have them: one reader that ends in RGB or grey values from 0 to 255, or in an error."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monai.config import PathLike as MonaiPathLike
+from monai.data import PILReader
+from monai.data.image_reader import _copy_compatible_dict, _stack_images, is_supported_format
+from monai.transforms.io.array import SUPPORTED_READERS
+from monai.utils import MetaKeys, ensure_tuple
+from PIL import Image, ImageOps
+
+__all__ = ["IMAGE_EXTENSIONS", "NaturalImageReader", "UnreadableImageError", "read_natural_image"]
+
+IMAGE_EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+_FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
+_SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N")
+_WITH_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
+_CONVERTIBLE = ("1", "CMYK", "HSV", "L", "P", "RGB", "RGBX", "YCbCr", *_WITH_ALPHA)
+
+
+class UnreadableImageError(ValueError):
+    """A file that is not an image, is damaged, or holds pixels whose meaning is not known; the message names it."""
+
+
+class NaturalImageReader(PILReader):
+    """Read photographs and their masks for ``LoadImaged``; :func:`read_natural_image` says what becomes of each kind.
+
+    Arrays are ``(W, H)`` for ``mode="L"`` and ``(W, H, 3)`` for ``mode="RGB"``, as with every 2D reader of MONAI.
+    Importing ``condseg_monai.data`` registers the class, so ``LoadImaged(reader="NaturalImageReader")`` finds it; it is
+    tried after MONAI's own readers when no reader is named, so that importing this package changes no other pipeline.
+
+    Note:
+        :meth:`read` only keeps the names and :meth:`get_data` decodes. ``LoadImage`` swallows what ``read`` raises and
+        tries its other readers, which would load a file that was refused here, by other rules and without a word.
+
+    Args:
+        mode: ``"RGB"`` for images, ``"L"`` for masks.
+        reverse_indexing: False gives ``(H, W)`` and ``(H, W, 3)``.
+
+    Raises:
+        ValueError: if ``mode`` is neither.
+
+    Example:
+        >>> loader = LoadImaged(keys="label", reader=NaturalImageReader(mode="L"))
+    """
+
+    def __init__(self, mode: str = "RGB", reverse_indexing: bool = True) -> None:
+        super().__init__(reverse_indexing=reverse_indexing)
+        self.mode = _checked_mode(mode)
+
+    def verify_suffix(self, filename: Sequence[MonaiPathLike] | MonaiPathLike) -> bool:
+        """Whether every name ends in one of ``IMAGE_EXTENSIONS``, in any case."""
+        return is_supported_format(filename, [extension[1:] for extension in IMAGE_EXTENSIONS])
+
+    def read(self, data: Any, **kwargs: Any) -> Any:
+        """Keep the file name, or the list of them, for :meth:`get_data`."""
+        names = ensure_tuple(data)
+        return list(names) if len(names) > 1 else names[0]
+
+    def get_data(self, img: Any) -> tuple[np.ndarray, dict]:
+        """Decode the named file; several are stacked as channels.
+
+        Args:
+            img: what :meth:`read` returned.
+
+        Returns:
+            Values in [0, 255], ``uint8`` or ``float32``, and MONAI's metadata; sizes are those after EXIF rotation.
+
+        Raises:
+            UnreadableImageError: naming the file and why.
+        """
+        arrays: list[np.ndarray] = []
+        meta: dict = {}
+        for name in ensure_tuple(img):
+            array = read_natural_image(name, self.mode)
+            height, width = array.shape[:2]
+            header = {
+                "mode": self.mode,
+                "width": width,
+                "height": height,
+                MetaKeys.SPATIAL_SHAPE: np.asarray((width, height) if self.reverse_indexing else (height, width)),
+                MetaKeys.ORIGINAL_CHANNEL_DIM: float("nan") if array.ndim == 2 else -1,
+            }
+            arrays.append(np.moveaxis(array, 0, 1) if self.reverse_indexing else array)
+            _copy_compatible_dict(header, meta)
+        return _stack_images(arrays, meta), meta
+
+
+def read_natural_image(path: str | PathLike[str], mode: str = "RGB") -> np.ndarray:
+    """Read one BMP, JPEG, PNG, TIFF or WebP file, recognised by content, as it is meant to be seen.
+
+    - EXIF orientation is applied. Of a file with several frames or pages the first is read.
+    - Alpha, a transparent palette entry and a transparent colour are composited onto black.
+    - Palettes, CMYK, YCbCr and 1-bit files become the colours they stand for; a palette mask gives colours and not
+      indices.
+    - 16-bit (and 12-bit TIFF) grey is scaled from its declared range, 65535 (4095), to 255, as ``float32``: nothing is
+      clipped or rounded. Pillow keeps the upper eight bits of 16-bit colour.
+    - ``mode="L"`` of a coloured file is the brightest of the three channels, so that a pure red, green or blue mask
+      counts as 255. (Luminance would make red 76: below the threshold of 127.)
+    - 32-bit integers and floats are refused: nothing in the file says which value is white.
+
+    Args:
+        path: the file.
+        mode: ``"RGB"`` or ``"L"``.
+
+    Returns:
+        ``(H, W, 3)`` or ``(H, W)`` in [0, 255]; ``float32`` where the file has more than eight bits, else ``uint8``.
+
+    Raises:
+        UnreadableImageError: if the file is missing, damaged, truncated, larger than ``PIL.Image.MAX_IMAGE_PIXELS``, or
+            of a kind not listed here.
+        ValueError: if ``mode`` is neither.
+    """
+    _checked_mode(mode)
+    try:
+        # From a stream, because Pillow maps a TIFF given by name into memory and then scrambles turned grey ones.
+        with Path(path).open("rb") as stream, Image.open(stream, formats=_FORMATS) as image:
+            _check_size(image)
+            image.load()
+            return _to_mode(_to_array(image), mode)
+    except Exception as error:  # Pillow's decoders raise a dozen kinds, from struct.error to SyntaxError
+        raise UnreadableImageError(f"cannot read {fspath(path)}: {_reason(error)}") from error
+
+
+def _checked_mode(mode: str) -> str:
+    if mode not in ("RGB", "L"):
+        raise ValueError(f'mode must be "RGB" or "L", got {mode!r}')
+    return mode
+
+
+def _check_size(image: Image.Image) -> None:
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and image.width * image.height > limit:
+        raise ValueError(
+            f"{image.width}x{image.height} pixels are more than the limit of {limit}; "
+            "raise PIL.Image.MAX_IMAGE_PIXELS if the file can be trusted"
+        )
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, Image.UnidentifiedImageError):
+        return f"not a {', '.join(_FORMATS[:-1])} or {_FORMATS[-1]} file, or its header is damaged"
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    return f"{error}" or type(error).__name__
+
+
+def _to_array(image: Image.Image) -> np.ndarray:
+    """Decode a loaded image to ``(H, W)`` or ``(H, W, 3)`` in [0, 255]."""
+    if image.mode in _SIXTEEN_BIT:
+        return _sixteen_bit_to_array(image)
+    if image.mode not in _CONVERTIBLE:
+        raise ValueError(
+            f"pixels of kind {image.mode!r} have no agreed black and white; save it as RGB or as 8-bit or 16-bit grey"
+        )
+    upright = ImageOps.exif_transpose(image)
+    if image.mode in _WITH_ALPHA or "transparency" in image.info:
+        colour = upright.convert("RGBA")
+        black = Image.new("RGBA", colour.size, (0, 0, 0, 255))
+        return np.asarray(Image.alpha_composite(black, colour).convert("RGB"))
+    return np.asarray(upright.convert("L" if image.mode in ("1", "L") else "RGB"))
+
+
+def _sixteen_bit_to_array(image: Image.Image) -> np.ndarray:
+    tags = getattr(image, "tag_v2", {})
+    bits = tags.get(258, (16,))[0]  # BitsPerSample: 12 or 16
+    white_is_zero = tags.get(262) == 0  # PhotometricInterpretation; Pillow inverts the 8-bit kinds only
+    white = float(2**bits - 1)
+    values = np.asarray(ImageOps.exif_transpose(image)).astype(np.float32)
+    if white_is_zero:
+        values = white - values
+    if "transparency" in image.info:
+        values[values == image.info["transparency"]] = 0.0
+    return values / np.float32(white) * np.float32(255.0)
+
+
+def _to_mode(array: np.ndarray, mode: str) -> np.ndarray:
+    if mode == "L":
+        return array if array.ndim == 2 else array.max(axis=2)
+    return array if array.ndim == 3 else np.repeat(array[..., None], 3, axis=2)
+
+
+def _register() -> None:
+    """Make the reader known to MONAI by name, ahead of the others in the list, which is tried from its end."""
+    others = {name: reader for name, reader in SUPPORTED_READERS.items() if name != "naturalimagereader"}
+    SUPPORTED_READERS.clear()
+    SUPPORTED_READERS.update({"naturalimagereader": NaturalImageReader, **others})
+
+
+_register()

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+SHAPE = (3, 1, 5, 7)
+
+
+@pytest.fixture
+def target() -> Tensor:
+    """Three labels: a mixed one, an empty one, a full one."""
+    labels = torch.zeros(SHAPE, dtype=torch.float64)
+    labels[0, 0, 1:4, 2:6] = 1
+    labels[2] = 1
+    return labels
+
+
+@pytest.fixture
+def make_logits() -> Callable[[int], Tensor]:
+    """Float64 logits shaped like the target, different for each seed."""
+
+    def make(seed: int) -> Tensor:
+        return 3 * torch.randn(SHAPE, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+    return make
+
+
+@pytest.fixture(params=[torch.float16, torch.bfloat16], ids=["float16", "bfloat16"])
+def half_dtype(request: pytest.FixtureRequest) -> torch.dtype:
+    return request.param
+
+
+@pytest.fixture(params=[1e4, -1e4], ids=["all_foreground", "all_background"])
+def saturation(request: pytest.FixtureRequest) -> float:
+    return request.param
+
+
+@pytest.fixture(params=[0.0, 1.0], ids=["empty_mask", "full_mask"])
+def uniform_target(request: pytest.FixtureRequest) -> Tensor:
+    return torch.full((2, 1, 4, 4), request.param)

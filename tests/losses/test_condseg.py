@@ -1,0 +1,256 @@
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+
+from condseg_monai.losses import ConDSegLoss, mask_loss, region_weight
+from condseg_monai.networks import ConDSegOutput
+from tests import oracle
+
+WEIGHTS = {
+    "mask_weight": ("mask", None),
+    "foreground_weight": ("foreground", "foreground_weight"),
+    "background_weight": ("background", "background_weight"),
+    "complementary_weight": ("complementary", None),
+}
+
+
+@pytest.fixture
+def output(make_logits) -> ConDSegOutput:
+    return ConDSegOutput(*(make_logits(seed) for seed in range(4)))
+
+
+def pick(output: ConDSegOutput, index: torch.Tensor | slice | list[int]) -> ConDSegOutput:
+    return ConDSegOutput(*(logits[index] for logits in output))
+
+
+@pytest.mark.parametrize("ceiling", [100.0, 1.8])
+def test_equals_the_oracle(output, target, ceiling):
+    output.foreground[1] -= 20  # an empty foreground: beta at its ceiling
+    expected = oracle.stage2_loss(target.numpy(), *(logits.numpy() for logits in output), ceiling=ceiling)
+    value = ConDSegLoss(ceiling=ceiling)(output, target)
+    torch.testing.assert_close(value.item(), expected, rtol=0, atol=1e-6)
+
+
+def test_hand_worked_undecided_network():
+    target = torch.tensor([[[[1.0, 0.0, 0.0, 0.0]]]])
+    loss = ConDSegLoss()(ConDSegOutput(*torch.zeros(4, 1, 1, 1, 4)), target)
+    # each mask loss: log 2 + Dice of probability 1/2 against 1 pixel (or, for the background, 3 pixels) of 4
+    small, large = math.log(2) + 1 - 2 * 0.5 / (2 + 1), math.log(2) + 1 - 2 * 1.5 / (2 + 3)
+    beta = 1 / math.tanh(0.5)
+    assert loss.item() == pytest.approx(small + beta * small + beta * large + 1 / 3, abs=1e-5)
+
+
+def test_perfect_regions_cost_nothing():
+    target = torch.zeros(1, 1, 4, 4)
+    target[..., :2] = 1
+    foreground = 200 * target - 100
+    output = ConDSegOutput(foreground, foreground, -foreground, torch.full_like(foreground, -100))
+    assert ConDSegLoss()(output, target).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_terms_are_the_unweighted_losses_and_the_betas(output, target):
+    loss = ConDSegLoss(mask_weight=2, foreground_weight=3, background_weight=4, complementary_weight=5)
+    assert loss.terms == {}
+    loss(ConDSegOutput(*(logits.requires_grad_() for logits in output)), target)
+    assert all(term.ndim == 0 and not term.requires_grad for term in loss.terms.values())
+    probs = torch.cat(output[1:], dim=1).softmax(dim=1).detach()
+    expected = {
+        "mask": mask_loss(output.mask, target),
+        "foreground": mask_loss(output.foreground, target),
+        "background": mask_loss(output.background, 1 - target),
+        "complementary": torch.tensor(oracle.complementary_loss(probs.numpy()).mean()),
+        "foreground_weight": region_weight(output.foreground).mean(),
+        "background_weight": region_weight(output.background).mean(),
+    }
+    assert list(loss.terms) == list(expected)
+    for name, value in expected.items():
+        torch.testing.assert_close(loss.terms[name], value.detach(), msg=name)
+
+
+def test_terms_are_emptied_by_a_call_that_fails(output, target):
+    loss = ConDSegLoss()
+    loss(output, target)
+    with pytest.raises(ValueError, match="same shape"):
+        loss(output, target[:1])
+    assert loss.terms == {}
+
+
+def test_module_can_be_copied_after_a_step(output, target):
+    loss = ConDSegLoss()
+    loss(ConDSegOutput(*(logits.requires_grad_() for logits in output)), target)
+    assert copy.deepcopy(loss).terms == loss.terms
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.4, 2.5])
+@pytest.mark.parametrize("weight", WEIGHTS)
+def test_each_weight_moves_its_term_alone(output, target, weight, factor):
+    one = pick(output, slice(0, 1))  # of one image, beta times the loss is the product of the terms
+    plain, weighted = ConDSegLoss(), ConDSegLoss(**{weight: factor})
+    difference = weighted(one, target[:1]) - plain(one, target[:1])
+    term, beta = WEIGHTS[weight]
+    moved = plain.terms[term] * (plain.terms[beta] if beta else 1)
+    torch.testing.assert_close(difference, (factor - 1) * moved)
+    assert weighted.terms == plain.terms
+
+
+def test_weights_at_unequal_values_add_up(output, target):
+    factors = {"mask_weight": 0.2, "foreground_weight": 0.7, "background_weight": 1.9, "complementary_weight": 3.1}
+    value = ConDSegLoss(**factors)(output, target)
+    alone = [
+        ConDSegLoss(**{name: factor if name == only else 0.0 for name, factor in factors.items()})(output, target)
+        for only in factors
+    ]
+    torch.testing.assert_close(value, torch.stack(alone).sum())
+
+
+def test_each_image_is_weighed_by_its_own_beta(output, target):
+    """The mean of products, not the product of means: else an image's weight would depend on its neighbours."""
+    loss = ConDSegLoss()
+    alone = torch.stack([loss(pick(output, [i]), target[[i]]) for i in range(3)])
+    torch.testing.assert_close(loss(output, target), alone.mean())
+
+
+def test_batch_of_two_copies_gives_same_loss(output, target):
+    loss = ConDSegLoss()
+    twice = loss(pick(output, [0, 1, 2, 0, 1, 2]), target.repeat(2, 1, 1, 1))
+    torch.testing.assert_close(twice, loss(output, target))
+
+
+def test_gradient_is_the_mean_of_the_shards_gradients(output, target):
+    """What averaging gradients over GPUs relies on."""
+    output = ConDSegOutput(*(logits[[0, 1, 2, 0]].requires_grad_() for logits in output))
+    target = target[[0, 1, 2, 0]]
+    loss = ConDSegLoss()
+    whole = torch.autograd.grad(loss(output, target), output)
+    halves = [loss(pick(output, part), target[part]) for part in (slice(0, 2), slice(2, 4))]
+    sharded = torch.autograd.grad(sum(halves) / 2, output)
+    for a, b in zip(whole, sharded, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_uncertainty_is_taught_by_the_complementary_term_alone(output, target):
+    output.uncertainty.requires_grad_()
+    loss = ConDSegLoss()(output, target)
+    (gradient,) = torch.autograd.grad(loss, output.uncertainty)
+    assert gradient.abs().max() > 0
+    assert not ConDSegLoss(complementary_weight=0.0)(output, target).isnan()
+    (silent,) = torch.autograd.grad(ConDSegLoss(complementary_weight=0.0)(output, target), output.uncertainty)
+    assert (silent == 0).all()
+
+
+def test_gradcheck(output, target):
+    inputs = tuple(logits.requires_grad_() for logits in output)
+    assert torch.autograd.gradcheck(lambda *logits: ConDSegLoss()(ConDSegOutput(*logits), target), inputs)
+
+
+def test_weight_gradient_follows_the_product_rule(output, target):
+    output.foreground.requires_grad_()
+    only_foreground = {"mask_weight": 0.0, "background_weight": 0.0, "complementary_weight": 0.0}
+    beta = region_weight(output.foreground)
+    term = mask_loss(output.foreground, target, reduction="none")
+
+    as_written = ConDSegLoss(**only_foreground)(output, target)
+    (gradient,) = torch.autograd.grad(as_written, output.foreground)
+    (expected,) = torch.autograd.grad((beta * term).mean(), output.foreground, retain_graph=True)
+    torch.testing.assert_close(gradient, expected)
+
+    constant = ConDSegLoss(**only_foreground, weight_gradient=False)(output, target)
+    (gradient,) = torch.autograd.grad(constant, output.foreground)
+    (expected,) = torch.autograd.grad((beta.detach() * term).mean(), output.foreground)
+    torch.testing.assert_close(gradient, expected)
+    assert constant == as_written
+
+
+@pytest.mark.parametrize(("weight_gradient", "best"), [(True, 0.61), (False, 0.07)])
+def test_best_constant_foreground_for_a_small_lesion(weight_gradient, best):
+    """The figures of the class docstring: gradient descent on a single logit for a lesion that covers 5 %."""
+    target = torch.zeros(1, 1, 10, 10, dtype=torch.float64)
+    target[..., :5, 0] = 1
+    loss = ConDSegLoss(0.0, 1.0, 0.0, 0.0, weight_gradient=weight_gradient)
+    logit = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.Adam([logit], lr=0.1)
+    for _ in range(200):
+        optimizer.zero_grad()
+        loss(ConDSegOutput(*(logit.expand(target.shape) for _ in range(4))), target).backward()
+        optimizer.step()
+    assert logit.sigmoid().item() == pytest.approx(best, abs=0.01)
+
+
+@pytest.mark.parametrize("signs", [(1, 1, 1, 1), (1, 1, -1, -1), (-1, -1, 1, 1), (-1, -1, -1, 1)])
+def test_saturated_half_precision_is_finite(half_dtype, uniform_target, signs):
+    output = ConDSegOutput(
+        *(torch.full((2, 1, 4, 4), 1e4 * sign, dtype=half_dtype, requires_grad=True) for sign in signs)
+    )
+    loss = ConDSegLoss()
+    value = loss(output, uniform_target)
+    value.backward()
+    assert value.dtype == torch.float32
+    assert value.isfinite()
+    assert all(term.isfinite() for term in loss.terms.values())
+    assert all(logits.grad.isfinite().all() for logits in output)
+
+
+def test_autocast_changes_nothing(output, target):
+    output, target, loss = ConDSegOutput(*(logits.float() for logits in output)), target.float(), ConDSegLoss()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = loss(output, target)
+    torch.testing.assert_close(inside, loss(output, target), rtol=0, atol=0)
+
+
+def test_boolean_target_is_a_label(output, target):
+    torch.testing.assert_close(ConDSegLoss()(output, target.bool()), ConDSegLoss()(output, target))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("signs", [(1, 1, -1, -1), (-1, -1, 1, 1)])
+def test_saturated_logits_are_finite_under_cuda_autocast(signs):
+    output = ConDSegOutput(
+        *(
+            torch.full((2, 1, 4, 4), 1e4 * sign, dtype=torch.float16, device="cuda", requires_grad=True)
+            for sign in signs
+        )
+    )
+    with torch.autocast("cuda", dtype=torch.float16):
+        value = ConDSegLoss()(output, torch.ones(2, 1, 4, 4, device="cuda"))
+    value.backward()
+    assert value.dtype == torch.float32
+    assert value.isfinite()
+    assert all(logits.grad.isfinite().all() for logits in output)
+
+
+def test_output_of_eval_mode_raises(target):
+    with pytest.raises(TypeError, match=r"got Tensor without mask; ConDSeg returns all four in train mode"):
+        ConDSegLoss()(torch.zeros(3, 1, 5, 7), target)
+
+
+@pytest.mark.parametrize("name", ConDSegOutput._fields)
+def test_map_of_another_size_raises(output, target, name):
+    wrong = output._replace(**{name: torch.zeros(3, 1, 7, 5)})
+    with pytest.raises(ValueError, match=rf"input\.{name} and target must have the same shape"):
+        ConDSegLoss()(wrong, target)
+
+
+def test_several_mask_channels_raise(output, target):
+    with pytest.raises(ValueError, match=r"input\.mask must be \(B, 1, H, W\)"):
+        ConDSegLoss()(output._replace(mask=torch.zeros(3, 2, 5, 7)), target)
+
+
+def test_integer_logits_raise(output, target):
+    with pytest.raises(TypeError, match=r"input\.background must be floating point"):
+        ConDSegLoss()(output._replace(background=target.long()), target)
+
+
+@pytest.mark.parametrize("weight", WEIGHTS)
+def test_impossible_weight_raises(weight):
+    with pytest.raises(ValueError, match=f"{weight} must be finite and not negative, got -1"):
+        ConDSegLoss(**{weight: -1})
+
+
+def test_impossible_ceiling_raises():
+    with pytest.raises(ValueError, match="ceiling must be finite and above 1"):
+        ConDSegLoss(ceiling=0.5)

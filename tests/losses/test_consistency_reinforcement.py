@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+
+from condseg_monai.losses import ConsistencyReinforcementLoss, consistency_loss, mask_loss
+from tests import oracle
+
+
+@pytest.fixture
+def views(make_logits) -> torch.Tensor:
+    return torch.cat([make_logits(0), make_logits(1)])
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.7])
+def test_equals_the_oracle(views, target, threshold):
+    clean, augmented = (oracle.sigmoid(view.numpy()) for view in views.chunk(2))
+    expected = oracle.stage1_loss(target.numpy(), clean, augmented, threshold)
+    assert ConsistencyReinforcementLoss(threshold)(views, target).item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_hand_worked_views():
+    # certain and right, then undecided: log 2 and half a Dice to learn, and half of log 2 to agree
+    views = torch.tensor([100.0, 0.0]).reshape(2, 1, 1, 1).expand(2, 1, 4, 4)
+    loss = ConsistencyReinforcementLoss()(views, torch.ones(1, 1, 4, 4))
+    dice = 1 - 2 * 0.5 / 1.5
+    assert loss.item() == pytest.approx(math.log(2) + dice + 0.5 * math.log(2), abs=1e-5)
+
+
+def test_first_half_is_the_clean_views(views, target):
+    loss = ConsistencyReinforcementLoss()
+    loss(views, target)
+    assert loss.terms["mask_clean"] == mask_loss(views[:3], target)
+    assert loss.terms["mask_augmented"] == mask_loss(views[3:], target)
+    assert loss.terms["consistency"] == consistency_loss(views[:3], views[3:])
+
+
+def test_terms_add_up_and_keep_no_graph(views, target):
+    loss = ConsistencyReinforcementLoss(consistency_weight=0.3)
+    value = loss(views.requires_grad_(), target)
+    assert all(term.ndim == 0 and not term.requires_grad for term in loss.terms.values())
+    total = loss.terms["mask_clean"] + loss.terms["mask_augmented"] + 0.3 * loss.terms["consistency"]
+    torch.testing.assert_close(value.detach(), total)
+
+
+def test_terms_are_those_of_the_last_call(views, target):
+    loss = ConsistencyReinforcementLoss()
+    assert loss.terms == {}
+    loss(views, target)
+    first = loss.terms
+    loss(views + 1, target)
+    assert set(loss.terms) == set(first) == {"mask_clean", "mask_augmented", "consistency"}
+    assert loss.terms["mask_clean"] != first["mask_clean"]
+    with pytest.raises(ValueError, match="input must be"):
+        loss(views[:3], target)
+    assert loss.terms == {}
+
+
+def test_module_can_be_copied_after_a_step(views, target):
+    loss = ConsistencyReinforcementLoss()
+    loss(views.requires_grad_(), target)
+    assert copy.deepcopy(loss).terms == loss.terms
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.25, 3.0])
+def test_consistency_weight_moves_its_term_alone(views, target, weight):
+    plain, weighted = ConsistencyReinforcementLoss(), ConsistencyReinforcementLoss(consistency_weight=weight)
+    difference = weighted(views, target) - plain(views, target)
+    torch.testing.assert_close(difference, (weight - 1) * plain.terms["consistency"])
+    assert weighted.terms == plain.terms
+
+
+def test_batch_value_is_the_mean_of_its_images(views, target):
+    loss = ConsistencyReinforcementLoss()
+    alone = torch.stack([loss(views[[i, i + 3]], target[i : i + 1]) for i in range(3)])
+    torch.testing.assert_close(loss(views, target), alone.mean())
+
+
+def test_batch_of_two_copies_gives_same_loss(views, target):
+    clean, augmented = views.chunk(2)
+    loss = ConsistencyReinforcementLoss()
+    twice = loss(torch.cat([clean, clean, augmented, augmented]), torch.cat([target, target]))
+    torch.testing.assert_close(twice, loss(views, target))
+
+
+def test_gradcheck(views, target):
+    assert torch.autograd.gradcheck(lambda x: ConsistencyReinforcementLoss()(x, target), views.requires_grad_())
+
+
+def test_saturated_half_precision_is_finite(half_dtype, saturation, uniform_target):
+    views = torch.full((4, 1, 4, 4), saturation, dtype=half_dtype)
+    views[2:] *= -1
+    views.requires_grad_()
+    loss = ConsistencyReinforcementLoss()(views, uniform_target)
+    loss.backward()
+    assert loss.dtype == torch.float32
+    assert loss.isfinite()
+    assert views.grad.isfinite().all()
+
+
+def test_autocast_changes_nothing(views, target):
+    views, target, loss = views.float(), target.float(), ConsistencyReinforcementLoss()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = loss(views, target)
+    torch.testing.assert_close(inside, loss(views, target), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("shape", [(3, 1, 5, 7), (5, 1, 5, 7), (6, 1, 7, 5)])
+def test_input_that_is_not_two_views_of_the_target_raises(target, shape):
+    with pytest.raises(ValueError, match=r"input must be \(2B, 1, H, W\), clean views then augmented views"):
+        ConsistencyReinforcementLoss()(torch.zeros(shape), target)
+
+
+def test_wrong_target_channels_raise(views):
+    with pytest.raises(ValueError, match=r"target must be \(B, 1, H, W\)"):
+        ConsistencyReinforcementLoss()(views, torch.zeros(3, 2, 5, 7))
+
+
+@pytest.mark.parametrize("weight", [-1.0, float("inf"), float("nan")])
+def test_impossible_weight_raises(weight):
+    with pytest.raises(ValueError, match="consistency_weight must be finite and not negative"):
+        ConsistencyReinforcementLoss(consistency_weight=weight)
+
+
+def test_impossible_threshold_raises():
+    with pytest.raises(ValueError, match="threshold must be between 0 and 1"):
+        ConsistencyReinforcementLoss(threshold=1.5)

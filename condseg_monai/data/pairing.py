@@ -1,0 +1,140 @@
+"""From the lines of a data set's lists to pairs of files, and what stands in the way."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from condseg_monai.data.image_reader import IMAGE_EXTENSIONS
+
+__all__ = ["SPLITS", "Case", "DatasetError", "find_cases", "list_image_files", "name_key", "read_list"]
+
+SPLITS = ("train", "val", "test")
+_LAYOUT = (
+    "a data set is a folder with images/, masks/, train.txt, val.txt and, if wanted, test.txt; each line of a list is "
+    "the name of a file in images/, with or without its extension, and its mask has the same stem"
+)
+
+Case = dict[str, str]
+
+
+class DatasetError(ValueError):
+    """Everything that is wrong with a data set or a list of images, one line each, and what to do about it."""
+
+
+def find_cases(root: Path, splits: Sequence[str]) -> tuple[dict[str, list[Case]], list[str]]:
+    """Pair the lines of the lists with files by name; nothing is opened but the lists.
+
+    Args:
+        root: folder of the data set.
+        splits: the splits that are about to be used; the other lists are only searched for overlap with these.
+
+    Returns:
+        The cases of each of ``splits`` in the order of its list, without those that have no files, and the problems.
+
+    Raises:
+        ValueError: if a split is not one of ``SPLITS``.
+    """
+    unknown = [split for split in splits if split not in SPLITS]
+    if unknown:
+        raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {', '.join(map(repr, unknown))}")
+    cases: dict[str, list[Case]] = {split: [] for split in splits}
+    missing = [f"{name}/ is missing" for name in ("images", "masks") if not (root / name).is_dir()]
+    missing += [f"{split}.txt is missing" for split in splits if not (root / f"{split}.txt").is_file()]
+    if missing:
+        return cases, [*missing, _LAYOUT]
+    images, masks = _index(root / "images"), _index(root / "masks")
+    problems: list[str] = []
+    stems: dict[str, list[str]] = {}
+    for split in (name for name in SPLITS if (root / f"{name}.txt").is_file()):
+        try:
+            lines = read_list(root / f"{split}.txt")
+        except DatasetError as error:
+            problems.append(str(error))
+            continue
+        stems[split] = [_stem(line, images) for line in lines]
+        if split in splits:
+            problems += _list_problems(split, stems[split])
+            for stem in dict.fromkeys(stems[split]):
+                case, wrong = _pair(stem, images, masks)
+                problems += [f"{split}.txt: {stem}: {text}" for text in wrong]
+                cases[split] += [case] if case else []
+    return cases, problems + _overlaps(stems, splits)
+
+
+def list_image_files(folder: Path) -> list[Path]:
+    """Files of a folder that have an image's extension, in any case, sorted by name; hidden ones are left out."""
+    files = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_EXTENSIONS and path.is_file())
+    return sorted(path for path in files if not path.name.startswith("."))
+
+
+def read_list(path: Path) -> list[str]:
+    """Non-empty lines of a UTF-8 text file, without surrounding blanks.
+
+    Raises:
+        DatasetError: if the file cannot be read as such.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path} cannot be read as UTF-8 text: {error}") from error
+    return [line.strip() for line in lines if line.strip()]
+
+
+def name_key(name: str) -> str:
+    """One spelling for names that look alike: macOS stores an accented letter as two characters."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _index(folder: Path) -> dict[str, list[Path]]:
+    """Image files of a folder by stem."""
+    index: dict[str, list[Path]] = {}
+    for path in list_image_files(folder):
+        index.setdefault(name_key(path.stem), []).append(path)
+    return index
+
+
+def _stem(line: str, images: Mapping[str, list[Path]]) -> str:
+    """The stem a line means: itself, or itself without an extension (``scan.2`` is a stem, ``scan.jpg`` is not)."""
+    line = name_key(line)
+    if line in images or Path(line).suffix.lower() not in IMAGE_EXTENSIONS:
+        return line
+    return line[: -len(Path(line).suffix)]
+
+
+def _list_problems(split: str, stems: Sequence[str]) -> list[str]:
+    if not stems:
+        return [f"{split}.txt is empty"]
+    return [f"{split}.txt: {stem}: is there {count} times" for stem, count in Counter(stems).items() if count > 1]
+
+
+def _pair(
+    stem: str, images: Mapping[str, list[Path]], masks: Mapping[str, list[Path]]
+) -> tuple[Case | None, list[str]]:
+    """The image and mask of one stem, or why there is none."""
+    wrong = []
+    for folder, index in (("images", images), ("masks", masks)):
+        found = index.get(stem, [])
+        if "/" in stem or "\\" in stem:
+            return None, ["a line is a file name in images/, not a path"]
+        if not found:
+            alike = sorted(path.name for key, paths in index.items() if key.startswith(stem) for path in paths)
+            wrong.append(f"{folder}/ has no such file" + (f", but it has {', '.join(alike[:3])}" if alike else ""))
+        elif len(found) > 1:
+            wrong.append(f"{folder}/ has {' and '.join(path.name for path in found)}; keep one of them")
+    if wrong:
+        return None, wrong
+    return {"image": str(images[stem][0]), "label": str(masks[stem][0])}, []
+
+
+def _overlaps(stems: Mapping[str, Sequence[str]], splits: Sequence[str]) -> list[str]:
+    """Cases that are in two lists of which one at least is in use."""
+    names = list(stems)
+    pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :] if a in splits or b in splits]
+    return [
+        f"{stem}: is in both {a}.txt and {b}.txt; remove it from one of them"
+        for a, b in pairs
+        for stem in sorted(set(stems[a]) & set(stems[b]))
+    ]

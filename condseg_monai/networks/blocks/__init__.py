@@ -1,1 +1,24 @@
-"""Placeholder, filled in by its part."""
+"""The paper's modules, one per file."""
+
+from condseg_monai.networks.blocks.auxiliary_head import AuxiliaryHead
+from condseg_monai.networks.blocks.cdfa import ContrastDrivenFeatureAggregation, RegionFeatures, window_attention
+from condseg_monai.networks.blocks.channel_attention import ChannelAttention
+from condseg_monai.networks.blocks.convolution import conv_norm_act, upsample
+from condseg_monai.networks.blocks.pre_enhancement import PreEnhancement
+from condseg_monai.networks.blocks.sa_decoder import SizeAwareDecoder
+from condseg_monai.networks.blocks.sid import SemanticInformationDecoupling
+from condseg_monai.networks.blocks.spatial_attention import SpatialAttention
+
+__all__ = [
+    "AuxiliaryHead",
+    "ChannelAttention",
+    "ContrastDrivenFeatureAggregation",
+    "PreEnhancement",
+    "RegionFeatures",
+    "SemanticInformationDecoupling",
+    "SizeAwareDecoder",
+    "SpatialAttention",
+    "conv_norm_act",
+    "upsample",
+    "window_attention",
+]

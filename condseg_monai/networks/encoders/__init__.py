@@ -1,1 +1,48 @@
-"""Placeholder, filled in by its part."""
+"""Encoders behind one contract: :class:`Encoder`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from condseg_monai.networks.encoders.encoder import Encoder
+from condseg_monai.networks.encoders.pvt import PVTv2Encoder
+from condseg_monai.networks.encoders.resnet import ResNetEncoder
+from condseg_monai.networks.encoders.vgg import VGGEncoder
+from condseg_monai.networks.encoders.weights import load_encoder_weights
+
+__all__ = [
+    "ENCODERS",
+    "Encoder",
+    "PVTv2Encoder",
+    "ResNetEncoder",
+    "VGGEncoder",
+    "get_encoder",
+    "load_encoder_weights",
+]
+
+ENCODERS: dict[str, Callable[..., Encoder]] = {
+    "resnet18": partial(ResNetEncoder, "resnet18"),
+    "resnet34": partial(ResNetEncoder, "resnet34"),
+    "resnet50": partial(ResNetEncoder, "resnet50"),
+    "vgg19": VGGEncoder,
+    "pvt_v2_b2": PVTv2Encoder,
+}
+"""Encoders by name; each takes ``in_channels``."""
+
+
+def get_encoder(encoder: str | Encoder, in_channels: int) -> Encoder:
+    """Return a new encoder by name, or the given one.
+
+    Args:
+        encoder: a key of :data:`ENCODERS`, or an :class:`Encoder` of your own for ``in_channels`` channels.
+        in_channels: channels of the image.
+
+    Raises:
+        ValueError: if the name is unknown.
+    """
+    if isinstance(encoder, Encoder):
+        return encoder
+    if encoder not in ENCODERS:
+        raise ValueError(f"encoder must be one of {', '.join(ENCODERS)}, or an Encoder, got {encoder!r}")
+    return ENCODERS[encoder](in_channels=in_channels)

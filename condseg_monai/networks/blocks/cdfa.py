@@ -1,0 +1,202 @@
+"""Contrast-Driven Feature Aggregation (CDFA): local attention steered by foreground and background features."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from condseg_monai.networks.blocks.convolution import conv_norm_act, upsample
+
+__all__ = ["ContrastDrivenFeatureAggregation", "RegionFeatures", "window_attention"]
+
+
+class ContrastDrivenFeatureAggregation(nn.Module):
+    """Re-weigh each ``window x window`` neighbourhood by what the foreground and the background features see there.
+
+    Source: ConDSeg (AAAI 2025), "Contrast-Driven Feature Aggregation", Eq. 11 to 14.
+
+    Two forms exist, and they are different functions:
+
+    - ``form="paper"``: the equations as written. Windows are unfolded once, weighed by the background attention and
+      then by the foreground attention, and overlap-added once. One head unless told otherwise.
+    - ``form="released"``: what the released networks compute. Two whole rounds of unfold, attention, overlap-add and a
+      shared projection, the foreground's first and the background's on its result; attention logits are scaled by
+      ``(channels / heads) ** -0.5``; four heads unless told otherwise. Converted checkpoints need this form.
+
+    Args:
+        in_channels: channels of the input.
+        channels: channels of the region features and of the output; a multiple of ``heads``.
+        form: ``"paper"`` or ``"released"``.
+        window: odd size K of the neighbourhood.
+        heads: attention heads; None is 1 for the paper's form and 4 for the released one.
+
+    Raises:
+        ValueError: if ``form`` is unknown, ``window`` is not odd and positive, or ``heads`` does not divide
+            ``channels``.
+    """
+
+    def __init__(
+        self, in_channels: int, channels: int, form: str = "paper", window: int = 3, heads: int | None = None
+    ) -> None:
+        super().__init__()
+        if form not in ("paper", "released"):
+            raise ValueError(f'form must be "paper" or "released", got {form!r}')
+        if window < 1 or window % 2 == 0:
+            raise ValueError(f"window must be odd and positive, got {window}")
+        heads = heads if heads is not None else (1 if form == "paper" else 4)
+        if heads < 1 or channels % heads:
+            raise ValueError(f"heads must divide channels, got heads={heads} and channels={channels}")
+        self.released = form == "released"
+        self.window = window
+        self.heads = heads
+        self.scale = (channels // heads) ** -0.5 if self.released else 1.0
+        self.input = nn.Sequential(conv_norm_act(in_channels, channels), conv_norm_act(channels, channels))
+        # Linear layers over channels are 1x1 convolutions: no permutation of the maps is needed.
+        self.value = nn.Conv2d(channels, channels, kernel_size=1)
+        self.foreground_attention = nn.Conv2d(channels, heads * window**4, kernel_size=1)
+        self.background_attention = nn.Conv2d(channels, heads * window**4, kernel_size=1)
+        self.projection = nn.Conv2d(channels, channels, kernel_size=1) if self.released else nn.Identity()
+        self.output = nn.Sequential(conv_norm_act(channels, channels), conv_norm_act(channels, channels))
+
+    def forward(self, x: Tensor, foreground: Tensor, background: Tensor) -> Tensor:
+        """Aggregate ``x`` under the contrast between the regions.
+
+        Args:
+            x: ``(B, in_channels, H, W)``.
+            foreground: ``(B, channels, H, W)`` features of the foreground.
+            background: ``(B, channels, H, W)`` features of the background.
+
+        Returns:
+            ``(B, channels, H, W)``, non-negative.
+        """
+        values = self.value(self.input(x))
+        fg = self._attention(self.foreground_attention(foreground))
+        bg = self._attention(self.background_attention(background))
+        if self.released:
+            values = self.projection(window_attention(values, fg))
+            values = self.projection(window_attention(values, bg))
+        else:
+            values = window_attention(values, _compose(fg, bg))
+        return self.output(values)
+
+    def _attention(self, logits: Tensor) -> Tensor:
+        """Softmax over the window positions that are weighed (Eq. 12): ``(B, heads, K * K, K * K, H, W)``."""
+        positions = self.window * self.window
+        b, _, h, w = logits.shape
+        return torch.softmax(logits.view(b, self.heads, positions, positions, h, w) * self.scale, dim=3)
+
+
+class RegionFeatures(nn.Module):
+    """Bring one region's features from the deepest stride to that of a CDFA stage.
+
+    One convolution, then ``log2(factor)`` times an upsampling by two and a convolution.
+
+    Args:
+        channels: channels of the input and output.
+        factor: ratio of the two strides, a power of two.
+    """
+
+    def __init__(self, channels: int, factor: int) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(conv_norm_act(channels, channels) for _ in range(int(math.log2(factor)) + 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(B, channels, H, W)`` to ``(B, channels, factor * H, factor * W)``."""
+        for i, conv in enumerate(self.convs):
+            x = conv(x if i == 0 else upsample(x, 2))
+        return x
+
+
+def window_attention(values: Tensor, attention: Tensor) -> Tensor:
+    """Unfold into ``K x K`` windows, multiply each window by its attention matrix, and overlap-add (Eq. 11, 13, 14).
+
+    Windows are never stored. Each output pixel is a weighted sum of the ``(2K - 1) x (2K - 1)`` values around it, and
+    the weights are the overlap-added attention itself, so that is what is folded: ``K**4`` maps per head, not
+    ``K**2 * channels``.
+
+    Args:
+        values: ``(B, C, H, W)``; values outside the image are zero.
+        attention: ``(B, heads, K * K, K * K, H, W)``; entry ``[:, :, i, j]`` weighs window position ``j`` for output
+            ``i``, positions row-major from the top left. ``heads`` divides ``C``, and each serves one contiguous group
+            of channels.
+
+    Returns:
+        ``(B, C, H, W)``; what would be added outside the image is dropped.
+    """
+    kernel = _fold_attention(attention.to(values.dtype))
+    if torch.jit.is_scripting():
+        return _apply_kernel(values, kernel)
+    if torch.is_grad_enabled() and (values.requires_grad or kernel.requires_grad) and not torch.compiler.is_compiling():
+        return _PixelKernel.apply(values, kernel)
+    return _apply_kernel(values, kernel)
+
+
+def _compose(first: Tensor, second: Tensor) -> Tensor:
+    """Matrix product over the window positions of two ``(B, heads, P, P, H, W)`` attentions: ``second`` acts first."""
+    product = first[:, :, :, 0].unsqueeze(3) * second[:, :, 0].unsqueeze(2)
+    for m in range(1, first.shape[2]):
+        product = product + first[:, :, :, m].unsqueeze(3) * second[:, :, m].unsqueeze(2)
+    return product
+
+
+def _fold_attention(attention: Tensor) -> Tensor:
+    """Overlap-add ``(B, heads, K * K, K * K, H, W)`` attention into ``(B, heads, 2K - 1, 2K - 1, H, W)`` kernels.
+
+    The window centred at ``y - o_i`` adds ``attention[i, j]`` times the value at ``y - o_i + o_j`` to output ``y``, so
+    it belongs to the kernel's displacement ``o_j - o_i``; for one ``i`` those displacements are a ``K x K`` block.
+    """
+    b, heads, positions, _, h, w = attention.shape
+    k = math.isqrt(positions) if not torch.jit.is_scripting() else int(math.sqrt(positions) + 0.5)
+    r = k // 2
+    # No window is centred outside the image: a shifted map is zero where it would come from there.
+    padded = F.pad(attention.reshape(b, heads * positions * positions, h, w), (r, r, r, r))
+    padded = padded.view(b, heads, k, k, k, k, h + 2 * r, w + 2 * r)
+    kernel = attention.new_zeros((b, heads, 2 * k - 1, 2 * k - 1, h, w))
+    for p in range(k):
+        for q in range(k):
+            top, left = 2 * r - p, 2 * r - q
+            kernel[:, :, top : top + k, left : left + k] += padded[:, :, p, q, :, :, top : top + h, left : left + w]
+    return kernel
+
+
+def _apply_kernel(values: Tensor, kernel: Tensor) -> Tensor:
+    """Weigh the neighbourhood of each pixel of ``(B, C, H, W)`` by its own ``(B, heads, S, S, H, W)`` kernel."""
+    b, c, h, w = values.shape
+    heads, size = kernel.shape[1], kernel.shape[2]
+    r = size // 2
+    padded = F.pad(values, (r, r, r, r)).view(b, heads, c // heads, h + 2 * r, w + 2 * r)
+    out = values.new_zeros((b, heads, c // heads, h, w))
+    for p in range(size):
+        for q in range(size):
+            out.addcmul_(kernel[:, :, p, q].unsqueeze(2), padded[:, :, :, p : p + h, q : q + w])
+    return out.view(b, c, h, w)
+
+
+class _PixelKernel(torch.autograd.Function):
+    """:func:`_apply_kernel` with a backward pass that stores the two inputs only, not one product per displacement."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, kernel: Tensor) -> Tensor:
+        ctx.save_for_backward(values, kernel)
+        return _apply_kernel(values, kernel)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        values, kernel = ctx.saved_tensors
+        b, c, h, w = values.shape
+        heads, size = kernel.shape[1], kernel.shape[2]
+        r = size // 2
+        grad = grad.reshape(b, heads, c // heads, h, w)
+        padded = F.pad(values, (r, r, r, r)).view(b, heads, c // heads, h + 2 * r, w + 2 * r)
+        grad_padded = torch.zeros_like(padded)
+        grad_kernel = torch.empty_like(kernel)
+        for p in range(size):
+            for q in range(size):
+                grad_kernel[:, :, p, q] = (grad * padded[:, :, :, p : p + h, q : q + w]).sum(dim=2)
+                grad_padded[:, :, :, p : p + h, q : q + w].addcmul_(kernel[:, :, p, q].unsqueeze(2), grad)
+        return grad_padded[:, :, :, r : r + h, r : r + w].reshape(b, c, h, w), grad_kernel

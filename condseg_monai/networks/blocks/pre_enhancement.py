@@ -1,0 +1,41 @@
+"""Feature pre-enhancement: dilated branches with attention, before Contrast-Driven Feature Aggregation."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from condseg_monai.networks.blocks.channel_attention import ChannelAttention
+from condseg_monai.networks.blocks.convolution import conv_norm_act
+from condseg_monai.networks.blocks.spatial_attention import SpatialAttention
+
+__all__ = ["PreEnhancement"]
+
+
+class PreEnhancement(nn.Module):
+    """Gather context at four dilations, each under channel attention, on top of a 1x1 shortcut.
+
+    Source: ConDSeg (AAAI 2025), "Contrast-Driven Feature Aggregation": the dilated convolution layer ahead of CDFA.
+
+    Args:
+        in_channels: channels of the encoder map.
+        channels: channels of the output.
+    """
+
+    def __init__(self, in_channels: int, channels: int) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(
+            nn.Sequential(
+                conv_norm_act(in_channels, channels, kernel_size, dilation=dilation), ChannelAttention(channels)
+            )
+            for kernel_size, dilation in ((1, 1), (3, 6), (3, 12), (3, 18))
+        )
+        self.fuse = conv_norm_act(4 * channels, channels, act=None)
+        self.shortcut = conv_norm_act(in_channels, channels, 1, act=None)
+        self.spatial_attention = SpatialAttention()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(B, in_channels, H, W)`` to ``(B, channels, H, W)``, non-negative."""
+        context = self.fuse(torch.cat([branch(x) for branch in self.branches], dim=1))
+        return self.spatial_attention(F.relu(context + self.shortcut(x)))

@@ -1,0 +1,39 @@
+"""Semantic Information Decoupling (SID): the deepest map split into foreground, background and uncertainty."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from condseg_monai.networks.blocks.convolution import conv_norm_act
+
+__all__ = ["SemanticInformationDecoupling"]
+
+
+class SemanticInformationDecoupling(nn.Module):
+    """Three parallel branches that read foreground, background and uncertainty features from the deepest map.
+
+    Source: ConDSeg (AAAI 2025), "Semantic Information Decoupling". The auxiliary heads that give the three branches
+    their meaning in training are :class:`~condseg_monai.networks.blocks.auxiliary_head.AuxiliaryHead`.
+
+    Args:
+        in_channels: channels of the encoder's deepest map.
+        channels: channels of each region's features.
+    """
+
+    def __init__(self, in_channels: int, channels: int) -> None:
+        super().__init__()
+        self.foreground = _branch(in_channels, channels)
+        self.background = _branch(in_channels, channels)
+        self.uncertainty = _branch(in_channels, channels)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Map ``(B, in_channels, H, W)`` to foreground, background and uncertainty, ``(B, channels, H, W)`` each."""
+        return self.foreground(x), self.background(x), self.uncertainty(x)
+
+
+def _branch(in_channels: int, channels: int) -> nn.Sequential:
+    return nn.Sequential(
+        conv_norm_act(in_channels, in_channels // 2),
+        conv_norm_act(in_channels // 2, channels),
+        conv_norm_act(channels, channels, 1),
+    )

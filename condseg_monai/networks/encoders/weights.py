@@ -1,0 +1,149 @@
+"""Load ImageNet weights into an encoder: from a local file, or from where torchvision publishes them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from monai.utils import optional_import
+from torch import Tensor, nn
+
+from condseg_monai.networks.encoders.encoder import Encoder
+from condseg_monai.networks.encoders.pvt import PVTv2Encoder, pvt_state_dict_from_published
+from condseg_monai.networks.encoders.resnet import ResNetEncoder
+from condseg_monai.networks.encoders.vgg import VGGEncoder
+
+__all__ = ["IMAGENET_FILES", "load_encoder_weights"]
+
+_TORCHVISION = "https://download.pytorch.org/models/"
+_PVT_REPOSITORY = "OpenGVLab/pvt_v2_b2"
+
+IMAGENET_FILES = {
+    "resnet18": "resnet18-f37072fd.pth",
+    "resnet34": "resnet34-b627a593.pth",
+    "resnet50": "resnet50-0676ba61.pth",
+    "vgg19": "vgg19-dcbb9e9d.pth",
+}
+"""torchvision's ImageNet-1k files (``IMAGENET1K_V1``); the name carries the start of the file's SHA-256."""
+
+# Parts of the classifiers that an encoder does not have.
+_UNUSED = ("layer4.", "fc.", "classifier.", "head.")
+
+
+def load_encoder_weights(encoder: nn.Module, weights: str | os.PathLike[str] | None) -> None:
+    """Fill an encoder, or a network's ``encoder``, with ImageNet weights, in place.
+
+    Every parameter and buffer of the encoder is filled, or nothing is changed and the call fails. A first convolution
+    with other than three input channels is derived from the RGB one: the sum over RGB for one channel, so that a grey
+    image gives what its RGB copy would; RGB in turn, times ``3 / in_channels``, for any other number.
+
+    Args:
+        encoder: an :class:`Encoder`, or a network that has one as ``.encoder``.
+        weights: None to do nothing; ``"imagenet"`` to download (torchvision's file with its hash checked; for
+            ``pvt_v2_b2``, from the Hugging Face hub); or the path of such a file: torchvision's ``.pth``, the PVTv2
+            authors' ``.pth``, or a folder or file written by ``transformers``.
+
+    Raises:
+        FileNotFoundError: if the path does not exist.
+        RuntimeError: if a download fails; the message says what to fetch and how to use it.
+        ValueError: if the file does not fit the encoder; the message names the keys.
+    """
+    if weights is None:
+        return
+    if not isinstance(encoder, Encoder):
+        inner = getattr(encoder, "encoder", None)
+        if not isinstance(inner, Encoder):
+            raise TypeError(f"encoder must be an Encoder or have one as .encoder, got {type(encoder).__name__}")
+        encoder = inner
+    if str(weights) == "imagenet":
+        state_dict, source = _download(encoder), "the downloaded ImageNet weights"
+    else:
+        state_dict, source = _read(Path(weights)), str(weights)
+    _fill(encoder, state_dict, source)
+
+
+def _download(encoder: Encoder) -> Mapping[str, Tensor]:
+    name = _name(encoder)
+    if name in IMAGENET_FILES:
+        url = _TORCHVISION + IMAGENET_FILES[name]
+        try:
+            return torch.hub.load_state_dict_from_url(
+                url, map_location="cpu", check_hash=True, weights_only=True, progress=False
+            )
+        except Exception as error:
+            raise RuntimeError(
+                f"could not download the ImageNet weights of {name} ({error}). Fetch {url} on a machine with a network "
+                "and give the file's path as encoder_weights, or set encoder_weights to null for random weights."
+            ) from error
+    transformers, _ = optional_import("transformers")
+    try:
+        return transformers.PvtV2Model.from_pretrained(_PVT_REPOSITORY).state_dict()
+    except Exception as error:
+        raise RuntimeError(
+            f"could not download the ImageNet weights of {name} ({error}). Fetch the repository {_PVT_REPOSITORY} from "
+            "the Hugging Face hub on a machine with a network and give the folder's path as encoder_weights, or set "
+            "encoder_weights to null for random weights."
+        ) from error
+
+
+def _name(encoder: Encoder) -> str:
+    if isinstance(encoder, ResNetEncoder):
+        return encoder.name
+    if isinstance(encoder, VGGEncoder):
+        return "vgg19"
+    if isinstance(encoder, PVTv2Encoder):
+        return "pvt_v2_b2"
+    raise ValueError(
+        f'"imagenet" is known for this project\'s encoders only, not for {type(encoder).__name__}; give a path'
+    )
+
+
+def _read(path: Path) -> Mapping[str, Tensor]:
+    if not path.exists():
+        raise FileNotFoundError(f'encoder_weights: {path} does not exist; give a weight file, "imagenet" or null')
+    if path.is_dir():
+        candidates = [path / "model.safetensors", path / "pytorch_model.bin"]
+        path = next((file for file in candidates if file.is_file()), candidates[0])
+    if path.suffix == ".safetensors":
+        safetensors, found = optional_import("safetensors.torch")
+        if not found:
+            raise ImportError(f'reading {path} needs safetensors: pip install "condseg_monai[pvt]"')
+        return safetensors.load_file(path)
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _fill(encoder: Encoder, state_dict: Mapping[str, Tensor], source: str) -> None:
+    target: nn.Module = encoder
+    if isinstance(encoder, PVTv2Encoder):
+        target = encoder.backbone
+        state_dict = pvt_state_dict_from_published({k.removeprefix("pvt_v2."): v for k, v in state_dict.items()})
+    expected = target.state_dict()
+    given = {key: value for key, value in state_dict.items() if key in expected or not key.startswith(_UNUSED)}
+    for key in expected:  # files from before PyTorch 1.0 have no such counter, and nothing here uses it
+        if key.endswith("num_batches_tracked"):
+            given.setdefault(key, torch.zeros((), dtype=torch.long))
+    first = next(key for key in expected if expected[key].ndim == 4)
+    if first in given:
+        given[first] = _adapt_input(given[first], expected[first].shape[1])
+    missing, unknown = sorted(expected.keys() - given.keys()), sorted(given.keys() - expected.keys())
+    shapes = [
+        f"{key} {tuple(given[key].shape)} instead of {tuple(expected[key].shape)}"
+        for key in expected.keys() & given.keys()
+        if given[key].shape != expected[key].shape
+    ]
+    if missing or unknown or shapes:
+        raise ValueError(
+            f"{source} does not fit the encoder {type(encoder).__name__}: missing keys {missing}, unknown keys "
+            f"{unknown}, other shapes {sorted(shapes)}"
+        )
+    target.load_state_dict(given)
+
+
+def _adapt_input(weight: Tensor, in_channels: int) -> Tensor:
+    if weight.shape[1] != 3 or in_channels == 3:
+        return weight
+    if in_channels == 1:
+        return weight.sum(dim=1, keepdim=True)
+    return weight[:, [i % 3 for i in range(in_channels)]] * (3 / in_channels)

@@ -1,0 +1,211 @@
+"""ConDSeg: the second-stage network."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+
+from condseg_monai.networks.blocks.auxiliary_head import AuxiliaryHead
+from condseg_monai.networks.blocks.cdfa import ContrastDrivenFeatureAggregation, RegionFeatures
+from condseg_monai.networks.blocks.convolution import conv_norm_act, upsample
+from condseg_monai.networks.blocks.pre_enhancement import PreEnhancement
+from condseg_monai.networks.blocks.sa_decoder import SizeAwareDecoder
+from condseg_monai.networks.blocks.sid import SemanticInformationDecoupling
+from condseg_monai.networks.encoders import Encoder, get_encoder
+from condseg_monai.networks.nets.initialization import initialize_decoder
+from condseg_monai.networks.nets.padding import check_image, crop, pad_to_multiple
+
+__all__ = ["ConDSeg", "ConDSegOutput", "RegionPrediction"]
+
+
+class ConDSegOutput(NamedTuple):
+    """Logits of one training step, all at the size of the input."""
+
+    mask: Tensor
+    """``(B, out_channels, H, W)``"""
+    foreground: Tensor
+    """``(B, 1, H, W)``"""
+    background: Tensor
+    """``(B, 1, H, W)``"""
+    uncertainty: Tensor
+    """``(B, 1, H, W)``"""
+
+
+class RegionPrediction(NamedTuple):
+    """The mask and what each region claims of the image."""
+
+    mask: Tensor
+    """``(B, out_channels, H, W)`` logits."""
+    regions: Tensor
+    """``(B, 3, H, W)`` probabilities of foreground, background and uncertainty, summing to 1 over dim 1 (Eq. 8)."""
+
+
+class ConDSeg(nn.Module):
+    """ConDSeg: contrast-driven segmentation of images with soft boundaries and low contrast.
+
+    Source: M. Lei et al., "ConDSeg: A General Medical Image Segmentation Framework via Contrast-Driven Feature
+    Enhancement", AAAI 2025; ``forward`` follows its framework figure.
+
+    In training mode the network returns :class:`ConDSegOutput`; in evaluation mode one tensor, the mask logits, and
+    computes nothing they do not need. Any height and width of at least 16 will do: the image is padded inside by
+    repeating its last row and column, and the output is cropped.
+
+    Initial weights: Kaiming normal (fan out) for convolutions that feed a BatchNorm, PyTorch's default with zero biases
+    for all others, one and zero for BatchNorm; the encoder states its own. All draws come from torch's global
+    generator: the same seed gives the same network.
+
+    Args:
+        in_channels: channels of the image.
+        out_channels: channels of the mask: 1 for a binary mask (sigmoid), the number of classes otherwise (softmax).
+        encoder: ``"resnet18"``, ``"resnet34"``, ``"resnet50"``, ``"vgg19"``, ``"pvt_v2_b2"``, or an :class:`Encoder`.
+            Its weights are random: see :func:`~condseg_monai.networks.encoders.load_encoder_weights`.
+        decoder_channels: channels of everything after the encoder; a positive multiple of 4.
+        cdfa: ``"paper"`` for Eq. 11 to 14 as written, ``"released"`` for what the released networks compute: see
+            :class:`~condseg_monai.networks.blocks.ContrastDrivenFeatureAggregation`.
+        cdfa_window: K, the odd size of CDFA's neighbourhood.
+        cdfa_heads: attention heads of CDFA; None for 1 in the paper's form and 4 in the released one.
+        dropout: probability with which a channel is dropped ahead of the last convolution of the mask.
+
+    Raises:
+        ValueError: if an argument is out of range.
+
+    Example:
+        >>> network = ConDSeg(encoder="resnet18", decoder_channels=16).eval()
+        >>> network(torch.rand(1, 3, 50, 70)).shape
+        torch.Size([1, 1, 50, 70])
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 3,
+        out_channels: int = 1,
+        encoder: str | Encoder = "resnet50",
+        decoder_channels: int = 128,
+        cdfa: str = "paper",
+        cdfa_window: int = 3,
+        cdfa_heads: int | None = None,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if in_channels < 1 or out_channels < 1:
+            raise ValueError(f"in_channels and out_channels must be positive, got {in_channels} and {out_channels}")
+        if decoder_channels < 4 or decoder_channels % 4:
+            raise ValueError(f"decoder_channels must be a positive multiple of 4, got {decoder_channels}")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout must be in [0, 1), got {dropout}")
+        self.in_channels = in_channels
+        self.encoder = get_encoder(encoder, in_channels)
+        self.stride = self.encoder.strides[3]
+        channels = decoder_channels
+
+        self.sid = SemanticInformationDecoupling(self.encoder.channels[3], channels)
+        self.foreground_head = AuxiliaryHead(channels, self.stride)
+        self.background_head = AuxiliaryHead(channels, self.stride)
+        self.uncertainty_head = AuxiliaryHead(channels, self.stride)
+
+        # Lists run fine to coarse, as the encoder's maps do.
+        self.pre_enhancements = nn.ModuleList(PreEnhancement(c, channels) for c in self.encoder.channels)
+        self.foreground_features = nn.ModuleList(RegionFeatures(channels, factor) for factor in (8, 4, 2, 1))
+        self.background_features = nn.ModuleList(RegionFeatures(channels, factor) for factor in (8, 4, 2, 1))
+        self.cdfas = nn.ModuleList(
+            ContrastDrivenFeatureAggregation(
+                channels if i == 3 else 2 * channels, channels, form=cdfa, window=cdfa_window, heads=cdfa_heads
+            )
+            for i in range(4)
+        )
+        self.small_decoder = SizeAwareDecoder(channels)
+        self.medium_decoder = SizeAwareDecoder(channels)
+        self.large_decoder = SizeAwareDecoder(channels)
+        self.output = _MaskHead(channels, out_channels, self.encoder.strides[0], dropout)
+        initialize_decoder(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Segment images.
+
+        Args:
+            x: ``(B, in_channels, H, W)``, normalised as the weights expect.
+
+        Returns:
+            In training mode, :class:`ConDSegOutput`; in evaluation mode, mask logits ``(B, out_channels, H, W)``.
+
+        Raises:
+            ValueError: if ``x`` is not such a tensor, or H or W is under 16.
+        """
+        if not torch.jit.is_scripting() and self.training:
+            # TorchScript wants one return type, that of evaluation; a scripted network cannot be trained.
+            return cast(Tensor, self._forward_regions(x))
+        mask, _, _, _ = self._forward_mask(x)
+        return mask
+
+    @torch.jit.unused
+    def predict_regions(self, x: Tensor) -> RegionPrediction:
+        """Segment images and tell, per pixel, how much each region claims; for uncertainty maps.
+
+        Args:
+            x: ``(B, in_channels, H, W)``, as for ``forward``.
+
+        Returns:
+            :class:`RegionPrediction`: mask logits, and region probabilities by softmax over the three regions' logits.
+        """
+        output = self._forward_regions(x)
+        regions = torch.cat([output.foreground, output.background, output.uncertainty], dim=1)
+        return RegionPrediction(output.mask, torch.softmax(regions, dim=1))
+
+    @torch.jit.unused
+    def _forward_regions(self, x: Tensor) -> ConDSegOutput:
+        mask, foreground, background, deepest = self._forward_mask(x)
+        return ConDSegOutput(
+            mask,
+            crop(self.foreground_head(foreground), x),
+            crop(self.background_head(background), x),
+            crop(self.uncertainty_head(self.sid.uncertainty(deepest)), x),
+        )
+
+    def _forward_mask(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Mask logits, foreground features, background features, and the encoder's deepest map."""
+        if not torch.jit.is_tracing():
+            check_image(x, self.in_channels)
+        maps = self.encoder(pad_to_multiple(x, self.stride))
+        foreground = self.sid.foreground(maps[3])
+        background = self.sid.background(maps[3])
+
+        enhanced: list[Tensor] = []
+        for i, pre_enhancement in enumerate(self.pre_enhancements):
+            enhanced.append(pre_enhancement(maps[i]))
+        foregrounds: list[Tensor] = []
+        for features in self.foreground_features:
+            foregrounds.append(features(foreground))
+        backgrounds: list[Tensor] = []
+        for features in self.background_features:
+            backgrounds.append(features(background))
+
+        # Indices, not a loop from the deepest: TorchScript calls the members of a list by constant index only.
+        f4 = self.cdfas[3](enhanced[3], foregrounds[3], backgrounds[3])
+        f3 = self.cdfas[2](torch.cat([enhanced[2], upsample(f4, 2)], dim=1), foregrounds[2], backgrounds[2])
+        f2 = self.cdfas[1](torch.cat([enhanced[1], upsample(f3, 2)], dim=1), foregrounds[1], backgrounds[1])
+        f1 = self.cdfas[0](torch.cat([enhanced[0], upsample(f2, 2)], dim=1), foregrounds[0], backgrounds[0])
+
+        small = self.small_decoder(f1, f2)
+        medium = self.medium_decoder(f2, f3)
+        large = self.large_decoder(f3, f4)
+        return crop(self.output(small, medium, large), x), foreground, background, maps[3]
+
+
+class _MaskHead(nn.Module):
+    """Fuse the three decoders at the finest stride, enlarge to the input's size, and give the mask's logits."""
+
+    def __init__(self, channels: int, out_channels: int, stride: int, dropout: float) -> None:
+        super().__init__()
+        self.stride = stride
+        self.fuse = conv_norm_act(3 * channels, channels)
+        self.conv1 = conv_norm_act(channels, channels)
+        self.conv2 = conv_norm_act(channels, channels // 2, 1)
+        self.dropout = nn.Dropout2d(dropout)
+        self.logits = nn.Conv2d(channels // 2, out_channels, kernel_size=1)
+
+    def forward(self, small: Tensor, medium: Tensor, large: Tensor) -> Tensor:
+        x = self.fuse(torch.cat([small, upsample(medium, 2), upsample(large, 4)], dim=1))
+        x = self.conv2(self.conv1(upsample(x, self.stride)))
+        return self.logits(self.dropout(x))

@@ -1,0 +1,80 @@
+"""ConDSeg's first-stage network (the paper's Net_0): the encoder under a light prediction head."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from condseg_monai.networks.blocks.convolution import upsample
+from condseg_monai.networks.encoders import Encoder, get_encoder
+from condseg_monai.networks.nets.padding import check_image, crop, pad_to_multiple
+
+__all__ = ["ConDSegStage1"]
+
+_HEAD_CHANNELS = 64
+
+
+class ConDSegStage1(nn.Module):
+    """The network that Consistency Reinforcement trains, so that its encoder can start the second stage.
+
+    Source: ConDSeg (AAAI 2025), "Consistency Reinforcement". The encoder's four maps are each brought to 64 channels at
+    full size and summed up by one convolution into the mask.
+
+    The paper's figure enlarges the maps and then convolves. Here the 1x1 convolution comes first: without a bias it
+    commutes exactly with bilinear interpolation, in training too, and the wide maps never exist at full size.
+
+    Sizes and initial weights are as for :class:`~condseg_monai.networks.ConDSeg`.
+
+    Args:
+        in_channels: channels of the image.
+        out_channels: channels of the mask: 1 for a binary mask, the number of classes otherwise.
+        encoder: as for :class:`~condseg_monai.networks.ConDSeg`.
+
+    Example:
+        >>> ConDSegStage1(encoder="resnet18")(torch.rand(2, 3, 50, 70)).shape
+        torch.Size([2, 1, 50, 70])
+    """
+
+    def __init__(self, in_channels: int = 3, out_channels: int = 1, encoder: str | Encoder = "resnet50") -> None:
+        super().__init__()
+        if in_channels < 1 or out_channels < 1:
+            raise ValueError(f"in_channels and out_channels must be positive, got {in_channels} and {out_channels}")
+        self.in_channels = in_channels
+        self.encoder = get_encoder(encoder, in_channels)
+        self.stride = self.encoder.strides[3]
+        self.levels = nn.ModuleList(
+            _Level(channels, stride)
+            for channels, stride in zip(self.encoder.channels, self.encoder.strides, strict=True)
+        )
+        self.fuse = nn.Conv2d(4 * _HEAD_CHANNELS, out_channels, kernel_size=1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images ``(B, in_channels, H, W)`` to mask logits ``(B, out_channels, H, W)``.
+
+        Raises:
+            ValueError: if ``x`` is not such a tensor, or H or W is under 16.
+        """
+        if not torch.jit.is_tracing():
+            check_image(x, self.in_channels)
+        maps = self.encoder(pad_to_multiple(x, self.stride))
+        # The convolution of the concatenated levels, one level at a time: the concatenation is never stored.
+        weights = self.fuse.weight.chunk(4, dim=1)
+        logits = torch.zeros((), dtype=x.dtype, device=x.device)
+        for i, level in enumerate(self.levels):
+            logits = logits + F.conv2d(level(maps[i]), weights[i])
+        return crop(logits, x)
+
+
+class _Level(nn.Module):
+    """One encoder map at 64 channels and full size: 1x1 convolution, upsampling, BatchNorm, ReLU."""
+
+    def __init__(self, in_channels: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.conv = nn.Conv2d(in_channels, _HEAD_CHANNELS, kernel_size=1, bias=False)
+        self.norm = nn.BatchNorm2d(_HEAD_CHANNELS)
+        nn.init.kaiming_normal_(self.conv.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.norm(upsample(self.conv(x), self.stride)))

@@ -35,7 +35,8 @@ class VGGEncoder(Encoder):
             for _ in range(convs):
                 conv = nn.Conv2d(channels, width, kernel_size=3, padding=1)
                 nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
-                nn.init.zeros_(conv.bias)
+                if conv.bias is not None:
+                    nn.init.zeros_(conv.bias)
                 self.features.extend([conv, nn.ReLU(inplace=True)])
                 channels = width
             self.ends.append(len(self.features) - 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from monai.networks.blocks import Convolution
 from torch import nn
 
@@ -16,7 +18,8 @@ def initialize_decoder(network: nn.Module) -> None:
     for name, module in network.named_modules():
         if name == "encoder" or name.startswith("encoder."):
             continue
-        if isinstance(module, Convolution):
-            nn.init.kaiming_normal_(module.conv.weight, mode="fan_out", nonlinearity="relu")
-        elif isinstance(module, nn.Conv2d) and module.bias is not None:
+        if isinstance(module, nn.Conv2d) and module.bias is not None:
             nn.init.zeros_(module.bias)
+        elif isinstance(module, Convolution):
+            conv = cast(nn.Conv2d, module.get_submodule("conv"))
+            nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")

@@ -1,5 +1,7 @@
 """Splits and datalists, image intake, augmentation, pictures and a synthetic data set."""
 
+from condseg_monai.data.binarize import BinarizeLabeld
+from condseg_monai.data.color_augmentation import StrongColorAugmentation
 from condseg_monai.data.datalist import check_datalist, datalist_hash, load_datalist
 from condseg_monai.data.image_reader import (
     IMAGE_EXTENSIONS,
@@ -7,15 +9,21 @@ from condseg_monai.data.image_reader import (
     UnreadableImageError,
     read_natural_image,
 )
+from condseg_monai.data.normalization import NormalizeImage, NormalizeImaged, normalize_image
 from condseg_monai.data.pairing import DatasetError
 
 __all__ = [
     "IMAGE_EXTENSIONS",
+    "BinarizeLabeld",
     "DatasetError",
     "NaturalImageReader",
+    "NormalizeImage",
+    "NormalizeImaged",
+    "StrongColorAugmentation",
     "UnreadableImageError",
     "check_datalist",
     "datalist_hash",
     "load_datalist",
+    "normalize_image",
     "read_natural_image",
 ]

@@ -30,8 +30,8 @@ def load_datalist(
     Args:
         dataset_dir: folder of the data set.
         split: ``"train"``, ``"val"`` or ``"test"``.
-        check_splits: splits to open and check with :func:`check_datalist`, so that one error names the bad cases of all;
-            None checks ``split`` alone, an empty sequence only pairs the names.
+        check_splits: splits to open and check with :func:`check_datalist`, so that one error names all bad cases; None
+            checks ``split`` alone, an empty sequence only pairs the names.
         mask_threshold: see :func:`check_datalist`.
 
     Returns:
@@ -125,7 +125,8 @@ def _check_case(case: Case) -> _Checked:
         largest = float(array.max()) if key == "label" else largest
     if len(set(sizes.values())) > 1:
         problems.append(
-            f"{case['image']} is {sizes['image']} pixels (after EXIF rotation), its mask {case['label']} {sizes['label']}"
+            f"{case['image']} is {sizes['image']} pixels (after EXIF rotation), "
+            f"its mask {case['label']} {sizes['label']}"
         )
     return _Checked(problems, largest)
 

@@ -1,0 +1,45 @@
+"""Masks as files have them, JPEG noise and instance numbers included, to zeros and ones."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+
+import torch
+from monai.config import KeysCollection
+from monai.transforms import MapTransform
+from torch import Tensor
+
+__all__ = ["BinarizeLabeld"]
+
+
+class BinarizeLabeld(MapTransform):
+    """Set label values above a threshold to 1 and the others to 0.
+
+    To be applied before any resizing or rotation: JPEG masks hold values around 0 and 255, and interpolating them first
+    would move the boundary.
+
+    Args:
+        keys: entries to binarise, of any shape, in the range of an 8-bit file, [0, 255].
+        threshold: 127 for masks of 0 and 255; 0 for masks of 0 and 1 and for instance numbers.
+        allow_missing_keys: leave absent keys alone instead of raising.
+
+    Raises:
+        ValueError: if ``threshold`` is not in [0, 255).
+
+    Example:
+        >>> BinarizeLabeld("label")({"label": torch.tensor([0.0, 7.0, 127.0, 128.0, 255.0])})["label"]
+        tensor([0., 0., 0., 1., 1.])
+    """
+
+    def __init__(self, keys: KeysCollection, threshold: float = 127, allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+        if not 0 <= threshold < 255:
+            raise ValueError(f"threshold must be in [0, 255), got {threshold}")
+        self.threshold = threshold
+
+    def __call__(self, data: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
+        """Return a copy of ``data`` with the entries as ``float32`` zeros and ones."""
+        result = dict(data)
+        for key in self.key_iterator(result):
+            result[key] = (result[key] > self.threshold).to(torch.float32)
+        return result

@@ -1,0 +1,77 @@
+"""The strong colour augmentation of ConDSeg's first stage."""
+
+from __future__ import annotations
+
+import torch
+from kornia.augmentation import ColorJitter, RandomGaussianBlur, RandomGrayscale
+from torch import Tensor, nn
+
+__all__ = ["StrongColorAugmentation"]
+
+
+class StrongColorAugmentation(nn.Module):
+    """Change the colours and sharpness of images strongly, and their geometry not at all.
+
+    Source: ConDSeg (AAAI 2025), "Consistency Reinforcement": random brightness, contrast, saturation and hue, random
+    conversion to grey, Gaussian blur. Strengths are those of the released code.
+
+    Every image of a batch gets its own strengths; the released code draws them once a batch. Only the order of the four
+    colour changes is shared. Draws come from torch's global CPU generator: ``monai.utils.set_determinism`` and
+    ``torch.manual_seed`` repeat them, and a GPU sees the same ones as a CPU. Gradients do not flow through.
+
+    Note:
+        The released blur kernel is given as (1, 7), which blurs along one axis only. Here it is 7 x 7, a blur without a
+        direction, as the paper's "Gaussian blur" reads. ``blur_kernel=(1, 7)`` and ``(7, 1)`` give the other two.
+
+    Args:
+        brightness: factors are drawn from ``[1 - brightness, 1 + brightness]``.
+        contrast: likewise.
+        saturation: likewise.
+        hue: shifts are drawn from ``[-hue, hue]``, in turns of the colour circle; at most 0.5.
+        grayscale_probability: share of images that lose their colour.
+        blur_kernel: size of the Gaussian kernel in pixels, odd: ``(height, width)`` or one number for both.
+        blur_sigma: range of the Gaussian's standard deviation, in pixels.
+
+    Raises:
+        ValueError: if ``blur_kernel`` is not odd, or ``blur_sigma`` not positive and ascending.
+    """
+
+    def __init__(
+        self,
+        brightness: float = 0.3,
+        contrast: float = 0.3,
+        saturation: float = 0.3,
+        hue: float = 0.1,
+        grayscale_probability: float = 0.5,
+        blur_kernel: int | tuple[int, int] = 7,
+        blur_sigma: tuple[float, float] = (0.1, 3.0),
+    ) -> None:
+        super().__init__()
+        kernel = (blur_kernel, blur_kernel) if isinstance(blur_kernel, int) else tuple(blur_kernel)
+        if len(kernel) != 2 or any(size < 1 or size % 2 == 0 for size in kernel):
+            raise ValueError(f"blur_kernel must be odd, got {blur_kernel}")
+        if not 0 < blur_sigma[0] <= blur_sigma[1]:
+            raise ValueError(f"blur_sigma must be positive and ascending, got {blur_sigma}")
+        self.augment = nn.Sequential(
+            ColorJitter(brightness, contrast, saturation, hue, p=1.0),
+            RandomGrayscale(p=grayscale_probability),
+            RandomGaussianBlur(kernel, (blur_sigma[0], blur_sigma[1]), p=1.0),
+        )
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        """Augment a batch.
+
+        Args:
+            images: ``(B, 3, H, W)`` RGB in [0, 1], on any device, H and W at least half the blur kernel.
+
+        Returns:
+            ``(B, 3, H, W)`` in [0, 1], ``float32`` also under autocast, on the same device.
+
+        Raises:
+            ValueError: if ``images`` has another shape.
+        """
+        if images.ndim != 4 or images.shape[1] != 3:
+            raise ValueError(f"images must be (B, 3, H, W), got {tuple(images.shape)}")
+        with torch.autocast(images.device.type, enabled=False):
+            return self.augment(images.float()).clamp(0.0, 1.0)

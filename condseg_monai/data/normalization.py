@@ -1,0 +1,95 @@
+"""The range and channel order a network was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+
+from monai.config import KeysCollection
+from monai.transforms import MapTransform, Transform
+from torch import Tensor
+
+__all__ = ["NORMALIZATIONS", "NormalizeImage", "NormalizeImaged", "normalize_image"]
+
+NORMALIZATIONS = ("imagenet", "released")
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def normalize_image(image: Tensor, normalization: str = "imagenet") -> Tensor:
+    """Bring RGB images from [0, 1] to what a network expects; differentiable, on the image's device.
+
+    - ``"imagenet"``: RGB, minus ImageNet's mean, over its standard deviation: what ImageNet encoder weights expect.
+    - ``"released"``: BGR in [0, 1], no mean and deviation: what the released ConDSeg checkpoints were trained on.
+
+    Args:
+        image: ``(3, H, W)`` or ``(B, 3, H, W)``, RGB, floating point, in [0, 1].
+        normalization: ``"imagenet"`` or ``"released"``.
+
+    Returns:
+        ``float32`` of the same shape.
+
+    Raises:
+        ValueError: if ``normalization`` is neither, or ``image`` has another shape or integer values.
+
+    Example:
+        >>> normalize_image(torch.full((3, 1, 1), 0.5)).flatten()
+        tensor([0.0655, 0.1964, 0.4178])
+    """
+    _checked(normalization)
+    if image.ndim not in (3, 4) or image.shape[-3] != 3:
+        raise ValueError(f"image must be (3, H, W) or (B, 3, H, W), got {tuple(image.shape)}")
+    if not image.is_floating_point():
+        raise ValueError(f"image must be floating point in [0, 1], got {image.dtype}; scale it first")
+    image = image.float()
+    if normalization == "released":
+        return image.flip(-3)
+    mean, std = (image.new_tensor(values).view(3, 1, 1) for values in (_IMAGENET_MEAN, _IMAGENET_STD))
+    return (image - mean) / std
+
+
+class NormalizeImage(Transform):
+    """:func:`normalize_image` as a transform.
+
+    Args:
+        normalization: ``"imagenet"`` or ``"released"``.
+
+    Raises:
+        ValueError: if ``normalization`` is neither.
+    """
+
+    def __init__(self, normalization: str = "imagenet") -> None:
+        self.normalization = _checked(normalization)
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """Normalise one image ``(3, H, W)`` or a batch ``(B, 3, H, W)`` in [0, 1]."""
+        return normalize_image(image, self.normalization)
+
+
+class NormalizeImaged(MapTransform):
+    """:func:`normalize_image` on entries of a dictionary.
+
+    Args:
+        keys: entries to normalise.
+        normalization: ``"imagenet"`` or ``"released"``.
+        allow_missing_keys: leave absent keys alone instead of raising.
+
+    Raises:
+        ValueError: if ``normalization`` is neither.
+    """
+
+    def __init__(self, keys: KeysCollection, normalization: str = "imagenet", allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.normalize = NormalizeImage(normalization)
+
+    def __call__(self, data: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
+        """Return a copy of ``data`` with the entries normalised."""
+        result = dict(data)
+        for key in self.key_iterator(result):
+            result[key] = self.normalize(result[key])
+        return result
+
+
+def _checked(normalization: str) -> str:
+    if normalization not in NORMALIZATIONS:
+        raise ValueError(f"normalization must be one of {', '.join(NORMALIZATIONS)}, got {normalization!r}")
+    return normalization

@@ -1,1 +1,29 @@
-"""Placeholder, filled in by its part."""
+"""What a MONAI trainer needs beyond MONAI: batches of views, stage hand-over, safe checkpoints, records and reports."""
+
+from condseg_monai.engines.checkpoint_saver import AtomicCheckpointSaver
+from condseg_monai.engines.environment import describe_environment
+from condseg_monai.engines.files import atomic_write, file_sha256, keep_earlier, write_json
+from condseg_monai.engines.panels import RegionPanel, ViewPanel
+from condseg_monai.engines.prepare_batch import ConsistencyReinforcementPrepareBatch
+from condseg_monai.engines.run_record import RunRecord, current_parser, knob_values
+from condseg_monai.engines.score_report import ScoreReport
+from condseg_monai.engines.stage_handover import start_from_stage1
+from condseg_monai.engines.training_scalars import TrainingScalars
+
+__all__ = [
+    "AtomicCheckpointSaver",
+    "ConsistencyReinforcementPrepareBatch",
+    "RegionPanel",
+    "RunRecord",
+    "ScoreReport",
+    "TrainingScalars",
+    "ViewPanel",
+    "atomic_write",
+    "current_parser",
+    "describe_environment",
+    "file_sha256",
+    "keep_earlier",
+    "knob_values",
+    "start_from_stage1",
+    "write_json",
+]

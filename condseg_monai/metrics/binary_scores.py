@@ -147,7 +147,7 @@ class BinaryScoreMetric(CumulativeIterationMetric):
             raise ValueError(f"score must be one of {', '.join(BINARY_SCORES)}, got {score!r}")
         if source is not None and source.source is not None:
             raise ValueError(f"source must count pixels itself, got one that reads from {source.source.score!r}")
-        self.score = score
+        self.score: str = score
         self.source: BinaryScoreMetric | None = source
 
     def __call__(self, y_pred: Any, y: Any = None, **kwargs: Any) -> Any:

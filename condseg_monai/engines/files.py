@@ -1,0 +1,101 @@
+"""Files that are never half written, and never lost to a later run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+__all__ = ["atomic_write", "file_sha256", "keep_earlier", "write_json"]
+
+
+@contextmanager
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Write a file so that a reader sees the old one or the whole new one.
+
+    Args:
+        path: the file to write; its folder is made if missing.
+
+    Yields:
+        A path in the same folder to write to. It becomes ``path`` when the block ends, and goes if the block fails.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o644)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: str | os.PathLike[str], content: Any) -> None:
+    """Write JSON atomically, indented; what JSON cannot hold (a path, a device) is written as text.
+
+    Args:
+        path: the file to write.
+        content: anything made of dicts, lists and scalars.
+    """
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8")
+
+
+def keep_earlier(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """Give the files of an earlier run a second, numbered name, before a new run replaces them.
+
+    ``model.pt`` stays and is also ``model-1.pt``, or ``-2`` if that is taken, and so on; files kept together get the
+    same number. Nothing is copied where the file system has hard links. Files that already have such a name, because
+    a run ended before it replaced them, get no other.
+
+    Args:
+        paths: the files about to be replaced; those that do not exist are left out.
+
+    Returns:
+        The numbered names, none if no file exists or all have one already.
+    """
+    existing = [path for path in map(Path, paths) if path.is_file()]
+    if not existing:
+        return []
+    number = 1
+    while any(_numbered(path, number).exists() for path in existing):
+        if all(_is_same(path, _numbered(path, number)) for path in existing):
+            return []
+        number += 1
+    return [_second_name(path, _numbered(path, number)) for path in existing]
+
+
+def file_sha256(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file's content, in hexadecimal."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _numbered(path: Path, number: int) -> Path:
+    return path.with_name(f"{path.stem}-{number}{path.suffix}")
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    return other.exists() and path.samefile(other)
+
+
+def _second_name(path: Path, name: Path) -> Path:
+    try:
+        name.hardlink_to(path)
+    except FileExistsError:
+        raise
+    except OSError:  # no hard links here
+        with atomic_write(name) as temporary:
+            shutil.copyfile(path, temporary)
+    return name

@@ -1,0 +1,164 @@
+"""A record beside the checkpoints: what was run, on what, with which data, and how it ended."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+import torch
+from ignite.engine import Engine, Events
+from monai.bundle import ConfigParser
+
+from condseg_monai.data import datalist_hash
+from condseg_monai.engines.environment import describe_environment
+from condseg_monai.engines.files import file_sha256, keep_earlier, write_json
+
+__all__ = ["RunRecord", "current_parser", "knob_values"]
+
+_Scalar = (str, int, float, bool, type(None))
+
+
+def current_parser() -> ConfigParser | None:
+    """Return the parser of the config whose expression calls this, or ``None`` outside of one.
+
+    MONAI gives an expression its references but not its config, so the parser is found among the callers.
+    """
+    frame = inspect.currentframe()
+    while frame is not None:
+        candidate = frame.f_locals.get("self")
+        if isinstance(candidate, ConfigParser):
+            return candidate
+        frame = frame.f_back
+    return None
+
+
+def knob_values(parser: ConfigParser) -> dict[str, Any]:
+    """Return the plain values at the top of a config, expressions replaced by what they gave.
+
+    Nothing is evaluated for it: an expression that the run did not need stays as it is written.
+
+    Args:
+        parser: the parser of a config that has been initialised.
+
+    Returns:
+        Name to value; values that are neither scalar, path nor device (a network, say) are left out.
+    """
+    resolved = parser.ref_resolver.resolved_content
+    knobs: dict[str, Any] = {}
+    for name, raw in parser.get().items():
+        if not isinstance(raw, (*_Scalar, Path, torch.device)):
+            continue
+        value = resolved.get(name, raw)
+        if isinstance(value, (Path, torch.device)):
+            knobs[name] = str(value)
+        elif isinstance(value, _Scalar):
+            knobs[name] = value
+    return knobs
+
+
+class RunRecord:
+    """Write down a training run, for a trainer's handlers.
+
+    When training starts, ``{save_dir}/{filename}`` gets the knobs, the whole merged config with its overrides, the
+    environment, and count and SHA-256 of each split. When it ends, by the last epoch or an early stop, ``result`` is
+    added: epochs, seconds, the best metric and its epoch, and the SHA-256 of each checkpoint, by which a checkpoint
+    that has been renamed since finds its record. A record without ``result`` is of a run that was cut short.
+
+    The record of an earlier run is kept under a numbered name. Put this handler behind those that save checkpoints.
+
+    Args:
+        save_dir: folder of the record and the checkpoints.
+        filename: name of the record.
+        splits: for each split its datalist, by name: dictionaries with ``image`` and ``label`` paths.
+        parser: the config's parser, ``"$condseg_monai.current_parser()"``; ``None`` leaves the config out.
+        evaluator: the engine whose best metric ends the record.
+        checkpoints: names of the files whose hashes end the record; those that do not exist are left out.
+        overwrite: replace the record of an earlier run instead of keeping it.
+    """
+
+    def __init__(
+        self,
+        save_dir: str,
+        filename: str,
+        splits: Mapping[str, Sequence[Mapping[str, Any]]],
+        parser: ConfigParser | None = None,
+        evaluator: Engine | None = None,
+        checkpoints: Sequence[str] = (),
+        overwrite: bool = False,
+    ) -> None:
+        self.path = Path(save_dir) / filename
+        self.splits = splits
+        self.parser = parser
+        self.evaluator = evaluator
+        self.checkpoints = checkpoints
+        self.overwrite = overwrite
+        self._record: dict[str, Any] = {}
+        self._start = 0.0
+
+    def attach(self, engine: Engine) -> None:
+        """Write when ``engine`` starts and when it completes.
+
+        Args:
+            engine: the trainer.
+        """
+        engine.add_event_handler(Events.STARTED, self.started)
+        engine.add_event_handler(Events.COMPLETED, self.completed)
+
+    def started(self, engine: Engine) -> None:
+        """Write all that is known beforehand.
+
+        Args:
+            engine: the trainer.
+        """
+        if idist.get_rank() > 0:
+            return
+        if not self._record and not self.overwrite:
+            for kept in keep_earlier([self.path]):
+                logging.getLogger(__name__).info(f"{self.path} of an earlier run is kept as {kept}")
+        self._start = time.monotonic()
+        config = {} if self.parser is None else self.parser.get()
+        self._record = {
+            "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "knobs": {} if self.parser is None else knob_values(self.parser),
+            "splits": {name: self._describe_split(datalist) for name, datalist in self.splits.items()},
+            "environment": describe_environment(),
+            "bundle_version": config.get("_meta_", {}).get("version"),
+            "config": {key: value for key, value in config.items() if key != "_meta_"},
+        }
+        write_json(self.path, self._record)
+
+    def completed(self, engine: Engine) -> None:
+        """Add how the run ended.
+
+        Args:
+            engine: the trainer.
+        """
+        if idist.get_rank() > 0:
+            return
+        result: dict[str, Any] = {
+            "ended": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "seconds": round(time.monotonic() - self._start, 1),
+            "epochs": engine.state.epoch,
+            "max_epochs": engine.state.max_epochs,
+            "iterations": engine.state.iteration,
+        }
+        if self.evaluator is not None:
+            state: Any = self.evaluator.state
+            result["best"] = {
+                "metric": state.key_metric_name,
+                "value": state.best_metric,
+                "epoch": state.best_metric_epoch,
+            }
+            result["last"] = dict(state.metrics)
+        files = [self.path.with_name(name) for name in self.checkpoints]
+        result["checkpoints"] = {file.name: file_sha256(file) for file in files if file.is_file()}
+        write_json(self.path, {**self._record, "result": result})
+
+    def _describe_split(self, datalist: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        return {"count": len(datalist), "sha256": datalist_hash(datalist)}

@@ -1,0 +1,62 @@
+"""The second stage starts from the first stage's encoder."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import torch
+from torch import nn
+
+__all__ = ["start_from_stage1"]
+
+_PREFIX = "encoder."
+_HOW_TO_GET_ONE = (
+    "train it first (in the bundle folder: python -m monai.bundle run --config_file configs/train_stage1.json "
+    "--dataset_dir DIR), give another file with --stage1_checkpoint FILE, or train in one stage with "
+    "--stage1_checkpoint None (null in a config file)"
+)
+
+
+def start_from_stage1(network: nn.Module, stage1_checkpoint: str | os.PathLike[str] | None) -> None:
+    """Fill a network's encoder with the one that stage 1 trained.
+
+    Source: ConDSeg (AAAI 2025): the encoder that Consistency Reinforcement optimised is where the second stage starts.
+    Every parameter and buffer of the encoder is filled, BatchNorm's running statistics included, or nothing is changed
+    and the call fails. Nothing else of the checkpoint is used.
+
+    Args:
+        network: has the encoder to fill as ``.encoder``.
+        stage1_checkpoint: a state_dict whose encoder keys start with ``encoder.``, as ``train_stage1.json`` writes it;
+            ``None`` to train in one stage, which is announced in the log.
+
+    Raises:
+        FileNotFoundError: if the file does not exist; the message says how to get one.
+        ValueError: if its encoder keys or their shapes are not those of the network's encoder; the message names them.
+    """
+    logger = logging.getLogger(__name__)
+    if stage1_checkpoint is None:
+        logger.warning("stage1_checkpoint is null: one-stage training, the encoder does not start from stage 1")
+        return
+    path = Path(stage1_checkpoint)
+    if not path.is_file():
+        raise FileNotFoundError(f"stage1_checkpoint: {path} does not exist: {_HOW_TO_GET_ONE}")
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    found = {key.removeprefix(_PREFIX): value for key, value in checkpoint.items() if key.startswith(_PREFIX)}
+    encoder = network.get_submodule("encoder")
+    expected = encoder.state_dict()
+    problems = [f"missing {_PREFIX}{key}" for key in expected if key not in found]
+    problems += [f"unknown {_PREFIX}{key}" for key in found if key not in expected]
+    problems += [
+        f"{_PREFIX}{key} is {tuple(found[key].shape)} instead of {tuple(expected[key].shape)}"
+        for key in expected.keys() & found.keys()
+        if found[key].shape != expected[key].shape
+    ]
+    if problems:
+        raise ValueError(
+            f"stage1_checkpoint {path} does not fit this encoder (is `encoder` the same in both stages?): "
+            + "; ".join(sorted(problems))
+        )
+    encoder.load_state_dict(found)
+    logger.info(f"The encoder starts from {path}: {len(found)} tensors")

@@ -1,0 +1,88 @@
+import csv
+import json
+
+import pytest
+import torch
+from ignite.engine import Engine, Events
+from monai.data import MetaTensor
+
+from condseg_monai.engines import ScoreReport, file_sha256
+
+IOU, DICE = [0.25, 0.75, 1.0], [0.4, 0.86, 1.0]
+
+
+def batch_of(*names):
+    return [
+        {"image": MetaTensor(torch.zeros(1, 2, 2), meta={"filename_or_obj": f"data/images/{name}"})} for name in names
+    ]
+
+
+def run(report, batches=None, details=None, epochs=1):
+    engine = Engine(lambda engine, batch: None)
+
+    @engine.on(Events.EPOCH_COMPLETED)
+    def compute(engine):
+        engine.state.metric_details = (
+            details
+            if details is not None
+            else {
+                "val_mean_iou": torch.tensor(IOU, dtype=torch.float64).unsqueeze(1),
+                "val_mean_dice": torch.tensor(DICE, dtype=torch.float64).unsqueeze(1),
+            }
+        )
+
+    report.attach(engine)
+    engine.run(batches or [batch_of("a.png", "b.jpg"), batch_of("c.png")], max_epochs=epochs)
+
+
+def test_table_has_a_line_per_image_and_a_column_per_metric(tmp_path):
+    run(ScoreReport(str(tmp_path), "val"), epochs=2)  # the second epoch starts a new list of files
+    with (tmp_path / "scores_val.csv").open() as stream:
+        rows = list(csv.reader(stream))
+    assert rows[0] == ["file", "val_mean_iou", "val_mean_dice"]
+    assert rows[1:] == [
+        ["a.png", "0.250000", "0.400000"],
+        ["b.jpg", "0.750000", "0.860000"],
+        ["c.png", "1.000000", "1.000000"],
+    ]
+
+
+def test_summary_has_mean_std_and_conditions(tmp_path):
+    (tmp_path / "model.pt").write_bytes(b"weights")
+    context = {"split": "val", "normalization": "imagenet"}
+    run(ScoreReport(str(tmp_path), "val", checkpoint=str(tmp_path / "model.pt"), context=context))
+    summary = json.loads((tmp_path / "summary_val.json").read_text())
+    assert summary["images"] == 3
+    assert summary["scores"]["val_mean_iou"] == pytest.approx({"mean": 2 / 3, "std": 0.31180478})
+    assert summary["split"] == "val"
+    assert summary["normalization"] == "imagenet"
+    assert summary["checkpoint_sha256"] == file_sha256(tmp_path / "model.pt")
+    assert "both empty" in summary["rules"]["empty_masks"]
+
+
+def test_earlier_report_is_kept_as_a_pair(tmp_path):
+    for _ in range(2):
+        run(ScoreReport(str(tmp_path), "val"))
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["scores_val-1.csv", "scores_val.csv", "summary_val-1.json", "summary_val.json"]
+
+
+def test_overwrite_replaces_the_report(tmp_path):
+    for _ in range(2):
+        run(ScoreReport(str(tmp_path), "val", overwrite=True))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["scores_val.csv", "summary_val.json"]
+
+
+def test_missing_details_raise(tmp_path):
+    with pytest.raises(RuntimeError, match="set save_details"):
+        run(ScoreReport(str(tmp_path), "val"), details={})
+
+
+def test_other_number_of_scores_than_images_raises(tmp_path):
+    with pytest.raises(RuntimeError, match="val_mean_iou has 2 values for 3 images"):
+        run(ScoreReport(str(tmp_path), "val"), details={"val_mean_iou": torch.zeros(2, 1)})
+
+
+def test_images_without_metadata_raise(tmp_path):
+    with pytest.raises(ValueError, match="lost their metadata"):
+        run(ScoreReport(str(tmp_path), "val"), batches=[[{"image": torch.zeros(1, 2, 2)}]])

@@ -11,6 +11,7 @@ from condseg_monai.data.image_reader import (
 )
 from condseg_monai.data.normalization import NormalizeImage, NormalizeImaged, normalize_image
 from condseg_monai.data.pairing import DatasetError
+from condseg_monai.data.synthetic import make_synthetic_dataset
 
 __all__ = [
     "IMAGE_EXTENSIONS",
@@ -24,6 +25,7 @@ __all__ = [
     "check_datalist",
     "datalist_hash",
     "load_datalist",
+    "make_synthetic_dataset",
     "normalize_image",
     "read_natural_image",
 ]

@@ -77,6 +77,7 @@ class RunRecord:
         filename: name of the record.
         splits: for each split its datalist, by name: dictionaries with ``image`` and ``label`` paths.
         parser: the config's parser, ``"$condseg_monai.current_parser()"``; ``None`` leaves the config out.
+        starts_from: the checkpoint that training starts from; its path and SHA-256 are recorded.
         evaluator: the engine whose best metric ends the record.
         checkpoints: names of the files whose hashes end the record; those that do not exist are left out.
         overwrite: replace the record of an earlier run instead of keeping it.
@@ -88,6 +89,7 @@ class RunRecord:
         filename: str,
         splits: Mapping[str, Sequence[Mapping[str, Any]]],
         parser: ConfigParser | None = None,
+        starts_from: str | None = None,
         evaluator: Engine | None = None,
         checkpoints: Sequence[str] = (),
         overwrite: bool = False,
@@ -95,6 +97,7 @@ class RunRecord:
         self.path = Path(save_dir) / filename
         self.splits = splits
         self.parser = parser
+        self.starts_from = None if starts_from is None else Path(starts_from)
         self.evaluator = evaluator
         self.checkpoints = checkpoints
         self.overwrite = overwrite
@@ -127,6 +130,7 @@ class RunRecord:
             "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "knobs": {} if self.parser is None else knob_values(self.parser),
             "splits": {name: self._describe_split(datalist) for name, datalist in self.splits.items()},
+            "starts_from": self._describe_start(),
             "environment": describe_environment(),
             "bundle_version": config.get("_meta_", {}).get("version"),
             "config": {key: value for key, value in config.items() if key != "_meta_"},
@@ -159,6 +163,12 @@ class RunRecord:
         files = [self.path.with_name(name) for name in self.checkpoints]
         result["checkpoints"] = {file.name: file_sha256(file) for file in files if file.is_file()}
         write_json(self.path, {**self._record, "result": result})
+
+    def _describe_start(self) -> dict[str, str | None] | None:
+        path = self.starts_from
+        if path is None:
+            return None
+        return {"checkpoint": str(path), "sha256": file_sha256(path) if path.is_file() else None}
 
     def _describe_split(self, datalist: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         return {"count": len(datalist), "sha256": datalist_hash(datalist)}

@@ -49,7 +49,7 @@ class TrainingScalars:
         Returns:
             ``loss/total``, ``loss/{term}`` for each term, ``learning_rate/{group}`` for each group.
         """
-        scalars = {"loss/total": float(output["loss"])}
+        scalars = {"loss/total": torch.as_tensor(output["loss"]).detach().item()}
         for name, value in getattr(self.loss, "terms", {}).items():
             scalars[f"loss/{name}"] = float(value)
         for name, group in zip(self.group_names, self.optimizer.param_groups, strict=True):

@@ -70,6 +70,13 @@ def test_result_holds_epochs_best_metric_and_checkpoint_hashes(tmp_path):
     assert result["checkpoints"] == {"model.pt": file_sha256(tmp_path / "model.pt")}
 
 
+def test_record_names_the_checkpoint_that_training_starts_from(tmp_path):
+    (tmp_path / "stage1.pt").write_bytes(b"weights")
+    run(RunRecord(str(tmp_path), "run.json", {}, starts_from=str(tmp_path / "stage1.pt")))
+    start = read(tmp_path / "run.json")["starts_from"]
+    assert start == {"checkpoint": str(tmp_path / "stage1.pt"), "sha256": file_sha256(tmp_path / "stage1.pt")}
+
+
 def test_interrupted_run_leaves_a_record_without_result(tmp_path):
     def fail(engine, batch):
         raise RuntimeError("out of memory")

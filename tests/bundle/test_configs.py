@@ -1,0 +1,189 @@
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from monai.bundle import ConfigParser
+
+import condseg_monai
+
+CONFIGS = Path(__file__).resolve().parents[2] / "bundle" / "configs"
+TRAINING = ("train", "train_stage1", "train_stage2")
+BASES = (*TRAINING, "inference")
+OVERLAYS = {"evaluate": TRAINING, "multi_gpu_train": TRAINING}
+PAIRS = [(base, overlay) for overlay, bases in OVERLAYS.items() for base in bases]
+
+KNOBS = {
+    "dataset_dir",
+    "output_dir",
+    "ckpt_dir",
+    "device",
+    "image_size",
+    "batch_size",
+    "epochs",
+    "seed",
+    "num_workers",
+    "amp",
+    "cache",
+    "encoder",
+    "encoder_weights",
+    "decoder_channels",
+    "cdfa",
+    "learning_rate",
+    "encoder_learning_rate",
+    "stage1_checkpoint",
+    "early_stop_patience",
+    "normalization",
+    "mask_threshold",
+    "val_interval",
+    "panel_interval",
+    "overwrite",
+}
+METRICS = {"val_mean_iou", "val_mean_dice", "val_recall", "val_precision", "val_accuracy", "val_f2"}
+
+
+def read(name: str) -> dict[str, Any]:
+    return json.loads((CONFIGS / f"{name}.json").read_text())
+
+
+def strings(value: Any) -> list[str]:
+    """Every string in a config, keys left out."""
+    if isinstance(value, dict):
+        return [text for item in value.values() for text in strings(item)]
+    if isinstance(value, list):
+        return [text for item in value for text in strings(item)]
+    return [value] if isinstance(value, str) else []
+
+
+def references(config: Any) -> set[str]:
+    return {match.replace("#", "::") for text in strings(config) for match in re.findall(r"@([\w#:]+)", text)}
+
+
+def unknown_keys(base: dict[str, Any], overlay: dict[str, Any]) -> list[str]:
+    """Keys of an overlay that change nothing: neither in the base, nor read by the overlay, nor an argument."""
+    parser, used = ConfigParser(base), references(overlay)
+    unknown = []
+    for key in overlay:
+        name = key.removeprefix("+").replace("#", "::")
+        parent = parser.get(name.rpartition("::")[0], {})
+        is_argument = (
+            "::" in name and isinstance(parent, dict) and "_target_" in parent
+        )  # its class refuses a wrong one
+        if name not in parser and name not in used and not is_argument:
+            unknown.append(key)
+    return unknown
+
+
+def test_every_config_file_is_tested():
+    found = {path.stem for path in CONFIGS.glob("*.json")} - {"metadata"}
+    assert found == {*BASES, *OVERLAYS}
+
+
+def test_train_is_stage_2():
+    assert read("train") == read("train_stage2")
+
+
+@pytest.mark.parametrize(("base", "overlay"), PAIRS)
+def test_overlay_changes_only_what_the_base_has(base, overlay):
+    assert unknown_keys(read(base), read(overlay)) == []
+
+
+def test_misspelt_overlay_keys_are_found():
+    overlay = {"epoch": 3, "validate#datset#data": [], "train#handler": [], "train#dataset#data": []}
+    assert unknown_keys(read("train"), overlay) == ["epoch", "validate#datset#data", "train#handler"]
+
+
+@pytest.mark.parametrize("name", [*BASES, *OVERLAYS])
+def test_references_exist(name):
+    config = read(name)
+    if name in OVERLAYS:
+        base = ConfigParser(read("train"))
+        base.update({key.removeprefix("+"): value for key, value in config.items()})
+        config = base.get()
+    parser = ConfigParser(config)
+    # @datalists['train'] and @network_def.encoder end in Python, not in the config
+    assert [ref for ref in references(config) if ref not in parser] == []
+
+
+@pytest.mark.parametrize("name", [*BASES, *OVERLAYS])
+def test_targets_of_this_package_are_public(name):
+    used = {match for text in strings(read(name)) for match in re.findall(r"condseg_monai\.([\w.]+)", text)}
+    assert used or name == "multi_gpu_train"
+    assert used <= set(condseg_monai.__all__)
+
+
+@pytest.mark.parametrize("name", BASES)
+def test_names_of_knobs_are_those_of_every_file(name):
+    allowed = KNOBS | {"bundle_root", "split", "plateau_patience", "progress_bar"}
+    plain = {key for key, value in read(name).items() if not isinstance(value, (dict, list))}
+    if name != "inference":
+        assert plain - {"network", "datalists"} <= allowed
+    assert len(KNOBS & plain) >= 8
+
+
+def test_stage_2_has_every_knob_and_stage_1_all_it_can_use():
+    assert read("train_stage2").keys() >= KNOBS
+    assert KNOBS - read("train_stage1").keys() == {"stage1_checkpoint", "decoder_channels", "cdfa"}
+
+
+def test_defaults_are_those_of_the_paper_and_the_release():
+    stage1, stage2 = read("train_stage1"), read("train_stage2")
+    expected = {
+        "image_size": 256,
+        "batch_size": 4,
+        "learning_rate": 1e-4,
+        "epochs": 300,
+        "early_stop_patience": 100,
+        "plateau_patience": 30,
+        "mask_threshold": 127,
+        "normalization": "imagenet",
+        "encoder": "resnet50",
+    }
+    for config in (stage1, stage2):
+        assert {key: config[key] for key in expected} == expected
+        assert config["optimizer"]["_target_"] == "torch.optim.Adam"
+    assert (stage1["encoder_learning_rate"], stage2["encoder_learning_rate"]) == (1e-4, 1e-5)
+    assert (stage2["cdfa"], stage2["decoder_channels"]) == ("paper", 128)
+
+
+def test_stages_differ_only_where_they_must():
+    stage1, stage2 = read("train_stage1"), read("train_stage2")
+    for key in ("transforms", "optimizer", "lr_scheduler", "early_stop", "plateau", "initialize", "finalize"):
+        assert stage1[key] == stage2[key], key
+    for key in stage2["validate"].keys() - {"handlers"}:
+        assert stage1["validate"][key] == stage2["validate"][key], key
+    differing = {key for key in stage1.keys() & stage2.keys() if stage1[key] != stage2[key]}
+    assert differing == {
+        "encoder_learning_rate",
+        "network_def",
+        "loss",
+        "summary_writer",
+        "train",
+        "validate",
+        "run",
+    }
+
+
+def test_network_is_the_same_in_training_and_inference():
+    def resolved(name: str) -> dict[str, Any]:
+        config = read(name)
+        network = config["network_def"].items()
+        return {key: config[value[1:]] if str(value).startswith("@") else value for key, value in network}
+
+    assert resolved("train_stage2") == resolved("inference")
+
+
+@pytest.mark.parametrize("name", TRAINING)
+def test_every_metric_that_is_read_is_computed(name):
+    config = read(name)
+    validate = config["validate"]
+    assert {*validate["key_metric"], *validate["additional_metrics"]} == METRICS
+    assert list(validate["key_metric"]) == ["val_mean_iou"]
+    mentioned = {match for text in strings(config) for match in re.findall(r"'(val_\w+)'", text)}
+    assert mentioned == {"val_mean_iou"}
+
+
+def test_overlays_count_no_positions():
+    for name in OVERLAYS:
+        assert not [key for key in read(name) if re.search(r"#\d", key)]

@@ -1,0 +1,323 @@
+import json
+import logging
+
+import numpy as np
+import pytest
+import torch
+from ignite.engine import Events
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from condseg_monai.data import datalist_hash, load_datalist
+from condseg_monai.data.normalization import normalize_image
+from condseg_monai.engines import file_sha256
+
+METRICS = {"val_mean_iou", "val_mean_dice", "val_recall", "val_precision", "val_accuracy", "val_f2"}
+STAGE_FILES = {
+    "train_stage1": ("stage1.pt", "stage1_final.pt", "run_stage1.json"),
+    "train_stage2": ("model.pt", "model_final.pt", "run_stage2.json"),
+}
+
+
+@pytest.fixture
+def knobs(tiny_knobs, tmp_path):
+    folders = {"ckpt_dir": str(tmp_path / "models"), "output_dir": str(tmp_path / "eval")}
+    return {**tiny_knobs, **folders, "stage1_checkpoint": None}
+
+
+def state(path):
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def events(folder):
+    accumulator = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 0})
+    accumulator.Reload()
+    return accumulator
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def losses_of(workflow):
+    losses = []
+    workflow.trainer.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda engine: losses.append(engine.state.output["loss"].item())
+    )
+    workflow.run()
+    return losses
+
+
+@pytest.mark.parametrize("name", ["train", "train_stage1", "train_stage2"])
+def test_every_property_is_where_monai_looks_for_it(open_config, knobs, name):
+    workflow = open_config(name, **knobs)
+    workflow.initialize()
+    assert workflow.check_properties() == []
+
+
+def test_initializing_changes_no_checkpoint_and_needs_none(open_config, knobs, tmp_path):
+    workflow = open_config("train", **{**knobs, "stage1_checkpoint": str(tmp_path / "missing.pt")})
+    workflow.initialize()
+    assert workflow.check_properties() == []
+    assert names(tmp_path / "models") == []
+
+
+def test_both_stages_leave_best_last_and_record(trained):
+    assert names(trained.ckpt_dir) == sorted(name for files in STAGE_FILES.values() for name in files)
+
+
+def test_stage_2_starts_from_the_encoder_of_stage_1(open_config, tiny_knobs, trained, tmp_path):
+    folders = {"ckpt_dir": str(tmp_path / "models"), "output_dir": str(tmp_path / "eval")}
+    workflow = open_config(
+        "train_stage2", **tiny_knobs, **folders, stage1_checkpoint=str(trained.ckpt_dir / "stage1.pt")
+    )
+    workflow.initialize()
+    found = {}
+
+    def compare(engine):
+        found.update({key: value.clone() for key, value in engine.network.state_dict().items()})
+        engine.terminate()
+
+    workflow.trainer.add_event_handler(Events.STARTED, compare)
+    workflow.run()
+    expected = {
+        key: value for key, value in state(trained.ckpt_dir / "stage1.pt").items() if key.startswith("encoder.")
+    }
+    assert any(key.endswith("running_mean") for key in expected)
+    assert {key for key in found if key.startswith("encoder.")} == expected.keys()
+    assert all(torch.equal(found[key], value) for key, value in expected.items())
+
+
+def test_stage_2_without_stage_1_stops_and_says_how_to_get_one(run_config, knobs, tmp_path):
+    del knobs["stage1_checkpoint"]
+    with pytest.raises(RuntimeError) as error:  # MONAI's, raised from ours
+        run_config("train_stage2", **knobs)
+    assert isinstance(error.value.__cause__, FileNotFoundError)
+    assert "--config_file configs/train_stage1.json" in str(error.value.__cause__)
+    assert names(tmp_path / "models") == []
+
+
+def test_one_stage_training_is_announced(run_config, knobs, tmp_path, caplog):
+    run_config("train_stage2", **knobs)
+    assert "one-stage training" in caplog.text
+    assert (tmp_path / "models" / "model.pt").is_file()
+
+
+def test_bad_data_stops_before_training_and_lists_every_case(open_config, knobs, tmp_path):
+    folder = tmp_path / "data"
+    for name in ("images", "masks"):
+        (folder / name).mkdir(parents=True)
+    (folder / "train.txt").write_text("a\nb\n")
+    (folder / "val.txt").write_text("c\n")
+    Image.new("RGB", (40, 40)).save(folder / "images" / "a.png")
+    with pytest.raises(RuntimeError) as error:
+        open_config("train", **{**knobs, "dataset_dir": str(folder)}).initialize()
+    message = str(error.value.__cause__)
+    assert all(stem in message for stem in ("a", "b", "c"))
+
+
+@pytest.mark.parametrize("stage", ["train_stage1", "train_stage2"])
+def test_checkpoints_and_record_of_an_earlier_run_are_kept(run_config, knobs, tmp_path, stage):
+    run_config(stage, **knobs)
+    before = {name: file_sha256(tmp_path / "models" / name) for name in STAGE_FILES[stage]}
+    run_config(stage, **knobs, seed=1)
+    for name, digest in before.items():
+        stem, _, suffix = name.partition(".")
+        assert file_sha256(tmp_path / "models" / f"{stem}-1.{suffix}") == digest
+        assert file_sha256(tmp_path / "models" / name) != digest
+    record = json.loads((tmp_path / "models" / STAGE_FILES[stage][2].replace(".", "-1.")).read_text())
+    assert record["result"]["checkpoints"][STAGE_FILES[stage][0]] == before[STAGE_FILES[stage][0]]
+
+
+def test_overwrite_keeps_nothing(run_config, knobs, tmp_path):
+    for _ in range(2):
+        run_config("train_stage1", **knobs, overwrite=True)
+    assert names(tmp_path / "models") == sorted(STAGE_FILES["train_stage1"])
+
+
+def test_record_holds_overrides_splits_and_result(trained, tiny_dataset):
+    record = json.loads((trained.ckpt_dir / "run_stage2.json").read_text())
+    assert record["knobs"]["image_size"] == 32  # an override
+    assert record["knobs"]["learning_rate"] == 1e-4  # a default
+    assert record["knobs"]["device"] == "cpu"
+    assert record["knobs"]["stage1_checkpoint"] == str(trained.ckpt_dir / "stage1.pt")
+    assert record["config"]["network_def"]["_target_"] == "condseg_monai.ConDSeg"
+    assert record["config"]["epochs"] == 1
+    for name, split, count in (("train", "train", 4), ("validation", "val", 3)):
+        expected = datalist_hash(load_datalist(tiny_dataset, split))
+        assert record["splits"][name] == {"count": count, "sha256": expected}
+    assert record["starts_from"]["sha256"] == file_sha256(trained.ckpt_dir / "stage1.pt")
+    assert record["environment"]["packages"]["monai"]
+    assert record["result"]["iterations"] == 2
+    assert record["result"]["best"]["metric"] == "val_mean_iou"
+    assert record["result"]["last"].keys() == METRICS
+    for name in ("model.pt", "model_final.pt"):
+        assert record["result"]["checkpoints"][name] == file_sha256(trained.ckpt_dir / name)
+
+
+@pytest.mark.parametrize(
+    ("stage", "scalars", "picture"),
+    [
+        (
+            "stage1",
+            {"loss/mask_clean", "loss/mask_augmented", "loss/consistency", "learning_rate/head"},
+            "validation/image | augmented view | label | prediction",
+        ),
+        (
+            "stage2",
+            {
+                "loss/mask",
+                "loss/foreground",
+                "loss/background",
+                "loss/complementary",
+                "loss/foreground_weight",
+                "loss/background_weight",
+                "learning_rate/decoder",
+            },
+            "validation/image | label | prediction | foreground | background | uncertainty",
+        ),
+    ],
+)
+def test_tensorboard_has_every_term_rate_metric_and_picture(trained, stage, scalars, picture):
+    written = events(trained.output_dir / "tensorboard" / stage)
+    assert set(written.Tags()["scalars"]) == scalars | METRICS | {"loss/total", "learning_rate/encoder"}
+    assert written.Tags()["images"] == [picture]
+    assert [event.step for event in written.Scalars("loss/total")] == [1, 2]
+    assert all(np.isfinite(event.value) for tag in scalars for event in written.Scalars(tag))
+
+
+def test_stage_2_trains_its_encoder_ten_times_slower(trained):
+    written = events(trained.output_dir / "tensorboard" / "stage2")
+    rates = {name: written.Scalars(f"learning_rate/{name}")[0].value for name in ("encoder", "decoder")}
+    assert rates == pytest.approx({"encoder": 1e-5, "decoder": 1e-4})
+
+
+def test_optimizer_has_each_parameter_once(open_config, knobs):
+    workflow = open_config("train_stage2", **knobs)
+    workflow.initialize()
+    network, optimizer = workflow.network_def, workflow.trainer.optimizer
+    encoder, rest = (group["params"] for group in optimizer.param_groups)
+    assert {id(p) for p in encoder} == {id(p) for p in network.encoder.parameters()}
+    assert len(encoder) + len(rest) == len(list(network.parameters()))
+    assert {id(p) for p in encoder + rest} == {id(p) for p in network.parameters()}
+
+
+@pytest.mark.parametrize("stage", ["train_stage1", "train_stage2"])
+def test_same_seed_gives_the_same_network_and_losses(open_config, knobs, tmp_path, stage):
+    losses, states = [], []
+    for run, seed in enumerate((4, 4, 5)):
+        folders = {"ckpt_dir": str(tmp_path / f"models{run}"), "output_dir": str(tmp_path / f"eval{run}")}
+        workflow = open_config(stage, **{**knobs, **folders, "seed": seed})
+        workflow.initialize()
+        states.append({key: value.clone() for key, value in workflow.network_def.state_dict().items()})
+        losses.append(losses_of(workflow))
+    assert losses[0] == losses[1] != losses[2]
+    assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
+    assert any(not torch.equal(value, states[2][key]) for key, value in states[0].items())
+
+
+def test_panels_do_not_change_the_training(open_config, knobs, tmp_path):
+    losses = []
+    for interval in (1, 0):
+        folders = {"ckpt_dir": str(tmp_path / f"models{interval}"), "output_dir": str(tmp_path / f"eval{interval}")}
+        workflow = open_config("train_stage1", **{**knobs, **folders, "epochs": 2, "panel_interval": interval})
+        workflow.initialize()
+        losses.append(losses_of(workflow))
+    assert losses[0] == losses[1]
+
+
+def test_early_stop_ends_the_run_with_all_its_files(run_config, knobs, tmp_path):
+    knobs |= {"epochs": 9, "early_stop_patience": 2, "early_stop#score_function": "$lambda engine: 0.0"}
+    run_config("train_stage1", **knobs)
+    assert names(tmp_path / "models") == sorted(STAGE_FILES["train_stage1"])
+    result = json.loads((tmp_path / "models" / "run_stage1.json").read_text())["result"]
+    assert (result["epochs"], result["max_epochs"]) == (3, 9)
+    assert "stage1_final.pt" in result["checkpoints"]
+
+
+def test_learning_rates_fall_when_validation_stands_still(run_config, knobs, tmp_path):
+    knobs |= {"epochs": 4, "plateau_patience": 1, "plateau#step_transform": "$lambda engine: 0.5"}
+    run_config("train_stage2", **knobs)
+    written = events(tmp_path / "eval" / "tensorboard" / "stage2")
+    rates = [event.value for event in written.Scalars("learning_rate/decoder")]
+    assert rates == pytest.approx([1e-4] * 6 + [1e-5] * 2)
+
+
+def test_patience_counts_epochs_whatever_the_validation_interval(open_config, knobs):
+    workflow = open_config("train", **knobs, val_interval=5)
+    workflow.initialize()
+    assert workflow.parser.get_parsed_content("early_stop").patience == 20
+    assert workflow.parser.get_parsed_content("lr_scheduler").patience == 6
+
+
+@pytest.mark.parametrize("normalization", ["imagenet", "released"])
+def test_validation_image_is_the_file_upright_resized_and_normalised(open_config, knobs, tiny_dataset, normalization):
+    workflow = open_config("train", **knobs, normalization=normalization)
+    workflow.initialize()
+    case = workflow.val_dataset[1]
+    with Image.open(tiny_dataset / "images" / "val_1.png") as file:
+        image = torch.from_numpy(np.array(file)).permute(2, 0, 1).float() / 255  # (3, 40, 36)
+    resized = torch.nn.functional.interpolate(image[None], (32, 32), mode="bilinear")[0]
+    torch.testing.assert_close(case["image"].as_tensor(), normalize_image(resized, normalization), rtol=0, atol=1e-4)
+    with Image.open(tiny_dataset / "masks" / "val_1.png") as file:
+        mask = torch.from_numpy(np.array(file))[None, None].float() / 255
+    expected = torch.nn.functional.interpolate(mask, (32, 32), mode="nearest-exact")[0]
+    assert torch.equal(case["label"].as_tensor(), expected)
+
+
+@pytest.mark.parametrize("stage", ["train_stage1", "train_stage2"])
+def test_training_batch_is_what_the_network_takes(open_config, knobs, stage):
+    workflow = open_config(stage, **knobs)
+    workflow.initialize()
+    batch = next(iter(workflow.trainer.data_loader))
+    assert type(batch["image"]) is torch.Tensor
+    assert set(batch["label"].unique().tolist()) == {0.0, 1.0}
+    views, label = workflow.trainer.prepare_batch(batch, "cpu")
+    assert label.shape == (2, 1, 32, 32)
+    assert views.shape == ((4 if stage == "train_stage1" else 2), 3, 32, 32)
+    assert views.min() < -0.5  # ImageNet's mean is off
+
+
+def test_cache_of_none_gives_the_same_batches(open_config, knobs):
+    items = []
+    for cache in (0.0, 1.0):
+        workflow = open_config("train", **knobs, cache=cache)
+        workflow.initialize()
+        items.append(workflow.val_dataset[0]["image"])
+    assert torch.equal(items[0], items[1])
+
+
+@pytest.mark.parametrize("override", [{"cdfa": "released"}, {"encoder": "vgg19"}, {"normalization": "released"}])
+def test_knobs_reach_the_run(run_config, knobs, override, tmp_path):
+    run_config("train_stage2", **{**knobs, **override})
+    record = json.loads((tmp_path / "models" / "run_stage2.json").read_text())
+    assert override.items() <= record["knobs"].items()
+
+
+def test_encoder_weights_file_starts_stage_1(open_config, knobs, tmp_path):
+    torch.manual_seed(9)
+    first = open_config("train_stage1", **knobs)
+    first.initialize()
+    weights = {key: torch.full_like(value, 0.25) for key, value in first.network_def.encoder.state_dict().items()}
+    torch.save(weights, tmp_path / "weights.pth")
+    workflow = open_config("train_stage1", **{**knobs, "encoder_weights": str(tmp_path / "weights.pth")})
+    workflow.initialize()
+    seen = {}
+
+    def look(engine):
+        seen.update({key: value.clone() for key, value in engine.network.encoder.state_dict().items()})
+        engine.terminate()
+
+    workflow.trainer.add_event_handler(Events.STARTED, look)
+    workflow.run()
+    assert all(torch.equal(value, weights[key]) for key, value in seen.items())
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("stage", ["train_stage1", "train_stage2"])
+def test_mixed_precision_run_on_a_gpu(open_config, knobs, stage, caplog):
+    logging.getLogger().setLevel(logging.INFO)
+    workflow = open_config(stage, **{**knobs, "device": "cuda", "amp": True, "epochs": 3, "num_workers": 2})
+    workflow.initialize()
+    assert all(np.isfinite(losses_of(workflow)))

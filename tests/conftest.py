@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def bundle_dir() -> Path:
+    return REPOSITORY / "bundle"
+
+
+@pytest.fixture(scope="session")
+def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four training, three validation and two test images of 40 x 36 pixels: a pink ellipse on brown noise."""
+    folder = tmp_path_factory.mktemp("tiny_dataset")
+    for name in ("images", "masks"):
+        (folder / name).mkdir()
+    rng = np.random.default_rng(0)
+    height, width = 40, 36
+    y, x = np.mgrid[:height, :width]
+    for split, count in (("train", 4), ("val", 3), ("test", 2)):
+        stems = [f"{split}_{index}" for index in range(count)]
+        for stem in stems:
+            centre_y, centre_x = rng.uniform(12, 28), rng.uniform(12, 24)
+            mask = ((y - centre_y) / rng.uniform(6, 10)) ** 2 + ((x - centre_x) / rng.uniform(5, 9)) ** 2 <= 1
+            colour = np.where(mask[..., None], (210, 140, 130), (120, 70, 60))
+            noisy = np.clip(colour + rng.normal(0, 12, (height, width, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(noisy).save(folder / "images" / f"{stem}.png")
+            Image.fromarray(mask.astype(np.uint8) * 255).save(folder / "masks" / f"{stem}.png")
+        (folder / f"{split}.txt").write_text("\n".join(stems) + "\n")
+    return folder

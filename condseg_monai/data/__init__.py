@@ -11,6 +11,7 @@ from condseg_monai.data.image_reader import (
 )
 from condseg_monai.data.normalization import NormalizeImage, NormalizeImaged, normalize_image
 from condseg_monai.data.pairing import DatasetError
+from condseg_monai.data.pictures import contact_sheet, draw_heat_map, draw_overlay
 from condseg_monai.data.synthetic import make_synthetic_dataset
 
 __all__ = [
@@ -23,7 +24,10 @@ __all__ = [
     "StrongColorAugmentation",
     "UnreadableImageError",
     "check_datalist",
+    "contact_sheet",
     "datalist_hash",
+    "draw_heat_map",
+    "draw_overlay",
     "load_datalist",
     "make_synthetic_dataset",
     "normalize_image",

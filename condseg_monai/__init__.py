@@ -1,43 +1,17 @@
-"""ConDSeg, Med-DisSeg and DEC-Seg as MONAI components."""
+"""ConDSeg, Med-DisSeg and DEC-Seg as MONAI components.
 
-from condseg_monai.losses import (
-    ComplementaryLoss,
-    ConDSegLoss,
-    ConsistencyLoss,
-    ConsistencyReinforcementLoss,
-    MaskLoss,
-    RegionWeight,
-    complementary_loss,
-    consistency_loss,
-    mask_loss,
-    region_weight,
-)
-from condseg_monai.networks import (
-    ConDSeg,
-    ConDSegOutput,
-    ConDSegStage1,
-    Encoder,
-    RegionPrediction,
-    load_encoder_weights,
-)
+Every public name of the subpackages is here too, so that a bundle's JSON can say ``condseg_monai.Name``.
+"""
+
+from condseg_monai import checkpoints, data, engines, losses, metrics, networks
+from condseg_monai.checkpoints import *  # noqa: F403
+from condseg_monai.data import *  # noqa: F403
+from condseg_monai.engines import *  # noqa: F403
+from condseg_monai.losses import *  # noqa: F403
+from condseg_monai.metrics import *  # noqa: F403
+from condseg_monai.networks import *  # noqa: F403
 from condseg_monai.version import __version__
 
-__all__ = [
-    "ComplementaryLoss",
-    "ConDSeg",
-    "ConDSegLoss",
-    "ConDSegOutput",
-    "ConDSegStage1",
-    "ConsistencyLoss",
-    "ConsistencyReinforcementLoss",
-    "Encoder",
-    "MaskLoss",
-    "RegionPrediction",
-    "RegionWeight",
-    "__version__",
-    "complementary_loss",
-    "consistency_loss",
-    "load_encoder_weights",
-    "mask_loss",
-    "region_weight",
-]
+__all__ = ["__version__"]
+for _package in (checkpoints, data, engines, losses, metrics, networks):
+    __all__ += _package.__all__

@@ -3,6 +3,7 @@
 from condseg_monai.data.binarize import BinarizeLabeld
 from condseg_monai.data.color_augmentation import StrongColorAugmentation
 from condseg_monai.data.datalist import check_datalist, datalist_hash, load_datalist
+from condseg_monai.data.image_list import list_images
 from condseg_monai.data.image_reader import (
     IMAGE_EXTENSIONS,
     NaturalImageReader,
@@ -28,6 +29,7 @@ __all__ = [
     "datalist_hash",
     "draw_heat_map",
     "draw_overlay",
+    "list_images",
     "load_datalist",
     "make_synthetic_dataset",
     "normalize_image",

@@ -163,8 +163,8 @@ def _to_array(image: Image.Image) -> np.ndarray:
     if image.mode in _WITH_ALPHA or "transparency" in image.info:
         colour = upright.convert("RGBA")
         black = Image.new("RGBA", colour.size, (0, 0, 0, 255))
-        return np.asarray(Image.alpha_composite(black, colour).convert("RGB"))
-    return np.asarray(upright.convert("L" if image.mode in ("1", "L") else "RGB"))
+        return np.array(Image.alpha_composite(black, colour).convert("RGB"))
+    return np.array(upright.convert("L" if image.mode in ("1", "L") else "RGB"))
 
 
 def _sixteen_bit_to_array(image: Image.Image) -> np.ndarray:

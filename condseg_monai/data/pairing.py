@@ -9,7 +9,17 @@ from pathlib import Path
 
 from condseg_monai.data.image_reader import IMAGE_EXTENSIONS
 
-__all__ = ["SPLITS", "Case", "DatasetError", "find_cases", "list_image_files", "name_key", "read_list"]
+__all__ = [
+    "SPLITS",
+    "Case",
+    "DatasetError",
+    "find_cases",
+    "index_by_stem",
+    "list_image_files",
+    "name_key",
+    "read_list",
+    "stem_of_line",
+]
 
 SPLITS = ("train", "val", "test")
 _LAYOUT = (
@@ -45,7 +55,7 @@ def find_cases(root: Path, splits: Sequence[str]) -> tuple[dict[str, list[Case]]
     missing += [f"{split}.txt is missing" for split in splits if not (root / f"{split}.txt").is_file()]
     if missing:
         return cases, [*missing, _LAYOUT]
-    images, masks = _index(root / "images"), _index(root / "masks")
+    images, masks = index_by_stem(root / "images"), index_by_stem(root / "masks")
     problems: list[str] = []
     stems: dict[str, list[str]] = {}
     for split in (name for name in SPLITS if (root / f"{name}.txt").is_file()):
@@ -54,7 +64,7 @@ def find_cases(root: Path, splits: Sequence[str]) -> tuple[dict[str, list[Case]]
         except DatasetError as error:
             problems.append(str(error))
             continue
-        stems[split] = [_stem(line, images) for line in lines]
+        stems[split] = [stem_of_line(line, images) for line in lines]
         if split in splits:
             problems += _list_problems(split, stems[split])
             for stem in dict.fromkeys(stems[split]):
@@ -88,7 +98,7 @@ def name_key(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def _index(folder: Path) -> dict[str, list[Path]]:
+def index_by_stem(folder: Path) -> dict[str, list[Path]]:
     """Image files of a folder by stem."""
     index: dict[str, list[Path]] = {}
     for path in list_image_files(folder):
@@ -96,7 +106,7 @@ def _index(folder: Path) -> dict[str, list[Path]]:
     return index
 
 
-def _stem(line: str, images: Mapping[str, list[Path]]) -> str:
+def stem_of_line(line: str, images: Mapping[str, list[Path]]) -> str:
     """The stem a line means: itself, or itself without an extension (``scan.2`` is a stem, ``scan.jpg`` is not)."""
     line = name_key(line)
     if line in images or Path(line).suffix.lower() not in IMAGE_EXTENSIONS:

@@ -1,10 +1,14 @@
 """What a MONAI trainer needs beyond MONAI: batches of views, stage hand-over, safe checkpoints, records and reports."""
 
 from condseg_monai.engines.checkpoint_saver import AtomicCheckpointSaver
+from condseg_monai.engines.early_stop import EarlyStop
 from condseg_monai.engines.environment import describe_environment
 from condseg_monai.engines.files import atomic_write, file_sha256, keep_earlier, write_json
+from condseg_monai.engines.inference_cases import InferenceCases, InferenceError
 from condseg_monai.engines.panels import RegionPanel, ViewPanel
+from condseg_monai.engines.prediction_writer import DrawOverlayd, PredictionWriter
 from condseg_monai.engines.prepare_batch import ConsistencyReinforcementPrepareBatch
+from condseg_monai.engines.region_inferer import RegionInferer, SplitUncertaintyd
 from condseg_monai.engines.run_record import RunRecord, current_parser, knob_values
 from condseg_monai.engines.score_report import ScoreReport
 from condseg_monai.engines.stage_handover import start_from_stage1
@@ -13,9 +17,16 @@ from condseg_monai.engines.training_scalars import TrainingScalars
 __all__ = [
     "AtomicCheckpointSaver",
     "ConsistencyReinforcementPrepareBatch",
+    "DrawOverlayd",
+    "EarlyStop",
+    "InferenceCases",
+    "InferenceError",
+    "PredictionWriter",
+    "RegionInferer",
     "RegionPanel",
     "RunRecord",
     "ScoreReport",
+    "SplitUncertaintyd",
     "TrainingScalars",
     "ViewPanel",
     "atomic_write",

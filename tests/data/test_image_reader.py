@@ -38,6 +38,10 @@ class TestColourKinds:
         path = save(tmp_path / "a.webp", Image.fromarray(colours), lossless=True)
         np.testing.assert_array_equal(read_natural_image(path), colours)
 
+    def test_arrays_may_be_written_to(self, tmp_path, colours):
+        array = read_natural_image(save(tmp_path / "a.png", Image.fromarray(colours)))
+        array[0, 0] = 0
+
     def test_content_counts_and_not_the_extension(self, tmp_path, colours):
         path = save(tmp_path / "really_a_bitmap.jpg", Image.fromarray(colours), format="BMP")
         np.testing.assert_array_equal(read_natural_image(path), colours)

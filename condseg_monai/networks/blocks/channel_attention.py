@@ -27,6 +27,6 @@ class ChannelAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x`` ``(B, channels, H, W)``, each channel scaled by a weight in (0, 1)."""
-        average = self.fc2(F.relu(self.fc1(x.mean(dim=(2, 3), keepdim=True))))
-        maximum = self.fc2(F.relu(self.fc1(x.amax(dim=(2, 3), keepdim=True))))
+        average = self.fc2(F.relu(self.fc1(F.adaptive_avg_pool2d(x, 1))))
+        maximum = self.fc2(F.relu(self.fc1(F.adaptive_max_pool2d(x, 1))))
         return x * torch.sigmoid(average + maximum)

@@ -135,7 +135,7 @@ class ConDSeg(nn.Module):
         """
         if not torch.jit.is_scripting() and self.training:
             # TorchScript wants one return type, that of evaluation; a scripted network cannot be trained.
-            return cast(Tensor, self._forward_regions(x))
+            return cast(Tensor, self.forward_regions(x))
         mask, _, _, _ = self._forward_mask(x)
         return mask
 
@@ -149,12 +149,12 @@ class ConDSeg(nn.Module):
         Returns:
             :class:`RegionPrediction`: mask logits, and region probabilities by softmax over the three regions' logits.
         """
-        output = self._forward_regions(x)
+        output = self.forward_regions(x)
         regions = torch.cat([output.foreground, output.background, output.uncertainty], dim=1)
         return RegionPrediction(output.mask, torch.softmax(regions, dim=1))
 
     @torch.jit.unused
-    def _forward_regions(self, x: Tensor) -> ConDSegOutput:
+    def forward_regions(self, x: Tensor) -> ConDSegOutput:
         mask, foreground, background, deepest = self._forward_mask(x)
         return ConDSegOutput(
             mask,

@@ -15,7 +15,7 @@ _PREFIX = "encoder."
 _HOW_TO_GET_ONE = (
     "train it first (in the bundle folder: python -m monai.bundle run --config_file configs/train_stage1.json "
     "--dataset_dir DIR), give another file with --stage1_checkpoint FILE, or train in one stage with "
-    "--stage1_checkpoint None (null in a config file)"
+    "--stage1_checkpoint '$None' (null in a config file)"
 )
 
 

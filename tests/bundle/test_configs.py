@@ -149,7 +149,7 @@ def test_defaults_are_those_of_the_paper_and_the_release():
 
 def test_stages_differ_only_where_they_must():
     stage1, stage2 = read("train_stage1"), read("train_stage2")
-    for key in ("transforms", "optimizer", "lr_scheduler", "early_stop", "plateau", "initialize", "finalize"):
+    for key in ("transforms", "optimizer", "lr_scheduler", "plateau", "initialize", "finalize"):
         assert stage1[key] == stage2[key], key
     for key in stage2["validate"].keys() - {"handlers"}:
         assert stage1["validate"][key] == stage2["validate"][key], key

@@ -46,7 +46,7 @@ def test_log_names_the_file(stage1, network, tmp_path, caplog):
 def test_missing_file_stops_and_says_how_to_get_one(network, tmp_path):
     with pytest.raises(FileNotFoundError) as error:
         start_from_stage1(network, tmp_path / "stage1.pt")
-    for part in ("stage1.pt does not exist", "configs/train_stage1.json", "--stage1_checkpoint None"):
+    for part in ("stage1.pt does not exist", "configs/train_stage1.json", "--stage1_checkpoint '$None'"):
         assert part in str(error.value)
 
 

@@ -1,0 +1,158 @@
+"""What MONAI's own tools and its federated client make of the bundle."""
+
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import jsonschema
+import pytest
+import torch
+from monai.bundle import ConfigParser, ckpt_export, load, verify_metadata, verify_net_in_out
+from monai.fl.client import MonaiAlgo
+from monai.fl.utils.constants import ExtraItems, ModelType
+from monai.fl.utils.exchange_object import ExchangeObject
+
+from condseg_monai import ConDSeg
+
+SCHEMA = Path(__file__).parent / "data" / "meta_schema_20240725.json"
+TINY_NETWORK = {"encoder": "resnet18", "decoder_channels": 16}
+
+
+@pytest.fixture
+def metadata(bundle_dir):
+    return json.loads((bundle_dir / "configs" / "metadata.json").read_text())
+
+
+@pytest.fixture
+def bundle_copy(bundle_dir, trained, tmp_path):
+    """The bundle in a folder of its own, with the tiny network's weights in it."""
+    copy = tmp_path / "condseg"
+    shutil.copytree(bundle_dir, copy, ignore=shutil.ignore_patterns("*.pt", "*.ts", "eval"))
+    shutil.copy(trained.ckpt_dir / "model.pt", copy / "models" / "model.pt")
+    return copy
+
+
+def test_metadata_fits_monais_schema(bundle_dir, metadata, tmp_path):
+    jsonschema.validate(metadata, json.loads(SCHEMA.read_text()))  # tells the field when it fails
+    schema = shutil.copy(SCHEMA, tmp_path)
+    verify_metadata(meta_file=str(bundle_dir / "configs" / "metadata.json"), filepath=str(schema))
+
+
+def test_metadata_lists_its_own_version_and_the_tested_packages(metadata):
+    assert metadata["version"] in metadata["changelog"]
+    assert metadata["schema"].endswith(SCHEMA.name)
+    assert metadata["network_data_format"]["outputs"]["pred"]["channel_def"]["0"] == "background"
+
+
+def test_every_file_of_a_bundle_is_there(bundle_dir):
+    for name in ("LICENSE", "docs/README.md", "docs/data_license.txt", "configs/logging.conf", "models/README.md"):
+        assert (bundle_dir / name).stat().st_size > 0, name
+    assert (bundle_dir / "LICENSE").read_text().split()[:4] == ["Apache", "License", "Version", "2.0,"]
+
+
+def test_docs_name_every_knob(bundle_dir):
+    text = (bundle_dir / "docs" / "README.md").read_text()
+    for name in ("train_stage1", "train_stage2", "inference"):
+        config = json.loads((bundle_dir / "configs" / f"{name}.json").read_text())
+        for key, value in config.items():
+            if not isinstance(value, (dict, list)) and key not in ("network", "datalists"):
+                assert f"`{key}`" in text, key
+
+
+@pytest.mark.parametrize("name", ["train", "inference"])
+def test_network_maps_the_declared_input_to_the_declared_output(bundle_dir, name):
+    configs = bundle_dir / "configs"
+    verify_net_in_out(
+        net_id="network_def",
+        meta_file=str(configs / "metadata.json"),
+        config_file=str(configs / f"{name}.json"),
+        device="cpu",
+        **TINY_NETWORK,
+    )
+
+
+def test_exported_torchscript_gives_the_same_logits(bundle_dir, trained, tmp_path):
+    configs = bundle_dir / "configs"
+    ckpt_export(
+        net_id="network_def",
+        filepath=str(tmp_path / "model.ts"),
+        ckpt_file=str(trained.ckpt_dir / "model.pt"),
+        meta_file=str(configs / "metadata.json"),
+        config_file=str(configs / "inference.json"),
+        **TINY_NETWORK,
+    )
+    network = ConDSeg(**TINY_NETWORK)
+    network.load_state_dict(torch.load(trained.ckpt_dir / "model.pt", weights_only=True))
+    exported = torch.jit.load(str(tmp_path / "model.ts"))
+    image = torch.rand(1, 3, 45, 50)
+    with torch.no_grad():
+        torch.testing.assert_close(exported(image), network.eval()(image))
+    with zipfile.ZipFile(tmp_path / "model.ts") as archive:
+        assert any(name.endswith("extra/metadata.json") for name in archive.namelist())
+
+
+def test_bundle_loads_by_name_without_data(bundle_copy, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    network = load(bundle_copy.name, bundle_dir=str(bundle_copy.parent), net_override=TINY_NETWORK)
+    saved = torch.load(bundle_copy / "models" / "model.pt", weights_only=True)
+    assert isinstance(network, ConDSeg)
+    assert all(torch.equal(value, saved[key]) for key, value in network.state_dict().items())
+    assert not (tmp_path / "eval").exists()
+
+
+def test_federated_client_trains_evaluates_and_returns_weights(bundle_copy, tiny_knobs, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (bundle_copy / "models" / "model.pt").unlink()
+    client = MonaiAlgo(
+        bundle_root=str(bundle_copy),
+        local_epochs=1,
+        send_weight_diff=False,
+        train_kwargs=dict(tiny_knobs),
+        eval_kwargs=dict(tiny_knobs),
+    )
+    client.initialize(extra={ExtraItems.CLIENT_NAME: "site1"})
+    sent = {key: value.clone() for key, value in client.get_weights().weights.items()}
+    for _ in range(2):
+        client.train(ExchangeObject(weights=sent))  # no stage 1: the first weights are the server's
+    best = client.get_weights(extra={ExtraItems.MODEL_TYPE: ModelType.BEST_MODEL}).weights
+    assert best.keys() == sent.keys()
+    metrics = client.evaluate(ExchangeObject(weights=sent)).metrics
+    assert "val_mean_iou" in metrics
+    assert sorted(path.name for path in (bundle_copy / "models").iterdir() if path.suffix == ".pt") == [
+        "model.pt",
+        "model_final.pt",
+    ]
+    client.finalize()
+
+
+def test_logging_conf_is_what_monai_accepts(bundle_dir, open_config, tiny_knobs, tmp_path):
+    # MONAI refuses anything but the standard library's handlers here, so opening the config is the test.
+    code = (
+        "from monai.bundle import ConfigWorkflow; "
+        f"ConfigWorkflow({str(bundle_dir / 'configs' / 'train.json')!r}, workflow_type='train')"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "Setting logging properties based on config" in result.stdout
+
+
+def test_command_line_runs_a_config_from_the_bundle_folder(bundle_copy, tiny_knobs):
+    # MONAI drops None from its command line: null is written $None
+    arguments = [f"--{name}={'$None' if value is None else value}" for name, value in tiny_knobs.items()]
+    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", "configs/train_stage1.json", *arguments]
+    result = subprocess.run(command, cwd=bundle_copy, capture_output=True, text=True, timeout=240, check=False)
+    assert result.returncode == 0, result.stderr
+    assert (bundle_copy / "models" / "stage1.pt").is_file()
+    knobs = json.loads((bundle_copy / "models" / "run_stage1.json").read_text())["knobs"]
+    assert (knobs["bundle_root"], knobs["encoder_weights"], knobs["image_size"]) == (".", None, 32)
+
+
+def test_one_network_from_metadata_and_config(metadata, bundle_dir):
+    parser = ConfigParser()
+    parser.read_config(str(bundle_dir / "configs" / "train.json"))
+    declared = metadata["network_data_format"]
+    assert parser["network_def"]["in_channels"] == declared["inputs"]["image"]["num_channels"]
+    assert parser["network_def"]["out_channels"] == declared["outputs"]["pred"]["num_channels"]

@@ -1,0 +1,35 @@
+"""Ten losses of a seeded run on the CPU, kept as text.
+
+A change here is a change in numbers: a line in the changelog. After an intended one, write the files anew with
+``CONDSEG_MONAI_WRITE_GOLDEN=1 python -m pytest tests/bundle/test_golden_losses.py``.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from ignite.engine import Events
+
+DATA = Path(__file__).parent / "data"
+# Threads, kernels and instruction sets move the losses by up to 3e-4, a learning rate raised by a tenth by 3e-3.
+RELATIVE_TOLERANCE = 1e-3
+
+
+@pytest.mark.parametrize("stage", ["train_stage1", "train_stage2"])
+def test_first_ten_losses(open_config, tiny_knobs, tmp_path, stage):
+    folders = {"ckpt_dir": str(tmp_path / "models"), "output_dir": str(tmp_path / "eval"), "stage1_checkpoint": None}
+    workflow = open_config(stage, **{**tiny_knobs, **folders, "epochs": 5})
+    workflow.initialize()
+    losses = []
+    workflow.trainer.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda engine: losses.append(engine.state.output["loss"].item())
+    )
+    workflow.run()
+    workflow.finalize()
+    path = DATA / f"golden_losses_{stage}.txt"
+    if os.environ.get("CONDSEG_MONAI_WRITE_GOLDEN"):
+        path.write_text("".join(f"{loss:.6f}\n" for loss in losses))
+    golden = [float(line) for line in path.read_text().splitlines()]
+    assert len(golden) == 10
+    torch.testing.assert_close(torch.tensor(losses), torch.tensor(golden), rtol=RELATIVE_TOLERANCE, atol=0)

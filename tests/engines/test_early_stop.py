@@ -1,0 +1,44 @@
+from types import SimpleNamespace
+
+from ignite.engine import Engine, Events
+from monai.engines import SupervisedEvaluator, SupervisedTrainer
+from torch import nn, optim
+
+from condseg_monai.engines import EarlyStop
+
+
+def train_with_scores(scores: list[float], patience: int) -> int:
+    """Return after how many epochs training stopped, with ``scores`` as the metric of each."""
+    network = nn.Linear(1, 1)
+    evaluator = SupervisedEvaluator("cpu", [0], network, iteration_update=lambda engine, batch: None)
+    evaluator.add_event_handler(
+        Events.EPOCH_COMPLETED, lambda engine: engine.state.metrics.update(score=scores[engine.state.epoch - 1])
+    )
+    trainer = SupervisedTrainer(
+        "cpu",
+        len(scores),
+        [0],
+        network,
+        optim.SGD(network.parameters()),
+        nn.MSELoss(),
+        iteration_update=lambda engine, batch: None,
+        train_handlers=[EarlyStop(evaluator, "score", patience)],
+    )
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: evaluator.run(engine.state.epoch))
+    trainer.run()
+    return trainer.state.epoch
+
+
+def test_training_stops_after_patience_validations_without_a_better_score():
+    assert train_with_scores([0.1, 0.3, 0.2, 0.3, 0.1, 0.1], patience=2) == 4
+
+
+def test_a_better_score_starts_the_count_again():
+    assert train_with_scores([0.1, 0.05, 0.2, 0.15, 0.3, 0.25], patience=2) == 6
+
+
+def test_it_is_one_of_monais_handlers():
+    stop = EarlyStop(SimpleNamespace(), "score", 3)
+    assert stop.patience == 3
+    assert stop.score_function(SimpleNamespace(state=SimpleNamespace(metrics={"score": 0.5}))) == 0.5
+    stop.set_trainer(Engine(lambda engine, batch: None))

@@ -128,17 +128,6 @@ def test_federated_client_trains_evaluates_and_returns_weights(bundle_copy, tiny
     client.finalize()
 
 
-def test_logging_conf_is_what_monai_accepts(bundle_dir, open_config, tiny_knobs, tmp_path):
-    # MONAI refuses anything but the standard library's handlers here, so opening the config is the test.
-    code = (
-        "from monai.bundle import ConfigWorkflow; "
-        f"ConfigWorkflow({str(bundle_dir / 'configs' / 'train.json')!r}, workflow_type='train')"
-    )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
-    assert result.returncode == 0, result.stderr
-    assert "Setting logging properties based on config" in result.stdout
-
-
 def test_command_line_runs_a_config_from_the_bundle_folder(bundle_copy, tiny_knobs):
     # MONAI drops None from its command line: null is written $None
     arguments = [f"--{name}={'$None' if value is None else value}" for name, value in tiny_knobs.items()]
@@ -146,6 +135,9 @@ def test_command_line_runs_a_config_from_the_bundle_folder(bundle_copy, tiny_kno
     result = subprocess.run(command, cwd=bundle_copy, capture_output=True, text=True, timeout=240, check=False)
     assert result.returncode == 0, result.stderr
     assert (bundle_copy / "models" / "stage1.pt").is_file()
+    assert "Setting logging properties based on config: configs/logging.conf" in result.stdout
+    assert "train_loss" not in result.stdout  # every 20 iterations; this run has two
+    assert "val_mean_iou" in result.stdout
     knobs = json.loads((bundle_copy / "models" / "run_stage1.json").read_text())["knobs"]
     assert (knobs["bundle_root"], knobs["encoder_weights"], knobs["image_size"]) == (".", None, 32)
 

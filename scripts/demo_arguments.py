@@ -1,0 +1,194 @@
+"""The demo's command line: which knobs go to which of the bundle's configs."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import json
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+BUNDLE = REPOSITORY / "bundle"
+
+# Config files that are read together, by name.
+STAGE1 = ("train_stage1",)
+STAGE2 = ("train_stage2",)
+EVALUATE = ("train_stage2", "evaluate")
+PREDICT = ("inference",)
+
+# A network and a schedule that a CPU gets through in minutes; the configs' own defaults are the paper's.
+SMALL: dict[str, Any] = {
+    "encoder": "resnet18",
+    "encoder_weights": None,
+    "decoder_channels": 32,
+    "image_size": 96,
+    "batch_size": 4,
+    "epochs": 10,
+    "stage1_epochs": 5,
+    "learning_rate": 1e-3,
+    "encoder_learning_rate": 1e-3,
+    "num_workers": 0,
+    "panel_interval": 5,
+    "save_probability": "png",
+    "save_uncertainty": "png",
+    "save_overlay": True,
+}
+
+_STAGE1_PREFIX = "stage1_"
+_PATHS = ("stage1_checkpoint", "encoder_weights", "stage1_encoder_weights")
+# Set by the demo itself, or no values to choose.
+_OWN = {"bundle_root", "dataset_dir", "output_dir", "ckpt_dir", "checkpoint", "split", "overwrite", "progress_bar"}
+_OWN |= {"datalists", "network"}
+
+DESCRIPTION = """\
+Train ConDSeg in two stages, score it, segment images with it and draw the result, through the bundle's configs.
+
+Without arguments it makes a small synthetic data set and fails if the validation mDSC stays under 0.80. With
+--dataset_dir it takes a folder with images/, masks/, train.txt, val.txt and, if there is one, test.txt.
+
+Every knob of the bundle's configs can be set, for every step that has it; with stage1_ in front, for stage 1 only:
+
+    scripts/demo --dataset_dir DIR --image_size 96 --epochs 10 --stage1_epochs 5
+    scripts/demo --dataset_dir DIR --encoder resnet50 --decoder_channels 128 --cdfa released --no_stage1
+"""
+
+
+class Arguments(NamedTuple):
+    """What the command line says."""
+
+    dataset_dir: Path | None
+    """None for the synthetic data set."""
+    output_dir: Path
+    stage1: bool
+    """Whether stage 1 is trained."""
+    knobs: dict[str, Any]
+    """``SMALL``, replaced and completed by what was given."""
+
+
+def parse_arguments(argv: Sequence[str]) -> Arguments:
+    """Read the command line; a wrong one ends the program with a message."""
+    parser = argparse.ArgumentParser(
+        "scripts/demo",
+        usage="%(prog)s [--dataset_dir DIR] [--output_dir DIR] [--no_stage1] [--KNOB VALUE ...]",
+        description=DESCRIPTION,
+        epilog="knobs this script sets: " + ", ".join(f"{name} {value}" for name, value in SMALL.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--dataset_dir", metavar="DIR", type=Path, help="your data instead of synthetic images")
+    parser.add_argument(
+        "--output_dir",
+        metavar="DIR",
+        type=Path,
+        default=REPOSITORY / "demo_output",
+        help="gets a new numbered folder in every run (default: demo_output in the repository)",
+    )
+    parser.add_argument("--no_stage1", action="store_true", help="train in one stage, the encoder from encoder_weights")
+    options, rest = parser.parse_known_args(argv)
+    try:
+        given = parse_knobs(rest)
+        check_knobs(given)
+    except ValueError as error:
+        parser.error(str(error))
+    if options.no_stage1 and "stage1_checkpoint" in given:
+        parser.error("--no_stage1 and --stage1_checkpoint exclude each other")
+    return Arguments(
+        dataset_dir=None if options.dataset_dir is None else options.dataset_dir.resolve(),
+        output_dir=options.output_dir.resolve(),
+        stage1=not options.no_stage1 and "stage1_checkpoint" not in given,
+        knobs={**SMALL, **({"stage1_checkpoint": None} if options.no_stage1 else {}), **given},
+    )
+
+
+def parse_knobs(words: Sequence[str]) -> dict[str, Any]:
+    """Turn ``--name value`` and ``--name=value`` into a dictionary.
+
+    Args:
+        words: of the command line. Values are Python literals (``None``, ``True``, ``1e-3``), all others strings; files
+            that exist are named absolutely.
+
+    Raises:
+        ValueError: if a name has no value, or a value no name.
+    """
+    knobs: dict[str, Any] = {}
+    rest = list(words)
+    while rest:
+        name, equals, text = rest.pop(0).partition("=")
+        if not name.startswith("--"):
+            raise ValueError(f"expected --name value, got {name!r}")
+        if not equals:
+            if not rest or rest[0].startswith("--"):
+                raise ValueError(f"{name} needs a value")
+            text = rest.pop(0)
+        name = name.removeprefix("--")
+        try:
+            knobs[name] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            knobs[name] = str(Path(text).resolve()) if name in _PATHS and Path(text).exists() else text
+    return knobs
+
+
+def check_knobs(knobs: Mapping[str, Any]) -> None:
+    """Refuse what no config has: MONAI would ignore it without a word.
+
+    Raises:
+        ValueError: naming what is unknown, and all there are.
+    """
+    known = set().union(*(top_level_values(files) for files in (STAGE1, STAGE2, EVALUATE, PREDICT))) - _OWN
+    stage1 = {_STAGE1_PREFIX + name for name in top_level_values(STAGE1) - _OWN}
+    unknown = [name for name in knobs if name not in known | stage1]
+    if unknown:
+        raise ValueError(
+            f"no such knob: {', '.join(unknown)}; there are {', '.join(sorted(known))}, "
+            f"and most of them with {_STAGE1_PREFIX} in front"
+        )
+
+
+def top_level_values(files: Sequence[str]) -> set[str]:
+    """Names of the plain values at the top of config files."""
+    configs = [json.loads((BUNDLE / "configs" / f"{file}.json").read_text(encoding="utf-8")) for file in files]
+    return {
+        name
+        for config in configs
+        for name, value in config.items()
+        if not isinstance(value, (dict, list)) and "#" not in name
+    }
+
+
+def knobs_for(files: Sequence[str], knobs: Mapping[str, Any]) -> dict[str, Any]:
+    """Choose the knobs a step reads; those for stage 1 lose their prefix.
+
+    Args:
+        files: the configs of the step.
+        knobs: of all steps.
+    """
+    names = top_level_values(files)
+    if tuple(files) == EVALUATE:  # nothing of training itself
+        names = names & top_level_values(PREDICT) | {"mask_threshold", "split", "cache"}
+    chosen = {name: value for name, value in knobs.items() if name in names}
+    if tuple(files) == STAGE1:
+        for name, value in knobs.items():
+            if name.startswith(_STAGE1_PREFIX) and name.removeprefix(_STAGE1_PREFIX) in names:
+                chosen[name.removeprefix(_STAGE1_PREFIX)] = value
+    return chosen
+
+
+def command_of(files: Sequence[str], knobs: Mapping[str, Any]) -> str:
+    """The command that does the same in the folder ``bundle``."""
+    paths = [f"configs/{file}.json" for file in files]
+    config = paths[0] if len(paths) == 1 else f'"{paths}"'.replace(", ", ",")
+    words = [f"--{name} {_word(value)}" for name, value in knobs.items()]
+    return " ".join(["python -m monai.bundle run --config_file", config, *words])
+
+
+def _word(value: Any) -> str:
+    """A knob's value on a command line: ``$None`` says null, and paths in the repository are relative to the bundle."""
+    if value is None:
+        return shlex.quote("$None")  # MONAI drops a plain None
+    if isinstance(value, str) and Path(value).is_relative_to(REPOSITORY):
+        return shlex.quote(os.path.relpath(value, BUNDLE))
+    return shlex.quote(str(value))

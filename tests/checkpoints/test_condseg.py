@@ -126,8 +126,8 @@ def test_train_step_equals_the_released_one(model: str, step):
     norms = load(model).json("gradnorm")
     translated = gradients_by_released_key(model, network)
     assert translated.keys() == norms.keys()
-    # Norms span six orders of magnitude; the smallest are differences of much larger numbers, and the stored float32 ones
-    # are up to 1 % from their float64 values. So 1e-3 holds above the rounding of the largest, and 2 % below it.
+    # Norms span six orders of magnitude; the smallest are differences of much larger numbers, and the stored float32
+    # ones are up to 1 % from their float64 values. So 1e-3 holds above the rounding of the largest, and 2 % below it.
     floor = 2e-6 * max(norms.values())
     for key, norm in norms.items():
         assert translated[key] == pytest.approx(norm, rel=1e-3, abs=floor), key

@@ -50,7 +50,8 @@ def load_encoder_weights(encoder: nn.Module, weights: str | os.PathLike[str] | N
         RuntimeError: if a download fails; the message says what to fetch and how to use it.
         ValueError: if the file does not fit the encoder; the message names the keys.
     """
-    if weights is None:
+    # "null" is what a person types for None; MONAI's command line hands it over as text.
+    if weights is None or str(weights) in ("null", "None"):
         return
     if not isinstance(encoder, Encoder):
         inner = getattr(encoder, "encoder", None)

@@ -155,6 +155,7 @@ class ConDSeg(nn.Module):
 
     @torch.jit.unused
     def forward_regions(self, x: Tensor) -> ConDSegOutput:
+        """The logits of the mask and of the three regions, in either mode; arguments and errors as for ``forward``."""
         mask, foreground, background, deepest = self._forward_mask(x)
         return ConDSegOutput(
             mask,

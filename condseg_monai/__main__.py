@@ -1,0 +1,27 @@
+"""``python -m condseg_monai COMMAND``: the project's own commands, beside those of ``python -m monai.bundle``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from condseg_monai.checkpoints.convert_checkpoint import add_command as add_convert_checkpoint
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 if it did what was asked, 1 if not, 2 for a wrong call."""
+    parser = argparse.ArgumentParser(prog="python -m condseg_monai", description="Commands of condseg_monai.")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    add_convert_checkpoint(commands)
+    options = parser.parse_args(arguments)
+    try:
+        options.run(options)
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,69 @@
+"""``python -m condseg_monai convert-checkpoint``: a released checkpoint file into one the bundle loads."""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from condseg_monai.checkpoints.condseg import RELEASED_MODELS, from_released
+from condseg_monai.engines.files import atomic_write
+
+__all__ = ["add_command", "convert_checkpoint"]
+
+
+def convert_checkpoint(source: Path, target: Path, model: str, overwrite: bool = False) -> None:
+    """Convert a released checkpoint file and write our network's ``state_dict``.
+
+    Args:
+        source: a ``.pth`` file with the released ``state_dict``, alone or under ``"state_dict"`` or ``"model"``; names
+            may start with ``module.``.
+        target: the file to write; read by ``stage1_checkpoint`` (stage 1) or ``inference.json`` (stage 2).
+        model: a key of :data:`RELEASED_MODELS`.
+        overwrite: replace ``target`` if it exists.
+
+    Raises:
+        FileExistsError: if ``target`` exists and ``overwrite`` is false.
+        ValueError: if ``source`` is no such file; the message says what was found.
+    """
+    if target.exists() and not overwrite:
+        raise FileExistsError(f"{target} exists; give another file, or --overwrite to replace it")
+    try:
+        loaded = torch.load(source, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise ValueError(f"{source} is not a PyTorch file of plain tensors: {error}") from error
+    network = from_released(_state_dict(loaded, source), model)
+    with atomic_write(target) as temporary:
+        torch.save(network.state_dict(), temporary)
+
+
+def _state_dict(loaded: Any, source: Path) -> dict[str, torch.Tensor]:
+    for wrapper in ("state_dict", "model"):
+        if isinstance(loaded, dict) and isinstance(loaded.get(wrapper), dict):
+            loaded = loaded[wrapper]
+    if not isinstance(loaded, dict) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
+        raise ValueError(f"{source} holds no state_dict but {type(loaded).__name__}")
+    return {key.removeprefix("module."): value for key, value in loaded.items()}
+
+
+def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to ``python -m condseg_monai``."""
+    parser = commands.add_parser(
+        "convert-checkpoint",
+        help="convert a released checkpoint",
+        description="Convert a released checkpoint. The result expects its input as the released code gave it: run the "
+        "bundle with --normalization released and, for stage 2, --cdfa released.",
+    )
+    parser.add_argument("source", type=Path, help="released .pth file")
+    parser.add_argument("target", type=Path, help="file to write, for example bundle/models/model.pt")
+    parser.add_argument("--model", required=True, choices=RELEASED_MODELS, help="what the released file holds")
+    parser.add_argument("--overwrite", action="store_true", help="replace the target if it exists")
+    parser.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> None:
+    convert_checkpoint(options.source, options.target, options.model, options.overwrite)
+    print(f"{options.target}: {options.model}, every released key used")

@@ -1,0 +1,112 @@
+"""CDFA against the paper's equations and against a plain composition of unfold, matrix product and fold."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from condseg_monai.networks.blocks import ContrastDrivenFeatureAggregation, window_attention
+from tests import oracle
+
+
+def plain_window_attention(values: Tensor, attention: Tensor) -> Tensor:
+    b, c, h, w = values.shape
+    heads, positions = attention.shape[1], attention.shape[2]
+    k = round(positions**0.5)
+    windows = F.unfold(values, k, padding=k // 2).view(b, heads, c // heads, positions, h * w)
+    weighted = torch.einsum("bgijn,bgcjn->bgcin", attention.reshape(b, heads, positions, positions, h * w), windows)
+    return F.fold(weighted.reshape(b, c * positions, h * w), (h, w), k, padding=k // 2)
+
+
+def random_attention(heads: int, k: int, h: int, w: int, b: int = 2) -> Tensor:
+    return torch.randn(b, heads, k * k, k * k, h, w, dtype=torch.float64).softmax(dim=3)
+
+
+@pytest.mark.parametrize("k", [1, 3, 5])
+@pytest.mark.parametrize("heads", [1, 2])
+@pytest.mark.parametrize("size", [(1, 1), (2, 5), (6, 4)])
+def test_window_attention_equals_unfold_matmul_fold(k, heads, size):
+    torch.manual_seed(0)
+    values = torch.randn(2, 4, *size, dtype=torch.float64)
+    attention = random_attention(heads, k, *size)
+    torch.testing.assert_close(window_attention(values, attention), plain_window_attention(values, attention))
+
+
+def test_window_attention_has_the_right_gradients():
+    torch.manual_seed(0)
+    values = torch.randn(1, 2, 2, 3, dtype=torch.float64, requires_grad=True)
+    attention = random_attention(2, 3, 2, 3, b=1).requires_grad_()
+    assert torch.autograd.gradcheck(window_attention, (values, attention))
+
+
+def test_gradients_are_the_same_without_the_custom_backward():
+    torch.manual_seed(0)
+    values, attention = torch.randn(2, 4, 5, 6, dtype=torch.float64), random_attention(2, 3, 5, 6)
+    gradients = []
+    for function in (window_attention, plain_window_attention):
+        inputs = [values.clone().requires_grad_(), attention.clone().requires_grad_()]
+        function(*inputs).square().sum().backward()
+        gradients.append([value.grad for value in inputs])
+    torch.testing.assert_close(gradients[0], gradients[1])
+
+
+def test_identity_attention_gives_each_value_once_per_window_that_holds_it():
+    values = torch.ones(1, 1, 3, 3, dtype=torch.float64)
+    identity = torch.eye(9, dtype=torch.float64).view(1, 1, 9, 9, 1, 1).expand(1, 1, 9, 9, 3, 3)
+    expected = torch.tensor([[4.0, 6.0, 4.0], [6.0, 9.0, 6.0], [4.0, 6.0, 4.0]], dtype=torch.float64)
+    assert torch.equal(window_attention(values, identity)[0, 0], expected)
+
+
+@pytest.mark.parametrize(("window", "heads"), [(3, None), (3, 2), (5, 1)])
+def test_paper_form_is_equations_11_to_14(window, heads):
+    torch.manual_seed(0)
+    block = ContrastDrivenFeatureAggregation(6, 4, form="paper", window=window, heads=heads).double().eval()
+    block.output = torch.nn.Identity()  # the equations end at the overlap-add
+    x = torch.randn(2, 6, 5, 4, dtype=torch.float64)
+    foreground, background = torch.randn(2, 2, 4, 5, 4, dtype=torch.float64).mul(3)
+    with torch.no_grad():
+        expected = oracle.cdfa(
+            block.value(block.input(x)).numpy(),
+            block.foreground_attention(foreground).numpy(),
+            block.background_attention(background).numpy(),
+            k=window,
+            heads=heads or 1,
+        )
+        torch.testing.assert_close(block(x, foreground, background), torch.from_numpy(expected), rtol=1e-9, atol=1e-9)
+
+
+def test_released_form_is_two_rounds_with_one_projection():
+    torch.manual_seed(0)
+    block = ContrastDrivenFeatureAggregation(4, 8, form="released").double().eval()
+    block.output = torch.nn.Identity()
+    x = torch.randn(2, 4, 5, 4, dtype=torch.float64)
+    foreground, background = torch.randn(2, 2, 8, 5, 4, dtype=torch.float64).mul(3)
+    with torch.no_grad():
+        expected = block.value(block.input(x))
+        for logits in (block.foreground_attention(foreground), block.background_attention(background)):
+            attention = (logits.view(2, 4, 9, 9, 5, 4) * 2**-0.5).softmax(dim=3)  # 8 channels in 4 heads
+            expected = block.projection(plain_window_attention(expected, attention))
+        torch.testing.assert_close(block(x, foreground, background), expected)
+
+
+def test_the_two_forms_differ_beyond_their_projection():
+    torch.manual_seed(0)
+    paper = ContrastDrivenFeatureAggregation(4, 8, form="paper", heads=1).eval()
+    released = ContrastDrivenFeatureAggregation(4, 8, form="released", heads=1).eval()
+    released.load_state_dict(paper.state_dict(), strict=False)
+    released.projection = torch.nn.Identity()
+    released.scale = 1.0
+    inputs = torch.randn(1, 4, 6, 6), torch.randn(1, 8, 6, 6) * 5, torch.randn(1, 8, 6, 6) * 5
+    with torch.no_grad():
+        assert not torch.allclose(paper(*inputs), released(*inputs), rtol=1e-2)
+
+
+def test_windows_are_never_stored():
+    values = torch.randn(1, 32, 24, 24, requires_grad=True)
+    attention = random_attention(1, 3, 24, 24, b=1).float()
+    saved = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t.numel()) or t, lambda t: t):
+        window_attention(values, attention.requires_grad_())
+    assert max(saved) <= values.numel()  # an unfolded map has nine times as many

@@ -1,0 +1,185 @@
+"""Every encoder keeps the contract, and ImageNet weights give exactly the features they give elsewhere."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from condseg_monai.networks import ENCODERS, ConDSegStage1, get_encoder, load_encoder_weights
+from condseg_monai.networks.encoders.weights import IMAGENET_FILES
+from tests.networks.encoders import torchvision_networks as torchvision
+
+RESNETS = ["resnet18", "resnet34", "resnet50"]
+
+
+def build(name: str, in_channels: int = 3):
+    if name.startswith("pvt"):
+        pytest.importorskip("transformers")
+    return get_encoder(name, in_channels).eval()
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize("in_channels", [1, 3])
+def test_maps_have_the_declared_channels_and_strides(name, in_channels):
+    encoder = build(name, in_channels)
+    with torch.no_grad():
+        maps = encoder(torch.rand(1, in_channels, 64, 96))
+    assert [m.shape for m in maps] == [
+        (1, c, 64 // s, 96 // s) for c, s in zip(encoder.channels, encoder.strides, strict=True)
+    ]
+    assert [b / a for a, b in zip(encoder.strides, encoder.strides[1:], strict=False)] == [2, 2, 2]
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_gradient_reaches_every_parameter(name):
+    encoder = build(name).train()
+    sum(m.square().mean() for m in encoder(torch.rand(2, 3, 64, 64))).backward()
+    assert [n for n, p in encoder.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
+
+
+@pytest.mark.parametrize("name", RESNETS)
+def test_resnet_with_torchvision_weights_gives_torchvision_features(name, tmp_path):
+    weights = torchvision.draw(torchvision.resnet_shapes(name))
+    torch.save(weights, tmp_path / "weights.pth")
+    encoder, image = build(name), torch.rand(1, 3, 64, 96)
+    load_encoder_weights(encoder, tmp_path / "weights.pth")
+    with torch.no_grad():
+        for ours, theirs in zip(encoder(image), torchvision.resnet_features(weights, name, image), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5 * theirs.abs().max().item())
+
+
+def test_vgg19_with_torchvision_weights_gives_torchvision_features(tmp_path):
+    weights = torchvision.draw(torchvision.vgg19_shapes())
+    # The classifier's expanded zeros would be half a gigabyte on disk.
+    torch.save({k: v for k, v in weights.items() if not k.startswith("classifier.0.w")}, tmp_path / "weights.pth")
+    encoder, image = build("vgg19"), torch.rand(1, 3, 64, 96)
+    load_encoder_weights(encoder, tmp_path / "weights.pth")
+    with torch.no_grad():
+        for ours, theirs in zip(encoder(image), torchvision.vgg19_features(weights, image), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5 * theirs.abs().max().item())
+
+
+def test_pvt_takes_the_weights_of_its_authors_and_of_transformers(tmp_path):
+    source = build("pvt_v2_b2")
+    for parameter in source.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    library = source.backbone.state_dict()
+    published = publish(library)
+    torch.save(published, tmp_path / "published.pth")
+    torch.save({f"pvt_v2.{key}": value for key, value in library.items()}, tmp_path / "library.bin")
+    image = torch.rand(1, 3, 64, 64)
+    for file in ("published.pth", "library.bin"):
+        encoder = build("pvt_v2_b2")
+        load_encoder_weights(encoder, tmp_path / file)
+        with torch.no_grad():
+            assert all(torch.equal(a, b) for a, b in zip(encoder(image), source(image), strict=True))
+
+
+def publish(library):
+    """transformers' names back to the PVTv2 authors', keys and values joined; with the head that an encoder lacks."""
+    published = {"head.weight": torch.zeros(1000, 512), "head.bias": torch.zeros(1000)}
+    for key, value in library.items():
+        _, _, stage, rest = key.split(".", 3)
+        stage = int(stage) + 1
+        if ".attention.value." in key:
+            continue
+        if ".attention.key." in key:
+            value = torch.cat([value, library[key.replace(".key.", ".value.")]])
+        if rest.startswith("patch_embedding."):
+            name = f"patch_embed{stage}." + rest.removeprefix("patch_embedding.").replace("layer_norm", "norm")
+        elif rest.startswith("layer_norm."):
+            name = f"norm{stage}." + rest.removeprefix("layer_norm.")
+        else:
+            name = f"block{stage}." + rest.removeprefix("blocks.")
+            for ours, theirs in (
+                (".attention.layer_norm.", ".attn.norm."),
+                (".attention.spatial_reduction.", ".attn.sr."),
+                (".attention.query.", ".attn.q."),
+                (".attention.key.", ".attn.kv."),
+                (".attention.proj.", ".attn.proj."),
+                (".layer_norm_1.", ".norm1."),
+                (".layer_norm_2.", ".norm2."),
+                (".mlp.dense1.", ".mlp.fc1."),
+                (".mlp.dense2.", ".mlp.fc2."),
+            ):
+                name = name.replace(ours, theirs)
+        published[name] = value
+    return published
+
+
+def test_grey_input_gives_what_its_rgb_copy_would(tmp_path):
+    torch.save(torchvision.draw(torchvision.resnet_shapes("resnet18")), tmp_path / "weights.pth")
+    rgb, grey = build("resnet18"), build("resnet18", 1)
+    load_encoder_weights(rgb, tmp_path / "weights.pth")
+    load_encoder_weights(grey, tmp_path / "weights.pth")
+    image = torch.rand(1, 1, 32, 32)
+    with torch.no_grad():
+        for a, b in zip(grey(image), rgb(image.repeat(1, 3, 1, 1)), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_other_numbers_of_channels_take_rgb_in_turn(tmp_path):
+    weights = torchvision.draw(torchvision.resnet_shapes("resnet18"))
+    torch.save(weights, tmp_path / "weights.pth")
+    encoder = build("resnet18", 5)
+    load_encoder_weights(encoder, tmp_path / "weights.pth")
+    torch.testing.assert_close(encoder.conv1.weight, weights["conv1.weight"][:, [0, 1, 2, 0, 1]] * 0.6)
+
+
+def test_a_network_s_encoder_is_filled_and_none_changes_nothing(tmp_path):
+    weights = torchvision.draw(torchvision.resnet_shapes("resnet18"))
+    torch.save(weights, tmp_path / "weights.pth")
+    network = ConDSegStage1(encoder="resnet18")
+    before = network.encoder.conv1.weight.clone()
+    for nothing in (None, "null", "None"):
+        load_encoder_weights(network, nothing)
+    assert torch.equal(network.encoder.conv1.weight, before)
+    load_encoder_weights(network, tmp_path / "weights.pth")
+    assert torch.equal(network.encoder.conv1.weight, weights["conv1.weight"])
+    assert torch.equal(network.encoder.layer3[1].bn2.running_var, weights["layer3.1.bn2.running_var"])
+
+
+def test_weights_of_another_encoder_fail_by_key_and_change_nothing(tmp_path):
+    torch.save(torchvision.draw(torchvision.resnet_shapes("resnet34")), tmp_path / "weights.pth")
+    encoder = build("resnet18")
+    before = encoder.conv1.weight.clone()
+    with pytest.raises(ValueError, match=r"unknown keys \['layer1.2.bn1.bias'"):
+        load_encoder_weights(encoder, tmp_path / "weights.pth")
+    assert torch.equal(encoder.conv1.weight, before)
+
+
+def test_missing_file_is_named():
+    with pytest.raises(FileNotFoundError, match=r"encoder_weights: nowhere\.pth does not exist"):
+        load_encoder_weights(build("resnet18"), "nowhere.pth")
+
+
+@pytest.mark.parametrize("name", IMAGENET_FILES)
+def test_download_checks_the_hash_and_fails_with_what_to_do(name, monkeypatch):
+    asked = {}
+
+    def no_network(url, **arguments):
+        asked.update(arguments, url=url)
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", no_network)
+    with pytest.raises(RuntimeError, match=rf"Fetch .*{IMAGENET_FILES[name]}.*as encoder_weights"):
+        load_encoder_weights(build(name), "imagenet")
+    assert asked["check_hash"] is True
+    assert asked["weights_only"] is True
+    assert asked["url"].endswith(IMAGENET_FILES[name])
+
+
+def test_downloaded_weights_are_loaded(monkeypatch):
+    weights = torchvision.draw(torchvision.resnet_shapes("resnet18"))
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", lambda url, **_: weights)
+    encoder = build("resnet18")
+    load_encoder_weights(encoder, "imagenet")
+    assert torch.equal(encoder.layer2[0].downsample[0].weight, weights["layer2.0.downsample.0.weight"])
+
+
+def test_missing_transformers_names_the_extra(monkeypatch):
+    from condseg_monai.networks.encoders import pvt
+
+    monkeypatch.setattr(pvt, "optional_import", lambda name: (None, False))
+    with pytest.raises(ImportError, match=r'pip install "condseg_monai\[pvt\]"'):
+        get_encoder("pvt_v2_b2", 3)

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import csv
+import logging
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import demo
+import pytest
+from demo_arguments import parse_arguments
+from PIL import Image
+
+TINY = ["--image_size=32", "--decoder_channels=4", "--epochs=1", "--stage1_epochs=1", "--device=cpu", "--amp=False"]
+
+
+@pytest.fixture(autouse=True)
+def same_loggers() -> Iterator[None]:
+    """Give MONAI's loggers back what the demo takes from them."""
+    loggers = [logger for logger in logging.root.manager.loggerDict.values() if isinstance(logger, logging.Logger)]
+    before = [(logger, list(logger.handlers), logger.propagate) for logger in loggers]
+    yield
+    for logger, handlers, propagate in before:
+        logger.handlers[:], logger.propagate = handlers, propagate
+
+
+def test_runs_are_numbered_and_never_share_a_folder(tmp_path: Path):
+    first = demo.make_run_dir(tmp_path / "out")
+    (first / "result").touch()
+    second = demo.make_run_dir(tmp_path / "out")
+    assert [first.name, second.name] == ["run_001", "run_002"]
+    assert not any(second.iterdir())
+    assert (first / "result").exists()
+
+
+def test_demo_on_own_data_leaves_scores_masks_and_a_sheet(
+    tiny_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    arguments = parse_arguments(["--dataset_dir", str(tiny_dataset), "--no_stage1", *TINY])
+    assert demo.Demo(arguments, tmp_path).run() == 0
+    printed = capsys.readouterr().out
+    assert "4 train, 3 val, 2 test images" in printed
+    assert "configs/train_stage1.json" not in printed
+    assert "mDSC if everything were foreground" in printed
+    assert str(tmp_path / "contact_sheet.png") in printed
+    for name in ("test_0.png", "overlay/test_1.png", "uncertainty/test_0.png", "probability/test_1.png"):
+        assert Image.open(tmp_path / "predictions" / name).size == (36, 40)
+    for split, count in (("val", 3), ("test", 2)):
+        with (tmp_path / "scores" / f"scores_{split}.csv").open(newline="") as stream:
+            assert len(list(csv.DictReader(stream))) == count
+    sheet = Image.open(tmp_path / "contact_sheet.png")
+    assert len(sheet.convert("RGB").getcolors(maxcolors=1 << 24)) > 50
+
+
+def test_demo_fails_if_the_synthetic_images_were_not_learned(
+    tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def copy(directory: Path, image_size: int) -> Path:
+        return Path(shutil.copytree(tiny_dataset, directory))
+
+    monkeypatch.setattr("condseg_monai.make_synthetic_dataset", copy)
+    assert demo.Demo(parse_arguments(TINY), tmp_path).run() == 1
+    output = capsys.readouterr()
+    assert output.out.index("train_stage1.json") < output.out.index("train_stage2.json")
+    assert "epoch   1/1" in output.out
+    assert "the validation mDSC is" in output.err
+    assert {"stage1.pt", "model.pt"} <= {path.name for path in (tmp_path / "models").iterdir()}
+
+
+def test_failed_step_ends_with_its_reason_and_keeps_the_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    logged: list[Path] = []
+    monkeypatch.setattr(demo, "log_to", logged.append)
+    monkeypatch.setattr("sys.argv", ["demo", "--dataset_dir", str(tmp_path / "none"), "--output_dir", str(tmp_path)])
+    assert demo.main() == 1
+    assert logged == [tmp_path / "run_001" / "log.txt"]
+    error = capsys.readouterr().err
+    assert "DatasetError" in error
+    assert "images/ is missing" in error

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import ast
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from demo_arguments import (
+    BUNDLE,
+    EVALUATE,
+    PREDICT,
+    REPOSITORY,
+    SMALL,
+    STAGE1,
+    STAGE2,
+    check_knobs,
+    command_of,
+    knobs_for,
+    parse_arguments,
+    parse_knobs,
+)
+
+
+def test_without_arguments_both_stages_run_on_synthetic_images():
+    arguments = parse_arguments([])
+    assert arguments.dataset_dir is None
+    assert arguments.output_dir == REPOSITORY / "demo_output"
+    assert arguments.stage1
+    assert arguments.knobs == SMALL
+
+
+def test_every_default_is_a_knob_of_a_config():
+    check_knobs(SMALL)
+
+
+def test_folders_are_made_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.chdir(tmp_path)
+    arguments = parse_arguments(["--dataset_dir", "data", "--output_dir", "out"])
+    assert (arguments.dataset_dir, arguments.output_dir) == (tmp_path / "data", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--epochs", "7"], {"epochs": 7}),
+        (["--epochs=7", "--amp=False"], {"epochs": 7, "amp": False}),
+        (["--learning_rate", "1e-3"], {"learning_rate": 0.001}),
+        (["--encoder_weights", "None"], {"encoder_weights": None}),
+        (["--cdfa", "released"], {"cdfa": "released"}),
+        (["--encoder_weights", "no/such/file.pth"], {"encoder_weights": "no/such/file.pth"}),
+        (["--seed", "-1"], {"seed": -1}),
+    ],
+)
+def test_values_are_read_as_python_literals_or_strings(words: list[str], expected: dict[str, Any]):
+    assert parse_knobs(words) == expected
+
+
+def test_existing_weight_files_are_named_absolutely(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    (tmp_path / "weights.pth").touch()
+    monkeypatch.chdir(tmp_path)
+    assert parse_knobs(["--encoder_weights", "weights.pth"]) == {"encoder_weights": str(tmp_path / "weights.pth")}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--epoch", "3"], "no such knob: epoch;"),
+        (["--stage1_decoder_channels", "8"], "no such knob: stage1_decoder_channels"),
+        (["--ckpt_dir", "x"], "no such knob: ckpt_dir"),
+        (["--epochs"], "--epochs needs a value"),
+        (["--epochs", "--seed", "1"], "--epochs needs a value"),
+        (["epochs", "3"], "expected --name value, got 'epochs'"),
+        (["--no_stage1", "--stage1_checkpoint", "x.pt"], "exclude each other"),
+    ],
+)
+def test_wrong_arguments_end_with_a_message(words: list[str], message: str, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as error:
+        parse_arguments(words)
+    assert error.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_knob_with_stage1_in_front_is_for_stage_1_alone():
+    knobs = {"epochs": 10, "stage1_epochs": 5, "learning_rate": 0.1}
+    assert knobs_for(STAGE1, knobs) == {"epochs": 5, "learning_rate": 0.1}
+    assert knobs_for(STAGE2, knobs) == {"epochs": 10, "learning_rate": 0.1}
+
+
+def test_stage1_checkpoint_is_a_knob_of_stage_2():
+    assert knobs_for(STAGE2, {"stage1_checkpoint": "x.pt"}) == {"stage1_checkpoint": "x.pt"}
+    assert knobs_for(STAGE1, {"stage1_checkpoint": "x.pt"}) == {}
+
+
+def test_given_checkpoint_replaces_stage_1():
+    arguments = parse_arguments(["--stage1_checkpoint", "x.pt"])
+    assert not arguments.stage1
+    assert arguments.knobs["stage1_checkpoint"] == "x.pt"
+
+
+def test_no_stage1_tells_stage_2():
+    arguments = parse_arguments(["--no_stage1"])
+    assert not arguments.stage1
+    assert arguments.knobs["stage1_checkpoint"] is None
+
+
+def test_scoring_and_prediction_get_the_network_and_its_input_but_nothing_of_training():
+    knobs = {**SMALL, "cdfa": "released", "normalization": "released", "mask_threshold": 0, "device": "cpu"}
+    network = {"encoder", "decoder_channels", "cdfa", "image_size", "normalization", "device"}
+    training = {"epochs", "learning_rate", "encoder_learning_rate", "encoder_weights", "panel_interval"}
+    for files in (EVALUATE, PREDICT):
+        assert network <= set(knobs_for(files, knobs))
+        assert training.isdisjoint(knobs_for(files, knobs))
+    assert "mask_threshold" in knobs_for(EVALUATE, knobs)
+    assert "save_overlay" in knobs_for(PREDICT, knobs)
+
+
+def test_command_says_what_the_step_does():
+    words = shlex.split(command_of(EVALUATE, {"encoder_weights": None, "ckpt_dir": str(REPOSITORY / "a b"), "seed": 1}))
+    assert words[:5] == ["python", "-m", "monai.bundle", "run", "--config_file"]
+    assert ast.literal_eval(words[5]) == ["configs/train_stage2.json", "configs/evaluate.json"]
+    assert words[6:] == ["--encoder_weights", "$None", "--ckpt_dir", "../a b", "--seed", "1"]
+    assert all((BUNDLE / file).is_file() for file in ast.literal_eval(words[5]))

@@ -51,7 +51,7 @@ class EpochLines:
     def keep_loss(self, trainer: Engine) -> None:
         """Keep the loss of one iteration."""
         output: Any = trainer.state.output
-        self.losses.append(float(output["loss"]))
+        self.losses.append(output["loss"].item())
 
     def print_line(self, evaluator: Engine) -> None:
         """Print epoch, mean loss since the last line, scores and seconds."""

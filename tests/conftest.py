@@ -3,14 +3,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-# Before torch is imported: the stored numbers (released vectors, golden losses) were computed with AVX2 instructions, and
-# wider ones round differently.
+# Before torch is imported: the stored numbers (released vectors, golden losses) were computed with AVX2 instructions,
+# and wider ones round differently.
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
 os.environ.setdefault("ATEN_CPU_CAPABILITY", "avx2")
 
-import numpy as np  # noqa: E402
-import pytest  # noqa: E402
-from PIL import Image  # noqa: E402
+import numpy as np
+import pytest
+from PIL import Image
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

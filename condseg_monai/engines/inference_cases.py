@@ -89,8 +89,8 @@ class InferenceCases:
         """
         if not Path(checkpoint).is_file():
             raise InferenceError(
-                f"{checkpoint} is missing: train it with train_stage1.json and train_stage2.json, convert a released one "
-                "with python -m condseg_monai convert-checkpoint, or set ckpt_dir to the folder that has model.pt"
+                f"{checkpoint} is missing: train it with train_stage1.json and train_stage2.json, convert a released "
+                "one with python -m condseg_monai convert-checkpoint, or set ckpt_dir to the folder that has model.pt"
             )
         todo, kept, failed, obstacle = self._sorted
         if obstacle is not None:

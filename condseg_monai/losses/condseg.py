@@ -60,10 +60,10 @@ class ConDSegLoss(nn.Module):
     ``weight_gradient=False`` makes beta a plain weight.
 
     Args:
-        mask_weight: constant factor of the mask term; the paper's factors are all 1.
-        foreground_weight: constant factor of the foreground term, on top of beta_1.
-        background_weight: constant factor of the background term, on top of beta_2.
-        complementary_weight: constant factor of the complementary term.
+        lambda_mask: constant factor of the mask term; the paper's factors are all 1.
+        lambda_foreground: constant factor of the foreground term, on top of beta_1.
+        lambda_background: constant factor of the background term, on top of beta_2.
+        lambda_complementary: constant factor of the complementary term.
         ceiling: largest beta, finite and above 1.
         weight_gradient: whether the gradient flows through beta, as in the equation.
 
@@ -82,18 +82,18 @@ class ConDSegLoss(nn.Module):
 
     def __init__(
         self,
-        mask_weight: float = 1.0,
-        foreground_weight: float = 1.0,
-        background_weight: float = 1.0,
-        complementary_weight: float = 1.0,
+        lambda_mask: float = 1.0,
+        lambda_foreground: float = 1.0,
+        lambda_background: float = 1.0,
+        lambda_complementary: float = 1.0,
         ceiling: float = 100.0,
         weight_gradient: bool = True,
     ) -> None:
         super().__init__()
-        self.mask_weight = check_weight("mask_weight", mask_weight)
-        self.foreground_weight = check_weight("foreground_weight", foreground_weight)
-        self.background_weight = check_weight("background_weight", background_weight)
-        self.complementary_weight = check_weight("complementary_weight", complementary_weight)
+        self.lambda_mask = check_weight("lambda_mask", lambda_mask)
+        self.lambda_foreground = check_weight("lambda_foreground", lambda_foreground)
+        self.lambda_background = check_weight("lambda_background", lambda_background)
+        self.lambda_complementary = check_weight("lambda_complementary", lambda_complementary)
         self.region_weight = RegionWeight(ceiling)
         self.weight_gradient = weight_gradient
         self.terms: Terms = {}
@@ -130,10 +130,10 @@ class ConDSegLoss(nn.Module):
             if not self.weight_gradient:
                 beta_1, beta_2 = beta_1.detach(), beta_2.detach()
             return (
-                self.mask_weight * mask_term.mean()
-                + self.foreground_weight * (beta_1 * foreground_term).mean()
-                + self.background_weight * (beta_2 * background_term).mean()
-                + self.complementary_weight * complementary_term
+                self.lambda_mask * mask_term.mean()
+                + self.lambda_foreground * (beta_1 * foreground_term).mean()
+                + self.lambda_background * (beta_2 * background_term).mean()
+                + self.lambda_complementary * complementary_term
             )
 
 

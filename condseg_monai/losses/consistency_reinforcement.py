@@ -22,10 +22,10 @@ class ConsistencyReinforcementLoss(nn.Module):
 
     Args:
         threshold: probability, in (0, 1), from which (included) a pixel is foreground for the other view.
-        consistency_weight: factor of the consistency term; the paper's is 1, and 0 only trains on both views.
+        lambda_consistency: factor of the consistency term; the paper's is 1, and 0 only trains on both views.
 
     Raises:
-        ValueError: if ``threshold`` is not in (0, 1) or ``consistency_weight`` is negative or not finite.
+        ValueError: if ``threshold`` is not in (0, 1) or ``lambda_consistency`` is negative or not finite.
 
     Example:
         >>> import torch
@@ -35,10 +35,10 @@ class ConsistencyReinforcementLoss(nn.Module):
         {'mask_clean': 1.6931, 'mask_augmented': 1.6931, 'consistency': 0.6931}
     """
 
-    def __init__(self, threshold: float = 0.5, consistency_weight: float = 1.0) -> None:
+    def __init__(self, threshold: float = 0.5, lambda_consistency: float = 1.0) -> None:
         super().__init__()
         self.threshold = check_threshold(threshold)
-        self.consistency_weight = check_weight("consistency_weight", consistency_weight)
+        self.lambda_consistency = check_weight("lambda_consistency", lambda_consistency)
         self.terms: Terms = {}
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
@@ -62,7 +62,7 @@ class ConsistencyReinforcementLoss(nn.Module):
             "mask_augmented": mask_augmented.detach(),
             "consistency": consistency.detach(),
         }
-        return mask_clean + mask_augmented + self.consistency_weight * consistency
+        return mask_clean + mask_augmented + self.lambda_consistency * consistency
 
 
 def split_views(input: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

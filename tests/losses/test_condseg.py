@@ -11,10 +11,10 @@ from condseg_monai.networks import ConDSegOutput
 from tests import oracle
 
 WEIGHTS = {
-    "mask_weight": ("mask", None),
-    "foreground_weight": ("foreground", "foreground_weight"),
-    "background_weight": ("background", "background_weight"),
-    "complementary_weight": ("complementary", None),
+    "lambda_mask": ("mask", None),
+    "lambda_foreground": ("foreground", "foreground_weight"),
+    "lambda_background": ("background", "background_weight"),
+    "lambda_complementary": ("complementary", None),
 }
 
 
@@ -53,7 +53,7 @@ def test_perfect_regions_cost_nothing():
 
 
 def test_terms_are_the_unweighted_losses_and_the_betas(output, target):
-    loss = ConDSegLoss(mask_weight=2, foreground_weight=3, background_weight=4, complementary_weight=5)
+    loss = ConDSegLoss(lambda_mask=2, lambda_foreground=3, lambda_background=4, lambda_complementary=5)
     assert loss.terms == {}
     loss(ConDSegOutput(*(logits.requires_grad_() for logits in output)), target)
     assert all(term.ndim == 0 and not term.requires_grad for term in loss.terms.values())
@@ -98,7 +98,7 @@ def test_each_weight_moves_its_term_alone(output, target, weight, factor):
 
 
 def test_weights_at_unequal_values_add_up(output, target):
-    factors = {"mask_weight": 0.2, "foreground_weight": 0.7, "background_weight": 1.9, "complementary_weight": 3.1}
+    factors = {"lambda_mask": 0.2, "lambda_foreground": 0.7, "lambda_background": 1.9, "lambda_complementary": 3.1}
     value = ConDSegLoss(**factors)(output, target)
     alone = [
         ConDSegLoss(**{name: factor if name == only else 0.0 for name, factor in factors.items()})(output, target)
@@ -137,8 +137,8 @@ def test_uncertainty_is_taught_by_the_complementary_term_alone(output, target):
     loss = ConDSegLoss()(output, target)
     (gradient,) = torch.autograd.grad(loss, output.uncertainty)
     assert gradient.abs().max() > 0
-    assert not ConDSegLoss(complementary_weight=0.0)(output, target).isnan()
-    (silent,) = torch.autograd.grad(ConDSegLoss(complementary_weight=0.0)(output, target), output.uncertainty)
+    assert not ConDSegLoss(lambda_complementary=0.0)(output, target).isnan()
+    (silent,) = torch.autograd.grad(ConDSegLoss(lambda_complementary=0.0)(output, target), output.uncertainty)
     assert (silent == 0).all()
 
 
@@ -149,7 +149,7 @@ def test_gradcheck(output, target):
 
 def test_weight_gradient_follows_the_product_rule(output, target):
     output.foreground.requires_grad_()
-    only_foreground = {"mask_weight": 0.0, "background_weight": 0.0, "complementary_weight": 0.0}
+    only_foreground = {"lambda_mask": 0.0, "lambda_background": 0.0, "lambda_complementary": 0.0}
     beta = region_weight(output.foreground)
     term = mask_loss(output.foreground, target, reduction="none")
 

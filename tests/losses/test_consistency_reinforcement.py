@@ -39,7 +39,7 @@ def test_first_half_is_the_clean_views(views, target):
 
 
 def test_terms_add_up_and_keep_no_graph(views, target):
-    loss = ConsistencyReinforcementLoss(consistency_weight=0.3)
+    loss = ConsistencyReinforcementLoss(lambda_consistency=0.3)
     value = loss(views.requires_grad_(), target)
     assert all(term.ndim == 0 and not term.requires_grad for term in loss.terms.values())
     total = loss.terms["mask_clean"] + loss.terms["mask_augmented"] + 0.3 * loss.terms["consistency"]
@@ -66,8 +66,8 @@ def test_module_can_be_copied_after_a_step(views, target):
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.25, 3.0])
-def test_consistency_weight_moves_its_term_alone(views, target, weight):
-    plain, weighted = ConsistencyReinforcementLoss(), ConsistencyReinforcementLoss(consistency_weight=weight)
+def test_lambda_consistency_moves_its_term_alone(views, target, weight):
+    plain, weighted = ConsistencyReinforcementLoss(), ConsistencyReinforcementLoss(lambda_consistency=weight)
     difference = weighted(views, target) - plain(views, target)
     torch.testing.assert_close(difference, (weight - 1) * plain.terms["consistency"])
     assert weighted.terms == plain.terms
@@ -121,8 +121,8 @@ def test_wrong_target_channels_raise(views):
 
 @pytest.mark.parametrize("weight", [-1.0, float("inf"), float("nan")])
 def test_impossible_weight_raises(weight):
-    with pytest.raises(ValueError, match="consistency_weight must be finite and not negative"):
-        ConsistencyReinforcementLoss(consistency_weight=weight)
+    with pytest.raises(ValueError, match="lambda_consistency must be finite and not negative"):
+        ConsistencyReinforcementLoss(lambda_consistency=weight)
 
 
 def test_impossible_threshold_raises():

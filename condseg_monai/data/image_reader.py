@@ -22,6 +22,7 @@ _FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
 _SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N")
 _WITH_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 _CONVERTIBLE = ("1", "CMYK", "HSV", "L", "P", "RGB", "RGBX", "YCbCr", *_WITH_ALPHA)
+_PIXELS_AT_A_TIME = 1 << 20
 
 
 class UnreadableImageError(ValueError):
@@ -135,6 +136,8 @@ def _checked_mode(mode: str) -> str:
 
 
 def _check_size(image: Image.Image) -> None:
+    if image.width < 1 or image.height < 1:
+        raise ValueError(f"it has {image.width}x{image.height} pixels")
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and image.width * image.height > limit:
         raise ValueError(
@@ -159,12 +162,21 @@ def _to_array(image: Image.Image) -> np.ndarray:
         raise ValueError(
             f"pixels of kind {image.mode!r} have no agreed black and white; save it as RGB or as 8-bit or 16-bit grey"
         )
-    upright = ImageOps.exif_transpose(image)
-    if image.mode in _WITH_ALPHA or "transparency" in image.info:
-        colour = upright.convert("RGBA")
-        black = Image.new("RGBA", colour.size, (0, 0, 0, 255))
-        return np.array(Image.alpha_composite(black, colour).convert("RGB"))
-    return np.array(upright.convert("L" if image.mode in ("1", "L") else "RGB"))
+    ImageOps.exif_transpose(image, in_place=True)
+    transparent = image.mode in _WITH_ALPHA or "transparency" in image.info
+    mode = "L" if image.mode in ("1", "L") and not transparent else "RGB"
+    array = np.empty((image.height, image.width) if mode == "L" else (image.height, image.width, 3), dtype=np.uint8)
+    # Some rows at a time: a small file may hold a picture of hundreds of megabytes, and each conversion is a copy of it.
+    step = max(1, _PIXELS_AT_A_TIME // image.width)
+    for top in range(0, image.height, step):
+        rows = image.crop((0, top, image.width, min(top + step, image.height)))
+        array[top : top + step] = np.asarray(_on_black(rows) if transparent else rows.convert(mode))
+    return array
+
+
+def _on_black(image: Image.Image) -> Image.Image:
+    colour = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", colour.size, (0, 0, 0, 255)), colour).convert("RGB")
 
 
 def _sixteen_bit_to_array(image: Image.Image) -> np.ndarray:
@@ -172,12 +184,15 @@ def _sixteen_bit_to_array(image: Image.Image) -> np.ndarray:
     bits = tags.get(258, (16,))[0]  # BitsPerSample: 12 or 16
     white_is_zero = tags.get(262) == 0  # PhotometricInterpretation; Pillow inverts the 8-bit kinds only
     white = float(2**bits - 1)
-    values = np.asarray(ImageOps.exif_transpose(image)).astype(np.float32)
+    ImageOps.exif_transpose(image, in_place=True)
+    values = np.asarray(image).astype(np.float32)
     if white_is_zero:
-        values = white - values
+        np.subtract(white, values, out=values)
     if "transparency" in image.info:
         values[values == image.info["transparency"]] = 0.0
-    return values / np.float32(white) * np.float32(255.0)
+    values /= np.float32(white)
+    values *= np.float32(255.0)
+    return values
 
 
 def _to_mode(array: np.ndarray, mode: str) -> np.ndarray:

@@ -3,6 +3,7 @@
 from condseg_monai.data.binarize import BinarizeLabeld
 from condseg_monai.data.color_augmentation import StrongColorAugmentation
 from condseg_monai.data.datalist import check_datalist, datalist_hash, load_datalist
+from condseg_monai.data.dataset_report import DatasetReport, SplitSummary, inspect_dataset
 from condseg_monai.data.image_list import list_images
 from condseg_monai.data.image_reader import (
     IMAGE_EXTENSIONS,
@@ -11,7 +12,7 @@ from condseg_monai.data.image_reader import (
     read_natural_image,
 )
 from condseg_monai.data.normalization import NormalizeImage, NormalizeImaged, normalize_image
-from condseg_monai.data.pairing import DatasetError
+from condseg_monai.data.pairing import DatasetError, Finding
 from condseg_monai.data.pictures import contact_sheet, draw_heat_map, draw_overlay
 from condseg_monai.data.synthetic import make_synthetic_dataset
 
@@ -19,9 +20,12 @@ __all__ = [
     "IMAGE_EXTENSIONS",
     "BinarizeLabeld",
     "DatasetError",
+    "DatasetReport",
+    "Finding",
     "NaturalImageReader",
     "NormalizeImage",
     "NormalizeImaged",
+    "SplitSummary",
     "StrongColorAugmentation",
     "UnreadableImageError",
     "check_datalist",
@@ -29,6 +33,7 @@ __all__ = [
     "datalist_hash",
     "draw_heat_map",
     "draw_overlay",
+    "inspect_dataset",
     "list_images",
     "load_datalist",
     "make_synthetic_dataset",

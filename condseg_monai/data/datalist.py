@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from os import PathLike
 from pathlib import Path
-from typing import NamedTuple
 
-from condseg_monai.data.image_reader import UnreadableImageError, read_natural_image
-from condseg_monai.data.pairing import Case, DatasetError, find_cases, name_key
+from condseg_monai.data.dataset_report import inspect_dataset
+from condseg_monai.data.pairing import Case, DatasetError, Finding, find_cases, name_key
 
 __all__ = ["check_datalist", "datalist_hash", "load_datalist"]
 
@@ -48,8 +47,7 @@ def load_datalist(
     checked = (split,) if check_splits is None else tuple(check_splits)
     datalists = check_datalist(dataset_dir, checked, mask_threshold) if checked else {}
     if split not in datalists:
-        datalists, problems = find_cases(Path(dataset_dir), (split,))
-        _raise_if_any(dataset_dir, problems)
+        datalists = check_datalist(dataset_dir, (split,), check=False)
     return datalists[split]
 
 
@@ -57,18 +55,19 @@ def check_datalist(
     dataset_dir: str | PathLike[str],
     splits: Sequence[str] = ("train", "val"),
     mask_threshold: float | None = None,
+    check: bool = True,
 ) -> dict[str, list[Case]]:
     """Find, open and compare every image and mask of some splits, and raise one error that lists all that is wrong.
 
-    Wrong are: a missing folder or list, an empty list, a line that is there twice or in two lists, a line without an
-    image or without a mask, a stem with two files (``a.jpg`` and ``a.png``), a file that cannot be decoded to its last
-    pixel, and an image and mask of different sizes after EXIF rotation. Overlap is looked for in all lists there are.
+    The checks are those of :func:`~condseg_monai.data.inspect_dataset` and of ``python -m condseg_monai check-data``.
+    Its errors are raised, its warnings logged.
 
     Args:
         dataset_dir: folder of the data set, laid out as :func:`load_datalist` says.
         splits: the splits that are about to be used.
-        mask_threshold: if given, masks that are not all empty must have a value above it, in [0, 255], somewhere. Those
-            that have not are stored as 0 and 1 or as instance numbers and want a threshold of 0.
+        mask_threshold: mask values above it are foreground, in [0, 255); None is 127 and lets masks pass that have
+            values and none above it.
+        check: False only pairs the names and opens no image, for data that were checked before.
 
     Returns:
         For each of ``splits`` its cases, as :func:`load_datalist` returns them.
@@ -77,19 +76,16 @@ def check_datalist(
         DatasetError: listing every bad case.
         ValueError: if a split is not one of the three.
     """
-    cases, problems = find_cases(Path(dataset_dir), splits)
-    unique = list({case["image"]: case for split in splits for case in cases[split]}.values())
-    with ThreadPoolExecutor(max_workers=(os.cpu_count() or 1) + 2) as pool:
-        checked = list(pool.map(_check_case, unique))
-    problems += [problem for case in checked for problem in case.problems]
-    largest = max((case.largest_mask_value for case in checked), default=0.0)
-    if mask_threshold is not None and 0 < largest <= mask_threshold:
-        problems.append(
-            f"no mask has a value above mask_threshold={mask_threshold:g}, the largest is {largest:g}; "
-            "set mask_threshold to 0 for masks of 0 and 1 or of instance numbers"
-        )
-    _raise_if_any(dataset_dir, problems)
-    return cases
+    if not check:
+        cases, problems, _ = find_cases(Path(dataset_dir), splits)
+        _raise_if_any(dataset_dir, problems)
+        return cases
+    report = inspect_dataset(dataset_dir, splits, 127 if mask_threshold is None else mask_threshold)
+    errors = [error for error in report.errors if mask_threshold is not None or error.kind != "mask values"]
+    _raise_if_any(dataset_dir, errors)
+    for warning in report.warnings:
+        logging.getLogger(__name__).warning(f"{os.fspath(dataset_dir)}: {warning.text}")
+    return report.cases
 
 
 def datalist_hash(datalist: Iterable[Mapping[str, str | PathLike[str]]]) -> str:
@@ -105,35 +101,9 @@ def datalist_hash(datalist: Iterable[Mapping[str, str | PathLike[str]]]) -> str:
     return hashlib.sha256("\n".join(stems).encode()).hexdigest()
 
 
-class _Checked(NamedTuple):
-    problems: list[str]
-    largest_mask_value: float
-
-
-def _check_case(case: Case) -> _Checked:
-    """Decode an image and its mask and compare their sizes."""
-    problems: list[str] = []
-    sizes: dict[str, str] = {}
-    largest = 0.0
-    for key, mode in (("image", "RGB"), ("label", "L")):
-        try:
-            array = read_natural_image(case[key], mode)
-        except UnreadableImageError as error:
-            problems.append(str(error))
-            continue
-        sizes[key] = f"{array.shape[1]}x{array.shape[0]}"
-        largest = float(array.max()) if key == "label" else largest
-    if len(set(sizes.values())) > 1:
-        problems.append(
-            f"{case['image']} is {sizes['image']} pixels (after EXIF rotation), "
-            f"its mask {case['label']} {sizes['label']}"
-        )
-    return _Checked(problems, largest)
-
-
-def _raise_if_any(dataset_dir: str | PathLike[str], problems: Sequence[str]) -> None:
+def _raise_if_any(dataset_dir: str | PathLike[str], problems: Sequence[Finding]) -> None:
     if problems:
-        lines = "\n".join(f"  - {problem}" for problem in problems)
+        lines = "\n".join(f"  - {problem.text}" for problem in problems)
         raise DatasetError(
             f"the data set {os.fspath(dataset_dir)} has {len(problems)} problem(s); "
             f"mend them or take the cases off the lists:\n{lines}"

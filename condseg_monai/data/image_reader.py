@@ -166,7 +166,7 @@ def _to_array(image: Image.Image) -> np.ndarray:
     transparent = image.mode in _WITH_ALPHA or "transparency" in image.info
     mode = "L" if image.mode in ("1", "L") and not transparent else "RGB"
     array = np.empty((image.height, image.width) if mode == "L" else (image.height, image.width, 3), dtype=np.uint8)
-    # Some rows at a time: a small file may hold a picture of hundreds of megabytes, and each conversion is a copy of it.
+    # Some rows at a time: a small file may hold hundreds of megabytes of picture; each conversion is a copy of it.
     step = max(1, _PIXELS_AT_A_TIME // image.width)
     for top in range(0, image.height, step):
         rows = image.crop((0, top, image.width, min(top + step, image.height)))

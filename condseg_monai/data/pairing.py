@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
+from os import PathLike
 from pathlib import Path
+from typing import NamedTuple
 
 from condseg_monai.data.image_reader import IMAGE_EXTENSIONS
 
@@ -13,11 +15,16 @@ __all__ = [
     "SPLITS",
     "Case",
     "DatasetError",
+    "Finding",
+    "Pairing",
     "find_cases",
+    "find_unlisted",
     "index_by_stem",
     "list_image_files",
     "name_key",
+    "pair_all",
     "read_list",
+    "some",
     "stem_of_line",
 ]
 
@@ -34,15 +41,40 @@ class DatasetError(ValueError):
     """Everything that is wrong with a data set or a list of images, one line each, and what to do about it."""
 
 
-def find_cases(root: Path, splits: Sequence[str]) -> tuple[dict[str, list[Case]], list[str]]:
+class Finding(NamedTuple):
+    """Something about a data set that is wrong or worth knowing.
+
+    Attributes:
+        kind: ``"layout"``, ``"list"``, ``"pair"``, ``"overlap"`` and so on, for programs.
+        text: one line for people.
+        files: every file it is about, where the text has only the first few.
+    """
+
+    kind: str
+    text: str
+    files: tuple[str, ...] = ()
+
+
+class Pairing(NamedTuple):
+    """What :func:`find_cases` found.
+
+    Attributes:
+        cases: for each split asked for its cases in the order of the list, without those that have no files.
+        problems: what stands in the way.
+        listed: the stems of all lists there are.
+    """
+
+    cases: dict[str, list[Case]]
+    problems: list[Finding]
+    listed: set[str]
+
+
+def find_cases(root: Path, splits: Sequence[str]) -> Pairing:
     """Pair the lines of the lists with files by name; nothing is opened but the lists.
 
     Args:
         root: folder of the data set.
         splits: the splits that are about to be used; the other lists are only searched for overlap with these.
-
-    Returns:
-        The cases of each of ``splits`` in the order of its list, without those that have no files, and the problems.
 
     Raises:
         ValueError: if a split is not one of ``SPLITS``.
@@ -54,24 +86,69 @@ def find_cases(root: Path, splits: Sequence[str]) -> tuple[dict[str, list[Case]]
     missing = [f"{name}/ is missing" for name in ("images", "masks") if not (root / name).is_dir()]
     missing += [f"{split}.txt is missing" for split in splits if not (root / f"{split}.txt").is_file()]
     if missing:
-        return cases, [*missing, _LAYOUT]
+        return Pairing(cases, [Finding("layout", text) for text in (*missing, _LAYOUT)], set())
     images, masks = index_by_stem(root / "images"), index_by_stem(root / "masks")
-    problems: list[str] = []
+    problems: list[Finding] = []
     stems: dict[str, list[str]] = {}
     for split in (name for name in SPLITS if (root / f"{name}.txt").is_file()):
         try:
             lines = read_list(root / f"{split}.txt")
         except DatasetError as error:
-            problems.append(str(error))
+            problems.append(Finding("list", str(error)))
             continue
         stems[split] = [stem_of_line(line, images) for line in lines]
         if split in splits:
-            problems += _list_problems(split, stems[split])
+            problems += [Finding("list", text) for text in _list_problems(split, stems[split])]
             for stem in dict.fromkeys(stems[split]):
                 case, wrong = _pair(stem, images, masks)
-                problems += [f"{split}.txt: {stem}: {text}" for text in wrong]
+                problems += [Finding("pair", f"{split}.txt: {stem}: {text}") for text in wrong]
                 cases[split] += [case] if case else []
-    return cases, problems + _overlaps(stems, splits)
+    problems += [Finding("overlap", text) for text in _overlaps(stems, splits)]
+    return Pairing(cases, problems, {stem for listed in stems.values() for stem in listed})
+
+
+def pair_all(root: Path) -> Pairing:
+    """Pair every file of ``images/``, for a data set that has no list yet; the split is called ``"images"``."""
+    images, masks = index_by_stem(root / "images"), index_by_stem(root / "masks")
+    cases: list[Case] = []
+    problems: list[Finding] = []
+    for stem in images:
+        case, wrong = _pair(stem, images, masks)
+        problems += [Finding("pair", f"{stem}: {text}") for text in wrong]
+        cases += [case] if case else []
+    return Pairing({"images": cases}, problems, set(images))
+
+
+def find_unlisted(root: Path, listed: Container[str]) -> list[Finding]:
+    """Files in ``images/`` and ``masks/`` that no list asks for; nothing is opened.
+
+    Args:
+        root: folder of the data set, which has both folders.
+        listed: the stems of all lists.
+    """
+    images, masks = index_by_stem(root / "images"), index_by_stem(root / "masks")
+    groups = {
+        "unlisted": ("{} in images/ on no list", [p for key in images if key not in listed for p in images[key]]),
+        "orphan": (
+            "{} in masks/ without an image",
+            [p for key in masks if key not in images and key not in listed for p in masks[key]],
+        ),
+        "no image": (
+            f"{{}} in images/ or masks/ left out, for want of an extension of {', '.join(IMAGE_EXTENSIONS)}",
+            [p for name in ("images", "masks") for p in sorted((root / name).iterdir()) if _is_no_image(p)],
+        ),
+    }
+    return [
+        Finding(kind, f"{text.format(f'{len(paths)} file(s)')}: {some(paths)}", tuple(map(str, paths)))
+        for kind, (text, paths) in groups.items()
+        if paths
+    ]
+
+
+def some(paths: Sequence[str | PathLike[str]], count: int = 5) -> str:
+    """The names of the first few files and how many more there are."""
+    names = ", ".join(Path(path).name for path in paths[:count])
+    return names if len(paths) <= count else f"{names} and {len(paths) - count} more"
 
 
 def list_image_files(folder: Path) -> list[Path]:
@@ -112,6 +189,10 @@ def stem_of_line(line: str, images: Mapping[str, list[Path]]) -> str:
     if line in images or Path(line).suffix.lower() not in IMAGE_EXTENSIONS:
         return line
     return line[: -len(Path(line).suffix)]
+
+
+def _is_no_image(path: Path) -> bool:
+    return not path.name.startswith(".") and not (path.is_file() and path.suffix.lower() in IMAGE_EXTENSIONS)
 
 
 def _list_problems(split: str, stems: Sequence[str]) -> list[str]:

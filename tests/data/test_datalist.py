@@ -1,5 +1,6 @@
 import time
 import unicodedata
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ from condseg_monai.data import DatasetError, check_datalist, datalist_hash, load
 def write_pair(root: Path, image: str, mask: str, size=(6, 4), mask_size=None, mask_value=255):
     for folder in ("images", "masks"):
         (root / folder).mkdir(exist_ok=True)
-    Image.new("RGB", size, (40, 90, 10)).save(root / "images" / image)
+    shade = zlib.crc32(image.encode()) % 256  # no two files have the same content
+    Image.new("RGB", size, (shade, 90, 10)).save(root / "images" / image)
     Image.new("L", mask_size or size, mask_value).save(root / "masks" / mask)
 
 
@@ -163,6 +165,27 @@ class TestChecks:
         for name in ("b.png", "a 1.TIF"):
             Image.new("L", (6, 4), 0).save(dataset / "masks" / name)
         assert len(load_datalist(dataset, "train", mask_threshold=127)) == 2
+
+    def test_picture_in_two_splits_under_two_names_is_reported(self, dataset):
+        write_pair(dataset, "d.png", "d.png")
+        Image.open(dataset / "images" / "d.png").save(dataset / "images" / "e.bmp")
+        Image.new("L", (6, 4)).save(dataset / "masks" / "e.png")
+        write_lists(dataset, train=["b", "d"], val=["c.v2", "e"])
+        assert "d.png (train) and e.bmp (val) are the same picture with different masks" in problems_of(dataset)
+
+    def test_warnings_are_logged_and_do_not_stop(self, dataset, caplog):
+        Image.new("L", (6, 4), 0).save(dataset / "masks" / "b.png")
+        write_pair(dataset, "spare.png", "spare.png")
+        check_datalist(dataset)
+        assert "1 case(s) have an empty mask: b.JPG" in caplog.text
+        assert "1 file(s) in images/ on no list: spare.png" in caplog.text
+
+    def test_without_check_only_names_are_paired(self, dataset):
+        (dataset / "images" / "c.v2.jpeg").write_bytes(b"")
+        assert check_datalist(dataset, check=False)["val"][0]["image"].endswith("c.v2.jpeg")
+        (dataset / "images" / "c.v2.jpeg").unlink()
+        with pytest.raises(DatasetError, match=r"val\.txt: c\.v2: images/ has no such file"):
+            check_datalist(dataset, check=False)
 
     def test_check_splits_decides_what_is_opened(self, dataset):
         (dataset / "images" / "c.v2.jpeg").write_bytes(b"")

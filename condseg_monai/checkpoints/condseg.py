@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from condseg_monai.networks import ConDSeg, ConDSegStage1
 from condseg_monai.networks.encoders.pvt import pvt_state_dict_from_published
+from condseg_monai.networks.state_dicts import name_keys
 
 __all__ = ["RELEASED_MODELS", "from_released"]
 
@@ -95,8 +96,8 @@ def from_released(state_dict: Mapping[str, Tensor], model: str) -> nn.Module:
     expected = network.state_dict()
     source, converted = _translate(state_dict, rules)
 
-    unknown = sorted({source[key] for key in converted.keys() - expected.keys()})
-    missing = sorted(expected.keys() - converted.keys())
+    unknown = {source[key] for key in converted.keys() - expected.keys()}
+    missing = expected.keys() - converted.keys()
     shapes = []
     for key in sorted(expected.keys() & converted.keys()):
         if converted[key].ndim == 2 and expected[key].ndim == 4:  # a linear layer there, a 1x1 convolution here
@@ -105,8 +106,8 @@ def from_released(state_dict: Mapping[str, Tensor], model: str) -> nn.Module:
             shapes.append(f"{source[key]} {tuple(converted[key].shape)} instead of {tuple(expected[key].shape)}")
     if unknown or missing or shapes:
         raise ValueError(
-            f"this is not a released {model} checkpoint: released keys without a use {unknown}, "
-            f"parameters left without a value {missing}, other shapes {shapes}"
+            f"this is not a released {model} checkpoint: released keys without a use {name_keys(unknown)}, "
+            f"parameters left without a value {name_keys(missing)}, other shapes {name_keys(shapes)}"
         )
     network.load_state_dict(converted)
     return network.eval()

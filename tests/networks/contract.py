@@ -107,7 +107,7 @@ class NetworkContract:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
             warnings.simplefilter("ignore", torch.jit.TracerWarning)
-            traced = torch.jit.trace(evaluated, self.image(64, 80))
+            traced = torch.jit.trace(evaluated, self.image(64, 80), check_trace=False)  # checked below, on more
         self.check_other_sizes(evaluated, traced)
 
     def test_export_serves_other_sizes(self, evaluated):

@@ -128,9 +128,11 @@ def window_attention(values: Tensor, attention: Tensor) -> Tensor:
         ``(B, C, H, W)``; what would be added outside the image is dropped.
     """
     kernel = _fold_attention(attention.to(values.dtype))
-    if torch.jit.is_scripting():
+    if torch.jit.is_scripting() or torch.jit.is_tracing():
         return _apply_kernel(values, kernel)
-    if torch.is_grad_enabled() and (values.requires_grad or kernel.requires_grad) and not torch.compiler.is_compiling():
+    # A compiler makes its own backward pass; an exporter or a tracer would keep this one's as a call into Python.
+    needs_gradient = torch.is_grad_enabled() and (values.requires_grad or kernel.requires_grad)
+    if needs_gradient and not torch.compiler.is_compiling():
         return _PixelKernel.apply(values, kernel)
     return _apply_kernel(values, kernel)
 

@@ -78,7 +78,8 @@ def pvt_state_dict_from_published(state_dict: Mapping[str, Tensor]) -> dict[str,
     """Rename the weights of the PVTv2 authors to those of ``PVTv2Encoder.backbone``; joint key-value weights are split.
 
     Args:
-        state_dict: keys such as ``patch_embed1.proj.weight`` and ``block1.0.attn.kv.weight``.
+        state_dict: keys such as ``patch_embed1.proj.weight`` and ``block1.0.attn.kv.weight``; the library's own names,
+            ``encoder.layers...``, stay as they are.
 
     Returns:
         The same tensors under the names of ``transformers``; keys without a counterpart keep their names.
@@ -86,10 +87,11 @@ def pvt_state_dict_from_published(state_dict: Mapping[str, Tensor]) -> dict[str,
     renamed: dict[str, Tensor] = {}
     for key, value in state_dict.items():
         name = key
-        for pattern, replacement in _RENAMES:
-            name = re.sub(pattern, replacement, name)
-        # Stages count from one in the published names and from zero in the library.
-        name = re.sub(r"^(encoder\.layers\.)(\d)", lambda m: m[1] + str(int(m[2]) - 1), name)
+        if not key.startswith("encoder."):
+            for pattern, replacement in _RENAMES:
+                name = re.sub(pattern, replacement, name)
+            # Stages count from one in the published names and from zero in the library.
+            name = re.sub(r"^(encoder\.layers\.)(\d)", lambda m: m[1] + str(int(m[2]) - 1), name)
         if ".attention.kv." in name:
             for part, half in zip(("key", "value"), value.chunk(2, dim=0), strict=True):
                 renamed[name.replace(".kv.", f".{part}.")] = half.clone()

@@ -14,6 +14,7 @@ from condseg_monai.networks.encoders.encoder import Encoder
 from condseg_monai.networks.encoders.pvt import PVTv2Encoder, pvt_state_dict_from_published
 from condseg_monai.networks.encoders.resnet import ResNetEncoder
 from condseg_monai.networks.encoders.vgg import VGGEncoder
+from condseg_monai.networks.state_dicts import name_keys
 
 __all__ = ["IMAGENET_FILES", "load_encoder_weights"]
 
@@ -128,7 +129,7 @@ def _fill(encoder: Encoder, state_dict: Mapping[str, Tensor], source: str) -> No
     first = next(key for key in expected if expected[key].ndim == 4)
     if first in given:
         given[first] = _adapt_input(given[first], expected[first].shape[1])
-    missing, unknown = sorted(expected.keys() - given.keys()), sorted(given.keys() - expected.keys())
+    missing, unknown = expected.keys() - given.keys(), given.keys() - expected.keys()
     shapes = [
         f"{key} {tuple(given[key].shape)} instead of {tuple(expected[key].shape)}"
         for key in expected.keys() & given.keys()
@@ -136,8 +137,8 @@ def _fill(encoder: Encoder, state_dict: Mapping[str, Tensor], source: str) -> No
     ]
     if missing or unknown or shapes:
         raise ValueError(
-            f"{source} does not fit the encoder {type(encoder).__name__}: missing keys {missing}, unknown keys "
-            f"{unknown}, other shapes {sorted(shapes)}"
+            f"{source} does not fit the encoder {type(encoder).__name__}: missing keys {name_keys(missing)}, "
+            f"unknown keys {name_keys(unknown)}, other shapes {name_keys(shapes)}"
         )
     target.load_state_dict(given)
 

@@ -143,7 +143,7 @@ def test_weights_of_another_encoder_fail_by_key_and_change_nothing(tmp_path):
     torch.save(torchvision.draw(torchvision.resnet_shapes("resnet34")), tmp_path / "weights.pth")
     encoder = build("resnet18")
     before = encoder.conv1.weight.clone()
-    with pytest.raises(ValueError, match=r"unknown keys \['layer1.2.bn1.bias'"):
+    with pytest.raises(ValueError, match=r"unknown keys \[layer1.2.bn1.bias, .* more\]"):
         load_encoder_weights(encoder, tmp_path / "weights.pth")
     assert torch.equal(encoder.conv1.weight, before)
 

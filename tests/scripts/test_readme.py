@@ -1,0 +1,55 @@
+"""What the README tells people to type or open."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from demo_arguments import parse_arguments, top_level_values
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, flags=re.S)
+COMMANDS = [line.split("  #")[0].strip() for language, text in BLOCKS if not language for line in text.splitlines()]
+
+
+@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\((?!https?:)([^)#]+)\)", README))))
+def test_linked_file_exists(link: str):
+    assert (REPOSITORY / link).exists()
+
+
+def test_pictures_are_small():
+    for path in (REPOSITORY / "docs" / "images").iterdir():
+        assert path.stat().st_size < 200 * 1024, path.name
+
+
+def test_python_example_runs(capsys: pytest.CaptureFixture[str]):
+    (example,) = [text for language, text in BLOCKS if language == "python"]
+    names: dict = {}
+    exec(compile(example, "README.md", "exec"), names)
+    assert "complementary" in capsys.readouterr().out
+    assert names["mask"].shape == (2, 1, 96, 96)
+    assert names["regions"].shape == (2, 3, 96, 96)
+
+
+@pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith("scripts/demo --")])
+def test_demo_commands_are_understood(command: str):
+    assert parse_arguments(shlex.split(command)[1:]).dataset_dir is not None
+
+
+@pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith("python -m monai.bundle run")])
+def test_bundle_commands_name_files_and_knobs_that_exist(command: str):
+    words = shlex.split(command)
+    config = words[words.index("--config_file") + 1]
+    files = ast.literal_eval(config) if config.startswith("[") else [config]
+    assert all((REPOSITORY / "bundle" / file).is_file() for file in files)
+    knobs = {word.removeprefix("--") for word in words if word.startswith("--")} - {"config_file"}
+    assert knobs <= top_level_values([Path(file).stem for file in files])
+
+
+def test_both_kinds_of_command_are_there():
+    assert sum(line.startswith("scripts/demo --") for line in COMMANDS) >= 1
+    assert sum(line.startswith("python -m monai.bundle run") for line in COMMANDS) >= 4

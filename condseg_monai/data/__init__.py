@@ -14,10 +14,13 @@ from condseg_monai.data.image_reader import (
 from condseg_monai.data.normalization import NormalizeImage, NormalizeImaged, normalize_image
 from condseg_monai.data.pairing import DatasetError, Finding
 from condseg_monai.data.pictures import contact_sheet, draw_heat_map, draw_overlay
+from condseg_monai.data.prepare import prepare_dataset
+from condseg_monai.data.published_splits import PUBLISHED_LISTS, published_list
 from condseg_monai.data.synthetic import make_synthetic_dataset
 
 __all__ = [
     "IMAGE_EXTENSIONS",
+    "PUBLISHED_LISTS",
     "BinarizeLabeld",
     "DatasetError",
     "DatasetReport",
@@ -38,5 +41,7 @@ __all__ = [
     "load_datalist",
     "make_synthetic_dataset",
     "normalize_image",
+    "prepare_dataset",
+    "published_list",
     "read_natural_image",
 ]

@@ -1,4 +1,4 @@
-"""Per-image scores with a stated rule for empty masks."""
+"""Scores of every image with a stated rule for empty masks, and how far their mean can be trusted."""
 
 from condseg_monai.metrics.binary_scores import (
     BINARY_SCORES,
@@ -6,14 +6,40 @@ from condseg_monai.metrics.binary_scores import (
     BinaryScoreMetric,
     binary_counts,
     binary_scores,
+    pooled_scores,
     scores_from_counts,
+)
+from condseg_monai.metrics.bootstrap import bootstrap_interval
+from condseg_monai.metrics.saliency import SALIENCY_SCORES, SaliencyScoreMetric, saliency_scores
+from condseg_monai.metrics.score_metric import ScoreMetric
+from condseg_monai.metrics.surface_distance import (
+    EMPTY_DISTANCES,
+    SURFACE_DISTANCES,
+    SurfaceDistanceMetric,
+    SurfaceDistances,
+    average_surface_distance,
+    hausdorff_distance,
+    surface_distances,
 )
 
 __all__ = [
     "BINARY_SCORES",
+    "EMPTY_DISTANCES",
     "EMPTY_MASK_RULE",
+    "SALIENCY_SCORES",
+    "SURFACE_DISTANCES",
     "BinaryScoreMetric",
+    "SaliencyScoreMetric",
+    "ScoreMetric",
+    "SurfaceDistanceMetric",
+    "SurfaceDistances",
+    "average_surface_distance",
     "binary_counts",
     "binary_scores",
+    "bootstrap_interval",
+    "hausdorff_distance",
+    "pooled_scores",
+    "saliency_scores",
     "scores_from_counts",
+    "surface_distances",
 ]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
-from monai.metrics import CumulativeIterationMetric
 from torch import Tensor
+
+from condseg_monai.metrics.score_metric import ScoreMetric
 
 __all__ = [
     "BINARY_SCORES",
@@ -14,16 +15,18 @@ __all__ = [
     "BinaryScoreMetric",
     "binary_counts",
     "binary_scores",
+    "pooled_scores",
     "scores_from_counts",
 ]
 
-BINARY_SCORES = ("iou", "dice", "recall", "precision", "accuracy", "f2")
-"""The six scores, in the order of every table and report."""
+BINARY_SCORES = ("iou", "dice", "recall", "precision", "accuracy", "f2", "specificity")
+"""The seven scores, in the order of every table and report."""
 
 EMPTY_MASK_RULE = (
     "label and prediction both empty: every score is 1; exactly one of them empty: iou, dice, recall, precision and "
     "f2 are 0, although recall (empty label) or precision (empty prediction) would be 0/0; accuracy is always the "
-    "share of correct pixels"
+    "share of correct pixels; specificity follows the rule of recall for the background: a label without background is "
+    "1 if the prediction has none either, else 0"
 )
 """What a score is where its formula is 0/0: an undefined ratio never rewards a wrong mask."""
 
@@ -55,15 +58,16 @@ def binary_counts(pred: Tensor, label: Tensor) -> Tensor:
 
 
 def scores_from_counts(counts: Tensor) -> dict[str, Tensor]:
-    """Turn pixel counts into the six scores.
+    """Turn pixel counts into the seven scores.
 
     With TP, FP, FN, TN the counts of one image: IoU = TP / (TP + FP + FN), Dice = 2 TP / (2 TP + FP + FN),
-    recall = TP / (TP + FN), precision = TP / (TP + FP), accuracy = (TP + TN) / all, and
+    recall = TP / (TP + FN), precision = TP / (TP + FP), accuracy = (TP + TN) / all, specificity = TN / (TN + FP), and
     F2 = 5 TP / (5 TP + 4 FN + FP), the F-measure that weighs recall twice as high as precision.
 
     Where a mask is empty: label and prediction both empty gives 1 for every score; exactly one of them empty gives 0
-    for every score but accuracy. So recall of an image without any label is 1 only if nothing was predicted, and
-    precision of an empty prediction is 1 only if nothing was there to find.
+    for every score but accuracy and specificity. So recall of an image without any label is 1 only if nothing was
+    predicted, and precision of an empty prediction is 1 only if nothing was there to find. Specificity is the recall of
+    the background: if the label leaves none, it is 1 only if the prediction leaves none.
 
     Args:
         counts: ``(B, 4)`` as :func:`binary_counts` returns them.
@@ -78,10 +82,11 @@ def scores_from_counts(counts: Tensor) -> dict[str, Tensor]:
         raise ValueError(f"counts must be (B, 4): tp, fp, fn, tn per image, got {tuple(counts.shape)}")
     tp, fp, fn, tn = counts.to(torch.float64).unbind(dim=1)
     both_empty = (tp + fp + fn) == 0
+    both_full = (tn + fp + fn) == 0
 
-    def ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
+    def ratio(numerator: Tensor, denominator: Tensor, perfect: Tensor = both_empty) -> Tensor:
         # The numerator is never above the denominator, so clamping only touches 0/0.
-        return torch.where(both_empty, 1.0, numerator / denominator.clamp(min=1))
+        return torch.where(perfect, 1.0, numerator / denominator.clamp(min=1))
 
     return {
         "iou": ratio(tp, tp + fp + fn),
@@ -90,7 +95,30 @@ def scores_from_counts(counts: Tensor) -> dict[str, Tensor]:
         "precision": ratio(tp, tp + fp),
         "accuracy": (tp + tn) / (tp + fp + fn + tn),
         "f2": ratio(5 * tp, 5 * tp + 4 * fn + fp),
+        "specificity": ratio(tn, tn + fp, both_full),
     }
+
+
+def pooled_scores(counts: Tensor) -> dict[str, float]:
+    """Score all pixels of a data set as if they were one image: large lesions weigh more than small ones.
+
+    Args:
+        counts: ``(N, 4)`` as :func:`binary_counts` returns them, a row per image.
+
+    Returns:
+        The seven scores by name, in [0, 1]; the rule for empty masks then holds for the data set as a whole.
+
+    Raises:
+        ValueError: if ``counts`` is not ``(N, 4)`` or has no row.
+
+    Example:
+        >>> counts = torch.tensor([[90, 10, 0, 0], [0, 0, 10, 90]])  # a large lesion found, a small one missed
+        >>> scores_from_counts(counts)["dice"].mean().item(), pooled_scores(counts)["dice"]
+        (0.4736842105263158, 0.9)
+    """
+    if counts.ndim != 2 or counts.shape[1] != 4 or len(counts) == 0:
+        raise ValueError(f"counts must be (N, 4) with N of at least 1, got {tuple(counts.shape)}")
+    return {name: value.item() for name, value in scores_from_counts(counts.sum(0, keepdim=True)).items()}
 
 
 def binary_scores(pred: Tensor, label: Tensor) -> dict[str, Tensor]:
@@ -101,8 +129,8 @@ def binary_scores(pred: Tensor, label: Tensor) -> dict[str, Tensor]:
         label: true masks, same shape and values.
 
     Returns:
-        IoU, Dice, recall, precision, accuracy and F2 by name, each ``(B,)`` float64 in [0, 1]; the rule for empty
-        masks is that of :func:`scores_from_counts`.
+        IoU, Dice, recall, precision, accuracy, F2 and specificity by name, each ``(B,)`` float64 in [0, 1]; the rule
+        for empty masks is that of :func:`scores_from_counts`.
 
     Raises:
         ValueError: if the shapes differ or are not ``(B, 1, H, W)``, or a value is neither 0 nor 1.
@@ -111,25 +139,20 @@ def binary_scores(pred: Tensor, label: Tensor) -> dict[str, Tensor]:
         >>> label = torch.tensor([[[[1, 1], [0, 0]]]])
         >>> pred = torch.tensor([[[[1, 0], [0, 0]]]])
         >>> {name: round(score.item(), 3) for name, score in binary_scores(pred, label).items()}
-        {'iou': 0.5, 'dice': 0.667, 'recall': 0.5, 'precision': 1.0, 'accuracy': 0.75, 'f2': 0.556}
+        {'iou': 0.5, 'dice': 0.667, 'recall': 0.5, 'precision': 1.0, 'accuracy': 0.75, 'f2': 0.556, 'specificity': 1.0}
     """
     return scores_from_counts(binary_counts(pred, label))
 
 
-class BinaryScoreMetric(CumulativeIterationMetric):
-    """One of the six scores, averaged over images, for a MONAI engine.
-
-    Calling it counts the pixels of a batch; :meth:`aggregate` averages the images' scores and :meth:`get_buffer`
-    returns them one by one, gathered over all processes of a distributed run. A metric made with ``source`` counts
-    nothing itself: it reads its score off the counts of ``source``, so that six scores cost one pass over the masks.
-    ``source`` must then be attached to the same engine.
+class BinaryScoreMetric(ScoreMetric):
+    """One of the seven scores of every image, and its average, for a MONAI engine; see :class:`ScoreMetric`.
 
     Args:
         score: a name in ``BINARY_SCORES``.
         source: the metric whose counts to read; ``None`` counts itself.
 
     Raises:
-        ValueError: if ``score`` is not one of the six, or ``source`` reads from another metric itself.
+        ValueError: if ``score`` is not one of the seven, or ``source`` reads from another metric itself.
 
     Example:
         >>> iou = BinaryScoreMetric("iou")
@@ -141,65 +164,15 @@ class BinaryScoreMetric(CumulativeIterationMetric):
         (0.75, 0.833)
     """
 
-    def __init__(self, score: str, source: BinaryScoreMetric | None = None) -> None:
-        super().__init__()
-        if score not in BINARY_SCORES:
-            raise ValueError(f"score must be one of {', '.join(BINARY_SCORES)}, got {score!r}")
-        if source is not None and source.source is not None:
-            raise ValueError(f"source must count pixels itself, got one that reads from {source.source.score!r}")
-        self.score: str = score
-        self.source: BinaryScoreMetric | None = source
-
-    def __call__(self, y_pred: Any, y: Any = None, **kwargs: Any) -> Any:
-        """Count the pixels of one batch, unless a ``source`` does.
-
-        Args:
-            y_pred: masks ``(B, 1, H, W)`` or a list of ``(1, H, W)``, holding 0 and 1.
-            y: true masks in the same form.
-            **kwargs: ignored; part of MONAI's signature.
-
-        Returns:
-            ``(B, 4)`` counts of this batch, or ``None`` if ``source`` counts.
-        """
-        return super().__call__(y_pred, y, **kwargs) if self.source is None else None
+    scores: ClassVar[tuple[str, ...]] = BINARY_SCORES
 
     def _compute_tensor(self, y_pred: Tensor, y: Tensor | None = None, **kwargs: Any) -> Tensor:
         if y is None:
             raise ValueError("y is missing: a score needs the label beside the prediction")
         return binary_counts(y_pred, y)
 
-    def get_buffer(self) -> Tensor | None:
-        """Return the score of every image seen since the last reset, on all processes.
-
-        Returns:
-            ``(N, 1)`` float64, or ``None`` before the first batch.
-        """
-        counts = self._counts()
-        return None if counts is None else scores_from_counts(counts)[self.score].unsqueeze(1)
-
-    def aggregate(self) -> Tensor:
-        """Average the score over images.
-
-        Returns:
-            Scalar float64 in [0, 1].
-
-        Raises:
-            RuntimeError: if no image was counted.
-        """
-        scores = self.get_buffer()
-        if scores is None:
-            raise RuntimeError(
-                f"no image was counted for score {self.score!r}: the validation set is empty, or source is not "
-                "attached to the same engine"
-            )
-        return scores.mean()
-
-    def _counts(self) -> Tensor | None:
-        if self.source is not None:
-            return self.source._counts()
-        # MONAI keeps the tensor type it was given, so a MetaTensor may come back here.
-        counts = super().get_buffer()
-        return None if counts is None else torch.as_tensor(counts)
+    def _scores_from(self, rows: Tensor) -> dict[str, Tensor]:
+        return scores_from_counts(rows)
 
 
 def _as_mask(name: str, mask: Tensor) -> Tensor:

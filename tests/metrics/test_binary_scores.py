@@ -1,12 +1,22 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from ignite.engine import Engine
 from monai.data import MetaTensor
 from monai.handlers import IgniteMetricHandler
 from monai.metrics import compute_confusion_matrix_metric, compute_dice, compute_iou, get_confusion_matrix
 
-from condseg_monai.metrics import BINARY_SCORES, BinaryScoreMetric, binary_counts, binary_scores, scores_from_counts
+from condseg_monai.metrics import (
+    BINARY_SCORES,
+    BinaryScoreMetric,
+    SurfaceDistanceMetric,
+    binary_counts,
+    binary_scores,
+    pooled_scores,
+    scores_from_counts,
+)
 
 
 def masks(*rows: list[int]) -> torch.Tensor:
@@ -28,15 +38,22 @@ def test_hand_worked_image():
     assert binary_counts(pred, label).tolist() == [[3, 1, 2, 4]]
     scores = {name: value.item() for name, value in binary_scores(pred, label).items()}
     assert scores == pytest.approx(
-        {"iou": 3 / 6, "dice": 6 / 9, "recall": 3 / 5, "precision": 3 / 4, "accuracy": 7 / 10, "f2": 15 / 24}
+        {
+            "iou": 3 / 6,
+            "dice": 6 / 9,
+            "recall": 3 / 5,
+            "precision": 3 / 4,
+            "accuracy": 7 / 10,
+            "f2": 15 / 24,
+            "specificity": 4 / 5,
+        }
     )
 
 
-def test_names_are_the_six_in_order():
+def test_names_are_the_seven_in_order():
     pred, label = random_masks(0)
-    assert (
-        tuple(binary_scores(pred, label)) == BINARY_SCORES == ("iou", "dice", "recall", "precision", "accuracy", "f2")
-    )
+    names = ("iou", "dice", "recall", "precision", "accuracy", "f2", "specificity")
+    assert tuple(binary_scores(pred, label)) == BINARY_SCORES == names
 
 
 def test_both_masks_empty_scores_one_everywhere():
@@ -47,9 +64,23 @@ def test_both_masks_empty_scores_one_everywhere():
 
 
 @pytest.mark.parametrize(("pred", "label"), [([1, 0, 0, 0], [0, 0, 0, 0]), ([0, 0, 0, 0], [1, 0, 0, 0])])
-def test_one_mask_empty_scores_zero_except_accuracy(pred, label):
+def test_one_mask_empty_scores_zero_except_for_the_background(pred, label):
     scores = {name: value.item() for name, value in binary_scores(masks(pred), masks(label)).items()}
-    assert scores == {"iou": 0, "dice": 0, "recall": 0, "precision": 0, "accuracy": 0.75, "f2": 0}
+    specificity = 0.75 if any(pred) else 1
+    assert scores == {
+        "iou": 0,
+        "dice": 0,
+        "recall": 0,
+        "precision": 0,
+        "accuracy": 0.75,
+        "f2": 0,
+        "specificity": specificity,
+    }
+
+
+@pytest.mark.parametrize(("pred", "specificity"), [([1, 1, 1], 1), ([1, 0, 1], 0), ([0, 0, 0], 0)])
+def test_specificity_of_a_label_without_background(pred, specificity):
+    assert binary_scores(masks(pred), masks([1, 1, 1]))["specificity"].item() == specificity
 
 
 def test_full_masks_score_one():
@@ -78,8 +109,74 @@ def test_scores_equal_monai_on_random_masks():
     torch.testing.assert_close(scores["iou"], compute_iou(pred, label).squeeze(1))
     torch.testing.assert_close(scores["dice"], compute_dice(pred, label).squeeze(1))
     confusion = get_confusion_matrix(pred, label)
-    for name in ("recall", "precision", "accuracy"):
+    for name in ("recall", "precision", "accuracy", "specificity"):
         torch.testing.assert_close(scores[name], compute_confusion_matrix_metric(name, confusion).squeeze(1))
+
+
+@pytest.mark.parametrize("seed", [10, 11])
+def test_scores_equal_scikit_learn(seed):
+    sklearn_metrics = pytest.importorskip("sklearn.metrics")
+    pred, label = random_masks(seed)
+    scores = binary_scores(pred, label)
+    for index in range(len(pred)):
+        p, t = pred[index].numpy().ravel(), label[index].numpy().ravel()
+        expected = {
+            "iou": sklearn_metrics.jaccard_score(t, p),
+            "dice": sklearn_metrics.f1_score(t, p),
+            "recall": sklearn_metrics.recall_score(t, p),
+            "precision": sklearn_metrics.precision_score(t, p),
+            "accuracy": sklearn_metrics.accuracy_score(t, p),
+            "f2": sklearn_metrics.fbeta_score(t, p, beta=2),
+            "specificity": sklearn_metrics.recall_score(~t, ~p),
+        }
+        assert {name: value[index].item() for name, value in scores.items()} == pytest.approx(expected)
+
+
+counts_of_an_image = st.tuples(*[st.integers(0, 10_000)] * 4).filter(any)
+
+
+@given(st.lists(counts_of_an_image, min_size=1, max_size=8))
+@settings(deadline=None, max_examples=50)
+def test_properties_of_scores_of_any_counts(rows):
+    scores = scores_from_counts(torch.tensor(rows))
+    for values in scores.values():
+        assert ((values >= 0) & (values <= 1)).all()  # never NaN
+    iou, dice = scores["iou"], scores["dice"]
+    torch.testing.assert_close(dice, 2 * iou / (1 + iou))
+    low, high = (
+        torch.minimum(scores["recall"], scores["precision"]),
+        torch.maximum(scores["recall"], scores["precision"]),
+    )
+    assert ((low - 1e-12 <= dice) & (dice <= high + 1e-12)).all()
+    tp, fp, fn, tn = torch.tensor(rows).unbind(1)
+    turned = scores_from_counts(torch.stack([tn, fn, fp, tp], dim=1))  # background for foreground
+    torch.testing.assert_close(turned["recall"], scores["specificity"])
+    torch.testing.assert_close(turned["accuracy"], scores["accuracy"])
+    swapped = scores_from_counts(torch.stack([tp, fn, fp, tn], dim=1))  # label for prediction
+    torch.testing.assert_close(swapped["recall"], scores["precision"])
+    torch.testing.assert_close(swapped["dice"], scores["dice"])
+
+
+@given(st.lists(counts_of_an_image, min_size=1, max_size=8), st.integers(1, 4))
+@settings(deadline=None, max_examples=30)
+def test_pooled_scores_are_those_of_one_large_image(rows, copies):
+    pooled = pooled_scores(torch.tensor(rows))
+    whole = scores_from_counts(torch.tensor([[sum(column) for column in zip(*rows, strict=True)]]))
+    assert pooled == {name: value.item() for name, value in whole.items()}
+    assert pooled_scores(torch.tensor(rows * copies)) == pytest.approx(pooled)
+
+
+def test_pooled_scores_weigh_large_lesions_more():
+    large_found, small_missed = masks([1] * 8 + [0, 0]), masks([0] * 10)
+    labels = torch.cat([large_found, masks([1] + [0] * 9)])
+    counts = binary_counts(torch.cat([large_found, small_missed]), labels)
+    assert scores_from_counts(counts)["recall"].mean().item() == 0.5
+    assert pooled_scores(counts)["recall"] == pytest.approx(8 / 9)
+
+
+def test_pooling_nothing_raises():
+    with pytest.raises(ValueError, match="N of at least 1"):
+        pooled_scores(torch.zeros(0, 4))
 
 
 def test_dtype_does_not_matter():
@@ -128,6 +225,13 @@ def test_metric_averages_per_image_scores_over_batches():
     assert metric.aggregate().item() == pytest.approx(expected.mean().item())
 
 
+def test_list_of_images_of_different_sizes():
+    metric = BinaryScoreMetric("dice")
+    small, large = masks([1, 0])[0], masks([1, 1, 0, 0, 0, 0])[0]
+    metric([small, large], [small, torch.zeros_like(large)])
+    assert metric.get_buffer().squeeze(1).tolist() == [1, 0]
+
+
 def test_metric_reads_counts_of_its_source():
     pred, label = random_masks(5)
     source = BinaryScoreMetric("iou")
@@ -153,6 +257,8 @@ def test_unknown_score_and_chained_source_raise():
         BinaryScoreMetric("jaccard")
     with pytest.raises(ValueError, match="reads from 'iou'"):
         BinaryScoreMetric("f2", source=BinaryScoreMetric("dice", source=BinaryScoreMetric("iou")))
+    with pytest.raises(TypeError, match="source must be a BinaryScoreMetric"):
+        BinaryScoreMetric("f2", source=SurfaceDistanceMetric("asd", empty="nan"))
 
 
 def test_engine_metric_equals_mean_of_saved_details_in_every_epoch():

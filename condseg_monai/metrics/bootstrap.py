@@ -1,0 +1,53 @@
+"""How far a mean over images can be trusted."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+__all__ = ["bootstrap_interval"]
+
+_CHUNK_VALUES = 4_000_000
+
+
+def bootstrap_interval(
+    values: ArrayLike, confidence: float = 0.95, resamples: int = 9999, seed: int = 0
+) -> tuple[float, float]:
+    """Return the percentile bootstrap interval of the mean.
+
+    Images are drawn with replacement, as many as there are, ``resamples`` times; the interval holds the middle
+    ``confidence`` of the means. It covers the choice of images, not another training or another data set.
+
+    Args:
+        values: one value per image; for two systems on the same images, their differences.
+        confidence: in (0, 1).
+        resamples: how often to draw.
+        seed: of the draws; same values and seed, same interval.
+
+    Returns:
+        Lower and upper end; NaN both where there are fewer than two values or one is not finite.
+
+    Raises:
+        ValueError: if ``values`` is not one-dimensional, or ``confidence`` or ``resamples`` is out of range.
+
+    Example:
+        >>> low, high = bootstrap_interval([0.7, 0.8, 0.9, 0.8, 0.6, 0.9])
+        >>> round(low, 2), round(high, 2)
+        (0.7, 0.87)
+    """
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1:
+        raise ValueError(f"values must be one-dimensional, got {array.shape}")
+    if not 0 < confidence < 1 or resamples < 1:
+        raise ValueError(f"confidence must be in (0, 1) and resamples positive, got {confidence} and {resamples}")
+    if len(array) < 2 or not np.isfinite(array).all():
+        return float("nan"), float("nan")
+    generator = np.random.default_rng(seed)
+    rows = max(1, _CHUNK_VALUES // len(array))
+    means = [
+        array[generator.integers(len(array), size=(min(rows, resamples - start), len(array)))].mean(axis=1)
+        for start in range(0, resamples, rows)
+    ]
+    tail = 100 * (1 - confidence) / 2
+    low, high = np.percentile(np.concatenate(means), [tail, 100 - tail])
+    return float(low), float(high)

@@ -40,9 +40,10 @@ SMALL: dict[str, Any] = {
 
 _STAGE1_PREFIX = "stage1_"
 _PATHS = ("stage1_checkpoint", "encoder_weights", "stage1_encoder_weights")
-# Set by the demo itself, or no values to choose.
+# Set by the demo itself.
 _OWN = {"bundle_root", "dataset_dir", "output_dir", "ckpt_dir", "checkpoint", "split", "overwrite", "progress_bar"}
-_OWN |= {"datalists", "network"}
+# How an expression starts that makes an object; the other values can be chosen.
+_OBJECTS = ("$condseg_monai.", "$monai.", "$@network_def")
 
 DESCRIPTION = """\
 Train ConDSeg in two stages, score it, segment images with it and draw the result, through the bundle's configs.
@@ -155,7 +156,7 @@ def top_level_values(files: Sequence[str]) -> set[str]:
         name
         for config in configs
         for name, value in config.items()
-        if not isinstance(value, (dict, list)) and "#" not in name
+        if not isinstance(value, (dict, list)) and not str(value).startswith(_OBJECTS) and "#" not in name
     }
 
 
@@ -168,7 +169,7 @@ def knobs_for(files: Sequence[str], knobs: Mapping[str, Any]) -> dict[str, Any]:
     """
     names = top_level_values(files)
     if tuple(files) == EVALUATE:  # nothing of training itself
-        names = names & top_level_values(PREDICT) | {"mask_threshold", "split", "cache"}
+        names = names & top_level_values(PREDICT) | top_level_values(EVALUATE[1:]) | {"mask_threshold", "split"}
     chosen = {name: value for name, value in knobs.items() if name in names}
     if tuple(files) == STAGE1:
         for name, value in knobs.items():

@@ -19,6 +19,7 @@ from demo_arguments import (
     knobs_for,
     parse_arguments,
     parse_knobs,
+    top_level_values,
 )
 
 
@@ -113,6 +114,19 @@ def test_scoring_and_prediction_get_the_network_and_its_input_but_nothing_of_tra
         assert training.isdisjoint(knobs_for(files, knobs))
     assert "mask_threshold" in knobs_for(EVALUATE, knobs)
     assert "save_overlay" in knobs_for(PREDICT, knobs)
+
+
+@pytest.mark.parametrize(
+    "name", sorted(top_level_values(STAGE2) | top_level_values(EVALUATE) | top_level_values(PREDICT))
+)
+def test_no_knob_is_taken_and_then_used_nowhere(name: str):
+    assert any(name in knobs_for(files, {name: 0}) for files in (STAGE2, EVALUATE, PREDICT))
+
+
+def test_objects_of_the_configs_are_no_knobs():
+    values = top_level_values(STAGE2) | top_level_values(PREDICT)
+    assert values.isdisjoint({"network", "datalists", "network_def", "imports"})
+    assert {"device", "amp", "stage1_checkpoint", "encoder_weights"} <= values
 
 
 def test_command_says_what_the_step_does():

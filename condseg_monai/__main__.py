@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from condseg_monai.checkpoints.convert_checkpoint import add_command as add_convert_checkpoint
 from condseg_monai.data.check_data import add_command as add_check_data
 from condseg_monai.data.prepare import add_command as add_prepare
+from condseg_monai.reports.compare import add_command as add_compare
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -16,6 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m condseg_monai", description="Commands of condseg_monai.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     add_check_data(commands)
+    add_compare(commands)
     add_convert_checkpoint(commands)
     add_prepare(commands)
     options = parser.parse_args(arguments)

@@ -1,35 +1,52 @@
-"""The report of an evaluation: a table of images and a summary."""
+"""The report of an evaluation: a table of images, a summary and a page."""
 
 from __future__ import annotations
 
-import csv
+import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import ignite.distributed as idist
+import numpy as np
 import torch
 from ignite.engine import Engine, Events
+from monai.networks.utils import eval_mode
 from monai.utils import ImageMetaKey, string_list_all_gather
 from torch import Tensor
 
+from condseg_monai.data import read_natural_image
 from condseg_monai.engines.files import atomic_write, file_sha256, keep_earlier, write_json
-from condseg_monai.metrics import EMPTY_MASK_RULE
+from condseg_monai.metrics import EMPTY_DISTANCES, EMPTY_MASK_RULE, BinaryScoreMetric, pooled_scores
+from condseg_monai.reports import (
+    IMAGE_COLUMNS,
+    SIZE_LIMITS,
+    CasePicture,
+    ScoreTable,
+    case_overlay,
+    html_report,
+    jpeg_uri,
+    summarize_scores,
+    summarize_sizes,
+    uncertainty_map,
+)
 
 __all__ = ["ScoreReport"]
 
 
 class ScoreReport:
-    """Write every image's scores and their summary, for an evaluator's handlers.
+    """Write every image's scores, their summary and a page that shows them, for an evaluator's handlers.
 
-    ``scores_{name}.csv`` has a line per image: its file name and one column per metric, under the metric's name in the
-    engine. ``summary_{name}.json`` has, per metric, mean and standard deviation over images (divided by n), beside
-    ``images`` (n), the checkpoint with its SHA-256, the conditions given as ``context``, and the rules of the scores.
-    Both are of one run: files of an earlier one are kept together under numbered names.
+    ``scores_{name}.csv`` has a line per image: its file name, size and lesion's share where the batch tells, and one
+    column per metric, under the metric's name in the engine. ``summary_{name}.json`` has, per metric, mean, median,
+    standard deviation (divided by n), the 95 % bootstrap interval of the mean, and of how many images they are; the
+    same for small, medium and large lesions; pooled scores; the checkpoint with its SHA-256, the conditions given as
+    ``context``, and the rules of the scores. ``report_{name}.html`` shows all that, with the worst and best images, in
+    one file that loads nothing. All are of one run: files of an earlier one are kept together under numbered names.
 
     The engine's metrics must keep their details (``save_details`` of MONAI's metric handlers), and its batches the
-    images' metadata.
+    images' metadata. Sizes are those of ``label_original``, ``(1, H, W)``, in the engine's output, or else ``label``.
 
     Args:
         save_dir: folder of the report.
@@ -37,6 +54,15 @@ class ScoreReport:
         checkpoint: path of the weights that were scored.
         context: conditions that the summary repeats: split, normalization, image size and the like.
         overwrite: replace the report of an earlier run instead of keeping it.
+        pooled: metrics whose pixel counts are also scored as one image, by what ends the names of their scores: ``""``
+            gives ``val_pooled_iou`` and so on, ``"_original"`` ``val_pooled_iou_original``.
+        postprocessing: what the evaluator does to its output; it must give ``pred_original`` and ``label_original``,
+            ``(1, H, W)``. The worst and best images are predicted again with it and drawn. None draws none.
+        num_cases: how many images to draw of the worst, and as many of the best.
+        rank_by: the metric that says which are worst and best; None for the first.
+
+    Raises:
+        ValueError: if ``num_cases`` is negative.
     """
 
     def __init__(
@@ -46,13 +72,25 @@ class ScoreReport:
         checkpoint: str | None = None,
         context: Mapping[str, Any] | None = None,
         overwrite: bool = False,
+        pooled: Mapping[str, BinaryScoreMetric] | None = None,
+        postprocessing: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+        num_cases: int = 6,
+        rank_by: str | None = None,
     ) -> None:
+        if num_cases < 0:
+            raise ValueError(f"num_cases must not be negative, got {num_cases}")
+        self.name = name
         self.table_path = Path(save_dir) / f"scores_{name}.csv"
         self.summary_path = Path(save_dir) / f"summary_{name}.json"
+        self.page_path = Path(save_dir) / f"report_{name}.html"
         self.checkpoint = checkpoint
         self.context = dict(context or {})
         self.overwrite = overwrite
-        self._files: list[str] = []
+        self.pooled = dict(pooled or {})
+        self.postprocessing = postprocessing
+        self.num_cases = num_cases
+        self.rank_by = rank_by
+        self._images: list[str] = []
         self._written = False
 
     def attach(self, engine: Engine) -> None:
@@ -66,15 +104,15 @@ class ScoreReport:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.write)
 
     def forget(self, engine: Engine) -> None:
-        """Start a new list of files.
+        """Start a new list of images.
 
         Args:
             engine: the evaluator.
         """
-        self._files = []
+        self._images = []
 
     def collect(self, engine: Engine) -> None:
-        """Note the file names of the batch.
+        """Note the file names of the batch, and sizes where it tells.
 
         Args:
             engine: the evaluator; its batch is a list of dictionaries whose ``image`` has metadata.
@@ -83,60 +121,117 @@ class ScoreReport:
             ValueError: if an image has no metadata.
         """
         batch: Any = engine.state.batch
-        for item in batch:
+        output: Any = engine.state.output
+        outputs = output if isinstance(output, list) else [{}] * len(batch)
+        for item, result in zip(batch, outputs, strict=True):
             meta = getattr(item["image"], "meta", None)
             if meta is None:
                 raise ValueError("the batch's images have lost their metadata: keep track_meta on in the preprocessing")
-            self._files.append(Path(str(meta[ImageMetaKey.FILENAME_OR_OBJ])).name)
+            facts: dict[str, Any] = {"file": Path(str(meta[ImageMetaKey.FILENAME_OR_OBJ])).name}
+            label = result.get("label_original", item.get("label"))
+            if label is not None:
+                height, width = label.shape[-2:]
+                facts.update(height=height, width=width, label_share=int(torch.count_nonzero(label)) / label.numel())
+            self._images.append(json.dumps(facts))  # text, which is what can be gathered
 
     def write(self, engine: Engine) -> None:
-        """Write both files.
+        """Write the files.
 
         Args:
             engine: the evaluator, its metrics computed.
 
         Raises:
-            RuntimeError: if the engine has no metric details, or not one per image.
+            RuntimeError: if the engine has no metric details, or not one per image, or not the one to rank by.
         """
-        files = string_list_all_gather(self._files) if idist.get_world_size() > 1 else self._files
+        images = string_list_all_gather(self._images) if idist.get_world_size() > 1 else self._images
+        counts = {suffix: metric.measurements() for suffix, metric in self.pooled.items()}
         if idist.get_rank() > 0:
             return
+        table = self._table(engine, [json.loads(image) for image in images])
+        summary = self._summary(table, counts)
+        ranked_by = self.rank_by or next(iter(table.scores))
+        if ranked_by not in table.scores:
+            raise RuntimeError(f"rank_by is {ranked_by!r}, but the metrics are {', '.join(table.scores)}")
+        worst, best = self._cases(engine, table, ranked_by)
+        page = html_report(f"Evaluation on {self.name}", table, summary, worst, best, ranked_by)
+        if not self._written and not self.overwrite:
+            kept = keep_earlier([self.table_path, self.summary_path, self.page_path])
+            if kept:
+                logging.getLogger(__name__).info(f"The earlier report is kept as {', '.join(map(str, kept))}")
+        with atomic_write(self.table_path) as temporary:
+            table.write(temporary)
+        write_json(self.summary_path, summary)
+        with atomic_write(self.page_path) as temporary:
+            temporary.write_text(page, encoding="utf-8")
+        self._written = True
+
+    def _table(self, engine: Engine, images: Sequence[Mapping[str, Any]]) -> ScoreTable:
         details = getattr(engine.state, "metric_details", {})
         if not details:
             raise RuntimeError("the engine has no metric details to report: set save_details on its metrics")
-        scores = {name: torch.as_tensor(value).flatten().double().cpu() for name, value in details.items()}
+        scores = {name: torch.as_tensor(value).flatten().double().cpu().numpy() for name, value in details.items()}
         for name, values in scores.items():
-            if len(values) != len(files):
-                raise RuntimeError(f"metric {name} has {len(values)} values for {len(files)} images")
-        if not self._written and not self.overwrite:
-            kept = keep_earlier([self.table_path, self.summary_path])
-            if kept:
-                logging.getLogger(__name__).info(f"The earlier report is kept as {', '.join(map(str, kept))}")
-        self._write_table(files, scores)
-        write_json(self.summary_path, self._summary(files, scores))
-        self._written = True
+            if len(values) != len(images):
+                raise RuntimeError(f"metric {name} has {len(values)} values for {len(images)} images")
+        known = [name for name in IMAGE_COLUMNS if all(name in image for image in images)]
+        columns = {name: np.array([image[name] for image in images], dtype=np.float64) for name in known}
+        return ScoreTable([image["file"] for image in images], scores, columns)
 
-    def _write_table(self, files: Sequence[str], scores: Mapping[str, Tensor]) -> None:
-        with atomic_write(self.table_path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.writer(stream)
-            writer.writerow(["file", *scores])
-            for index, file in enumerate(files):
-                writer.writerow([file, *(f"{values[index].item():.6f}" for values in scores.values())])
-
-    def _summary(self, files: Sequence[str], scores: Mapping[str, Tensor]) -> dict[str, Any]:
+    def _summary(self, table: ScoreTable, counts: Mapping[str, Tensor | None]) -> dict[str, Any]:
         checkpoint = None if self.checkpoint is None else Path(self.checkpoint)
+        summary: dict[str, Any] = {"images": len(table), "scores": summarize_scores(table)}
+        if counts:
+            summary["pooled"] = {
+                f"val_pooled_{name}{suffix}": value
+                for suffix, rows in counts.items()
+                if rows is not None
+                for name, value in pooled_scores(rows).items()
+            }
+        groups = summarize_sizes(table)
+        if groups:
+            summary.update(subgroups=groups, size_limits=list(SIZE_LIMITS))
+        empty = self.context.get("empty_distance")
+        rules = {
+            "averaging": "each image is scored by itself, then the scores are averaged over images",
+            "pooled": "pixels of all images are counted together, then scored as one image",
+            "std": "over images, divided by n",
+            "interval_95": "of the mean over images: percentile bootstrap, 9999 resamples, seed 0",
+            "empty_masks": EMPTY_MASK_RULE,
+            **({"empty_distance": EMPTY_DISTANCES[empty]} if empty in EMPTY_DISTANCES else {}),
+        }
         return {
-            "images": len(files),
-            "scores": {
-                name: {"mean": values.mean().item(), "std": values.std(correction=0).item()}
-                for name, values in scores.items()
-            },
+            **summary,
             **self.context,
             "checkpoint": None if checkpoint is None else str(checkpoint),
             "checkpoint_sha256": file_sha256(checkpoint) if checkpoint is not None and checkpoint.is_file() else None,
-            "rules": {
-                "averaging": "each image is scored by itself, then the scores are averaged over images",
-                "std": "over images, divided by n",
-                "empty_masks": EMPTY_MASK_RULE,
-            },
+            "rules": rules,
         }
+
+    def _cases(self, engine: Engine, table: ScoreTable, ranked_by: str) -> tuple[list[CasePicture], list[CasePicture]]:
+        """Draw the worst and the best images, no image twice."""
+        if self.postprocessing is None:
+            return [], []
+        ranked = [table.files[row] for row in table.ranked(ranked_by)]
+        number = min(self.num_cases, (len(ranked) + 1) // 2)
+        worst, best = ranked[:number], ranked[number:][::-1][:number]
+        return [self._draw(engine, file) for file in worst], [self._draw(engine, file) for file in best]
+
+    def _draw(self, engine: Engine, file: str) -> CasePicture:
+        evaluator: Any = engine
+        dataset = evaluator.data_loader.dataset
+        index = next(i for i, case in enumerate(dataset.data) if Path(case["image"]).name == file)
+        item, network = dataset[index], getattr(evaluator.network, "module", evaluator.network)
+        batch = torch.as_tensor(item["image"])[None].to(evaluator.state.device)
+        uncertainty = None
+        with eval_mode(network):
+            if hasattr(network, "predict_regions"):
+                logits, regions = network.predict_regions(batch)
+                uncertainty = regions[0, 2].float().cpu().numpy()
+            else:
+                logits = network(batch)
+        assert self.postprocessing is not None
+        result = self.postprocessing({**item, "pred": logits[0].float()})
+        pred, label = (result[f"{key}_original"][0].cpu().numpy() > 0.5 for key in ("pred", "label"))
+        overlay = case_overlay(read_natural_image(dataset.data[index]["image"]), pred, label)
+        heat = None if uncertainty is None else jpeg_uri(uncertainty_map(uncertainty, label.shape))
+        return CasePicture(file, jpeg_uri(overlay), heat)

@@ -1,11 +1,20 @@
 import csv
 import json
 
+import numpy as np
 import pytest
 import torch
 
+from condseg_monai.data import read_natural_image
 from condseg_monai.engines import file_sha256
-from condseg_monai.metrics import binary_scores
+from condseg_monai.metrics import (
+    average_surface_distance,
+    binary_counts,
+    binary_scores,
+    hausdorff_distance,
+    pooled_scores,
+    saliency_scores,
+)
 
 METRICS = {
     "val_mean_iou": "iou",
@@ -14,7 +23,11 @@ METRICS = {
     "val_precision": "precision",
     "val_accuracy": "accuracy",
     "val_f2": "f2",
+    "val_specificity": "specificity",
 }
+ORIGINAL = {f"{metric}_original": score for metric, score in METRICS.items()}
+DISTANCES = {"val_hd95_original": hausdorff_distance, "val_asd_original": average_surface_distance}
+SALIENCY = ("s_measure", "e_measure", "weighted_f", "mae", "swept_dice")
 
 
 @pytest.fixture
@@ -41,24 +54,48 @@ def test_report_has_the_scores_of_every_image(run_config, knobs, trained, tmp_pa
     workflow = run_config("train", "evaluate", **knobs)
     rows, report = table(tmp_path, "val"), summary(tmp_path, "val")
     assert [row["file"] for row in rows] == ["val_0.png", "val_1.png", "val_2.png"]
-    assert list(rows[0]) == ["file", *METRICS]
+    assert set(rows[0]) == {"file", "height", "width", "label_share", *METRICS, *ORIGINAL, *DISTANCES}
     network = workflow.network_def.eval()
     saved = torch.load(trained.ckpt_dir / "model.pt", weights_only=True)
     assert all(torch.equal(value, saved[key]) for key, value in network.state_dict().items())
-    for row, case in zip(rows, workflow.val_dataset, strict=True):
+    counts = {"": [], "_original": []}
+    for row, case, paths in zip(rows, workflow.val_dataset, workflow.val_dataset.data, strict=True):
         with torch.no_grad():
             probability = network(case["image"].as_tensor()[None]).sigmoid()
-        expected = binary_scores(probability >= 0.5, case["label"].as_tensor()[None])
-        for metric, score in METRICS.items():
-            assert float(row[metric]) == pytest.approx(expected[score].item(), abs=1e-6)
-    for metric in METRICS:
-        values = torch.tensor([float(row[metric]) for row in rows])
-        assert report["scores"][metric]["mean"] == pytest.approx(values.mean().item(), abs=1e-6)
-        assert report["scores"][metric]["std"] == pytest.approx(values.std(correction=0).item(), abs=1e-6)
-        assert workflow.evaluator.state.metrics[metric] == pytest.approx(report["scores"][metric]["mean"])
-    assert report["images"] == 3
+        label = torch.from_numpy(read_natural_image(paths["label"], "L") > 127)[None, None]
+        restored = torch.nn.functional.interpolate(probability, label.shape[-2:], mode="bilinear")
+        pairs = {
+            "": (probability >= 0.5, case["label"].as_tensor()[None]),
+            "_original": (restored >= 0.5, label),
+        }
+        for suffix, pair in pairs.items():
+            counts[suffix].append(binary_counts(*pair))
+            for metric, score in METRICS.items():
+                expected = binary_scores(*pair)[score].item()
+                assert float(row[metric + suffix]) == pytest.approx(expected, abs=1e-6)
+        for metric, distance in DISTANCES.items():
+            expected = distance((restored >= 0.5)[0, 0], label[0, 0], empty="diagonal")
+            assert float(row[metric]) == pytest.approx(expected, abs=1e-5)
+        assert (row["height"], row["width"]) == ("40", "36")
+        assert float(row["label_share"]) == pytest.approx(label.double().mean().item(), abs=1e-6)
+    for metric in (*METRICS, *ORIGINAL, *DISTANCES):
+        values, found = np.array([float(row[metric]) for row in rows]), report["scores"][metric]
+        expected = {"mean": values.mean(), "std": values.std(), "median": np.median(values), "images": 3}
+        assert {key: found[key] for key in expected} == pytest.approx(expected, abs=1e-6)
+        assert found["interval_95"][0] <= found["mean"] <= found["interval_95"][1]
+        assert workflow.evaluator.state.metrics[metric] == pytest.approx(found["mean"])
+    for suffix, rows_of_counts in counts.items():
+        for score, value in pooled_scores(torch.cat(rows_of_counts)).items():
+            assert report["pooled"][f"val_pooled_{score}{suffix}"] == pytest.approx(value)
+    assert report["images"] == sum(group["images"] for group in report["subgroups"].values()) == 3
     assert report["checkpoint_sha256"] == file_sha256(trained.ckpt_dir / "model.pt")
     assert (report["split"], report["normalization"], report["image_size"]) == ("val", "imagenet", 32)
+    assert report["empty_distance"] == "diagonal"
+    assert "diagonal of the image" in report["rules"]["empty_distance"]
+    page = (tmp_path / "report_val.html").read_text()
+    for row in rows:
+        assert row["file"] in page
+    assert page.count('alt="Contours on') == page.count('alt="Uncertainty of') == 3  # two worst, one best
 
 
 def test_evaluation_equals_validation_in_training(run_config, knobs, trained, tmp_path):
@@ -77,6 +114,9 @@ def test_split_names_the_list_and_the_report(run_config, knobs, tmp_path):
 def test_stage_1_can_be_evaluated_too(run_config, knobs, trained, tmp_path):
     run_config("train_stage1", "evaluate", **knobs, checkpoint=str(trained.ckpt_dir / "stage1.pt"))
     assert summary(tmp_path, "val")["checkpoint_sha256"] == file_sha256(trained.ckpt_dir / "stage1.pt")
+    page = (tmp_path / "report_val.html").read_text()
+    assert 'alt="Contours on' in page
+    assert 'alt="Uncertainty of' not in page  # stage 1 has no regions
 
 
 def test_evaluation_needs_no_training_data_and_leaves_the_checkpoints_alone(
@@ -94,9 +134,24 @@ def test_evaluation_needs_no_training_data_and_leaves_the_checkpoints_alone(
 def test_earlier_report_is_kept(run_config, knobs, tmp_path):
     for _ in range(2):
         run_config("train", "evaluate", **knobs)
-    assert {"scores_val.csv", "scores_val-1.csv", "summary_val.json", "summary_val-1.json"} <= {
-        path.name for path in tmp_path.iterdir()
-    }
+    names = {path.name for path in tmp_path.iterdir()}
+    for name, extension in (("scores", "csv"), ("summary", "json"), ("report", "html")):
+        assert {f"{name}_val.{extension}", f"{name}_val-1.{extension}"} <= names
+
+
+def test_saliency_scores_by_knob(run_config, knobs, tmp_path):
+    pytest.importorskip("py_sod_metrics")
+    workflow = run_config("train", "evaluate", **knobs, saliency_scores=True, empty_distance="nan", report_cases=0)
+    rows, network = table(tmp_path, "val"), workflow.network_def.eval()
+    case = workflow.val_dataset[0]
+    with torch.no_grad():
+        probability = network(case["image"].as_tensor()[None]).sigmoid()
+    label = read_natural_image(workflow.val_dataset.data[0]["label"], "L") > 127
+    restored = torch.nn.functional.interpolate(probability, label.shape, mode="bilinear")[0, 0]
+    found = {name: float(rows[0][f"val_{name}_original"]) for name in SALIENCY}
+    assert found == pytest.approx(saliency_scores(restored, label), abs=1e-3)
+    assert summary(tmp_path, "val")["empty_distance"] == "nan"
+    assert "<img" not in (tmp_path / "report_val.html").read_text()
 
 
 def test_missing_checkpoint_stops(run_config, knobs, tmp_path):

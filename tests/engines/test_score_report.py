@@ -7,6 +7,7 @@ from ignite.engine import Engine, Events
 from monai.data import MetaTensor
 
 from condseg_monai.engines import ScoreReport, file_sha256
+from condseg_monai.metrics import BinaryScoreMetric, bootstrap_interval
 
 IOU, DICE = [0.25, 0.75, 1.0], [0.4, 0.86, 1.0]
 
@@ -47,30 +48,77 @@ def test_table_has_a_line_per_image_and_a_column_per_metric(tmp_path):
     ]
 
 
-def test_summary_has_mean_std_and_conditions(tmp_path):
+def test_summary_has_mean_spread_and_conditions(tmp_path):
     (tmp_path / "model.pt").write_bytes(b"weights")
     context = {"split": "val", "normalization": "imagenet"}
     run(ScoreReport(str(tmp_path), "val", checkpoint=str(tmp_path / "model.pt"), context=context))
     summary = json.loads((tmp_path / "summary_val.json").read_text())
     assert summary["images"] == 3
-    assert summary["scores"]["val_mean_iou"] == pytest.approx({"mean": 2 / 3, "std": 0.31180478})
+    scores = summary["scores"]["val_mean_iou"]
+    assert (scores["mean"], scores["std"], scores["median"]) == pytest.approx((2 / 3, 0.31180478, 0.75))
+    assert scores["interval_95"] == list(bootstrap_interval(IOU))
+    assert scores["images"] == 3
     assert summary["split"] == "val"
     assert summary["normalization"] == "imagenet"
     assert summary["checkpoint_sha256"] == file_sha256(tmp_path / "model.pt")
     assert "both empty" in summary["rules"]["empty_masks"]
 
 
-def test_earlier_report_is_kept_as_a_pair(tmp_path):
+def test_sizes_of_the_labels_give_columns_and_groups(tmp_path):
+    batch = batch_of("a.png", "b.jpg", "c.png")
+    for item, lesion in zip(batch, (0, 1, 5), strict=True):
+        item["label"] = torch.zeros(1, 4, 5)
+        item["label"].flatten()[:lesion] = 1
+    run(ScoreReport(str(tmp_path), "val"), batches=[batch])
+    with (tmp_path / "scores_val.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [(row["height"], row["width"], row["label_share"]) for row in rows] == [
+        ("4", "5", "0.000000"),
+        ("4", "5", "0.050000"),
+        ("4", "5", "0.250000"),
+    ]
+    groups = json.loads((tmp_path / "summary_val.json").read_text())["subgroups"]
+    assert {name: group["scores"]["val_mean_iou"]["mean"] for name, group in groups.items()} == {
+        "empty": 0.25,
+        "medium": 0.75,
+        "large": 1.0,
+    }
+
+
+def test_pooled_scores_are_named_by_their_ending(tmp_path):
+    metric = BinaryScoreMetric("iou")
+    metric(torch.ones(1, 1, 2, 2), torch.ones(1, 1, 2, 2))
+    metric(torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1))
+    run(ScoreReport(str(tmp_path), "val", pooled={"_original": metric}))
+    pooled = json.loads((tmp_path / "summary_val.json").read_text())["pooled"]
+    assert pooled["val_pooled_iou_original"] == pooled["val_pooled_recall_original"] == 0.8
+
+
+def test_page_names_every_image_and_draws_none_without_postprocessing(tmp_path):
+    run(ScoreReport(str(tmp_path), "val"))
+    page = (tmp_path / "report_val.html").read_text()
+    assert all(f'<th scope="row">{name}</th>' in page for name in ("a.png", "b.jpg", "c.png"))
+    assert "<img" not in page
+
+
+def test_unknown_score_to_rank_by_raises(tmp_path):
+    with pytest.raises(RuntimeError, match="rank_by is 'val_dice', but the metrics are val_mean_iou, val_mean_dice"):
+        run(ScoreReport(str(tmp_path), "val", rank_by="val_dice"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_earlier_report_is_kept_together(tmp_path):
     for _ in range(2):
         run(ScoreReport(str(tmp_path), "val"))
-    names = sorted(path.name for path in tmp_path.iterdir())
-    assert names == ["scores_val-1.csv", "scores_val.csv", "summary_val-1.json", "summary_val.json"]
+    names = {path.name for path in tmp_path.iterdir()}
+    kept = {"scores_val-1.csv", "summary_val-1.json", "report_val-1.html"}
+    assert names == {"scores_val.csv", "summary_val.json", "report_val.html"} | kept
 
 
 def test_overwrite_replaces_the_report(tmp_path):
     for _ in range(2):
         run(ScoreReport(str(tmp_path), "val", overwrite=True))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["scores_val.csv", "summary_val.json"]
+    assert {path.name for path in tmp_path.iterdir()} == {"scores_val.csv", "summary_val.json", "report_val.html"}
 
 
 def test_missing_details_raise(tmp_path):

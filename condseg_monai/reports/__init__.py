@@ -1,0 +1,28 @@
+"""What an evaluation is read as: a table, a summary, a page, and a comparison with another."""
+
+from condseg_monai.reports.compare import compare_scores, find_score_tables
+from condseg_monai.reports.html_report import CasePicture, html_report, score_title
+from condseg_monai.reports.original_label import OriginalLabeld
+from condseg_monai.reports.pictures import case_overlay, histogram_svg, jpeg_uri, uncertainty_map
+from condseg_monai.reports.score_table import IMAGE_COLUMNS, ScoreTable, is_lower_better
+from condseg_monai.reports.summary import SIZE_LIMITS, size_groups, summarize_scores, summarize_sizes
+
+__all__ = [
+    "IMAGE_COLUMNS",
+    "SIZE_LIMITS",
+    "CasePicture",
+    "OriginalLabeld",
+    "ScoreTable",
+    "case_overlay",
+    "compare_scores",
+    "find_score_tables",
+    "histogram_svg",
+    "html_report",
+    "is_lower_better",
+    "jpeg_uri",
+    "score_title",
+    "size_groups",
+    "summarize_scores",
+    "summarize_sizes",
+    "uncertainty_map",
+]

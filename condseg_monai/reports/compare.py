@@ -1,0 +1,205 @@
+"""``python -m condseg_monai compare``: is one evaluation better than another on the same images?"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from condseg_monai.metrics import bootstrap_interval
+from condseg_monai.reports.score_table import ScoreTable, is_lower_better
+
+__all__ = ["add_command", "compare_scores", "find_score_tables"]
+
+_NAMES_SHOWN = 5
+_CONDITIONS = ("split", "image_size", "mask_threshold", "empty_distance", "pixel_spacing")
+
+
+def compare_scores(a: ScoreTable, b: ScoreTable, seed: int = 0) -> dict[str, dict[str, Any]]:
+    """Compare two evaluations image by image.
+
+    Args:
+        a: scores of one system.
+        b: scores of another, on the same images in any order.
+        seed: of the bootstrap.
+
+    Returns:
+        For each score that both have: ``mean_a``, ``mean_b``, ``difference`` (of means, b less a), ``interval_95`` of
+        the difference by bootstrap over images, the number of images on which b is ``better``, ``worse`` and
+        ``equal``, how many images that is of, ``images``, and ``lower_is_better``. Images where either score is NaN are
+        left out of all of these; None stands for NaN and for an interval that cannot be had.
+
+    Raises:
+        ValueError: if the images differ, naming them, or no score is in both.
+    """
+    _check_images(a, b)
+    row_in_b = {file: row for row, file in enumerate(b.files)}
+    b = b.select([row_in_b[file] for file in a.files])
+    names = [name for name in a.scores if name in b.scores]
+    if not names:
+        raise ValueError(f"no score is in both: A has {', '.join(a.scores)}; B has {', '.join(b.scores)}")
+    return {name: _compare(a.scores[name], b.scores[name], is_lower_better(name), seed) for name in names}
+
+
+def find_score_tables(a: Path, b: Path) -> tuple[Path, Path]:
+    """Return the CSV files that two arguments mean: themselves, or those of one split in two folders.
+
+    Args:
+        a: ``scores_*.csv`` or a folder with one.
+        b: the same.
+
+    Raises:
+        ValueError: if a folder has none, or it cannot be told which of several is meant.
+        OSError: if a path does not exist.
+    """
+    choices = []
+    for path in (a, b):
+        if not path.exists():
+            raise FileNotFoundError(f"{path} does not exist; give a folder of an evaluation or its scores_*.csv")
+        found = sorted(path.glob("scores_*.csv")) if path.is_dir() else [path]
+        names = {file.name for file in found}
+        # scores_val-1.csv is an earlier scores_val.csv, kept
+        earlier = {name for name in names if re.sub(r"-\d+\.csv$", ".csv", name) in names - {name}}
+        choices.append([file for file in found if file.name not in earlier])
+        if not choices[-1]:
+            raise ValueError(f"{path} has no scores_*.csv: run the evaluation first")
+    if all(len(files) == 1 for files in choices):
+        return choices[0][0], choices[1][0]
+    pairs = [(x, y) for x in choices[0] for y in choices[1] if x.name == y.name or x == a or y == b]
+    if len(pairs) != 1:
+        lists = "; ".join(
+            f"{path} has {', '.join(file.name for file in files)}" for path, files in zip((a, b), choices, strict=True)
+        )
+        raise ValueError(f"which scores are meant? {lists}; give the files instead of folders")
+    return pairs[0]
+
+
+def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to ``python -m condseg_monai``."""
+    parser = commands.add_parser(
+        "compare",
+        help="compare two evaluations image by image",
+        description="Compare two evaluations of the same images: for each score the mean difference B - A and its "
+        "95 %% bootstrap interval over images. An interval on one side of 0 says that the difference is more than the "
+        "choice of images; it says nothing of another training run.",
+    )
+    parser.add_argument("a", type=Path, metavar="A", help="folder of an evaluation, or its scores_*.csv")
+    parser.add_argument("b", type=Path, metavar="B", help="another, of the same images")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> None:
+    paths = find_score_tables(options.a, options.b)
+    tables = ScoreTable.read(paths[0]), ScoreTable.read(paths[1])
+    scores = compare_scores(*tables)
+    notes = _notes(paths, tables)
+    if options.json:
+        names = {"a": str(paths[0]), "b": str(paths[1])}
+        print(json.dumps({**names, "images": len(tables[0]), "notes": notes, "scores": scores}, indent=2))
+        return
+    print(f"A  {paths[0]}\nB  {paths[1]}\n{len(tables[0])} images, each in both\n")
+    print(_format(scores))
+    print("\n* the interval is on one side of 0. B better/worse/equal counts images.")
+    for note in notes:
+        print(f"note: {note}")
+
+
+def _check_images(a: ScoreTable, b: ScoreTable) -> None:
+    only = [sorted(set(x.files) - set(y.files)) for x, y in ((a, b), (b, a))]
+    if any(only):
+        parts = [
+            f"{len(files)} only in {name} ({', '.join(files[:_NAMES_SHOWN])}{', ...' * (len(files) > _NAMES_SHOWN)})"
+            for name, files in zip("AB", only, strict=True)
+            if files
+        ]
+        raise ValueError(f"the evaluations are of different images: {', '.join(parts)}; score both on the same list")
+
+
+def _compare(a: np.ndarray, b: np.ndarray, lower_is_better: bool, seed: int) -> dict[str, Any]:
+    known = ~(np.isnan(a) | np.isnan(b))
+    a, b = a[known], b[known]
+    with np.errstate(invalid="ignore"):
+        difference = np.where(a == b, 0.0, b - a)  # infinity less infinity is no difference
+    gain = -difference if lower_is_better else difference
+    low, high = bootstrap_interval(difference, seed=seed)
+    return {
+        "mean_a": _mean(a),
+        "mean_b": _mean(b),
+        "difference": _mean(difference),
+        "interval_95": None if math.isnan(low) else [low, high],
+        "better": int((gain > 0).sum()),
+        "worse": int((gain < 0).sum()),
+        "equal": int((gain == 0).sum()),
+        "images": int(known.sum()),
+        "lower_is_better": lower_is_better,
+    }
+
+
+def _mean(values: np.ndarray) -> float | None:
+    with np.errstate(invalid="ignore"):
+        mean = float(values.mean()) if len(values) else float("nan")
+    return None if math.isnan(mean) else mean
+
+
+def _notes(paths: tuple[Path, Path], tables: tuple[ScoreTable, ScoreTable]) -> list[str]:
+    """What a reader should know before believing the numbers."""
+    notes = []
+    a, b = tables
+    for name, one, other in (("A", a, b), ("B", b, a)):
+        lone = [score for score in one.scores if score not in other.scores]
+        notes += [f"only in {name}: {', '.join(lone)}"] if lone else []
+    summaries = [_summary_beside(path) for path in paths]
+    if all(summaries):
+        notes += [
+            f"{key} is {summaries[0][key]} in A and {summaries[1][key]} in B"
+            for key in _CONDITIONS
+            if key in summaries[0] and key in summaries[1] and summaries[0][key] != summaries[1][key]
+        ]
+        hashes = [summary.get("checkpoint_sha256") for summary in summaries]
+        notes += ["both are of the same checkpoint"] if hashes[0] is not None and hashes[0] == hashes[1] else []
+    return notes
+
+
+def _summary_beside(table: Path) -> dict[str, Any]:
+    path = table.with_name(f"summary_{table.stem.removeprefix('scores_')}.json")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _format(scores: dict[str, dict[str, Any]]) -> str:
+    heads = ("score", "A", "B", "B - A", "95 % interval", "", "better/worse/equal", "images")
+    rows = [heads]
+    for name, score in scores.items():
+        interval = score["interval_95"]
+        apart = interval is not None and (interval[0] > 0 or interval[1] < 0)
+        rows.append(
+            (
+                name + (" (lower is better)" if score["lower_is_better"] else ""),
+                _number(score["mean_a"]),
+                _number(score["mean_b"]),
+                _number(score["difference"], "+"),
+                "-" if interval is None else f"{_number(interval[0], '+')} to {_number(interval[1], '+')}",
+                "*" if apart else "",
+                f"{score['better']}/{score['worse']}/{score['equal']}",
+                str(score["images"]),
+            )
+        )
+    widths = [max(len(row[i]) for row in rows) for i in range(len(heads))]
+    lines = [
+        "  ".join(cell.ljust(width) if i in (0, 5) else cell.rjust(width) for i, (cell, width) in enumerate(columns))
+        for columns in (list(zip(row, widths, strict=True)) for row in rows)
+    ]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _number(value: float | None, sign: str = "") -> str:
+    return "-" if value is None else f"{value:{sign}.4f}"

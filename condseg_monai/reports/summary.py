@@ -1,0 +1,92 @@
+"""From scores of images to numbers for a table: mean, median, spread, interval, and how many images they are of."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from condseg_monai.metrics import bootstrap_interval
+from condseg_monai.reports.score_table import ScoreTable
+
+__all__ = ["SIZE_LIMITS", "size_groups", "summarize_scores", "summarize_sizes"]
+
+SIZE_LIMITS = (0.05, 0.2)
+"""Lesions under the first share of the image's pixels are small, those under the second medium, others large."""
+
+
+def summarize_scores(table: ScoreTable, seed: int = 0) -> dict[str, dict[str, Any]]:
+    """Summarise each score over images; images where it is NaN are left out and not counted.
+
+    Args:
+        table: the scores.
+        seed: of the bootstrap.
+
+    Returns:
+        For each score ``mean``, ``std`` (divided by n), ``median``, ``interval_95`` (of the mean, by bootstrap), and
+        ``images``: of how many images they are. None stands for NaN and for an interval that cannot be had.
+    """
+    return {name: _summarize(values, seed) for name, values in table.scores.items()}
+
+
+def size_groups(label_share: ArrayLike, limits: tuple[float, float] = SIZE_LIMITS) -> dict[str, np.ndarray]:
+    """Tell images apart by the share of their pixels that is lesion.
+
+    Args:
+        label_share: ``(N,)`` in [0, 1].
+        limits: upper ends, exclusive, of small and medium.
+
+    Returns:
+        ``(N,)`` bool for ``"empty"`` (no lesion), ``"small"``, ``"medium"`` and ``"large"``; each image is in one.
+
+    Raises:
+        ValueError: if the limits are not 0 < first < second < 1.
+    """
+    small, medium = limits
+    if not 0 < small < medium < 1:
+        raise ValueError(f"limits must be 0 < small < medium < 1, got {limits}")
+    share = np.asarray(label_share, dtype=np.float64)
+    return {
+        "empty": share == 0,
+        "small": (share > 0) & (share < small),
+        "medium": (share >= small) & (share < medium),
+        "large": share >= medium,
+    }
+
+
+def summarize_sizes(table: ScoreTable, limits: tuple[float, float] = SIZE_LIMITS) -> dict[str, dict[str, Any]]:
+    """Summarise small, medium and large lesions, and images without one, by themselves.
+
+    Args:
+        table: the scores, with ``label_share``.
+        limits: see :func:`size_groups`.
+
+    Returns:
+        For each group that has images, ``images`` and ``scores`` as :func:`summarize_scores` gives them; nothing if
+        the table has no ``label_share``.
+    """
+    if "label_share" not in table.images:
+        return {}
+    groups = size_groups(table.images["label_share"], limits)
+    return {
+        name: {"images": int(rows.sum()), "scores": summarize_scores(table.select(rows))}
+        for name, rows in groups.items()
+        if rows.any()
+    }
+
+
+def _summarize(values: np.ndarray, seed: int) -> dict[str, Any]:
+    known = values[~np.isnan(values)]
+    if len(known) == 0:
+        return {"mean": None, "std": None, "median": None, "interval_95": None, "images": 0}
+    low, high = bootstrap_interval(known, seed=seed)
+    finite = bool(np.isfinite(known).all())
+    return {
+        "mean": float(known.mean()),
+        "std": float(known.std()) if finite else None,
+        "median": float(np.median(known)),
+        "interval_95": None if math.isnan(low) else [low, high],
+        "images": len(known),
+    }

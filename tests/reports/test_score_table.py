@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+
+from condseg_monai.reports import ScoreTable, is_lower_better
+
+
+def write(path, text):
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_what_is_written_is_read(table, tmp_path):
+    table.write(tmp_path / "scores.csv")
+    read = ScoreTable.read(tmp_path / "scores.csv")
+    assert read.files == table.files
+    assert (list(read.scores), list(read.images)) == (list(table.scores), list(table.images))
+    for name, values in {**table.scores, **table.images}.items():
+        np.testing.assert_allclose({**read.scores, **read.images}[name], values, atol=5e-7)
+
+
+def test_file_has_sizes_as_integers_and_names_as_they_are(table, tmp_path):
+    table.write(tmp_path / "scores.csv")
+    lines = (tmp_path / "scores.csv").read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "file,height,width,label_share,val_mean_iou,val_mean_dice_original,val_hd95_original"
+    assert lines[4] == "c.png,40,36,0.200000,0.000000,0.000000,nan"
+
+
+def test_worst_comes_first_whichever_way_is_better(table):
+    assert table.ranked("val_mean_dice_original") == [3, 1, 4, 5, 0, 2]
+    assert table.ranked("val_hd95_original") == [3, 4, 1, 5, 0, 2]  # NaN, infinity, then the longest
+
+
+def test_rows_are_selected_by_index_or_mask(table):
+    by_index, by_mask = table.select([4, 1]), table.select(table.images["label_share"] >= 0.2)
+    assert (by_index.files, by_mask.files) == (["d.png", "b 2.png"], ["c.png", "d.png"])
+    assert by_index.scores["val_mean_dice_original"].tolist() == [0.7, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("name", "lower"),
+    [("val_hd95_original", True), ("val_mae_original", True), ("val_mean_dice", False), ("val_s_measure", False)],
+)
+def test_distances_and_errors_are_better_when_low(name, lower):
+    assert is_lower_better(name) == lower
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is not a table of scores"),
+        ("name,val_mean_iou\na.png,1\n", "is not a table of scores"),
+        ("file\na.png\n", "is not a table of scores"),
+        ("file,val_mean_iou\n", "has no images"),
+        ("file,val_mean_iou\na.png,1\na.png,0\n", "more than one line of a.png"),
+        ("file,val_mean_iou\na.png,good\n", "line 2: val_mean_iou is 'good', not a number"),
+        ("file,val_mean_iou\na.png,1,2\n", "line 2 has 3 cells, the first line 2"),
+    ],
+)
+def test_what_is_no_table_raises(tmp_path, text, message):
+    with pytest.raises(ValueError, match=message):
+        ScoreTable.read(write(tmp_path / "scores.csv", text))
+
+
+def test_columns_of_other_lengths_raise():
+    with pytest.raises(ValueError, match="column val_mean_iou has 1 values for 2 images"):
+        ScoreTable(["a", "b"], {"val_mean_iou": np.zeros(1)})

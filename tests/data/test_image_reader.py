@@ -115,6 +115,23 @@ class TestAlpha:
         path = save(tmp_path / "a.png", Image.fromarray(np.array([[True, False]])), transparency=1)
         np.testing.assert_array_equal(read_natural_image(path, "L"), [[0, 0]])
 
+    def test_large_pictures_are_converted_some_rows_at_a_time(self, tmp_path, monkeypatch):
+        """A small file may hold a large picture, and each conversion of Pillow is a copy of it."""
+        areas = []
+        crop = Image.Image.crop
+
+        def noting(image, box):
+            areas.append((box[2] - box[0]) * (box[3] - box[1]))
+            return crop(image, box)
+
+        rgba = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 4), dtype=np.uint8)
+        path = save(tmp_path / "a.png", Image.fromarray(rgba))
+        at_once = read_natural_image(path)
+        monkeypatch.setattr("condseg_monai.data.image_reader._PIXELS_AT_A_TIME", 2 * WIDTH)
+        monkeypatch.setattr(Image.Image, "crop", noting)
+        np.testing.assert_array_equal(read_natural_image(path), at_once)
+        assert areas == [2 * WIDTH, 2 * WIDTH, WIDTH]
+
 
 class TestSixteenBit:
     @pytest.mark.parametrize("name", ["a.png", "a.tif"])

@@ -1,5 +1,7 @@
+import configparser
 import hashlib
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +24,15 @@ def test_list_has_its_length_and_its_hash(dataset, split):
 def test_lists_of_a_data_set_do_not_overlap(dataset):
     ids = [name for split in PUBLISHED_LISTS[dataset] for name in published_list(dataset, split)]
     assert len(ids) == len(set(ids))
+
+
+def test_lists_are_installed_with_the_package():
+    root = Path(module.__file__).parents[1]
+    setup = configparser.ConfigParser()
+    setup.read(root.parent / "setup.cfg", encoding="utf-8")
+    packaged = {path for line in setup["options.package_data"]["condseg_monai"].split() for path in root.glob(line)}
+    used = {known.file for lists in PUBLISHED_LISTS.values() for known in lists.values()}
+    assert {root / "data" / "splits" / name for name in used} <= packaged
 
 
 def test_sizes_are_those_of_the_papers():

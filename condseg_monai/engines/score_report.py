@@ -27,6 +27,7 @@ from condseg_monai.reports import (
     case_overlay,
     html_report,
     jpeg_uri,
+    json_numbers,
     summarize_scores,
     summarize_sizes,
     uncertainty_map,
@@ -160,7 +161,7 @@ class ScoreReport:
                 logging.getLogger(__name__).info(f"The earlier report is kept as {', '.join(map(str, kept))}")
         with atomic_write(self.table_path) as temporary:
             table.write(temporary)
-        write_json(self.summary_path, summary)
+        write_json(self.summary_path, json_numbers(summary))
         with atomic_write(self.page_path) as temporary:
             temporary.write_text(page, encoding="utf-8")
         self._written = True

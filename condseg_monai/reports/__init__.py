@@ -5,7 +5,7 @@ from condseg_monai.reports.html_report import CasePicture, html_report, score_ti
 from condseg_monai.reports.original_label import OriginalLabeld
 from condseg_monai.reports.pictures import case_overlay, histogram_svg, jpeg_uri, uncertainty_map
 from condseg_monai.reports.score_table import IMAGE_COLUMNS, ScoreTable, is_lower_better
-from condseg_monai.reports.summary import SIZE_LIMITS, size_groups, summarize_scores, summarize_sizes
+from condseg_monai.reports.summary import SIZE_LIMITS, json_numbers, size_groups, summarize_scores, summarize_sizes
 
 __all__ = [
     "IMAGE_COLUMNS",
@@ -20,6 +20,7 @@ __all__ = [
     "html_report",
     "is_lower_better",
     "jpeg_uri",
+    "json_numbers",
     "score_title",
     "size_groups",
     "summarize_scores",

@@ -13,6 +13,7 @@ import numpy as np
 
 from condseg_monai.metrics import bootstrap_interval
 from condseg_monai.reports.score_table import ScoreTable, is_lower_better
+from condseg_monai.reports.summary import json_numbers
 
 __all__ = ["add_command", "compare_scores", "find_score_tables"]
 
@@ -101,7 +102,8 @@ def _run(options: argparse.Namespace) -> None:
     notes = _notes(paths, tables)
     if options.json:
         names = {"a": str(paths[0]), "b": str(paths[1])}
-        print(json.dumps({**names, "images": len(tables[0]), "notes": notes, "scores": scores}, indent=2))
+        result = {**names, "images": len(tables[0]), "notes": notes, "scores": scores}
+        print(json.dumps(json_numbers(result), indent=2))
         return
     print(f"A  {paths[0]}\nB  {paths[1]}\n{len(tables[0])} images, each in both\n")
     print(_format(scores))

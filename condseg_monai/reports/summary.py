@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from condseg_monai.metrics import bootstrap_interval
 from condseg_monai.reports.score_table import ScoreTable
 
-__all__ = ["SIZE_LIMITS", "size_groups", "summarize_scores", "summarize_sizes"]
+__all__ = ["SIZE_LIMITS", "json_numbers", "size_groups", "summarize_scores", "summarize_sizes"]
 
 SIZE_LIMITS = (0.05, 0.2)
 """Lesions under the first share of the image's pixels are small, those under the second medium, others large."""
@@ -75,6 +75,24 @@ def summarize_sizes(table: ScoreTable, limits: tuple[float, float] = SIZE_LIMITS
         for name, rows in groups.items()
         if rows.any()
     }
+
+
+def json_numbers(content: Any) -> Any:
+    """Return a copy without the numbers that JSON does not have: NaN becomes None, infinity the text ``inf``.
+
+    Args:
+        content: dicts, lists and scalars, nested as they like.
+
+    Returns:
+        The same with such numbers replaced; ``float`` reads the text back.
+    """
+    if isinstance(content, dict):
+        return {key: json_numbers(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [json_numbers(value) for value in content]
+    if isinstance(content, float) and not math.isfinite(content):
+        return None if math.isnan(content) else str(content)
+    return content
 
 
 def _summarize(values: np.ndarray, seed: int) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from condseg_monai.metrics import bootstrap_interval
-from condseg_monai.reports import SIZE_LIMITS, ScoreTable, size_groups, summarize_scores, summarize_sizes
+from condseg_monai.reports import SIZE_LIMITS, ScoreTable, json_numbers, size_groups, summarize_scores, summarize_sizes
 
 
 def test_summary_is_of_the_images_that_have_the_score(table):
@@ -59,3 +59,10 @@ def test_groups_are_summarized_by_themselves(table):
 def test_limits_out_of_order_raise(limits):
     with pytest.raises(ValueError, match="limits must be"):
         size_groups([0.1], limits)
+
+
+def test_json_has_no_numbers_that_only_python_reads(table):
+    content = json_numbers({"scores": summarize_scores(table), "rest": [float("nan"), (1, -np.inf)]})
+    text = json.dumps(content, allow_nan=False)
+    assert json.loads(text)["rest"] == [None, [1, "-inf"]]
+    assert float(content["scores"]["val_hd95_original"]["mean"]) == np.inf

@@ -3,7 +3,8 @@
 from condseg_monai.engines.checkpoint_saver import AtomicCheckpointSaver
 from condseg_monai.engines.early_stop import EarlyStop
 from condseg_monai.engines.environment import describe_environment
-from condseg_monai.engines.files import atomic_write, file_sha256, keep_earlier, write_json
+from condseg_monai.engines.files import atomic_write, file_sha256, keep_earlier, write_checkpoint, write_json
+from condseg_monai.engines.guarded_trainer import GuardedTrainer, NonFiniteLossError
 from condseg_monai.engines.inference_cases import InferenceCases, InferenceError
 from condseg_monai.engines.panels import RegionPanel, ViewPanel
 from condseg_monai.engines.prediction_writer import DrawOverlayd, PredictionWriter
@@ -13,14 +14,17 @@ from condseg_monai.engines.run_record import RunRecord, current_parser, knob_val
 from condseg_monai.engines.score_report import ScoreReport
 from condseg_monai.engines.stage_handover import start_from_stage1
 from condseg_monai.engines.training_scalars import TrainingScalars
+from condseg_monai.engines.training_state import TrainingState
 
 __all__ = [
     "AtomicCheckpointSaver",
     "ConsistencyReinforcementPrepareBatch",
     "DrawOverlayd",
     "EarlyStop",
+    "GuardedTrainer",
     "InferenceCases",
     "InferenceError",
+    "NonFiniteLossError",
     "PredictionWriter",
     "RegionInferer",
     "RegionPanel",
@@ -28,6 +32,7 @@ __all__ = [
     "ScoreReport",
     "SplitUncertaintyd",
     "TrainingScalars",
+    "TrainingState",
     "ViewPanel",
     "atomic_write",
     "current_parser",
@@ -36,5 +41,6 @@ __all__ = [
     "keep_earlier",
     "knob_values",
     "start_from_stage1",
+    "write_checkpoint",
     "write_json",
 ]

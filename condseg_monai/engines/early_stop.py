@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ignite.engine import Engine
 from monai.engines import Evaluator
 from monai.handlers import EarlyStopHandler, stopping_fn_from_metric
+
+from condseg_monai.engines.resumable import add_resumable
 
 __all__ = ["EarlyStop"]
 
@@ -32,3 +37,17 @@ class EarlyStop(EarlyStopHandler):
         """
         self.set_trainer(engine)
         super().attach(self.evaluator)
+        add_resumable(engine, "early_stop", self)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the best score and for how many validations it has stood."""
+        return {} if self._handler is None else dict(self._handler.state_dict())
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on counting where :meth:`state_dict` left off; call it after :meth:`attach`.
+
+        Args:
+            state_dict: what :meth:`state_dict` returned.
+        """
+        if self._handler is not None:
+            self._handler.load_state_dict(state_dict)

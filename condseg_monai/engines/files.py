@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -12,7 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["atomic_write", "file_sha256", "keep_earlier", "write_json"]
+import torch
+
+__all__ = ["atomic_write", "file_sha256", "keep_earlier", "remove_unfinished", "write_checkpoint", "write_json"]
 
 
 @contextmanager
@@ -49,6 +52,53 @@ def write_json(path: str | os.PathLike[str], content: Any) -> None:
         temporary.write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8")
 
 
+def write_checkpoint(path: str | os.PathLike[str], content: Any) -> None:
+    """Write a checkpoint atomically, to the disk and not only to the system's cache.
+
+    Args:
+        path: the file to write.
+        content: tensors and plain values, as ``torch.load(weights_only=True)`` reads them.
+
+    Raises:
+        OSError: if it cannot be written, the disk being full for one. The checkpoint before is whole, then.
+    """
+    try:
+        with atomic_write(path) as temporary, temporary.open("wb") as stream:
+            torch.save(content, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+    except (OSError, RuntimeError) as error:
+        reason = _os_error(error)
+        if reason is None:
+            raise
+        before = "the one before it is whole and stays" if Path(path).is_file() else "there is none before it"
+        raise OSError(
+            reason.errno,
+            f"the checkpoint {path} could not be written: {reason.strerror or reason}; {before}. "
+            "Make room and continue with --resume true",
+        ) from error
+
+
+def remove_unfinished(path: str | os.PathLike[str]) -> list[Path]:
+    """Remove what :func:`atomic_write` left behind where a process was killed while it wrote ``path``.
+
+    Args:
+        path: a file that no process is writing now.
+
+    Returns:
+        The removed files.
+    """
+    target = Path(path)
+    unfinished = [
+        file
+        for file in target.parent.glob(f".{glob.escape(target.name)}.*")
+        if file.name.rpartition(".")[0] == f".{target.name}"
+    ]
+    for file in unfinished:
+        file.unlink(missing_ok=True)
+    return unfinished
+
+
 def keep_earlier(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     """Give the files of an earlier run a second, numbered name, before a new run replaces them.
 
@@ -80,6 +130,13 @@ def file_sha256(path: str | os.PathLike[str]) -> str:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _os_error(error: BaseException | None) -> OSError | None:
+    """Find what the system said: torch hides it behind a complaint about the archive's length."""
+    while error is not None and not isinstance(error, OSError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _numbered(path: Path, number: int) -> Path:

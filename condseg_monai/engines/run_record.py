@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,8 @@ from monai.bundle import ConfigParser
 from condseg_monai.data import datalist_hash
 from condseg_monai.engines.environment import describe_environment
 from condseg_monai.engines.files import file_sha256, keep_earlier, write_json
+from condseg_monai.engines.flags import read_flag
+from condseg_monai.engines.resumable import add_resumable
 
 __all__ = ["RunRecord", "current_parser", "knob_values"]
 
@@ -70,7 +73,9 @@ class RunRecord:
     added: epochs, seconds, the best metric and its epoch, and the SHA-256 of each checkpoint, by which a checkpoint
     that has been renamed since finds its record. A record without ``result`` is of a run that was cut short.
 
-    The record of an earlier run is kept under a numbered name. Put this handler behind those that save checkpoints.
+    The record of an earlier run is kept under a numbered name. A run that is resumed goes on in its own record: each
+    time is added to ``resumed``, with the epoch it went on from and the environment. Put this handler behind those that
+    save checkpoints and behind the :class:`~condseg_monai.TrainingState`.
 
     Args:
         save_dir: folder of the record and the checkpoints.
@@ -92,7 +97,7 @@ class RunRecord:
         starts_from: str | None = None,
         evaluator: Engine | None = None,
         checkpoints: Sequence[str] = (),
-        overwrite: bool = False,
+        overwrite: bool | str = False,
     ) -> None:
         self.path = Path(save_dir) / filename
         self.splits = splits
@@ -100,9 +105,10 @@ class RunRecord:
         self.starts_from = None if starts_from is None else Path(starts_from)
         self.evaluator = evaluator
         self.checkpoints = checkpoints
-        self.overwrite = overwrite
+        self.overwrite = read_flag(overwrite, "overwrite")
         self._record: dict[str, Any] = {}
         self._start = 0.0
+        self._seconds_before = 0.0
 
     def attach(self, engine: Engine) -> None:
         """Write when ``engine`` starts and when it completes.
@@ -112,6 +118,19 @@ class RunRecord:
         """
         engine.add_event_handler(Events.STARTED, self.started)
         engine.add_event_handler(Events.COMPLETED, self.completed)
+        add_resumable(engine, "run_record", self)
+
+    def state_dict(self) -> dict[str, float]:
+        """Return for how many seconds the run has run."""
+        return {"seconds": self._seconds()}
+
+    def load_state_dict(self, state_dict: Mapping[str, float]) -> None:
+        """Add the seconds of the run that is resumed.
+
+        Args:
+            state_dict: what :meth:`state_dict` returned.
+        """
+        self._seconds_before = state_dict["seconds"]
 
     def started(self, engine: Engine) -> None:
         """Write all that is known beforehand.
@@ -119,15 +138,18 @@ class RunRecord:
         Args:
             engine: the trainer.
         """
-        if idist.get_rank() > 0:
+        if idist.get_rank() > 0 or engine.should_terminate:
+            return
+        self._start = time.monotonic()
+        if getattr(engine.state, "resumed", False) and not self._record and self._resumed(engine):
             return
         if not self._record and not self.overwrite:
             for kept in keep_earlier([self.path]):
                 logging.getLogger(__name__).info(f"{self.path} of an earlier run is kept as {kept}")
-        self._start = time.monotonic()
         config = {} if self.parser is None else self.parser.get()
         self._record = {
-            "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "started": _now(),
+            "resumed": [],
             "knobs": {} if self.parser is None else knob_values(self.parser),
             "splits": {name: self._describe_split(datalist) for name, datalist in self.splits.items()},
             "starts_from": self._describe_start(),
@@ -146,11 +168,12 @@ class RunRecord:
         if idist.get_rank() > 0:
             return
         result: dict[str, Any] = {
-            "ended": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "seconds": round(time.monotonic() - self._start, 1),
+            "ended": _now(),
+            "seconds": round(self._seconds(), 1),
             "epochs": engine.state.epoch,
             "max_epochs": engine.state.max_epochs,
             "iterations": engine.state.iteration,
+            "skipped_batches": getattr(engine.state, "skipped_batches", 0),
         }
         if self.evaluator is not None:
             state: Any = self.evaluator.state
@@ -164,6 +187,22 @@ class RunRecord:
         result["checkpoints"] = {file.name: file_sha256(file) for file in files if file.is_file()}
         write_json(self.path, {**self._record, "result": result})
 
+    def _resumed(self, engine: Engine) -> bool:
+        """Go on in the record of the run that is resumed; False if it cannot be read."""
+        try:
+            self._record = json.loads(self.path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            logging.getLogger(__name__).warning(f"The record of the run that is resumed cannot be read: {error}")
+            return False
+        self._record.pop("result", None)
+        resumed = {"at": _now(), "after_epoch": engine.state.epoch, "environment": describe_environment()}
+        self._record["resumed"] = [*self._record.get("resumed", []), resumed]
+        write_json(self.path, self._record)
+        return True
+
+    def _seconds(self) -> float:
+        return self._seconds_before + time.monotonic() - self._start
+
     def _describe_start(self) -> dict[str, str | None] | None:
         path = self.starts_from
         if path is None:
@@ -172,3 +211,7 @@ class RunRecord:
 
     def _describe_split(self, datalist: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         return {"count": len(datalist), "sha256": datalist_hash(datalist)}
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

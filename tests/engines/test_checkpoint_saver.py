@@ -118,3 +118,30 @@ def test_numbered_checkpoints_are_pruned_as_in_monai(tmp_path):
     network = nn.Linear(1, 1)
     run(AtomicCheckpointSaver(str(tmp_path), {"model": network}, save_interval=1, n_saved=2), [0.0] * 4, network)
     assert names(tmp_path) == ["model_epoch=3.pt", "model_epoch=4.pt"]
+
+
+def test_resumed_saver_beats_the_earlier_score_and_keeps_nothing(tmp_path):
+    network = nn.Linear(1, 1)
+    first = saver_for(network, tmp_path)
+    run(first, [0.1, 0.5], network)
+    resumed = saver_for(network, tmp_path)
+    resumed.load_state_dict(first.state_dict())
+    run(resumed, [0.4, 0.3, 0.6], network)
+    assert bias(tmp_path / "model.pt") == 3
+    assert names(tmp_path) == ["model.pt", "model_final.pt"]
+    worse = saver_for(network, tmp_path)
+    worse.load_state_dict(resumed.state_dict())
+    run(worse, [0.5], network)
+    assert bias(tmp_path / "model.pt") == 3
+
+
+def test_failed_run_saves_no_final_checkpoint(tmp_path):
+    def fail(engine, batch):
+        raise RuntimeError("broke")
+
+    engine = Engine(fail)
+    saver_for(nn.Linear(1, 1), tmp_path).attach(engine)
+    logging.getLogger("ignite").setLevel(logging.CRITICAL)
+    with pytest.raises(RuntimeError, match="broke"):
+        engine.run([0])
+    assert names(tmp_path) == []

@@ -42,3 +42,13 @@ def test_it_is_one_of_monais_handlers():
     assert stop.patience == 3
     assert stop.score_function(SimpleNamespace(state=SimpleNamespace(metrics={"score": 0.5}))) == 0.5
     stop.set_trainer(Engine(lambda engine, batch: None))
+
+
+def test_count_goes_on_in_another_process():
+    stops = [EarlyStop(Engine(lambda engine, batch: None), "score", 3) for _ in range(2)]
+    for stop in stops:
+        stop.attach(Engine(lambda engine, batch: None))
+    for score in (0.5, 0.4, 0.3):
+        stops[0](SimpleNamespace(state=SimpleNamespace(metrics={"score": score})))
+    stops[1].load_state_dict(stops[0].state_dict())
+    assert (stops[1]._handler.counter, stops[1]._handler.best_score) == (2, 0.5)

@@ -1,9 +1,12 @@
 import json
+import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-from condseg_monai.engines import atomic_write, file_sha256, keep_earlier, write_json
+from condseg_monai.engines import atomic_write, file_sha256, keep_earlier, write_checkpoint, write_json
+from condseg_monai.engines.files import remove_unfinished
 
 
 def names(folder):
@@ -77,3 +80,29 @@ def test_keep_earlier_copies_where_there_are_no_hard_links(tmp_path, monkeypatch
 def test_sha256_of_known_content(tmp_path):
     (tmp_path / "abc").write_bytes(b"abc")
     assert file_sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits are POSIX")
+def test_checkpoint_that_finds_no_room_leaves_the_one_before(tmp_path):
+    import resource
+
+    target = tmp_path / "model.pt"
+    write_checkpoint(target, {"weight": torch.ones(2)})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, limits[1]))  # the system refuses what is longer
+    try:
+        with pytest.raises(OSError, match=r"model\.pt could not be written: .*; the one before it is whole and stays"):
+            write_checkpoint(target, {"weight": torch.ones(1 << 20)})
+        with pytest.raises(OSError, match="there is none before it"):
+            write_checkpoint(tmp_path / "new.pt", {"weight": torch.ones(1 << 20)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert torch.load(target, weights_only=True)["weight"].tolist() == [1, 1]
+    assert names(tmp_path) == ["model.pt"]
+
+
+def test_unfinished_writes_are_removed_and_nothing_else(tmp_path):
+    for name in (".model.pt.x7_a", ".model.pt.more.pt", ".model.pt", "model.pt", ".other.pt.x7_a"):
+        (tmp_path / name).write_bytes(b"")
+    assert remove_unfinished(tmp_path / "model.pt") == [tmp_path / ".model.pt.x7_a"]
+    assert len(names(tmp_path)) == 4

@@ -125,3 +125,21 @@ def test_environment_names_versions_and_hardware():
     assert environment["processes"] == 1
     assert {"torch", "monai", "numpy", "kornia"} <= environment["packages"].keys()
     assert json.loads(json.dumps(environment)) == environment
+
+
+def test_resumed_run_goes_on_in_its_record(tmp_path):
+    first = RunRecord(str(tmp_path), "run.json", {})
+    run(first)
+    record = RunRecord(str(tmp_path), "run.json", {})
+    record.load_state_dict({"seconds": 100.0})
+    trainer = Engine(lambda engine, batch: None)
+    trainer.state.resumed, trainer.state.skipped_batches = True, 3
+    record.attach(trainer)
+    trainer.run([0, 1, 2], max_epochs=3)
+    found = read(tmp_path / "run.json")
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+    assert [entry["after_epoch"] for entry in found["resumed"]] == [0]
+    assert found["resumed"][0]["environment"]["packages"]["monai"]
+    assert found["result"]["epochs"] == 3
+    assert found["result"]["seconds"] >= 100
+    assert found["result"]["skipped_batches"] == 3

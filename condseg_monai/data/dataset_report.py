@@ -189,7 +189,10 @@ def _same_pictures(cases: Mapping[str, Sequence[Case]], results: _Results) -> It
         if len(places) < 2:
             continue
         masks = {mask.digest for mask in (results[path].mask for path in places) if mask is not None}
-        text = " and ".join(f"{Path(path).name} ({split})" for path, split in places.items())
+        firsts = {split: path for path, split in reversed(places.items())}  # one of each split is named in any case
+        ordered = sorted(places, key=lambda path: path not in firsts.values())
+        names = [f"{Path(path).name} ({places[path]})" for path in ordered]
+        text = " and ".join(names if len(names) < 6 else [*names[:4], f"{len(names) - 4} more"])
         text += " are the same picture" + (" with different masks" if len(masks) > 1 else "")
         if len(set(places.values())) > 1:
             yield "error", Finding("overlap", f"{text}; remove it from one of the lists", tuple(places))

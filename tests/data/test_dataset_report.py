@@ -96,6 +96,15 @@ def test_same_picture_in_two_splits_is_an_error_and_in_one_a_warning(dataset):
     assert text == "val0.png (val) and val1.png (val) are the same picture with different masks"
 
 
+def test_a_picture_that_is_there_many_times_is_one_short_line(dataset):
+    for name in [f"copy{i}" for i in range(30)]:
+        write(dataset / "images" / f"{name}.png", picture("copy"))
+        write(dataset / "masks" / f"{name}.png", mask())
+    (dataset / "val.txt").write_text("\n".join(f"copy{i}" for i in range(30)))
+    (duplicate,) = [warning for warning in inspect_dataset(dataset).warnings if warning.kind == "duplicate"]
+    assert len(duplicate.files) == 30 and duplicate.text.endswith("copy3.png (val) and 26 more are the same picture")
+
+
 def test_size_mismatch_names_both_files(dataset):
     write(dataset / "masks" / "val0.png", mask().T)
     (error,) = inspect_dataset(dataset).errors

@@ -39,6 +39,9 @@ KNOBS = {
     "val_interval",
     "panel_interval",
     "overwrite",
+    "resume",
+    "save_interval",
+    "skip_nonfinite",
 }
 METRICS = {"val_mean_iou", "val_mean_dice", "val_recall", "val_precision", "val_accuracy", "val_f2"}
 

@@ -41,20 +41,26 @@ def test_overlay_runs_in_a_group_of_one(run_config, knobs, tmp_path, monkeypatch
 @pytest.mark.skipif(torch.cuda.is_available(), reason="two processes on the CPU, by gloo")
 def test_two_processes_share_one_run(bundle_dir, knobs, tmp_path):
     files = "['configs/train.json','configs/multi_gpu_train.json']"
-    knobs |= {"early_stop_patience": 1, "epochs": 3}
-    arguments = [f"--{name}={'$None' if value is None else value}" for name, value in knobs.items()]
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    command += ["-m", "monai.bundle", "run", "--config_file", files, *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    result = subprocess.run(
-        command, cwd=bundle_dir, env=environment, capture_output=True, text=True, timeout=280, check=False
-    )
-    assert result.returncode == 0, result.stderr
+    for changes in ({"epochs": 1}, {"epochs": 3, "resume": "true"}):
+        run = {**knobs, "early_stop_patience": 1, **changes}
+        arguments = [f"--{name}={'$None' if value is None else value}" for name, value in run.items()]
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+        command += ["-m", "monai.bundle", "run", "--config_file", files, *arguments]
+        result = subprocess.run(
+            command, cwd=bundle_dir, env=environment, capture_output=True, text=True, timeout=280, check=False
+        )
+        assert result.returncode == 0, result.stderr
     record = json.loads((tmp_path / "models" / "run_stage2.json").read_text())
     assert record["environment"]["processes"] == 2
+    assert [entry["after_epoch"] for entry in record["resumed"]] == [1]
+    saved = torch.load(tmp_path / "models" / "resume_stage2.pt", weights_only=True)
+    assert len(saved["random"]) == 2
+    assert not torch.equal(*(state["torch"] for state in saved["random"]))
     assert record["result"]["iterations"] == 2 * record["result"]["epochs"]  # four images, two at a time
     assert sorted(path.name for path in (tmp_path / "models").iterdir()) == [
         "model.pt",
         "model_final.pt",
+        "resume_stage2.pt",
         "run_stage2.json",
     ]

@@ -1,5 +1,6 @@
 import json
 import logging
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,8 +15,8 @@ from condseg_monai.engines import file_sha256
 
 METRICS = {"val_mean_iou", "val_mean_dice", "val_recall", "val_precision", "val_accuracy", "val_f2"}
 STAGE_FILES = {
-    "train_stage1": ("stage1.pt", "stage1_final.pt", "run_stage1.json"),
-    "train_stage2": ("model.pt", "model_final.pt", "run_stage2.json"),
+    "train_stage1": ("stage1.pt", "stage1_final.pt", "run_stage1.json", "resume_stage1.pt"),
+    "train_stage2": ("model.pt", "model_final.pt", "run_stage2.json", "resume_stage2.pt"),
 }
 
 
@@ -282,6 +283,50 @@ def test_training_batch_is_what_the_network_takes(open_config, knobs, stage):
     assert label.shape == (2, 1, 32, 32)
     assert views.shape == ((4 if stage == "train_stage1" else 2), 3, 32, 32)
     assert views.min() < -0.5  # ImageNet's mean is off
+    assert {Path(file).parent.name for file in batch["image_file"]} == {"images"}
+
+
+@pytest.mark.parametrize("stage", ["train_stage1", "train_stage2"])
+def test_non_finite_loss_stops_with_the_files_and_the_terms(open_config, knobs, tmp_path, stage):
+    workflow = open_config(stage, **{**knobs, "epochs": 3})
+    workflow.initialize()
+    spoil_batch(workflow, iteration=4)
+    with pytest.raises(RuntimeError) as error:
+        workflow.run()
+    message = str(error.value.__cause__)
+    assert "in epoch 2, iteration 4: loss nan, mask" in message
+    assert message.count("images/train_") == 2
+    best, final, _, resume = STAGE_FILES[stage]
+    assert final not in names(tmp_path / "models")
+    for name in (best, resume):
+        saved = state(tmp_path / "models" / name)
+        weights = saved.get("network", saved)
+        assert all(value.isfinite().all() for value in weights.values())
+    assert state(tmp_path / "models" / resume)["epoch"] == 1
+
+
+def test_non_finite_loss_is_skipped_and_counted(open_config, knobs, tmp_path):
+    workflow = open_config("train_stage2", **{**knobs, "epochs": 3, "skip_nonfinite": True})
+    workflow.initialize()
+    spoil_batch(workflow, iteration=4)
+    losses = losses_of(workflow)
+    workflow.finalize()
+    assert [index for index, loss in enumerate(losses, 1) if not np.isfinite(loss)] == [4]
+    assert all(value.isfinite().all() for value in state(tmp_path / "models" / "model_final.pt").values())
+    result = json.loads((tmp_path / "models" / "run_stage2.json").read_text())["result"]
+    assert (result["iterations"], result["skipped_batches"]) == (6, 1)
+    skipped = events(tmp_path / "eval" / "tensorboard" / "stage2").Scalars("loss/skipped_batches")
+    assert [event.value for event in skipped] == [0, 0, 0, 1, 1, 1]
+
+
+def spoil_batch(workflow, iteration):
+    """Make one batch's images NaN."""
+
+    def spoil(engine):
+        if engine.state.iteration == iteration:
+            engine.state.batch["image"].fill_(float("nan"))
+
+    workflow.trainer.add_event_handler(Events.ITERATION_STARTED, spoil)
 
 
 def test_cache_of_none_gives_the_same_batches(open_config, knobs):

@@ -42,7 +42,8 @@ class ScoreReport:
     ``scores_{name}.csv`` has a line per image: its file name, size and lesion's share where the batch tells, and one
     column per metric, under the metric's name in the engine. ``summary_{name}.json`` has, per metric, mean, median,
     standard deviation (divided by n), the 95 % bootstrap interval of the mean, and of how many images they are; the
-    same for small, medium and large lesions; pooled scores; the checkpoint with its SHA-256, the conditions given as
+    same for small, medium and large lesions; pooled scores, and on how many images a lesion was missed altogether or
+    found where there is none; the checkpoint with its SHA-256, the conditions given as
     ``context``, and the rules of the scores. ``report_{name}.html`` shows all that, with the worst and best images, in
     one file that loads nothing. All are of one run: files of an earlier one are kept together under numbered names.
 
@@ -188,6 +189,8 @@ class ScoreReport:
                 if rows is not None
                 for name, value in pooled_scores(rows).items()
             }
+            for suffix, rows in counts.items():
+                summary.update(_empty_masks(rows, suffix) if rows is not None else {})
         groups = summarize_sizes(table)
         if groups:
             summary.update(subgroups=groups, size_limits=list(SIZE_LIMITS))
@@ -236,3 +239,13 @@ class ScoreReport:
         overlay = case_overlay(read_natural_image(dataset.data[index]["image"]), pred, label)
         heat = None if uncertainty is None else jpeg_uri(uncertainty_map(uncertainty, label.shape))
         return CasePicture(file, jpeg_uri(overlay), heat)
+
+
+def _empty_masks(counts: Tensor, suffix: str) -> dict[str, int]:
+    """On how many images the rules for empty masks were needed."""
+    tp, fp, fn, _ = counts.unbind(dim=1)
+    no_label, no_pred = (tp + fn) == 0, (tp + fp) == 0
+    return {
+        f"missed_images{suffix}": int((no_pred & ~no_label).sum()),
+        f"false_alarm_images{suffix}": int((no_label & ~no_pred).sum()),
+    }

@@ -113,7 +113,15 @@ def _headline(summary: Mapping[str, Any]) -> str:
     return f'<p class="facts">{" &middot; ".join(facts)}</p>\n<div class="cards">{"".join(cards)}</div>\n'
 
 
-_CONDITIONS = ("split", "image_size", "normalization", "mask_threshold", "checkpoint")
+_CONDITIONS = (
+    "split",
+    "image_size",
+    "normalization",
+    "mask_threshold",
+    "checkpoint",
+    "missed_images_original",
+    "false_alarm_images_original",
+)
 
 
 def _score_table(summary: Mapping[str, Any]) -> str:

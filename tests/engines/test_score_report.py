@@ -85,13 +85,16 @@ def test_sizes_of_the_labels_give_columns_and_groups(tmp_path):
     }
 
 
-def test_pooled_scores_are_named_by_their_ending(tmp_path):
+def test_pooled_scores_and_missed_images_are_named_by_their_ending(tmp_path):
     metric = BinaryScoreMetric("iou")
     metric(torch.ones(1, 1, 2, 2), torch.ones(1, 1, 2, 2))
     metric(torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1))
+    metric(torch.ones(1, 1, 2, 2), torch.zeros(1, 1, 2, 2))
     run(ScoreReport(str(tmp_path), "val", pooled={"_original": metric}))
-    pooled = json.loads((tmp_path / "summary_val.json").read_text())["pooled"]
-    assert pooled["val_pooled_iou_original"] == pooled["val_pooled_recall_original"] == 0.8
+    summary = json.loads((tmp_path / "summary_val.json").read_text())
+    assert summary["pooled"]["val_pooled_recall_original"] == 0.8
+    assert summary["pooled"]["val_pooled_iou_original"] == pytest.approx(4 / 9)
+    assert (summary["missed_images_original"], summary["false_alarm_images_original"]) == (1, 1)
 
 
 def test_page_names_every_image_and_draws_none_without_postprocessing(tmp_path):

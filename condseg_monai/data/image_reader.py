@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from io import BufferedReader, FileIO
 from os import PathLike, fspath
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -121,12 +122,21 @@ def read_natural_image(path: str | PathLike[str], mode: str = "RGB") -> np.ndarr
     _checked_mode(mode)
     try:
         # From a stream, because Pillow maps a TIFF given by name into memory and then scrambles turned grey ones.
-        with Path(path).open("rb") as stream, Image.open(stream, formats=_FORMATS) as image:
+        with _Stream(FileIO(fspath(path))) as stream, Image.open(stream, formats=_FORMATS) as image:
             _check_size(image)
             image.load()
             return _to_mode(_to_array(image), mode)
     except Exception as error:  # Pillow's decoders raise a dozen kinds, from struct.error to SyntaxError
         raise UnreadableImageError(f"cannot read {fspath(path)}: {_reason(error)}") from error
+
+
+class _Stream(BufferedReader):
+    """A file of which no more is asked than it has: a damaged length would make room for gigabytes first."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > 0:
+            size = min(size, max(0, os.fstat(self.fileno()).st_size - self.tell()))
+        return super().read(size)
 
 
 def _checked_mode(mode: str) -> str:

@@ -1,5 +1,6 @@
 import struct
 import zlib
+from io import FileIO
 
 import numpy as np
 import pytest
@@ -8,7 +9,13 @@ from monai.transforms import LoadImage, LoadImaged
 from monai.transforms.io.array import SUPPORTED_READERS
 from PIL import Image
 
-from condseg_monai.data import IMAGE_EXTENSIONS, NaturalImageReader, UnreadableImageError, read_natural_image
+from condseg_monai.data import (
+    IMAGE_EXTENSIONS,
+    NaturalImageReader,
+    UnreadableImageError,
+    image_reader,
+    read_natural_image,
+)
 
 HEIGHT, WIDTH = 5, 8
 
@@ -286,6 +293,15 @@ class TestErrors:
         path = tmp_path / "bomb.png"
         path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + png_chunk(b"IDAT", zlib.compress(bytes(1000))))
         self.assert_refused(path, "limit")
+
+    def test_damaged_length_asks_for_no_more_than_the_file_has(self, tmp_path, colours):
+        path = save(tmp_path / "a.png", Image.fromarray(colours))
+        content = bytearray(path.read_bytes())
+        content[33:37] = b"\xff\xff\xff\xf0"  # of the pixels
+        path.write_bytes(content)
+        with image_reader._Stream(FileIO(path)) as stream:
+            assert stream.read(2**60) == bytes(content) and stream.read(2**60) == b""
+        np.testing.assert_array_equal(read_natural_image(path), colours)  # they are all there
 
     def test_pixel_limit_is_pillows(self, tmp_path, colours, monkeypatch):
         path = save(tmp_path / "a.png", Image.fromarray(colours))

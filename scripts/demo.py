@@ -206,6 +206,7 @@ class Demo:
             "masks, probability, uncertainty": self.predictions_dir,
             "contours on the images": self.predictions_dir / "overlay",
             "scores of every image, summaries": self.scores_dir,
+            "report, to open in a browser": self.scores_dir / f"report_{split}.html",
             "weights, and records of the runs": self.run_dir / "models",
             "curves: tensorboard --logdir": self.run_dir / "tensorboard",
             "log": self.run_dir / "log.txt",

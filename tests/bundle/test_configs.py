@@ -36,6 +36,7 @@ KNOBS = {
     "early_stop_patience",
     "normalization",
     "mask_threshold",
+    "check_data",
     "val_interval",
     "panel_interval",
     "overwrite",
@@ -140,6 +141,7 @@ def test_defaults_are_those_of_the_paper_and_the_release():
         "early_stop_patience": 100,
         "plateau_patience": 30,
         "mask_threshold": 127,
+        "check_data": True,
         "normalization": "imagenet",
         "encoder": "resnet50",
     }

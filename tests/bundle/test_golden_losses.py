@@ -12,8 +12,17 @@ import torch
 from ignite.engine import Events
 
 DATA = Path(__file__).parent / "data"
-# Threads, kernels and instruction sets move the losses by up to 3e-4, a learning rate raised by a tenth by 3e-3.
-RELATIVE_TOLERANCE = 1e-3
+# One thread and the instruction set of tests/conftest.py give these numbers again; another number of threads or another
+# processor's kernels move the last of them by 1.5e-3, a learning rate raised by a tenth by 3e-3.
+RELATIVE_TOLERANCE = 2.5e-3
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("stage", ["train_stage1", "train_stage2"])

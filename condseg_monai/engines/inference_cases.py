@@ -15,6 +15,7 @@ from condseg_monai.data.image_list import list_images
 from condseg_monai.data.image_reader import UnreadableImageError, read_natural_image
 from condseg_monai.data.pairing import Case, DatasetError, name_key
 from condseg_monai.engines.files import write_json
+from condseg_monai.engines.flags import read_flag
 
 __all__ = ["InferenceCases", "InferenceError"]
 
@@ -59,14 +60,14 @@ class InferenceCases:
         save_probability: str = "none",
         save_uncertainty: str = "none",
         save_overlay: bool = False,
-        overwrite: bool = False,
+        overwrite: bool | str = False,
     ) -> None:
         for name, value in (("save_probability", save_probability), ("save_uncertainty", save_uncertainty)):
             if value not in _FORMATS:
                 raise ValueError(f"{name} must be one of {', '.join(_FORMATS)}, got {value!r}")
         self.source = source
         self.output_dir = Path(output_dir)
-        self.overwrite = overwrite
+        self.overwrite = read_flag(overwrite, "overwrite")
         self.outputs = [(self.output_dir, ".png")]
         for folder, kind in (("probability", save_probability), ("uncertainty", save_uncertainty)):
             self.outputs += [(self.output_dir / folder, f".{kind}")] if kind != "none" else []

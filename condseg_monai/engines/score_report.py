@@ -18,6 +18,7 @@ from torch import Tensor
 
 from condseg_monai.data import read_natural_image
 from condseg_monai.engines.files import atomic_write, file_sha256, keep_earlier, write_json
+from condseg_monai.engines.flags import read_flag
 from condseg_monai.metrics import EMPTY_DISTANCES, EMPTY_MASK_RULE, BinaryScoreMetric, pooled_scores
 from condseg_monai.reports import (
     IMAGE_COLUMNS,
@@ -73,7 +74,7 @@ class ScoreReport:
         name: str,
         checkpoint: str | None = None,
         context: Mapping[str, Any] | None = None,
-        overwrite: bool = False,
+        overwrite: bool | str = False,
         pooled: Mapping[str, BinaryScoreMetric] | None = None,
         postprocessing: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
         num_cases: int = 6,
@@ -87,7 +88,7 @@ class ScoreReport:
         self.page_path = Path(save_dir) / f"report_{name}.html"
         self.checkpoint = checkpoint
         self.context = dict(context or {})
-        self.overwrite = overwrite
+        self.overwrite = read_flag(overwrite, "overwrite")
         self.pooled = dict(pooled or {})
         self.postprocessing = postprocessing
         self.num_cases = num_cases

@@ -1,6 +1,6 @@
 import pytest
 
-from condseg_monai.engines import TrainingState
+from condseg_monai.engines import InferenceCases, ScoreReport, TrainingState
 from condseg_monai.engines.flags import read_flag
 
 
@@ -20,3 +20,15 @@ def test_anything_else_is_refused_by_name(value):
 def test_command_line_word_for_no_is_no(tmp_path):
     state = TrainingState(str(tmp_path), "resume.pt", resume="false", overwrite="False")
     assert (state.resume, state.overwrite) == (False, False)
+
+
+@pytest.mark.parametrize(("given", "meant"), [("false", False), ("False", False), ("true", True), (False, False)])
+def test_outputs_are_overwritten_only_if_that_was_said(given, meant, tmp_path):
+    assert InferenceCases(tmp_path, tmp_path / "out", overwrite=given).overwrite is meant
+    assert ScoreReport(str(tmp_path), "val", overwrite=given).overwrite is meant
+
+
+@pytest.mark.parametrize("make", [InferenceCases, ScoreReport])
+def test_other_words_for_overwrite_raise(make, tmp_path):
+    with pytest.raises(ValueError, match="overwrite must be true or false, got 'no'"):
+        make(str(tmp_path), "val", overwrite="no")

@@ -16,11 +16,24 @@ from condseg_monai.data.pairing import DatasetError, Finding
 from condseg_monai.data.pictures import contact_sheet, draw_heat_map, draw_overlay
 from condseg_monai.data.prepare import prepare_dataset
 from condseg_monai.data.published_splits import PUBLISHED_LISTS, published_list
+from condseg_monai.data.synapse import (
+    BTCV_ORGANS,
+    CT_WINDOW_HU,
+    SLICE_ORIENTATION,
+    SYNAPSE_ORGANS,
+    btcv_label_map,
+    synapse_class_names,
+    window_ct,
+)
 from condseg_monai.data.synthetic import make_synthetic_dataset
 
 __all__ = [
+    "BTCV_ORGANS",
+    "CT_WINDOW_HU",
     "IMAGE_EXTENSIONS",
     "PUBLISHED_LISTS",
+    "SLICE_ORIENTATION",
+    "SYNAPSE_ORGANS",
     "BinarizeLabeld",
     "DatasetError",
     "DatasetReport",
@@ -31,6 +44,7 @@ __all__ = [
     "SplitSummary",
     "StrongColorAugmentation",
     "UnreadableImageError",
+    "btcv_label_map",
     "check_datalist",
     "contact_sheet",
     "datalist_hash",
@@ -44,4 +58,6 @@ __all__ = [
     "prepare_dataset",
     "published_list",
     "read_natural_image",
+    "synapse_class_names",
+    "window_ct",
 ]

@@ -1,15 +1,20 @@
 """Encoders, the papers' modules, and whole networks."""
 
+from condseg_monai.networks.class_names import CLASS_NAMES_KEY, check_class_names, class_names_of, set_class_names
 from condseg_monai.networks.encoders import ENCODERS, Encoder, get_encoder, load_encoder_weights
 from condseg_monai.networks.nets import ConDSeg, ConDSegOutput, ConDSegStage1, RegionPrediction
 
 __all__ = [
+    "CLASS_NAMES_KEY",
     "ENCODERS",
     "ConDSeg",
     "ConDSegOutput",
     "ConDSegStage1",
     "Encoder",
     "RegionPrediction",
+    "check_class_names",
+    "class_names_of",
     "get_encoder",
     "load_encoder_weights",
+    "set_class_names",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, cast
 
 import torch
@@ -13,6 +14,7 @@ from condseg_monai.networks.blocks.convolution import conv_norm_act, upsample
 from condseg_monai.networks.blocks.pre_enhancement import PreEnhancement
 from condseg_monai.networks.blocks.sa_decoder import SizeAwareDecoder
 from condseg_monai.networks.blocks.sid import SemanticInformationDecoupling
+from condseg_monai.networks.class_names import name_classes
 from condseg_monai.networks.encoders import Encoder, get_encoder
 from condseg_monai.networks.nets.initialization import initialize_decoder
 from condseg_monai.networks.nets.padding import check_image, crop, pad_to_multiple
@@ -67,6 +69,8 @@ class ConDSeg(nn.Module):
         cdfa_window: K, the odd size of CDFA's neighbourhood.
         cdfa_heads: attention heads of CDFA; None for 1 in the paper's form and 4 in the released one.
         dropout: probability with which a channel is dropped ahead of the last convolution of the mask.
+        class_names: what the mask's channels are, background first, for ``out_channels`` of 2 and more. They become
+            part of the state_dict, so that a checkpoint tells them: see :func:`~condseg_monai.networks.class_names_of`.
 
     Raises:
         ValueError: if an argument is out of range.
@@ -87,6 +91,7 @@ class ConDSeg(nn.Module):
         cdfa_window: int = 3,
         cdfa_heads: int | None = None,
         dropout: float = 0.0,
+        class_names: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
         if in_channels < 1 or out_channels < 1:
@@ -120,6 +125,7 @@ class ConDSeg(nn.Module):
         self.large_decoder = SizeAwareDecoder(channels)
         self.output = _MaskHead(channels, out_channels, self.encoder.strides[0], dropout)
         initialize_decoder(self)
+        name_classes(self, class_names, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Segment images.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from condseg_monai.networks.blocks.convolution import upsample
+from condseg_monai.networks.class_names import name_classes
 from condseg_monai.networks.encoders import Encoder, get_encoder
 from condseg_monai.networks.nets.padding import check_image, crop, pad_to_multiple
 
@@ -30,13 +33,20 @@ class ConDSegStage1(nn.Module):
         in_channels: channels of the image.
         out_channels: channels of the mask: 1 for a binary mask, the number of classes otherwise.
         encoder: as for :class:`~condseg_monai.networks.ConDSeg`.
+        class_names: as for :class:`~condseg_monai.networks.ConDSeg`.
 
     Example:
         >>> ConDSegStage1(encoder="resnet18")(torch.rand(2, 3, 50, 70)).shape
         torch.Size([2, 1, 50, 70])
     """
 
-    def __init__(self, in_channels: int = 3, out_channels: int = 1, encoder: str | Encoder = "resnet50") -> None:
+    def __init__(
+        self,
+        in_channels: int = 3,
+        out_channels: int = 1,
+        encoder: str | Encoder = "resnet50",
+        class_names: Sequence[str] | None = None,
+    ) -> None:
         super().__init__()
         if in_channels < 1 or out_channels < 1:
             raise ValueError(f"in_channels and out_channels must be positive, got {in_channels} and {out_channels}")
@@ -48,6 +58,7 @@ class ConDSegStage1(nn.Module):
             for channels, stride in zip(self.encoder.channels, self.encoder.strides, strict=True)
         )
         self.fuse = nn.Conv2d(4 * _HEAD_CHANNELS, out_channels, kernel_size=1, bias=False)
+        name_classes(self, class_names, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images ``(B, in_channels, H, W)`` to mask logits ``(B, out_channels, H, W)``.

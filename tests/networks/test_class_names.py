@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import doctest
+
+import pytest
+import torch
+from torch import nn
+
+from condseg_monai import ConDSeg, ConDSegStage1, check_class_names, class_names_of, set_class_names
+from condseg_monai.networks import class_names as module
+
+NAMES = ("background", "left kidney", "Öesophagus")
+
+
+def stage1(class_names=NAMES):
+    return ConDSegStage1(out_channels=3, encoder="resnet18", class_names=class_names)
+
+
+def test_examples():
+    assert doctest.testmod(module).failed == 0
+
+
+def test_names_travel_through_a_checkpoint_read_with_weights_only(tmp_path):
+    torch.save(stage1().state_dict(), tmp_path / "model.pt")
+    checkpoint = torch.load(tmp_path / "model.pt", weights_only=True)
+    assert class_names_of(checkpoint) == NAMES
+
+
+def test_a_loaded_checkpoint_replaces_the_names_of_the_network():
+    swapped = (NAMES[0], NAMES[2], NAMES[1])
+    network = stage1(swapped)
+    assert class_names_of(network) == swapped
+    network.load_state_dict(stage1().state_dict())
+    assert class_names_of(network) == NAMES
+
+
+def test_names_are_found_inside_a_wrapper_and_after_a_change_of_type():
+    assert class_names_of(nn.Sequential()) is None
+    assert class_names_of(nn.DataParallel(stage1().half())) == NAMES
+
+
+def test_a_network_without_names_has_no_such_key():
+    assert module.CLASS_NAMES_KEY not in stage1(None).state_dict()
+    assert class_names_of(stage1(None)) is None
+
+
+def test_a_scripted_network_keeps_the_key():
+    network = ConDSeg(out_channels=3, encoder="resnet18", decoder_channels=4, class_names=NAMES).eval()
+    with pytest.warns(DeprecationWarning):
+        scripted = torch.jit.script(network)
+    assert class_names_of(dict(scripted.state_dict())) == NAMES
+
+
+@pytest.mark.parametrize("names", [("background",), ("a", "a", "b"), ("a", "", "b"), "abc"])
+def test_bad_names_raise(names):
+    with pytest.raises(ValueError, match="class_names must be two or more different names"):
+        set_class_names(nn.Identity(), names)
+
+
+def test_a_name_per_channel_is_asked_for():
+    with pytest.raises(ValueError, match=r"one per output channel \(3\), got \['background', 'lesion'\]"):
+        stage1(("background", "lesion"))
+
+
+def test_the_right_classes_pass():
+    check_class_names(stage1(), list(NAMES), "model.pt")
+
+
+def test_another_order_says_so():
+    with pytest.raises(ValueError, match=r"class 1 is left kidney in model\.pt and liver here.*the other organ_order"):
+        swapped = stage1(("background", "left kidney", "liver")).state_dict()
+        check_class_names(swapped, ("background", "liver", "left kidney"), "model.pt")
+
+
+def test_missing_classes_are_named():
+    with pytest.raises(ValueError, match=r"class 2 is Öesophagus in model.pt and missing here$"):
+        check_class_names(stage1(), NAMES[:2], "model.pt")
+
+
+def test_a_checkpoint_without_names_is_refused():
+    with pytest.raises(ValueError, match=r"old\.pt does not say what its classes are called"):
+        check_class_names({}, NAMES, "old.pt")
+
+
+def test_other_content_under_the_key_raises():
+    with pytest.raises(ValueError, match="not a list of names in JSON"):
+        class_names_of({module.CLASS_NAMES_KEY: torch.ones(3)})

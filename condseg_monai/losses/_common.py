@@ -37,6 +37,33 @@ def check_target(name: str, value: Tensor) -> None:
         raise TypeError(f"{name} must be boolean, integer or floating point, got {value.dtype}")
 
 
+def check_class_logits(name: str, value: Tensor) -> None:
+    """Raise unless ``value`` is a non-empty floating point ``(B, C, H, W)`` tensor with C >= 2."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name} must be a tensor, got {type(value).__name__}")
+    if value.ndim != 4 or value.shape[1] < 2 or value.numel() == 0:
+        raise ValueError(f"{name} must be (B, C, H, W) with C >= 2 and not empty, got {tuple(value.shape)}")
+    if not value.is_floating_point():
+        raise TypeError(f"{name} must be floating point, got {value.dtype}; labels belong in target")
+
+
+def check_class_target(name: str, value: Tensor, logits_name: str, logits: Tensor) -> None:
+    """Raise unless ``value`` is ``(B, 1, H, W)`` for ``(B, C, H, W)`` logits and, on the CPU, has class numbers."""
+    check_target(name, value)
+    if value.shape != (logits.shape[0], 1, *logits.shape[2:]):
+        raise ValueError(
+            f"{name} must be (B, 1, H, W) for {logits_name} (B, C, H, W), "
+            f"got {tuple(value.shape)} and {tuple(logits.shape)}"
+        )
+    if value.device.type == "cpu":
+        classes = logits.shape[1]
+        if value.min() < 0 or value.max() >= classes or not torch.equal(value, value.long().to(value.dtype)):
+            raise ValueError(
+                f"{name} must hold class numbers 0 to {classes - 1}, as many as {logits_name} has channels, got values "
+                f"from {value.min().item():g} to {value.max().item():g}"
+            )
+
+
 def check_same_shape(name: str, value: Tensor, other_name: str, other: Tensor) -> None:
     """Raise unless both tensors have the same shape; nothing is broadcast."""
     if value.shape != other.shape:

@@ -9,12 +9,15 @@ from torch import Tensor, nn
 
 from condseg_monai.losses._common import (
     Terms,
+    check_class_logits,
+    check_class_target,
     check_floating,
     check_same_shape,
     check_target,
     check_weight,
     full_precision,
 )
+from condseg_monai.losses.class_mask import class_mask_loss
 from condseg_monai.losses.complementary import complementary_loss
 from condseg_monai.losses.mask import mask_loss
 from condseg_monai.losses.region_weight import RegionWeight
@@ -23,11 +26,11 @@ __all__ = ["ConDSegLoss"]
 
 
 class RegionLogits(Protocol):
-    """Four ``(B, 1, H, W)`` logit maps: what ``ConDSeg`` returns in train mode (a ``ConDSegOutput``)."""
+    """Four logit maps, the regions ``(B, 1, H, W)``: what ``ConDSeg`` returns in train mode (a ``ConDSegOutput``)."""
 
     @property
     def mask(self) -> Tensor:
-        """Logits of the final mask."""
+        """Logits of the final mask: ``(B, 1, H, W)``, or ``(B, C, H, W)`` of C classes."""
 
     @property
     def foreground(self) -> Tensor:
@@ -48,6 +51,9 @@ class ConDSegLoss(nn.Module):
     Source: ConDSeg (AAAI 2025), Eq. 15: ``mask_loss(mask) + beta_1 mask_loss(foreground) + beta_2 mask_loss(background,
     1 - target) + complementary_loss``, where beta is :func:`region_weight` (Eq. 9) and the region probabilities of the
     last term are the softmax over the three regions' logits (Eq. 8). Each image has its own beta_1 and beta_2.
+
+    Of several classes (a mask of several channels, a target of class numbers), the mask's term is
+    :func:`class_mask_loss`; the regions stay what they are, with all that is not background as foreground.
 
     After each call ``terms`` holds detached scalars, averaged over the images: the four losses ``mask``,
     ``foreground``, ``background`` and ``complementary``, not weighted in any way, and beta_1 and beta_2 as
@@ -103,18 +109,23 @@ class ConDSegLoss(nn.Module):
 
         Args:
             input: the network's train-mode output: logits ``mask``, ``foreground``, ``background`` and ``uncertainty``,
-                each ``(B, 1, H, W)``.
-            target: ``(B, 1, H, W)`` in [0, 1], any real type.
+                each ``(B, 1, H, W)``; the mask may be ``(B, C, H, W)``.
+            target: ``(B, 1, H, W)``, any real type: in [0, 1], or, if the mask has C >= 2 channels, class numbers 0
+                (background) to C - 1.
 
         Raises:
             TypeError: if ``input`` lacks one of the four, a map is not floating point, or ``target`` is not real.
-            ValueError: if a shape is not ``(B, 1, H, W)`` or differs from the target's.
+            ValueError: if a shape is not as above or differs from the target's, or, on the CPU, ``target`` has values
+                that are no class numbers.
         """
         self.terms = {}
         check_regions(input, target)
+        several = input.mask.shape[1] > 1
         with full_precision(input.mask, input.foreground, input.background, input.uncertainty, target) as tensors:
             mask, foreground, background, uncertainty, labels = tensors
-            mask_term = mask_loss(mask, labels, reduction="none")
+            mask_term = (class_mask_loss if several else mask_loss)(mask, labels, reduction="none")
+            if several:
+                labels = (labels > 0).to(labels)
             foreground_term = mask_loss(foreground, labels, reduction="none")
             background_term = mask_loss(background, 1 - labels, reduction="none")
             complementary_term = complementary_loss(torch.cat([foreground, background, uncertainty], 1).softmax(dim=1))
@@ -138,7 +149,7 @@ class ConDSegLoss(nn.Module):
 
 
 def check_regions(input: RegionLogits, target: Tensor) -> None:
-    """Raise unless ``input`` has the four maps of a :class:`RegionLogits`, each shaped like ``target``."""
+    """Raise unless ``input`` has the four maps of a :class:`RegionLogits`, each of the size of ``target``."""
     check_target("target", target)
     for name in ("mask", "foreground", "background", "uncertainty"):
         if not hasattr(input, name):
@@ -147,5 +158,9 @@ def check_regions(input: RegionLogits, target: Tensor) -> None:
                 f"{name}; ConDSeg returns all four in train mode"
             )
         value = getattr(input, name)
+        if name == "mask" and isinstance(value, Tensor) and value.ndim == 4 and value.shape[1] > 1:
+            check_class_logits("input.mask", value)
+            check_class_target("target", target, "input.mask", value)
+            continue
         check_floating(f"input.{name}", value)
         check_same_shape(f"input.{name}", value, "target", target)

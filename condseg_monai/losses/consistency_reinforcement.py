@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from condseg_monai.losses._common import Terms, check_floating, check_target, check_threshold, check_weight
+from condseg_monai.losses._common import (
+    Terms,
+    check_class_logits,
+    check_class_target,
+    check_floating,
+    check_target,
+    check_threshold,
+    check_weight,
+)
+from condseg_monai.losses.class_consistency import class_consistency_loss
+from condseg_monai.losses.class_mask import class_mask_loss
 from condseg_monai.losses.consistency import consistency_loss
 from condseg_monai.losses.mask import mask_loss
 
@@ -15,13 +25,15 @@ class ConsistencyReinforcementLoss(nn.Module):
     """Teach a clean and an augmented view of each image the label, and to agree.
 
     Source: ConDSeg (AAAI 2025), Eq. 7: ``mask_loss(clean) + mask_loss(augmented) +
-    consistency_loss(clean, augmented)``.
+    consistency_loss(clean, augmented)``. Of several classes (an input of several channels, a target of class numbers)
+    the terms are :func:`class_mask_loss` and :func:`class_consistency_loss`.
 
     After each call ``terms`` holds its three terms (unweighted detached scalars): ``mask_clean``, ``mask_augmented``
     and ``consistency``. Before the first call, or after one that failed, it is empty.
 
     Args:
-        threshold: probability, in (0, 1), from which (included) a pixel is foreground for the other view.
+        threshold: probability, in (0, 1), from which (included) a pixel is foreground for the other view; several
+            classes have none.
         lambda_consistency: factor of the consistency term; the paper's is 1, and 0 only trains on both views.
 
     Raises:
@@ -45,18 +57,24 @@ class ConsistencyReinforcementLoss(nn.Module):
         """Compute the loss, a float32 (or float64) scalar, averaged over images.
 
         Args:
-            input: ``(2B, 1, H, W)`` logits: the B clean views first, then their augmented views in the same order.
-            target: ``(B, 1, H, W)`` in [0, 1], any real type: the label of both views.
+            input: ``(2B, C, H, W)`` logits: the B clean views first, then their augmented views in the same order.
+            target: ``(B, 1, H, W)``, any real type, the label of both views: in [0, 1], or, for C >= 2, class numbers 0
+                (background) to C - 1.
 
         Raises:
             TypeError: if ``input`` is not floating point or ``target`` is not real.
-            ValueError: if the shapes are not these.
+            ValueError: if the shapes are not these, or, on the CPU, ``target`` has values that are no class numbers.
         """
         self.terms = {}
         clean, augmented = split_views(input, target)
-        mask_clean = mask_loss(clean, target)
-        mask_augmented = mask_loss(augmented, target)
-        consistency = consistency_loss(clean, augmented, threshold=self.threshold)
+        if clean.shape[1] > 1:
+            mask_clean = class_mask_loss(clean, target)
+            mask_augmented = class_mask_loss(augmented, target)
+            consistency = class_consistency_loss(clean, augmented)
+        else:
+            mask_clean = mask_loss(clean, target)
+            mask_augmented = mask_loss(augmented, target)
+            consistency = consistency_loss(clean, augmented, threshold=self.threshold)
         self.terms = {
             "mask_clean": mask_clean.detach(),
             "mask_augmented": mask_augmented.detach(),
@@ -66,7 +84,9 @@ class ConsistencyReinforcementLoss(nn.Module):
 
 
 def split_views(input: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Split ``(2B, 1, H, W)`` logits into clean and augmented views, each shaped like ``target``, or raise."""
+    """Split ``(2B, C, H, W)`` logits into clean and augmented views, each of the size of ``target``, or raise."""
+    if isinstance(input, Tensor) and input.ndim == 4 and input.shape[1] > 1:
+        return _split_class_views(input, target)
     check_floating("input", input)
     check_target("target", target)
     if input.shape != (2 * target.shape[0], *target.shape[1:]):
@@ -75,4 +95,17 @@ def split_views(input: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
             f"got {tuple(input.shape)} and {tuple(target.shape)}"
         )
     clean, augmented = input.chunk(2)
+    return clean, augmented
+
+
+def _split_class_views(input: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    check_class_logits("input", input)
+    check_target("target", target)
+    if input.shape[0] != 2 * target.shape[0]:
+        raise ValueError(
+            "input must be (2B, C, H, W), clean views then augmented views, for a (B, 1, H, W) target, "
+            f"got {tuple(input.shape)} and {tuple(target.shape)}"
+        )
+    clean, augmented = input.chunk(2)
+    check_class_target("target", target, "each view of input", clean)
     return clean, augmented

@@ -28,6 +28,25 @@ def make_logits() -> Callable[[int], Tensor]:
     return make
 
 
+@pytest.fixture
+def class_target() -> Tensor:
+    """Three labels of four classes: all of them, background alone, two of them."""
+    labels = torch.zeros(SHAPE, dtype=torch.int64)
+    labels[0, 0] = torch.arange(35).reshape(5, 7) % 4
+    labels[2, 0, 1:4] = 3
+    return labels
+
+
+@pytest.fixture
+def class_logits() -> Callable[[int], Tensor]:
+    """Float64 logits of four classes in the size of the target, different for each seed."""
+
+    def make(seed: int) -> Tensor:
+        return 3 * torch.randn(3, 4, 5, 7, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+    return make
+
+
 @pytest.fixture(params=[torch.float16, torch.bfloat16], ids=["float16", "bfloat16"])
 def half_dtype(request: pytest.FixtureRequest) -> torch.dtype:
     return request.param

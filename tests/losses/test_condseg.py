@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from condseg_monai.losses import ConDSegLoss, mask_loss, region_weight
+from condseg_monai.losses import ConDSegLoss, class_mask_loss, mask_loss, region_weight
 from condseg_monai.networks import ConDSegOutput
 from tests import oracle
 
@@ -235,9 +235,10 @@ def test_map_of_another_size_raises(output, target, name):
         ConDSegLoss()(wrong, target)
 
 
-def test_several_mask_channels_raise(output, target):
-    with pytest.raises(ValueError, match=r"input\.mask must be \(B, 1, H, W\)"):
-        ConDSegLoss()(output._replace(mask=torch.zeros(3, 2, 5, 7)), target)
+@pytest.mark.parametrize("name", ["foreground", "background", "uncertainty"])
+def test_several_region_channels_raise(output, target, name):
+    with pytest.raises(ValueError, match=rf"input\.{name} must be \(B, 1, H, W\)"):
+        ConDSegLoss()(output._replace(**{name: torch.zeros(3, 2, 5, 7)}), target)
 
 
 def test_integer_logits_raise(output, target):
@@ -254,3 +255,41 @@ def test_impossible_weight_raises(weight):
 def test_impossible_ceiling_raises():
     with pytest.raises(ValueError, match="ceiling must be finite and above 1"):
         ConDSegLoss(ceiling=0.5)
+
+
+class TestSeveralClasses:
+    @pytest.fixture
+    def output(self, make_logits, class_logits) -> ConDSegOutput:
+        return ConDSegOutput(class_logits(0), *(make_logits(seed) for seed in range(1, 4)))
+
+    def test_mask_has_classes_and_the_regions_any_organ(self, output, class_target):
+        """The oracle of Eq. 15, its mask term replaced; regions as if the label were binary."""
+        loss = ConDSegLoss()
+        value = loss(output, class_target)
+        organ = (class_target > 0).numpy().astype(float)
+        regions = [logits.numpy() for logits in output[1:]]
+        binary = oracle.stage2_loss(organ, regions[0], *regions)  # the mask's term is that of the foreground here
+        binary_mask = oracle.mask_loss(organ, oracle.sigmoid(regions[0])).mean()
+        expected = binary - binary_mask + class_mask_loss(output.mask, class_target).item()
+        assert value.item() == pytest.approx(expected, abs=1e-9)
+        assert loss.terms["mask"] == class_mask_loss(output.mask, class_target)
+        torch.testing.assert_close(loss.terms["background"], mask_loss(output.background, (class_target == 0)))
+
+    def test_perfect_output_costs_nothing(self, class_target):
+        mask = 200.0 * torch.nn.functional.one_hot(class_target[:, 0], 4).permute(0, 3, 1, 2) - 100
+        foreground = 200.0 * (class_target > 0) - 100
+        output = ConDSegOutput(mask, foreground, -foreground, torch.full_like(foreground, -100))
+        # an image without any organ has no foreground: beta is at its ceiling, the loss at 0
+        assert ConDSegLoss()(output, class_target).item() == pytest.approx(0, abs=1e-5)
+
+    def test_gradcheck(self, output, class_target):
+        inputs = tuple(logits.requires_grad_() for logits in output)
+        assert torch.autograd.gradcheck(lambda *x: ConDSegLoss()(ConDSegOutput(*x), class_target), inputs)
+
+    def test_a_label_beyond_the_channels_raises(self, output, class_target):
+        with pytest.raises(ValueError, match=r"target must hold class numbers 0 to 3, as many as input\.mask has"):
+            ConDSegLoss()(output, class_target + 1)
+
+    def test_a_mask_of_another_size_raises(self, output, class_target):
+        with pytest.raises(ValueError, match=r"target must be \(B, 1, H, W\) for input\.mask"):
+            ConDSegLoss()(output._replace(mask=torch.zeros(3, 4, 7, 5)), class_target)

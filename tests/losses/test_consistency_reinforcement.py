@@ -6,7 +6,13 @@ import math
 import pytest
 import torch
 
-from condseg_monai.losses import ConsistencyReinforcementLoss, consistency_loss, mask_loss
+from condseg_monai.losses import (
+    ConsistencyReinforcementLoss,
+    class_consistency_loss,
+    class_mask_loss,
+    consistency_loss,
+    mask_loss,
+)
 from tests import oracle
 
 
@@ -128,3 +134,24 @@ def test_impossible_weight_raises(weight):
 def test_impossible_threshold_raises():
     with pytest.raises(ValueError, match="threshold must be between 0 and 1"):
         ConsistencyReinforcementLoss(threshold=1.5)
+
+
+def test_several_channels_are_several_classes(class_logits, class_target):
+    clean, augmented = class_logits(0), class_logits(1)
+    loss = ConsistencyReinforcementLoss(lambda_consistency=0.3)
+    value = loss(torch.cat([clean, augmented]), class_target)
+    assert loss.terms["mask_clean"] == class_mask_loss(clean, class_target)
+    assert loss.terms["mask_augmented"] == class_mask_loss(augmented, class_target)
+    assert loss.terms["consistency"] == class_consistency_loss(clean, augmented)
+    total = loss.terms["mask_clean"] + loss.terms["mask_augmented"] + 0.3 * loss.terms["consistency"]
+    torch.testing.assert_close(value, total)
+
+
+def test_class_views_that_are_not_two_per_label_raise(class_logits, class_target):
+    with pytest.raises(ValueError, match=r"input must be \(2B, C, H, W\), clean views then augmented views"):
+        ConsistencyReinforcementLoss()(class_logits(0), class_target)
+
+
+def test_class_views_of_another_size_raise(class_logits, class_target):
+    with pytest.raises(ValueError, match=r"target must be \(B, 1, H, W\) for each view of input"):
+        ConsistencyReinforcementLoss()(torch.zeros(6, 4, 7, 5), class_target)

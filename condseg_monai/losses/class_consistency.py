@@ -1,0 +1,61 @@
+"""The consistency loss of ConDSeg for several classes: two views are taught each other's most probable class."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from condseg_monai.losses._common import check_class_logits, check_same_shape, full_precision
+
+__all__ = ["ClassConsistencyLoss", "class_consistency_loss"]
+
+
+def class_consistency_loss(clean: Tensor, augmented: Tensor) -> Tensor:
+    """Average the cross-entropy of each view's prediction against the other view's most probable class.
+
+    Source: ConDSeg (AAAI 2025), Eq. 5 and 6, for C classes. Eq. 5 turns a view's probabilities into a decision per
+    pixel, by a threshold; among C classes the decision is the arg-max, and there is no threshold to choose. Eq. 6 stays
+    as it is, its factor 1/2 included, with the softmax cross-entropy. The decisions are constants: a view is pulled
+    towards the other's decision, never the decision towards the view. Of two classes it is :func:`consistency_loss` of
+    the difference of the logits at a threshold of 1/2, but where both are equal, which counts as background here.
+
+    Args:
+        clean: ``(B, C, H, W)`` logits of the clean views with C >= 2, any floating type. Computed in float32 (float64
+            stays).
+        augmented: ``(B, C, H, W)`` logits of the augmented views, in the same order.
+
+    Returns:
+        Scalar >= 0: 0 when both are certain and agree everywhere. Symmetric in its two views.
+
+    Raises:
+        TypeError: if a view is not floating point.
+        ValueError: if a shape is not ``(B, C, H, W)`` or the shapes differ.
+
+    Example:
+        >>> import torch
+        >>> logits = torch.zeros(1, 9, 4, 4)  # -log(1/9)
+        >>> round(class_consistency_loss(logits, logits).item(), 4)
+        2.1972
+    """
+    check_class_logits("clean", clean)
+    check_class_logits("augmented", augmented)
+    check_same_shape("clean", clean, "augmented", augmented)
+    with full_precision(clean, augmented) as (first, second):
+        from_second = F.cross_entropy(first, second.argmax(dim=1))  # an index has no gradient
+        from_first = F.cross_entropy(second, first.argmax(dim=1))
+        return 0.5 * (from_second + from_first)
+
+
+class ClassConsistencyLoss(nn.Module):
+    """:func:`class_consistency_loss` as a module.
+
+    Example:
+        >>> import torch
+        >>> sure = torch.tensor([0.0, 100.0, 0.0]).reshape(1, 3, 1, 1)
+        >>> round(ClassConsistencyLoss()(sure, sure).item(), 4)
+        0.0
+    """
+
+    def forward(self, clean: Tensor, augmented: Tensor) -> Tensor:
+        """Compute the loss of two views' logits, both ``(B, C, H, W)``."""
+        return class_consistency_loss(clean, augmented)

@@ -1,0 +1,91 @@
+"""The mask loss of ConDSeg for several classes: softmax cross-entropy plus Dice, per image."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from condseg_monai.losses._common import check_class_logits, check_class_target, full_precision, reduce_images
+
+__all__ = ["ClassMaskLoss", "class_mask_loss"]
+
+SMOOTH = 1e-5  # as for one class: decides 0 / 0, where neither image nor prediction has the class
+
+
+def class_mask_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+    """Add softmax cross-entropy and Dice, both taken per image and then averaged.
+
+    Source: ConDSeg (AAAI 2025), Eq. 2-4, for C classes: the sum of Eq. 2 over two outcomes becomes one over C, and
+    Eq. 3 is averaged over the classes, background included, as TransUNet does on Synapse. Of two classes, where the
+    logits of the background are 0, the cross-entropy is that of :func:`mask_loss` and so is the foreground's Dice.
+
+    Args:
+        input: ``(B, C, H, W)`` logits with C >= 2, any floating type. Computed in float32 (float64 stays), autocast or
+            not.
+        target: ``(B, 1, H, W)`` class numbers, 0 (background) to C - 1, any real type.
+        reduction: ``"mean"`` over the images, ``"sum"``, or ``"none"`` for ``(B,)``.
+
+    Returns:
+        Scalar, or ``(B,)``, >= 0: 0 for a certain and right prediction. Finite for finite logits, absent classes
+        included.
+
+    Raises:
+        TypeError: if ``input`` is not floating point or ``target`` is not real.
+        ValueError: if a shape is not as above, the sizes differ, or ``reduction`` is unknown; on the CPU also if a
+            value of ``target`` is no class number (on a GPU, looking would make it wait in every step).
+
+    Example:
+        >>> import torch
+        >>> target = torch.tensor([[[[0, 1], [2, 2]]]])
+        >>> round(class_mask_loss(torch.zeros(1, 3, 2, 2), target).item(), 4)  # log 3 + (5/7 + 5/7 + 3/5) / 3
+        1.7748
+        >>> sure = 200 * F.one_hot(target[:, 0], 3).permute(0, 3, 1, 2) - 100.0
+        >>> round(class_mask_loss(sure, target).item(), 4)
+        0.0
+    """
+    check_class_logits("input", input)
+    check_class_target("target", target, "input", input)
+    with full_precision(input) as (logits,):
+        labels = target[:, 0].long()  # (B, H, W)
+        return reduce_images(_cross_entropy(logits, labels) + _dice(logits.softmax(dim=1), labels), reduction)
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Eq. 2 for C classes, ``(B,)``."""
+    return F.cross_entropy(logits, labels, reduction="none").mean(dim=(1, 2))
+
+
+def _dice(probs: Tensor, labels: Tensor) -> Tensor:
+    """Eq. 3, averaged over the classes, ``(B,)``."""
+    classes = torch.arange(probs.shape[1], device=probs.device).reshape(1, -1, 1, 1)
+    members = (labels.unsqueeze(1) == classes).to(probs)  # (B, C, H, W)
+    intersection = (probs * members).sum(dim=(2, 3))
+    total = probs.sum(dim=(2, 3)) + members.sum(dim=(2, 3))
+    return (1 - (2 * intersection + SMOOTH) / (total + SMOOTH)).mean(dim=1)
+
+
+class ClassMaskLoss(nn.Module):
+    """:func:`class_mask_loss` as a module.
+
+    Args:
+        reduction: ``"mean"`` over the images, ``"sum"``, or ``"none"`` for one value per image.
+
+    Raises:
+        ValueError: if ``reduction`` is unknown.
+
+    Example:
+        >>> import torch
+        >>> ClassMaskLoss(reduction="none")(torch.zeros(2, 9, 4, 4), torch.zeros(2, 1, 4, 4)).shape
+        torch.Size([2])
+    """
+
+    def __init__(self, reduction: str = "mean") -> None:
+        super().__init__()
+        if reduction not in ("mean", "sum", "none"):
+            raise ValueError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
+        self.reduction = reduction
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """Compute the loss of logits ``(B, C, H, W)`` against class numbers ``(B, 1, H, W)``."""
+        return class_mask_loss(input, target, reduction=self.reduction)

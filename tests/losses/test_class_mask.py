@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from monai.losses import DiceCELoss
+
+from condseg_monai.losses import ClassMaskLoss, class_mask_loss, mask_loss
+from tests import oracle
+
+
+def test_equals_the_oracle(class_logits, class_target):
+    logits = class_logits(0)
+    probs, labels = oracle.softmax(logits.numpy(), axis=1), class_target.numpy()
+    members = [(labels == number).astype(np.float64) for number in range(4)]
+    # Eq. 2 of the probability of the right class, Eq. 3 class by class
+    right = sum(member * probs[:, [number]] for number, member in enumerate(members))
+    expected = oracle.bce(np.ones_like(right), right)
+    expected += np.mean([oracle.dice(member, probs[:, [n]]) for n, member in enumerate(members)], axis=0)
+    value = class_mask_loss(logits, class_target, reduction="none")
+    torch.testing.assert_close(value, torch.from_numpy(expected), rtol=0, atol=1e-9)
+
+
+def test_equals_monai_dice_plus_cross_entropy(class_logits, class_target):
+    expected = DiceCELoss(softmax=True, to_onehot_y=True, smooth_nr=1e-5, smooth_dr=1e-5)
+    logits = class_logits(1)
+    torch.testing.assert_close(class_mask_loss(logits, class_target), expected(logits, class_target))
+
+
+def test_hand_worked_image():
+    logits = torch.log(torch.tensor([[0.5, 0.2], [0.25, 0.2], [0.25, 0.6]])).reshape(1, 3, 1, 2)
+    target = torch.tensor([[[[0, 2]]]])
+    dice = [1 - 2 * 0.5 / (0.7 + 1), 1, 1 - 2 * 0.6 / (0.85 + 1)]  # class 1 is absent, and predicted with 0.45
+    expected = -(math.log(0.5) + math.log(0.6)) / 2 + sum(dice) / 3
+    assert class_mask_loss(logits, target).item() == pytest.approx(expected, abs=1e-4)
+
+
+def test_two_classes_are_the_binary_loss_with_the_dice_of_the_background_averaged_in(make_logits, target):
+    logits = make_logits(2)
+    both = class_mask_loss(torch.cat([torch.zeros_like(logits), logits], dim=1), target, reduction="none")
+    probs, labels = oracle.sigmoid(logits.numpy()), target.numpy()
+    instead = (oracle.dice(1 - labels, 1 - probs) - oracle.dice(labels, probs)) / 2
+    binary = mask_loss(logits, target, reduction="none")
+    torch.testing.assert_close(both, binary + torch.from_numpy(instead))
+
+
+def test_absent_classes_that_are_not_predicted_cost_nothing():
+    logits = torch.tensor([1e4, -1e4, -1e4]).reshape(1, 3, 1, 1).expand(2, 3, 4, 4)
+    assert class_mask_loss(logits, torch.zeros(2, 1, 4, 4)).item() == 0
+
+
+def test_renumbering_classes_on_both_sides_changes_nothing(class_logits, class_target):
+    logits, order = class_logits(3), torch.tensor([2, 0, 3, 1])
+    renumbered = order.argsort()[class_target.long()]
+    torch.testing.assert_close(class_mask_loss(logits[:, order], renumbered), class_mask_loss(logits, class_target))
+
+
+def test_reductions_are_of_the_images(class_logits, class_target):
+    logits = class_logits(4)
+    per_image = class_mask_loss(logits, class_target, reduction="none")
+    alone = [class_mask_loss(logits[i : i + 1], class_target[i : i + 1]) for i in range(3)]
+    torch.testing.assert_close(per_image, torch.stack(alone))
+    torch.testing.assert_close(class_mask_loss(logits, class_target), per_image.mean())
+    torch.testing.assert_close(ClassMaskLoss(reduction="sum")(logits, class_target), per_image.sum())
+
+
+def test_gradcheck(class_logits, class_target):
+    logits = class_logits(5).requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: class_mask_loss(x, class_target, reduction="none"), logits)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.float32])
+def test_label_type_does_not_matter(class_logits, class_target, dtype):
+    logits = class_logits(6)
+    value = class_mask_loss(logits, class_target.to(dtype))
+    torch.testing.assert_close(value, class_mask_loss(logits, class_target), rtol=0, atol=0)
+
+
+def test_saturated_half_precision_is_finite(half_dtype, saturation):
+    logits = torch.full((2, 3, 4, 4), -saturation, dtype=half_dtype)
+    logits[:, 1] = saturation
+    logits.requires_grad_()
+    loss = class_mask_loss(logits, torch.full((2, 1, 4, 4), 2))
+    loss.backward()
+    assert loss.dtype == torch.float32 and loss.isfinite()
+    assert logits.grad.dtype == half_dtype and logits.grad.isfinite().all()
+
+
+def test_autocast_changes_nothing(class_logits, class_target):
+    logits = class_logits(7).float()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = class_mask_loss(logits, class_target)
+    torch.testing.assert_close(inside, class_mask_loss(logits, class_target), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("value", [-1, 4, 255, 0.5])
+def test_a_value_that_is_no_class_number_raises(class_logits, class_target, value):
+    target = class_target.clone().double()
+    target[0, 0, 0, 0] = value
+    with pytest.raises(ValueError, match="target must hold class numbers 0 to 3, as many as input has channels, got"):
+        class_mask_loss(class_logits(0), target)
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 4, 4), (2, 3, 4), (0, 3, 4, 4)])
+def test_wrong_input_shape_raises(shape):
+    with pytest.raises(ValueError, match=r"input must be \(B, C, H, W\) with C >= 2 and not empty, got"):
+        class_mask_loss(torch.zeros(shape), torch.zeros(2, 1, 4, 4))
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 4, 5), (1, 1, 4, 4)])
+def test_target_of_another_size_raises(shape):
+    with pytest.raises(ValueError, match=r"target must be \(B, 1, H, W\) for input \(B, C, H, W\), got"):
+        class_mask_loss(torch.zeros(2, 3, 4, 4), torch.zeros(shape))
+
+
+def test_one_hot_target_raises():
+    with pytest.raises(ValueError, match=r"target must be \(B, 1, H, W\)"):
+        class_mask_loss(torch.zeros(2, 3, 4, 4), torch.zeros(2, 3, 4, 4))
+
+
+def test_integer_logits_raise():
+    with pytest.raises(TypeError, match=r"input must be floating point, got torch\.int64"):
+        class_mask_loss(torch.zeros(1, 3, 4, 4, dtype=torch.int64), torch.zeros(1, 1, 4, 4))
+
+
+def test_unknown_reduction_raises():
+    with pytest.raises(ValueError, match="reduction must be 'mean', 'sum' or 'none', got 'median'"):
+        ClassMaskLoss(reduction="median")

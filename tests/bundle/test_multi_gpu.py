@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 
@@ -21,10 +20,8 @@ def knobs(tiny_knobs, tmp_path):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="one process on the CPU, by gloo")
 @pytest.mark.parametrize("stage", ["train_stage1", "train"])
 def test_overlay_runs_in_a_group_of_one(run_config, knobs, tmp_path, monkeypatch, stage):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    variables = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "RANK": 0, "WORLD_SIZE": 1, "LOCAL_RANK": 0}
+    # port 0: the system chooses a free one, whatever else runs
+    variables = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": 0, "RANK": 0, "WORLD_SIZE": 1, "LOCAL_RANK": 0}
     for name, value in variables.items():
         monkeypatch.setenv(name, str(value))
     try:

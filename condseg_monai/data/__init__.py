@@ -1,9 +1,10 @@
-"""Splits and datalists, image intake, augmentation, pictures and a synthetic data set."""
+"""Splits and datalists, intake of images and volumes, augmentation, pictures and a synthetic data set."""
 
 from condseg_monai.data.binarize import BinarizeLabeld
 from condseg_monai.data.color_augmentation import StrongColorAugmentation
 from condseg_monai.data.datalist import check_datalist, datalist_hash, load_datalist
 from condseg_monai.data.dataset_report import DatasetReport, SplitSummary, inspect_dataset
+from condseg_monai.data.dicom_series import list_dicom_files, read_dicom_series
 from condseg_monai.data.image_list import list_images
 from condseg_monai.data.image_reader import (
     IMAGE_EXTENSIONS,
@@ -11,11 +12,13 @@ from condseg_monai.data.image_reader import (
     UnreadableImageError,
     read_natural_image,
 )
+from condseg_monai.data.nifti import NIFTI_EXTENSIONS, nifti_stem, read_nifti
 from condseg_monai.data.normalization import NormalizeImage, NormalizeImaged, normalize_image
 from condseg_monai.data.pairing import DatasetError, Finding
 from condseg_monai.data.pictures import contact_sheet, draw_heat_map, draw_overlay
 from condseg_monai.data.prepare import prepare_dataset
 from condseg_monai.data.published_splits import PUBLISHED_LISTS, published_list
+from condseg_monai.data.slice_resize import resize_label_slice, resize_scores, resize_slice
 from condseg_monai.data.synapse import (
     BTCV_ORGANS,
     CT_WINDOW_HU,
@@ -26,11 +29,21 @@ from condseg_monai.data.synapse import (
     window_ct,
 )
 from condseg_monai.data.synthetic import make_synthetic_dataset
+from condseg_monai.data.volume import (
+    Volume,
+    VolumeError,
+    axial_slices,
+    axial_spacing,
+    check_hounsfield,
+    volume_of_slices,
+)
+from condseg_monai.data.volume_list import VolumeFile, list_volumes, read_volume
 
 __all__ = [
     "BTCV_ORGANS",
     "CT_WINDOW_HU",
     "IMAGE_EXTENSIONS",
+    "NIFTI_EXTENSIONS",
     "PUBLISHED_LISTS",
     "SLICE_ORIENTATION",
     "SYNAPSE_ORGANS",
@@ -44,20 +57,36 @@ __all__ = [
     "SplitSummary",
     "StrongColorAugmentation",
     "UnreadableImageError",
+    "Volume",
+    "VolumeError",
+    "VolumeFile",
+    "axial_slices",
+    "axial_spacing",
     "btcv_label_map",
     "check_datalist",
+    "check_hounsfield",
     "contact_sheet",
     "datalist_hash",
     "draw_heat_map",
     "draw_overlay",
     "inspect_dataset",
+    "list_dicom_files",
     "list_images",
+    "list_volumes",
     "load_datalist",
     "make_synthetic_dataset",
+    "nifti_stem",
     "normalize_image",
     "prepare_dataset",
     "published_list",
+    "read_dicom_series",
     "read_natural_image",
+    "read_nifti",
+    "read_volume",
+    "resize_label_slice",
+    "resize_scores",
+    "resize_slice",
     "synapse_class_names",
+    "volume_of_slices",
     "window_ct",
 ]

@@ -4,6 +4,7 @@ from condseg_monai.engines.checkpoint_saver import AtomicCheckpointSaver
 from condseg_monai.engines.early_stop import EarlyStop
 from condseg_monai.engines.environment import describe_environment
 from condseg_monai.engines.files import atomic_write, file_sha256, keep_earlier, write_checkpoint, write_json
+from condseg_monai.engines.flags import read_flag
 from condseg_monai.engines.guarded_trainer import GuardedTrainer, NonFiniteLossError
 from condseg_monai.engines.inference_cases import InferenceCases, InferenceError
 from condseg_monai.engines.panels import RegionPanel, ViewPanel
@@ -40,6 +41,7 @@ __all__ = [
     "file_sha256",
     "keep_earlier",
     "knob_values",
+    "read_flag",
     "start_from_stage1",
     "write_checkpoint",
     "write_json",

@@ -59,7 +59,7 @@ class InferenceCases:
         output_dir: str | os.PathLike[str],
         save_probability: str = "none",
         save_uncertainty: str = "none",
-        save_overlay: bool = False,
+        save_overlay: bool | str = False,
         overwrite: bool | str = False,
     ) -> None:
         for name, value in (("save_probability", save_probability), ("save_uncertainty", save_uncertainty)):
@@ -71,7 +71,7 @@ class InferenceCases:
         self.outputs = [(self.output_dir, ".png")]
         for folder, kind in (("probability", save_probability), ("uncertainty", save_uncertainty)):
             self.outputs += [(self.output_dir / folder, f".{kind}")] if kind != "none" else []
-        self.outputs += [(self.output_dir / "overlay", ".png")] if save_overlay else []
+        self.outputs += [(self.output_dir / "overlay", ".png")] if read_flag(save_overlay, "save_overlay") else []
 
     @property
     def todo(self) -> list[Case]:

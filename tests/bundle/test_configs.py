@@ -44,11 +44,29 @@ KNOBS = {
     "save_interval",
     "skip_nonfinite",
 }
+# What a command line may say; MONAI hands over True, False and numbers as such, all other words as text.
+WORDS = {True: (True, 1, "true", "TRUE", "yes", "1"), False: (False, 0, "false", "FALSE", "no", "0")}
 METRICS = {"val_mean_iou", "val_mean_dice", "val_recall", "val_precision", "val_accuracy", "val_f2"}
 
 
 def read(name: str) -> dict[str, Any]:
     return json.loads((CONFIGS / f"{name}.json").read_text())
+
+
+def merged(*names: str) -> ConfigParser:
+    """Config files as MONAI reads one after the other."""
+    return ConfigParser(ConfigParser.load_config_files([str(CONFIGS / f"{name}.json") for name in names]))
+
+
+def flags_of(parser: ConfigParser) -> set[str]:
+    """Knobs that are true or false, those with an expression for a default included."""
+
+    def is_flag(name: str, value: Any) -> bool:
+        if isinstance(value, str) and value.startswith("$") and "@" not in value:
+            value = parser.get_parsed_content(name)
+        return isinstance(value, bool)
+
+    return {name for name, value in dict(parser.get()).items() if is_flag(name, value)}
 
 
 def strings(value: Any) -> list[str]:
@@ -100,12 +118,8 @@ def test_misspelt_overlay_keys_are_found():
 
 @pytest.mark.parametrize("name", [*BASES, *OVERLAYS])
 def test_references_exist(name):
-    config = read(name)
-    if name in OVERLAYS:
-        base = ConfigParser(read("train"))
-        base.update({key.removeprefix("+"): value for key, value in config.items()})
-        config = base.get()
-    parser = ConfigParser(config)
+    parser = merged(OVERLAYS[name][0], name) if name in OVERLAYS else merged(name)
+    config = parser.get()
     # @datalists['train'] and @network_def.encoder end in Python, not in the config
     assert [ref for ref in references(config) if ref not in parser] == []
 
@@ -115,6 +129,32 @@ def test_targets_of_this_package_are_public(name):
     used = {match for text in strings(read(name)) for match in re.findall(r"condseg_monai\.([\w.]+)", text)}
     assert used or name == "multi_gpu_train"
     assert used <= set(condseg_monai.__all__)
+
+
+@pytest.mark.parametrize("files", [*((base,) for base in BASES), *PAIRS], ids="+".join)
+def test_every_word_for_no_is_no_in_every_flag(files):
+    parser = merged(*files)
+    config, flags = parser.get(), flags_of(parser)
+    assert {"amp", "overwrite", "progress_bar"} <= flags
+    assert config["flags"].keys() == flags  # where words are read
+    used = references({key: value for key, value in config.items() if key != "flags"})
+    assert used & flags == set()  # what is used is what was read
+    for meant, words in WORDS.items():
+        for word in words:
+            for flag in flags:
+                parser[flag] = word
+            found = parser.get_parsed_content("flags")
+            assert found == dict.fromkeys(flags, meant), word
+            assert all(isinstance(value, bool) for value in found.values())
+
+
+@pytest.mark.parametrize("flag", ["amp", "overwrite"])
+def test_a_word_that_is_neither_is_refused_by_the_name_of_the_flag(flag):
+    parser = merged("train")
+    parser[flag] = "maybe"
+    with pytest.raises(RuntimeError) as error:
+        parser.get_parsed_content("flags")
+    assert f"{flag} must be true or false, got 'maybe'" in str(error.value.__cause__)
 
 
 @pytest.mark.parametrize("name", BASES)

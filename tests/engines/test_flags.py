@@ -5,13 +5,17 @@ from condseg_monai.engines.flags import read_flag
 
 
 @pytest.mark.parametrize(
-    ("value", "expected"), [(True, True), (False, False), ("true", True), ("false", False), ("True", True)]
+    ("value", "expected"),
+    [
+        *((value, True) for value in (True, 1, "true", "True", "TRUE", "yes", "on", "1", " true ")),
+        *((value, False) for value in (False, 0, "false", "False", "FALSE", "no", "No", "off", "0")),
+    ],
 )
 def test_words_and_bools(value, expected):
     assert read_flag(value, "resume") is expected
 
 
-@pytest.mark.parametrize("value", ["yes", "", None, 1])
+@pytest.mark.parametrize("value", ["maybe", "", "none", None, 2, 0.0, []])
 def test_anything_else_is_refused_by_name(value):
     with pytest.raises(ValueError, match="resume must be true or false, got"):
         read_flag(value, "resume")
@@ -28,7 +32,13 @@ def test_outputs_are_overwritten_only_if_that_was_said(given, meant, tmp_path):
     assert ScoreReport(str(tmp_path), "val", overwrite=given).overwrite is meant
 
 
+def test_overlays_are_asked_for_by_word():
+    folders = [folder.name for folder, _ in InferenceCases("images", "out", save_overlay="no").outputs]
+    assert folders == ["out"]
+    assert [folder.name for folder, _ in InferenceCases("images", "out", save_overlay="yes").outputs][1:] == ["overlay"]
+
+
 @pytest.mark.parametrize("make", [InferenceCases, ScoreReport])
 def test_other_words_for_overwrite_raise(make, tmp_path):
-    with pytest.raises(ValueError, match="overwrite must be true or false, got 'no'"):
-        make(str(tmp_path), "val", overwrite="no")
+    with pytest.raises(ValueError, match="overwrite must be true or false, got 'maybe'"):
+        make(str(tmp_path), "val", overwrite="maybe")

@@ -140,7 +140,6 @@ def test_earlier_report_is_kept(run_config, knobs, tmp_path):
 
 
 def test_saliency_scores_by_knob(run_config, knobs, tmp_path):
-    pytest.importorskip("py_sod_metrics")
     workflow = run_config("train", "evaluate", **knobs, saliency_scores=True, empty_distance="nan", report_cases=0)
     rows, network = table(tmp_path, "val"), workflow.network_def.eval()
     case = workflow.val_dataset[0]

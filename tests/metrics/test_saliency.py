@@ -22,10 +22,6 @@ def test_missing_library_names_the_extra(monkeypatch):
 
 
 class TestWithTheLibrary:
-    @pytest.fixture(autouse=True)
-    def library(self):
-        pytest.importorskip("py_sod_metrics")
-
     def test_names_are_in_order(self):
         assert tuple(saliency_scores(*example())) == SALIENCY_SCORES
 

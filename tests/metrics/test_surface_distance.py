@@ -4,6 +4,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from medpy.metric import binary as medpy
 from monai.metrics import HausdorffDistanceMetric, compute_average_surface_distance, compute_hausdorff_distance
 
 from condseg_monai.metrics import (
@@ -86,7 +87,6 @@ def test_distances_equal_monai_where_no_mask_is_empty(seed):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_distances_equal_medpy(seed):
-    medpy = pytest.importorskip("medpy.metric.binary")
     pred, label = blob(seed), blob(seed + 10)
     spacing = (0.5, 2.0)
     distances = surface_distances(pred, label, spacing)

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import configparser
 import json
+import sys
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
+
+
+def lines_of(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith("#")]
 
 
 def requirements_in_setup_cfg() -> list[Requirement]:
     parser = configparser.ConfigParser()
     parser.read(REPOSITORY / "setup.cfg", encoding="utf-8")
     texts = [parser["options"]["install_requires"], *parser["options.extras_require"].values()]
-    lines = [line.strip() for text in texts for line in text.splitlines()]
-    requirements = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    requirements = [Requirement(line) for text in texts for line in lines_of(text)]
     return [requirement for requirement in requirements if requirement.name != "condseg_monai"]
 
 
@@ -47,6 +53,38 @@ def test_no_package_is_pinned_twice(python: str):
 def test_every_dependency_is_pinned_within_its_range(python: str, requirement: Requirement):
     (version,) = pins_for(python)[canonicalize_name(requirement.name)]
     assert requirement.specifier.contains(version)
+
+
+def test_pinned_versions_allow_each_other():
+    """As far as they are installed here: a bound on NumPy in one of them would keep all of them from installing."""
+    pins = {name: version for name, (version,) in pins_for(".".join(map(str, sys.version_info[:2]))).items()}
+    asked = {}
+    for name, version in pins.items():
+        try:
+            found = distribution(name)
+        except PackageNotFoundError:
+            continue
+        if Version(found.version).public == version:  # torch: 2.13.0+cpu
+            asked[name] = [Requirement(line) for line in found.requires or []]
+    assert {"monai", "torch", "scipy"} <= asked.keys()
+    refused = [
+        f"{name} asks for {requirement}, pinned is {pins[canonicalize_name(requirement.name)]}"
+        for name, requirements in asked.items()
+        for requirement in requirements
+        if requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+        if not requirement.specifier.contains(pins.get(canonicalize_name(requirement.name), "0"), prereleases=True)
+        and canonicalize_name(requirement.name) in pins
+    ]
+    assert refused == []
+
+
+def test_every_other_implementation_of_the_scores_is_in_dev():
+    """So that no comparison with one is skipped."""
+    parser = configparser.ConfigParser()
+    parser.read(REPOSITORY / "setup.cfg", encoding="utf-8")
+    extras = parser["options.extras_require"]
+    assert "saliency" in extras["dev"] and "pysodmetrics" in extras["saliency"]
+    assert {"scikit-learn", "medpy"} <= {requirement.name for requirement in map(Requirement, lines_of(extras["dev"]))}
 
 
 def test_dependencies_leave_out_what_is_not_needed():

@@ -5,9 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,13 +17,13 @@ from condseg_monai.data.download_layouts import (
     binary_instance_mask,
     find_downloaded,
 )
+from condseg_monai.data.new_folder import RECORD, built_beside, check_folders
 from condseg_monai.data.pairing import SPLITS, DatasetError
 from condseg_monai.data.published_splits import PUBLISHED_LISTS, list_sha256, published_list, seeded_order
 from condseg_monai.version import __version__
 
 __all__ = ["add_command", "prepare_dataset"]
 
-_RECORD = "dataset.json"
 _ORIGINS = {"published": "published", "ours": "our own split, not published"}
 _SESSILE_CASES, _SESSILE_HELD_OUT = 196, 20
 _ISIC2017_TEST_CASES = 600
@@ -85,7 +83,7 @@ def prepare_dataset(
     """
     if dataset not in LAYOUTS:
         raise ValueError(f"dataset must be one of {', '.join(LAYOUTS)}, got {dataset!r}")
-    _check_folders(source, destination, overwrite)
+    check_folders(source, destination, overwrite)
     found = find_downloaded(source, LAYOUTS[dataset])
     splits = _splits(dataset, found, allow_missing, seed)
     missing = {split: [name for name in listed.ids if not _has_both(name, found)] for split, listed in splits.items()}
@@ -100,23 +98,10 @@ def prepare_dataset(
     if empty:
         raise DatasetError(f"{source} has no case of {', '.join(f'{split}.txt' for split in empty)}")
     record = _record(dataset, source, splits, missing, found, link)
-    with _built_beside(destination) as folder:
+    with built_beside(destination) as folder:
         _write(folder, dataset, splits, found, link)
-        (folder / _RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return record
-
-
-def _check_folders(source: Path, destination: Path, overwrite: bool) -> None:
-    real, target = source.resolve(), destination.resolve()
-    if real == target or real in target.parents or target in real.parents:
-        raise ValueError(f"{destination} and {source} must not be inside each other")
-    if destination.exists() and not destination.is_dir():
-        raise FileExistsError(f"{destination} is a file; give a folder")
-    if destination.is_dir() and any(destination.iterdir()):
-        if not overwrite:
-            raise FileExistsError(f"{destination} is not empty; give a new folder, or --overwrite to replace it")
-        if not (destination / _RECORD).is_file():
-            raise FileExistsError(f"{destination} has no {_RECORD}, so it was not made by prepare: remove it yourself")
 
 
 def _has_both(name: str, found: DownloadedFiles) -> bool:
@@ -267,27 +252,6 @@ def _place(file: Path, target: Path, link: bool) -> None:
         target.symlink_to(file.resolve())
     else:
         shutil.copyfile(file, target)
-
-
-@contextmanager
-def _built_beside(destination: Path) -> Iterator[Path]:
-    """Yield a folder that takes the place of ``destination`` when the block ends, and goes if the block fails."""
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(dir=destination.parent, prefix=f".{destination.name}."))
-    try:
-        (work / "new").mkdir()
-        yield work / "new"
-        if destination.exists():
-            destination.rename(work / "old")
-        try:
-            (work / "new").rename(destination)
-        except OSError:
-            if (work / "old").exists():
-                (work / "old").rename(destination)
-            raise
-    finally:
-        if destination.exists() or not (work / "old").exists():
-            shutil.rmtree(work, ignore_errors=True)
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -2,6 +2,7 @@
 
 from condseg_monai.data.binarize import BinarizeLabeld
 from condseg_monai.data.color_augmentation import StrongColorAugmentation
+from condseg_monai.data.ct_phantom import make_ct_phantom, make_synthetic_ct
 from condseg_monai.data.datalist import check_datalist, datalist_hash, load_datalist
 from condseg_monai.data.dataset_report import DatasetReport, SplitSummary, inspect_dataset
 from condseg_monai.data.dicom_series import list_dicom_files, read_dicom_series
@@ -14,11 +15,14 @@ from condseg_monai.data.image_reader import (
 )
 from condseg_monai.data.nifti import NIFTI_EXTENSIONS, nifti_stem, read_nifti
 from condseg_monai.data.normalization import NormalizeImage, NormalizeImaged, normalize_image
+from condseg_monai.data.organ_sampler import OrganSampler
 from condseg_monai.data.pairing import DatasetError, Finding
-from condseg_monai.data.pictures import contact_sheet, draw_heat_map, draw_overlay
+from condseg_monai.data.pictures import class_colors, contact_sheet, draw_classes, draw_heat_map, draw_overlay
 from condseg_monai.data.prepare import prepare_dataset
+from condseg_monai.data.prepare_synapse import prepare_synapse
 from condseg_monai.data.published_splits import PUBLISHED_LISTS, published_list
 from condseg_monai.data.slice_resize import resize_label_slice, resize_scores, resize_slice
+from condseg_monai.data.slices import LoadSliced, ResizeSliced, check_slices, read_slice, slice_count
 from condseg_monai.data.synapse import (
     BTCV_ORGANS,
     CT_WINDOW_HU,
@@ -51,9 +55,12 @@ __all__ = [
     "DatasetError",
     "DatasetReport",
     "Finding",
+    "LoadSliced",
     "NaturalImageReader",
     "NormalizeImage",
     "NormalizeImaged",
+    "OrganSampler",
+    "ResizeSliced",
     "SplitSummary",
     "StrongColorAugmentation",
     "UnreadableImageError",
@@ -65,8 +72,11 @@ __all__ = [
     "btcv_label_map",
     "check_datalist",
     "check_hounsfield",
+    "check_slices",
+    "class_colors",
     "contact_sheet",
     "datalist_hash",
+    "draw_classes",
     "draw_heat_map",
     "draw_overlay",
     "inspect_dataset",
@@ -74,18 +84,23 @@ __all__ = [
     "list_images",
     "list_volumes",
     "load_datalist",
+    "make_ct_phantom",
+    "make_synthetic_ct",
     "make_synthetic_dataset",
     "nifti_stem",
     "normalize_image",
     "prepare_dataset",
+    "prepare_synapse",
     "published_list",
     "read_dicom_series",
     "read_natural_image",
     "read_nifti",
+    "read_slice",
     "read_volume",
     "resize_label_slice",
     "resize_scores",
     "resize_slice",
+    "slice_count",
     "synapse_class_names",
     "volume_of_slices",
     "window_ct",

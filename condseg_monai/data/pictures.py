@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from colorsys import hsv_to_rgb
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -10,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from skimage.morphology import dilation, disk
 from skimage.segmentation import find_boundaries
 
-__all__ = ["contact_sheet", "draw_heat_map", "draw_overlay"]
+__all__ = ["class_colors", "contact_sheet", "draw_classes", "draw_heat_map", "draw_overlay"]
 
 PREDICTION_COLOR = (0, 229, 255)
 LABEL_COLOR = (255, 221, 0)
@@ -65,6 +66,45 @@ def draw_overlay(image: ArrayLike, mask: ArrayLike, label: ArrayLike | None = No
         picture[_contour(label, picture, "label", 2 * width)] = LABEL_COLOR
     picture[_contour(mask, picture, "mask", width if label is not None else 2 * width - 1)] = PREDICTION_COLOR
     return _with_legend(picture, names) if legend else picture
+
+
+def class_colors(count: int) -> np.ndarray:
+    """Choose a colour for each class: black for the background, hues far apart for neighbouring numbers.
+
+    Args:
+        count: how many, the background included.
+
+    Returns:
+        ``(count, 3)`` ``uint8``.
+    """
+    hues = (index * 0.618034 % 1 for index in range(count - 1))  # the golden ratio fills a circle evenly
+    colors = [(0.0, 0.0, 0.0), *(hsv_to_rgb(hue, 0.8, 1.0) for hue in hues)]
+    return (np.array(colors) * 255).round().astype(np.uint8)
+
+
+def draw_classes(labels: ArrayLike, image: ArrayLike | None = None, opacity: float = 0.5) -> np.ndarray:
+    """Colour class numbers, over an image or on black.
+
+    Args:
+        labels: ``(H, W)`` class numbers; 0 stays as it is.
+        image: ``(H, W)`` or ``(H, W, 3)``: 8-bit integers, or floats in [0, 1]; None for black.
+        opacity: of the colours over the image.
+
+    Returns:
+        ``(H, W, 3)``, ``uint8``.
+
+    Raises:
+        ValueError: if the sizes differ or ``image`` has another shape or range.
+    """
+    numbers = np.asarray(labels).astype(int)
+    colors = class_colors(int(numbers.max()) + 1)[numbers]
+    if image is None:
+        return colors
+    picture = _to_rgb(image)
+    if picture.shape != colors.shape:
+        raise ValueError(f"labels must be of the image's size {picture.shape[:2]}, got {numbers.shape}")
+    mixed = (1 - opacity) * picture + opacity * colors
+    return np.where(numbers[..., None] > 0, mixed, picture).round().astype(np.uint8)
 
 
 def draw_heat_map(values: ArrayLike) -> np.ndarray:

@@ -85,6 +85,20 @@ PUBLISHED_LISTS: dict[str, dict[str, PublishedList]] = {
             _ISIC + "soumyavishwakarma/MelanomaDetection @ dca7c90",
         ),
     },
+    "synapse": {
+        "train": PublishedList(
+            "synapse_train.txt",
+            2211,
+            "2a3afc3b126f560d023c09e9a943e31c9ab95cea544afa69bf6b39f80ade59f5",
+            "slices of 18 cases: Beckschen/TransUNet lists/lists_Synapse/train.txt @ 02ef001",
+        ),
+        "test": PublishedList(
+            "synapse_test.txt",
+            12,
+            "7a1cdb883ad2f76f79cb922cee782eb8618ee7a72e75b640bbcee1367d66c2a6",
+            "cases: Beckschen/TransUNet lists/lists_Synapse/test_vol.txt @ 02ef001",
+        ),
+    },
 }
 """Data set -> split -> list; both names as ``python -m condseg_monai prepare`` has them."""
 

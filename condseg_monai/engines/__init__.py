@@ -7,6 +7,7 @@ from condseg_monai.engines.files import atomic_write, file_sha256, keep_earlier,
 from condseg_monai.engines.flags import read_flag
 from condseg_monai.engines.guarded_trainer import GuardedTrainer, NonFiniteLossError
 from condseg_monai.engines.inference_cases import InferenceCases, InferenceError
+from condseg_monai.engines.optimization import poly_decay, sgd_or_adam
 from condseg_monai.engines.panels import RegionPanel, ViewPanel
 from condseg_monai.engines.prediction_writer import DrawOverlayd, PredictionWriter
 from condseg_monai.engines.prepare_batch import ConsistencyReinforcementPrepareBatch
@@ -41,7 +42,9 @@ __all__ = [
     "file_sha256",
     "keep_earlier",
     "knob_values",
+    "poly_decay",
     "read_flag",
+    "sgd_or_adam",
     "start_from_stage1",
     "write_checkpoint",
     "write_json",

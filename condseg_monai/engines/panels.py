@@ -12,6 +12,7 @@ from monai.networks.utils import eval_mode
 from torch import Tensor, nn
 
 from condseg_monai.data.normalization import normalize_image
+from condseg_monai.data.pictures import class_colors
 
 __all__ = ["RegionPanel", "ViewPanel"]
 
@@ -63,6 +64,8 @@ class _Panel(TensorBoardHandler):
 
     def _draw(self, image: Tensor, label: Tensor, pred: Tensor) -> Tensor:
         """Lay the maps side by side and the images below each other: ``(3, N * H, columns * W)`` in [0, 1]."""
+        if max(label.max(), pred.max()) > 1:
+            label, pred = label.long(), pred.long()
         maps = [_rgb(column) for column in self._maps(image, label, pred)]
         rows = torch.cat(maps, dim=3)  # (N, 3, H, columns * W)
         return torch.cat(list(rows), dim=1).clamp(0, 1).cpu()
@@ -146,5 +149,8 @@ def _undo_normalization(image: Tensor, normalization: str) -> Tensor:
 
 
 def _rgb(picture: Tensor) -> Tensor:
-    """Return ``(N, 3, H, W)`` from one or three channels."""
+    """Return ``(N, 3, H, W)`` from one or three channels; of class numbers, a colour each and black for background."""
+    if picture.shape[1] == 1 and not picture.is_floating_point():
+        colors = torch.from_numpy(class_colors(int(picture.max()) + 1)).to(picture.device) / 255
+        return colors[picture[:, 0]].permute(0, 3, 1, 2)
     return picture.float().expand(-1, 3, -1, -1)

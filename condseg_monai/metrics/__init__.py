@@ -10,6 +10,7 @@ from condseg_monai.metrics.binary_scores import (
     scores_from_counts,
 )
 from condseg_monai.metrics.bootstrap import bootstrap_interval
+from condseg_monai.metrics.class_scores import ClassScoreMetric, class_counts, class_score_handlers
 from condseg_monai.metrics.saliency import SALIENCY_SCORES, SaliencyScoreMetric, saliency_scores
 from condseg_monai.metrics.score_metric import ScoreMetric
 from condseg_monai.metrics.surface_distance import (
@@ -29,6 +30,7 @@ __all__ = [
     "SALIENCY_SCORES",
     "SURFACE_DISTANCES",
     "BinaryScoreMetric",
+    "ClassScoreMetric",
     "SaliencyScoreMetric",
     "ScoreMetric",
     "SurfaceDistanceMetric",
@@ -37,6 +39,8 @@ __all__ = [
     "binary_counts",
     "binary_scores",
     "bootstrap_interval",
+    "class_counts",
+    "class_score_handlers",
     "hausdorff_distance",
     "pooled_scores",
     "saliency_scores",

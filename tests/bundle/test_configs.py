@@ -11,7 +11,7 @@ import condseg_monai
 CONFIGS = Path(__file__).resolve().parents[2] / "bundle" / "configs"
 TRAINING = ("train", "train_stage1", "train_stage2")
 BASES = (*TRAINING, "inference")
-OVERLAYS = {"evaluate": TRAINING, "multi_gpu_train": TRAINING}
+OVERLAYS = {"evaluate": TRAINING, "multi_gpu_train": TRAINING, "synapse": TRAINING}
 PAIRS = [(base, overlay) for overlay, bases in OVERLAYS.items() for base in bases]
 
 KNOBS = {

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from skimage.color import rgb2lab
 
-from condseg_monai.data import contact_sheet, draw_heat_map, draw_overlay
+from condseg_monai.data import class_colors, contact_sheet, draw_classes, draw_heat_map, draw_overlay
 from condseg_monai.data.pictures import LABEL_COLOR, PREDICTION_COLOR
 
 
@@ -134,3 +134,17 @@ class TestContactSheet:
     def test_wrong_lengths_raise(self, rows, titles, row_titles, words):
         with pytest.raises(ValueError, match=words):
             contact_sheet(rows, titles, row_titles)
+
+
+def test_classes_are_told_apart_and_background_shows_the_image():
+    colors = class_colors(14).astype(int)
+    assert colors[0].tolist() == [0, 0, 0]
+    distances = np.abs(colors[:, None] - colors[None]).sum(axis=2)
+    assert distances[np.triu_indices(14, 1)].min() > 60
+    labels, image = np.array([[0, 1], [2, 0]]), np.full((2, 2), 0.2)
+    np.testing.assert_array_equal(draw_classes(labels), colors[labels])
+    drawn = draw_classes(labels, image)
+    np.testing.assert_array_equal(drawn[0, 0], [51, 51, 51])
+    assert np.abs(drawn[0, 1] - (51 + colors[1]) / 2).max() <= 1
+    with pytest.raises(ValueError, match="labels must be of the image's size"):
+        draw_classes(labels, np.zeros((3, 2)))

@@ -42,6 +42,7 @@ def test_sizes_are_those_of_the_papers():
         "glas": {"train": 85, "test": 80},
         "isic2016": {"train": 900, "test": 379},
         "isic2017": {"train": 2000, "val": 150},
+        "synapse": {"train": 2211, "test": 12},
     }
 
 

@@ -86,3 +86,16 @@ def test_panel_is_drawn_in_the_first_and_every_nth_epoch(interval, drawn):
 def test_values_out_of_range_raise():
     with pytest.raises(ValueError, match="interval must be >= 0"):
         RegionPanel(Regions(), interval=-1, summary_writer=Writer())
+
+
+def test_class_numbers_get_a_colour_each_and_background_is_black():
+    writer = Writer()
+    engine, _ = engine_at(1, count=1)
+    label = torch.arange(9.0).repeat_interleave(10)[:80].reshape(1, 8, 10)
+    engine.state.output[0].update(label=label, pred=label.flip(1))
+    ViewPanel(lambda images: images, summary_writer=writer)(engine)
+    ((_, picture, _),) = writer.images
+    shown = picture[:, :, 20:30]  # the third of four columns
+    colours = {tuple(round(v, 3) for v in shown[:, label[0] == k].mean(dim=1).tolist()) for k in range(8)}
+    assert len(colours) == 8 and (0.0, 0.0, 0.0) in colours
+    torch.testing.assert_close(picture[:, :, 30:40].flip(1), shown)

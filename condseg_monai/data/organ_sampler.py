@@ -1,0 +1,53 @@
+"""Which slices an epoch has: all with an organ, and not more empty ones than are useful."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.utils.data import Sampler
+
+__all__ = ["OrganSampler"]
+
+
+class OrganSampler(Sampler[int]):
+    """Draw, for every epoch anew, all slices with an organ and some of those without, in random order.
+
+    An abdominal scan goes on above and below its organs. Training on every slice would mostly teach emptiness; leaving
+    the empty ones out would teach that there is always an organ. The order and the empty slices are drawn from torch's
+    global generator, so that a resumed run repeats them.
+
+    Args:
+        data: the cases, each with ``has_organ``, as :func:`~condseg_monai.data.check_slices` gives them.
+        empty_share: largest share of an epoch's slices that may be empty, in [0, 1); 1 takes every slice.
+
+    Raises:
+        ValueError: if ``empty_share`` is not in [0, 1].
+
+    Example:
+        >>> sampler = OrganSampler([{"has_organ": True}] * 6 + [{"has_organ": False}] * 50, empty_share=0.25)
+        >>> len(sampler), len(set(sampler)), sum(index < 6 for index in sampler)
+        (8, 8, 6)
+    """
+
+    def __init__(self, data: Sequence[Mapping[str, Any]], empty_share: float = 0.1) -> None:
+        if not 0 <= empty_share <= 1:
+            raise ValueError(f"empty_share must be in [0, 1], got {empty_share}")
+        self.full = [index for index, case in enumerate(data) if case["has_organ"]]
+        self.empty = [index for index, case in enumerate(data) if not case["has_organ"]]
+        wanted = len(self.empty)
+        if empty_share < 1 and self.full:
+            wanted = math.floor(len(self.full) * empty_share / (1 - empty_share) + 1e-9)
+        self.num_empty = min(len(self.empty), wanted)
+
+    def __len__(self) -> int:
+        """How many slices an epoch has."""
+        return len(self.full) + self.num_empty
+
+    def __iter__(self) -> Iterator[int]:
+        """Draw the slices of one epoch."""
+        chosen = torch.randperm(len(self.empty))[: self.num_empty].tolist()
+        indices = [*self.full, *(self.empty[i] for i in chosen)]
+        yield from (indices[i] for i in torch.randperm(len(indices)).tolist())

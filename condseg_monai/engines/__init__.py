@@ -3,6 +3,7 @@
 from condseg_monai.engines.checkpoint_saver import AtomicCheckpointSaver
 from condseg_monai.engines.early_stop import EarlyStop
 from condseg_monai.engines.environment import describe_environment
+from condseg_monai.engines.evaluation_cases import EvaluationCases, EvaluationError
 from condseg_monai.engines.files import atomic_write, file_sha256, keep_earlier, write_checkpoint, write_json
 from condseg_monai.engines.flags import read_flag
 from condseg_monai.engines.guarded_trainer import GuardedTrainer, NonFiniteLossError
@@ -23,6 +24,8 @@ __all__ = [
     "ConsistencyReinforcementPrepareBatch",
     "DrawOverlayd",
     "EarlyStop",
+    "EvaluationCases",
+    "EvaluationError",
     "GuardedTrainer",
     "InferenceCases",
     "InferenceError",

@@ -12,11 +12,12 @@ import ignite.distributed as idist
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
+from monai.handlers import IgniteMetricHandler
 from monai.networks.utils import eval_mode
 from monai.utils import ImageMetaKey, string_list_all_gather
 from torch import Tensor
 
-from condseg_monai.data import read_natural_image
+from condseg_monai.data import Finding, read_natural_image
 from condseg_monai.engines.files import atomic_write, file_sha256, keep_earlier, write_json
 from condseg_monai.engines.flags import read_flag
 from condseg_monai.metrics import EMPTY_DISTANCES, EMPTY_MASK_RULE, BinaryScoreMetric, pooled_scores
@@ -46,7 +47,11 @@ class ScoreReport:
     same for small, medium and large lesions; pooled scores, and on how many images a lesion was missed altogether or
     found where there is none; the checkpoint with its SHA-256, the conditions given as
     ``context``, and the rules of the scores. ``report_{name}.html`` shows all that, with the worst and best images, in
-    one file that loads nothing. All are of one run: files of an earlier one are kept together under numbered names.
+    one file that loads nothing. What could not be scored is in the last two and in ``failures_{name}.json``, which is
+    there only if there is something. All are of one run: files of an earlier one are kept under numbered names.
+
+    While the evaluation runs, ``unfinished_scores_{name}.csv`` has the images scored so far; it goes when it ends, and
+    stays if it is killed.
 
     The engine's metrics must keep their details (``save_details`` of MONAI's metric handlers), and its batches the
     images' metadata. Sizes are those of ``label_original``, ``(1, H, W)``, in the engine's output, or else ``label``.
@@ -63,6 +68,8 @@ class ScoreReport:
             ``(1, H, W)``. The worst and best images are predicted again with it and drawn. None draws none.
         num_cases: how many images to draw of the worst, and as many of the best.
         rank_by: the metric that says which are worst and best; None for the first.
+        metrics: the engine's metric handlers by name, for the scores so far; None writes none until the end.
+        failed: what kept images from being scored, see :class:`~condseg_monai.EvaluationCases`.
 
     Raises:
         ValueError: if ``num_cases`` is negative.
@@ -79,6 +86,8 @@ class ScoreReport:
         postprocessing: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
         num_cases: int = 6,
         rank_by: str | None = None,
+        metrics: Mapping[str, IgniteMetricHandler] | None = None,
+        failed: Sequence[Finding] = (),
     ) -> None:
         if num_cases < 0:
             raise ValueError(f"num_cases must not be negative, got {num_cases}")
@@ -86,6 +95,8 @@ class ScoreReport:
         self.table_path = Path(save_dir) / f"scores_{name}.csv"
         self.summary_path = Path(save_dir) / f"summary_{name}.json"
         self.page_path = Path(save_dir) / f"report_{name}.html"
+        self.failures_path = Path(save_dir) / f"failures_{name}.json"
+        self.unfinished_path = Path(save_dir) / f"unfinished_scores_{name}.csv"
         self.checkpoint = checkpoint
         self.context = dict(context or {})
         self.overwrite = read_flag(overwrite, "overwrite")
@@ -93,6 +104,8 @@ class ScoreReport:
         self.postprocessing = postprocessing
         self.num_cases = num_cases
         self.rank_by = rank_by
+        self.metrics = dict(metrics or {})
+        self.failed = list(failed)
         self._images: list[str] = []
         self._written = False
 
@@ -113,9 +126,11 @@ class ScoreReport:
             engine: the evaluator.
         """
         self._images = []
+        if self.metrics and not self._written and not self.overwrite:
+            keep_earlier([self.unfinished_path])
 
     def collect(self, engine: Engine) -> None:
-        """Note the file names of the batch, and sizes where it tells.
+        """Note the file names of the batch, and sizes where it tells, and write the scores so far.
 
         Args:
             engine: the evaluator; its batch is a list of dictionaries whose ``image`` has metadata.
@@ -136,6 +151,11 @@ class ScoreReport:
                 height, width = label.shape[-2:]
                 facts.update(height=height, width=width, label_share=int(torch.count_nonzero(label)) / label.numel())
             self._images.append(json.dumps(facts))  # text, which is what can be gathered
+        if self.metrics and idist.get_world_size() == 1:
+            scores = {name: handler.metric_fn.get_buffer() for name, handler in self.metrics.items()}
+            table = _table(scores, [json.loads(image) for image in self._images])
+            with atomic_write(self.unfinished_path) as temporary:
+                table.write(temporary)
 
     def write(self, engine: Engine) -> None:
         """Write the files.
@@ -150,7 +170,10 @@ class ScoreReport:
         counts = {suffix: metric.measurements() for suffix, metric in self.pooled.items()}
         if idist.get_rank() > 0:
             return
-        table = self._table(engine, [json.loads(image) for image in images])
+        details = getattr(engine.state, "metric_details", {})
+        if not details:
+            raise RuntimeError("the engine has no metric details to report: set save_details on its metrics")
+        table = _table(details, [json.loads(image) for image in images])
         summary = self._summary(table, counts)
         ranked_by = self.rank_by or next(iter(table.scores))
         if ranked_by not in table.scores:
@@ -158,7 +181,7 @@ class ScoreReport:
         worst, best = self._cases(engine, table, ranked_by)
         page = html_report(f"Evaluation on {self.name}", table, summary, worst, best, ranked_by)
         if not self._written and not self.overwrite:
-            kept = keep_earlier([self.table_path, self.summary_path, self.page_path])
+            kept = keep_earlier([self.table_path, self.summary_path, self.page_path, self.failures_path])
             if kept:
                 logging.getLogger(__name__).info(f"The earlier report is kept as {', '.join(map(str, kept))}")
         with atomic_write(self.table_path) as temporary:
@@ -166,23 +189,20 @@ class ScoreReport:
         write_json(self.summary_path, json_numbers(summary))
         with atomic_write(self.page_path) as temporary:
             temporary.write_text(page, encoding="utf-8")
+        if self.failed:
+            write_json(self.failures_path, {"scored": len(table), "failed": summary["failed"]})
+        else:
+            self.failures_path.unlink(missing_ok=True)  # of an earlier run
+        self.unfinished_path.unlink(missing_ok=True)
         self._written = True
-
-    def _table(self, engine: Engine, images: Sequence[Mapping[str, Any]]) -> ScoreTable:
-        details = getattr(engine.state, "metric_details", {})
-        if not details:
-            raise RuntimeError("the engine has no metric details to report: set save_details on its metrics")
-        scores = {name: torch.as_tensor(value).flatten().double().cpu().numpy() for name, value in details.items()}
-        for name, values in scores.items():
-            if len(values) != len(images):
-                raise RuntimeError(f"metric {name} has {len(values)} values for {len(images)} images")
-        known = [name for name in IMAGE_COLUMNS if all(name in image for image in images)]
-        columns = {name: np.array([image[name] for image in images], dtype=np.float64) for name in known}
-        return ScoreTable([image["file"] for image in images], scores, columns)
 
     def _summary(self, table: ScoreTable, counts: Mapping[str, Tensor | None]) -> dict[str, Any]:
         checkpoint = None if self.checkpoint is None else Path(self.checkpoint)
-        summary: dict[str, Any] = {"images": len(table), "scores": summarize_scores(table)}
+        summary: dict[str, Any] = {
+            "images": len(table),
+            "failed": [problem._asdict() for problem in self.failed],
+            "scores": summarize_scores(table),
+        }
         if counts:
             summary["pooled"] = {
                 f"val_pooled_{name}{suffix}": value
@@ -240,6 +260,17 @@ class ScoreReport:
         overlay = case_overlay(read_natural_image(dataset.data[index]["image"]), pred, label)
         heat = None if uncertainty is None else jpeg_uri(uncertainty_map(uncertainty, label.shape))
         return CasePicture(file, jpeg_uri(overlay), heat)
+
+
+def _table(scores: Mapping[str, Any], images: Sequence[Mapping[str, Any]]) -> ScoreTable:
+    """The scores of every image, ``(N, 1)`` each, and what is known of the images."""
+    columns = {name: torch.as_tensor(value).flatten().double().cpu().numpy() for name, value in scores.items()}
+    for name, values in columns.items():
+        if len(values) != len(images):
+            raise RuntimeError(f"metric {name} has {len(values)} values for {len(images)} images")
+    known = [name for name in IMAGE_COLUMNS if all(name in image for image in images)]
+    facts = {name: np.array([image[name] for image in images], dtype=np.float64) for name in known}
+    return ScoreTable([image["file"] for image in images], columns, facts)
 
 
 def _empty_masks(counts: Tensor, suffix: str) -> dict[str, int]:

@@ -62,8 +62,8 @@ def html_report(
     Args:
         title: heading of the page.
         table: scores of every image.
-        summary: what ``summary_*.json`` holds: ``images``, ``scores``, and where there are some ``pooled``,
-            ``subgroups``, ``rules`` and conditions.
+        summary: what ``summary_*.json`` holds: ``images``, ``scores``, and where there are some ``failed``,
+            ``pooled``, ``subgroups``, ``rules`` and conditions.
         worst: pictures of the worst images, worst first.
         best: pictures of the best images, best first.
         ranked_by: the score that says which are worst and best.
@@ -73,6 +73,7 @@ def html_report(
     """
     sections = [
         _headline(summary),
+        _section("failed", "Not scored", _failures(summary)),
         _section("scores", "Scores", _score_table(summary)),
         _section("histograms", "Distribution over images", _histograms(table)),
         _section("sizes", "By size of the lesion", _size_table(summary)),
@@ -109,6 +110,9 @@ def _headline(summary: Mapping[str, Any]) -> str:
                 f'<div class="card"><b>{_number(scores[name]["mean"])}</b>'
                 f"<span>mean {score_title(name)}, {size}</span><small>{_interval(scores[name])}</small></div>"
             )
+    if summary.get("failed"):
+        number = len(summary["failed"])
+        cards.append(f'<div class="card bad"><b>{number}</b><span>problems: not all scored</span></div>')
     facts = [f"{name.replace('_', ' ')} <b>{_text(summary[name])}</b>" for name in _CONDITIONS if name in summary]
     return f'<p class="facts">{" &middot; ".join(facts)}</p>\n<div class="cards">{"".join(cards)}</div>\n'
 
@@ -122,6 +126,14 @@ _CONDITIONS = (
     "missed_images_original",
     "false_alarm_images_original",
 )
+
+
+def _failures(summary: Mapping[str, Any]) -> str:
+    problems = summary.get("failed", [])
+    if not problems:
+        return ""
+    items = "".join(f"<li>{_text(problem['text'])}</li>" for problem in problems)
+    return f"<p class='note'>These cases are on the list, but in none of the numbers below.</p><ul>{items}</ul>"
 
 
 def _score_table(summary: Mapping[str, Any]) -> str:
@@ -259,7 +271,7 @@ def _sortable_cell(name: str, value: float) -> str:
 
 
 def _rules(summary: Mapping[str, Any]) -> str:
-    shown = {"scores", "pooled", "subgroups", "rules", "images"}
+    shown = {"scores", "pooled", "subgroups", "rules", "images", "failed"}
     facts: dict[str, Any] = {key: value for key, value in summary.items() if key not in shown}
     facts.update(summary.get("rules", {}))
     items = "".join(f"<dt>{_text(key).replace('_', ' ')}</dt><dd>{_text(value)}</dd>" for key, value in facts.items())

@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -137,6 +138,45 @@ def test_earlier_report_is_kept(run_config, knobs, tmp_path):
     names = {path.name for path in tmp_path.iterdir()}
     for name, extension in (("scores", "csv"), ("summary", "json"), ("report", "html")):
         assert {f"{name}_val.{extension}", f"{name}_val-1.{extension}"} <= names
+
+
+def test_bad_files_cost_no_other_case_its_scores(run_config, knobs, tiny_dataset, tmp_path):
+    dataset = shutil.copytree(tiny_dataset, tmp_path / "data")
+    knobs = {**knobs, "dataset_dir": str(dataset), "output_dir": str(tmp_path / "eval")}
+    run_config("train", "evaluate", **knobs)
+    expected = table(tmp_path / "eval", "val")
+    good = (dataset / "images" / "val_1.png").read_bytes()
+    (dataset / "images" / "val_1.png").write_bytes(good[:300])
+    with pytest.raises(RuntimeError) as error:
+        run_config("train", "evaluate", **knobs)
+    assert "2 cases of val were scored" in str(error.value.__cause__)
+    assert table(tmp_path / "eval", "val") == [expected[0], expected[2]]
+    report, failures = summary(tmp_path / "eval", "val"), json.loads((tmp_path / "eval/failures_val.json").read_text())
+    assert report["images"] == failures["scored"] == 2
+    assert report["failed"] == failures["failed"]
+    (problem,) = failures["failed"]
+    assert problem["files"] == [str(dataset / "images" / "val_1.png")]
+    page = (tmp_path / "eval" / "report_val.html").read_text()
+    assert "Not scored" in page and "val_1.png" in page
+    assert len(table(tmp_path / "eval", "val-1")) == 3  # the earlier evaluation is kept
+    (dataset / "images" / "val_1.png").write_bytes(good)
+    run_config("train", "evaluate", **{**knobs, "overwrite": "true", "progress_bar": "no", "amp": "0"})
+    assert table(tmp_path / "eval", "val") == expected
+    assert not (tmp_path / "eval" / "failures_val.json").exists()
+    assert not list((tmp_path / "eval").glob("*-2.*"))
+
+
+def test_killed_evaluation_leaves_the_scores_so_far(run_config, knobs, tmp_path):
+    """The network fails on the third image, as if the process ended there."""
+    run_config("train", "evaluate", **{**knobs, "output_dir": str(tmp_path / "whole"), "batch_size": 1})
+    assert not list((tmp_path / "whole").glob("unfinished*"))
+    knobs = {**knobs, "output_dir": str(tmp_path / "cut"), "batch_size": 1}
+    knobs["validate#inferer"] = "$lambda inputs, network: network(inputs) if next(@calls) < 2 else 1 / 0"
+    with pytest.raises(RuntimeError):
+        run_config("train", "evaluate", **knobs, calls="$__import__('itertools').count()")
+    with (tmp_path / "cut" / "unfinished_scores_val.csv").open() as stream:
+        assert list(csv.DictReader(stream)) == table(tmp_path / "whole", "val")[:2]
+    assert not (tmp_path / "cut" / "summary_val.json").exists()
 
 
 def test_saliency_scores_by_knob(run_config, knobs, tmp_path):

@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from PIL import Image
 from condseg_monai import ConDSeg
 from condseg_monai.data import draw_overlay, normalize_image, read_natural_image
 
+ORIGINAL_SIZE = Path(__file__).resolve().parents[3] / "shared" / "data" / "polyp-original-size"
 RED_NETWORK = {"_target_": "torch.nn.Conv2d", "in_channels": 3, "out_channels": 1, "kernel_size": 1}
 
 
@@ -290,6 +292,23 @@ class TestInterruptions:
             run_config("inference", workflow_type="infer", **{**knobs, **change})
         assert words in f"{raised.value} {raised.value.__cause__}"
         assert not (tmp_path / "out").exists() or outputs(tmp_path) == set()
+
+    @pytest.mark.skipif(not ORIGINAL_SIZE.is_dir(), reason="needs real images at their original sizes")
+    def test_real_images_come_back_at_their_own_sizes(self, run_config, condseg_knobs, tmp_path):
+        extra = {"save_probability": "npy", "save_uncertainty": "png", "save_overlay": "yes"}
+        run_config(
+            "inference",
+            workflow_type="infer",
+            **{**condseg_knobs, **extra, "dataset_dir": str(ORIGINAL_SIZE / "images")},
+        )
+        sizes = {path.stem: Image.open(path).size for path in (ORIGINAL_SIZE / "images").iterdir()}
+        assert len(sizes) >= 5 and len(set(sizes.values())) > 1
+        for stem, (width, height) in sizes.items():
+            mask, probability = written_mask(tmp_path, stem), np.load(tmp_path / "out" / "probability" / f"{stem}.npy")
+            assert mask.shape == probability.shape == (height, width)
+            assert np.array_equal(mask, probability >= 0.5)
+            for folder in ("uncertainty", "overlay"):
+                assert Image.open(tmp_path / "out" / folder / f"{stem}.png").size == (width, height)
 
     @pytest.mark.slow
     def test_command_line_tells_by_its_exit_code(self, bundle_dir, condseg_knobs, tmp_path):

@@ -6,6 +6,7 @@ import torch
 from ignite.engine import Engine, Events
 from monai.data import MetaTensor
 
+from condseg_monai.data import Finding
 from condseg_monai.engines import ScoreReport, file_sha256
 from condseg_monai.metrics import BinaryScoreMetric, bootstrap_interval
 
@@ -122,6 +123,19 @@ def test_overwrite_replaces_the_report(tmp_path):
     for _ in range(2):
         run(ScoreReport(str(tmp_path), "val", overwrite=True))
     assert {path.name for path in tmp_path.iterdir()} == {"scores_val.csv", "summary_val.json", "report_val.html"}
+
+
+def test_what_was_not_scored_is_named_and_an_earlier_list_of_it_goes(tmp_path):
+    problem = Finding("unreadable", "images/<bad>.png is no image", ("images/<bad>.png",))
+    run(ScoreReport(str(tmp_path), "val", failed=[problem]))
+    failures = json.loads((tmp_path / "failures_val.json").read_text())
+    assert failures == {"scored": 3, "failed": [{**problem._asdict(), "files": ["images/<bad>.png"]}]}
+    assert json.loads((tmp_path / "summary_val.json").read_text())["failed"] == failures["failed"]
+    assert "images/&lt;bad&gt;.png is no image" in (tmp_path / "report_val.html").read_text()
+    run(ScoreReport(str(tmp_path), "val"))
+    assert not (tmp_path / "failures_val.json").exists()
+    assert json.loads((tmp_path / "failures_val-1.json").read_text()) == failures
+    assert json.loads((tmp_path / "summary_val.json").read_text())["failed"] == []
 
 
 def test_missing_details_raise(tmp_path):

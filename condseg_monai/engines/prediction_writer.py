@@ -73,6 +73,7 @@ class DrawOverlayd(MapTransform):
         for key in self.key_iterator(result):
             mask: MetaTensor = result[key]
             image = read_natural_image(mask.meta[ImageMetaKey.FILENAME_OR_OBJ])
+            image = image.round().astype(np.uint8)  # 16-bit files have fractions of [0, 255]
             overlay = draw_overlay(image, mask.as_tensor()[0].T.cpu().numpy())
             picture: Tensor = torch.from_numpy(np.ascontiguousarray(overlay.transpose(2, 1, 0)))
             result[self.output_key] = MetaTensor(picture, meta=mask.meta)

@@ -76,3 +76,12 @@ def test_overlay_is_drawn_on_the_file_in_its_own_size(tmp_path):
     rows, columns = np.nonzero(changed)
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (5, 9, 10, 24)
     assert result["overlay"].meta["filename_or_obj"] == str(path)
+
+
+def test_overlay_of_a_sixteen_bit_file_shows_what_the_network_saw(tmp_path):
+    values = np.random.default_rng(0).integers(0, 65536, (20, 30), dtype=np.uint16)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    mask = MetaTensor(torch.zeros(1, 30, 20), meta={"filename_or_obj": str(tmp_path / "a.png")})
+    overlay = DrawOverlayd("pred")({"pred": mask})["overlay"].numpy().transpose(2, 1, 0)
+    expected = np.rint(values / 257).astype(np.uint8)
+    np.testing.assert_array_equal(overlay, np.repeat(expected[..., None], 3, axis=2))

@@ -9,9 +9,9 @@ from typing import Any
 
 import ignite.distributed as idist
 import torch
-from ignite.engine import Engine
+from ignite.engine import Engine, Events
 from monai.engines import IterationEvents, SupervisedTrainer
-from torch import Tensor
+from torch import Tensor, nn
 
 from condseg_monai.engines.flags import read_flag
 
@@ -31,6 +31,10 @@ class GuardedTrainer(SupervisedTrainer):
     distributed run a batch is left out by all processes if one of them has to. An overflow of the scaled gradients in
     mixed precision, with a finite loss, is left to the ``GradScaler``.
 
+    Without mixed precision a finite loss can have a gradient that is not, and the step that takes it ruins the weights.
+    So they are looked at when an epoch ends, before it is validated and saved: parameters that are not finite stop the
+    run, with ``skip_nonfinite`` too.
+
     Args:
         *args: as for :class:`monai.engines.SupervisedTrainer`.
         skip_nonfinite: leave such batches out instead of stopping.
@@ -46,6 +50,8 @@ class GuardedTrainer(SupervisedTrainer):
         self.file_key = file_key
         self.state.skipped_batches = 0
         self.add_event_handler(IterationEvents.LOSS_COMPLETED, self._check_loss)
+        # what follows the epoch's end, validation and saving, was registered before
+        self.add_event_handler(Events.ITERATION_COMPLETED(event_filter=_is_last_of_epoch), self._check_weights)
 
     def _iteration(self, engine: Any, batchdata: dict[str, Any]) -> dict[str, Any]:
         if not self.skip_nonfinite:
@@ -70,6 +76,16 @@ class GuardedTrainer(SupervisedTrainer):
         if not finite:
             raise NonFiniteLossError(self._describe(loss))
 
+    def _check_weights(self, engine: Engine) -> None:
+        network: nn.Module = engine.network  # type: ignore[attr-defined]
+        ruined = [name for name, value in network.named_parameters() if not bool(torch.isfinite(value).all())]
+        if ruined:
+            raise NonFiniteLossError(
+                f"{len(ruined)} of the network's parameters are not finite after epoch {self.state.epoch}, {ruined[0]} "
+                "for one, though every loss was: a gradient was not. The checkpoints are those from before. Start anew "
+                "with a lower learning_rate"
+            )
+
     def _describe(self, loss: Tensor) -> str:
         state: Any = self.state
         terms: Mapping[str, Any] = getattr(self.loss_function, "terms", {})
@@ -80,8 +96,8 @@ class GuardedTrainer(SupervisedTrainer):
             ""
             if self.skip_nonfinite
             else ". Training stopped before this batch changed a weight, and the checkpoints "
-            "are those from before. Look at these files, lower learning_rate, set amp to false, or leave such batches "
-            "out with --skip_nonfinite true; then continue with --resume true"
+            "are those from before. Look at these files; set amp to false or leave such batches out with "
+            "--skip_nonfinite true and continue with --resume true, or start anew with a lower learning_rate"
         )
         where = ", ".join(culprits) or "of another process"
         values = ", ".join(f"{name} {value:.6g}" for name, value in numbers.items())
@@ -89,3 +105,7 @@ class GuardedTrainer(SupervisedTrainer):
             f"non-finite loss ({where}) in epoch {state.epoch}, iteration {state.iteration}: {values}; "
             f"files of the batch: {', '.join(map(str, files)) if files else 'not known'}{advice}"
         )
+
+
+def _is_last_of_epoch(engine: Engine, iteration: int) -> bool:
+    return iteration % (engine.state.epoch_length or 1) == 0

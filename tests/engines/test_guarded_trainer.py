@@ -79,6 +79,19 @@ def test_skipped_batch_leaves_no_trace_and_is_counted(caplog):
     assert "folder/3a.png" in caplog.text
 
 
+@pytest.mark.parametrize("skip", [False, True])
+def test_weights_ruined_by_a_gradient_stop_before_the_epoch_is_saved(skip):
+    trainer = trainer_for(batches(1.0, 2.0), skip_nonfinite=skip)
+    trainer.network[1].bias.register_hook(lambda gradient: gradient * math.nan)
+    saved = []
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, saved.append)
+    trainer.loss_function.forward = lambda pred, target: trainer.network[1].bias.sum().nan_to_num()  # finite throughout
+    logging.getLogger("ignite").setLevel(logging.CRITICAL)
+    with pytest.raises(NonFiniteLossError, match=r"1 of the network's parameters .* after epoch 1, 1\.bias for one"):
+        trainer.run()
+    assert saved == []
+
+
 def test_finite_losses_train_as_monai_does():
     trainers = [trainer_for(batches(1.0, 2.0), skip_nonfinite=skip) for skip in (False, True)]
     for trainer in trainers:

@@ -1,6 +1,7 @@
 """What a MONAI trainer needs beyond MONAI: batches of views, stage hand-over, safe checkpoints, records and reports."""
 
 from condseg_monai.engines.checkpoint_saver import AtomicCheckpointSaver
+from condseg_monai.engines.dicom_seg import SNOMED_CODES, write_dicom_seg
 from condseg_monai.engines.early_stop import EarlyStop
 from condseg_monai.engines.environment import describe_environment
 from condseg_monai.engines.evaluation_cases import EvaluationCases, EvaluationError
@@ -18,8 +19,14 @@ from condseg_monai.engines.score_report import ScoreReport
 from condseg_monai.engines.stage_handover import start_from_stage1
 from condseg_monai.engines.training_scalars import TrainingScalars
 from condseg_monai.engines.training_state import TrainingState
+from condseg_monai.engines.volume_files import SCORE_FORMATS, score_volume_writer, write_label_volume
+from condseg_monai.engines.volume_inference import VolumeInference
+from condseg_monai.engines.volume_inferer import RESIZINGS, VolumeInferer, keep_largest_components
 
 __all__ = [
+    "RESIZINGS",
+    "SCORE_FORMATS",
+    "SNOMED_CODES",
     "AtomicCheckpointSaver",
     "ConsistencyReinforcementPrepareBatch",
     "DrawOverlayd",
@@ -39,16 +46,22 @@ __all__ = [
     "TrainingScalars",
     "TrainingState",
     "ViewPanel",
+    "VolumeInference",
+    "VolumeInferer",
     "atomic_write",
     "current_parser",
     "describe_environment",
     "file_sha256",
     "keep_earlier",
+    "keep_largest_components",
     "knob_values",
     "poly_decay",
     "read_flag",
+    "score_volume_writer",
     "sgd_or_adam",
     "start_from_stage1",
     "write_checkpoint",
+    "write_dicom_seg",
     "write_json",
+    "write_label_volume",
 ]

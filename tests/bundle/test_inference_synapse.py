@@ -1,0 +1,164 @@
+import json
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+
+from condseg_monai import ConDSeg, set_class_names, synapse_class_names
+from condseg_monai.data import read_volume
+from tests.ct import AFFINE, at_same_places, oblique_affine, phantom, turned, write_dicom, write_nifti
+
+pytest.importorskip("pydicom")
+
+IMAGE, _ = phantom()
+AFFINES = {"ras.nii.gz": ("RAS", AFFINE), "ail.nii": ("AIL", AFFINE), "dicom": ("LPS", AFFINE)}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """A network whose weights are random but not symmetric, with the names of its classes."""
+    folder = tmp_path_factory.mktemp("synapse")
+    torch.manual_seed(0)
+    network = ConDSeg(encoder="resnet18", decoder_channels=16, out_channels=9)
+    with torch.no_grad():
+        network.output.logits.weight.mul_(20)
+    set_class_names(network, synapse_class_names("samed"))
+    torch.save(network.state_dict(), folder / "model.pt")
+    return folder
+
+
+@pytest.fixture
+def knobs(tmp_path, checkpoint):
+    return {
+        "dataset_dir": str(tmp_path / "in"),
+        "output_dir": str(tmp_path / "out"),
+        "ckpt_dir": str(checkpoint),
+        "encoder": "resnet18",
+        "decoder_channels": 16,
+        "image_size": 32,
+        "device": "cpu",
+        "amp": False,
+        "progress_bar": False,
+    }
+
+
+@pytest.fixture
+def run(run_config, knobs):
+    return lambda **change: run_config("inference_synapse", workflow_type="infer", **{**knobs, **change})
+
+
+def failure(run, **change) -> str:
+    with pytest.raises(RuntimeError) as raised:
+        run(**change)
+    return f"{raised.value} {raised.value.__cause__}"
+
+
+def record(tmp_path) -> dict:
+    return json.loads((tmp_path / "out" / "inference.json").read_text())
+
+
+def test_all_properties_are_where_monai_looks_even_without_data_and_checkpoint(open_config, tmp_path):
+    workflow = open_config(
+        "inference_synapse",
+        workflow_type="infer",
+        encoder="resnet18",
+        decoder_channels=4,
+        dataset_dir=str(tmp_path / "no"),
+        ckpt_dir=str(tmp_path / "no"),
+    )
+    workflow.initialize()
+    assert workflow.check_properties() == []
+
+
+def test_same_anatomy_gets_the_same_labels_from_any_file(run, tmp_path):
+    for name, (codes, affine) in AFFINES.items():
+        array, turned_affine = turned(IMAGE, affine, codes)
+        if name == "dicom":
+            write_dicom(tmp_path / "in" / name, array, turned_affine)
+        else:
+            write_nifti(tmp_path / "in" / name, array[..., None] if name == "ail.nii" else array, turned_affine)
+    run()
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "ail.nii.gz",
+        "dicom.nii.gz",
+        "inference.json",
+        "ras.nii.gz",
+    ]
+    expected = nibabel.load(tmp_path / "out" / "ras.nii.gz")
+    reference = np.asarray(expected.dataobj)
+    assert reference.shape == IMAGE.shape and np.sort(np.bincount(reference.ravel()))[-2] > 100
+    for name in AFFINES:
+        source = read_volume(tmp_path / "in" / name)
+        written = nibabel.load(tmp_path / "out" / f"{name.removesuffix('.gz').removesuffix('.nii')}.nii.gz")
+        assert written.get_data_dtype() == np.uint8 and written.shape == source.file_shape
+        np.testing.assert_allclose(written.affine, source.affine, atol=1e-5)
+        labels = np.asarray(written.dataobj).reshape(source.array.shape, order="F")
+        np.testing.assert_array_equal(labels, at_same_places(labels, source.affine, reference, expected.affine))
+    assert record(tmp_path)["class_names"] == list(synapse_class_names("samed"))  # the checkpoint's, not the knob's
+
+
+def test_everything_that_can_be_asked_for(run, tmp_path):
+    write_dicom(tmp_path / "in", *turned(IMAGE, oblique_affine(), "LPS"))
+    pytest.importorskip("highdicom")
+    run(save_probability="nii", save_uncertainty="nii.gz", save_dicom_seg=True, keep_largest="true", batch_size=2)
+    out = tmp_path / "out"
+    labels = np.asarray(nibabel.load(out / "in.nii.gz").dataobj)
+    probability = nibabel.load(out / "probability" / "in.nii").get_fdata()
+    assert probability.shape == (*labels.shape, 9) and abs(probability.sum(-1) - 1).max() < 1e-3
+    kept = labels > 0
+    assert (probability.argmax(-1)[kept] == labels[kept]).mean() > 0.99  # rounding decides where two are alike
+    uncertainty = nibabel.load(out / "uncertainty" / "in.nii.gz").get_fdata()
+    assert uncertainty.shape == labels.shape and 0 <= uncertainty.min() < uncertainty.max() <= 1
+    assert (out / "dicom_seg" / "in.dcm").is_file()
+
+
+def test_bad_volumes_do_not_cost_the_others(run, tmp_path):
+    folder = tmp_path / "in"
+    write_nifti(folder / "good.nii.gz", IMAGE, AFFINE)
+    write_nifti(folder / "flat.nii.gz", IMAGE[:, :, 0], AFFINE)
+    write_nifti(folder / "mr.nii.gz", (IMAGE + 1000).astype(np.int16), AFFINE)
+    broken = IMAGE.astype(np.float32)
+    broken[3, 4, 5] = np.nan
+    write_nifti(folder / "nan.nii.gz", broken, AFFINE)
+    write_dicom(folder / "gap", *turned(IMAGE, AFFINE, "LPS"))[3].unlink()
+    text = failure(run)
+    assert "4 of 5 volumes have no label" in text
+    for name, words in {"flat": "2D image", "mr": "not Hounsfield units", "nan": "NaN", "gap": "misses slices"}.items():
+        assert f"{name}" in text and words in text
+    assert [path.name for path in (tmp_path / "out").glob("*.nii.gz")] == ["good.nii.gz"]
+    assert len(record(tmp_path)["failed"]) == 4
+    run(dataset_dir=str(folder / "mr.nii.gz"), check_values="false")
+    assert (tmp_path / "out" / "mr.nii.gz").is_file()
+
+
+def test_existing_labels_are_kept_unless_overwritten(run, tmp_path):
+    write_nifti(tmp_path / "in" / "a.nii.gz", IMAGE, AFFINE)
+    run()
+    label = tmp_path / "out" / "a.nii.gz"
+    whole = label.read_bytes()
+    label.write_bytes(b"mine")
+    run(overwrite="false")
+    assert label.read_bytes() == b"mine" and record(tmp_path)["kept"] == [str(tmp_path / "in" / "a.nii.gz")]
+    run(overwrite="true")
+    assert label.read_bytes() == whole
+
+
+def test_what_cannot_work_stops_before_anything_is_written(run, tmp_path):
+    (tmp_path / "empty").mkdir()
+    write_nifti(tmp_path / "in" / "a.nii.gz", IMAGE, AFFINE)
+    for change, words in (
+        ({"dataset_dir": str(tmp_path / "empty")}, "has no volume"),
+        ({"ckpt_dir": str(tmp_path)}, "train it with"),
+        ({"decoder_channels": 8}, "must be those it was trained with"),
+        ({"output_dir": str(tmp_path / "in")}, "holds the volumes"),
+        ({"save_dicom_seg": "true"}, "needs DICOM series"),
+        ({"save_probability": "png"}, "save_probability must be one of"),
+        ({"resizing": "cubic"}, "resizing must be one of"),
+    ):
+        assert words in failure(run, **change)
+    assert not (tmp_path / "out").exists() and len(list((tmp_path / "in").iterdir())) == 1
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a.nii.gz").write_bytes(b"")
+    (tmp_path / "out" / "inference.json").write_text('{"class_names": ["background", "liver"]}')
+    assert "labels of other classes (background, liver)" in failure(run)

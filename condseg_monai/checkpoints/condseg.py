@@ -1,13 +1,15 @@
-"""Released ConDSeg checkpoints into our networks."""
+"""Released checkpoints into our networks."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
 
+import torch
 from torch import Tensor, nn
 
-from condseg_monai.networks import ConDSeg, ConDSegStage1
+from condseg_monai.checkpoints.dec_seg import DEC_SEG_GENERATOR_KEYS, DEC_SEG_KEYS
+from condseg_monai.networks import ConDSeg, ConDSegStage1, DECSeg, ImageGenerator
 from condseg_monai.networks.encoders.pvt import pvt_state_dict_from_published
 from condseg_monai.networks.state_dicts import name_keys
 
@@ -63,11 +65,21 @@ _STAGE2 = (
     *_CBR,
 )
 
+
+def _empty(build: Callable[[], nn.Module]) -> nn.Module:
+    """A network without weights of its own: drawing some hundred million numbers takes longer than all else."""
+    with torch.device("meta"):
+        network = build()
+    return network.to_empty(device="cpu")
+
+
 _Rules = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
 RELEASED_MODELS: dict[str, tuple[Callable[[], nn.Module], _Rules]] = {
     "condseg_stage1": (ConDSegStage1, _STAGE1),
     "condseg_stage2": (lambda: ConDSeg(cdfa="released"), _STAGE2),
     "condseg_pvt": (lambda: ConDSeg(encoder="pvt_v2_b2", cdfa="released"), _STAGE2),
+    "dec_seg": (lambda: _empty(lambda: DECSeg(out_channels=2)), DEC_SEG_KEYS),
+    "dec_seg_generator": (lambda: ImageGenerator(in_channels=2), DEC_SEG_GENERATOR_KEYS),
 }
 """Released models by name: how to build ours, and how their keys translate."""
 
@@ -80,10 +92,11 @@ def from_released(state_dict: Mapping[str, Tensor], model: str) -> nn.Module:
 
     Args:
         state_dict: released keys and tensors.
-        model: ``"condseg_stage1"``, ``"condseg_stage2"`` or ``"condseg_pvt"``.
+        model: ``"condseg_stage1"``, ``"condseg_stage2"``, ``"condseg_pvt"``, ``"dec_seg"`` or ``"dec_seg_generator"``.
 
     Returns:
-        A :class:`ConDSegStage1` or :class:`ConDSeg` (released CDFA, 128 channels) in evaluation mode.
+        A :class:`ConDSegStage1`, :class:`ConDSeg` (released CDFA, 128 channels), :class:`DECSeg` (two classes) or
+        :class:`ImageGenerator` in evaluation mode.
 
     Raises:
         ValueError: if ``model`` is unknown, or unless every released key is used and every one of ours filled with its
@@ -126,7 +139,7 @@ def _translate(state_dict: Mapping[str, Tensor], rules: _Rules) -> tuple[dict[st
             key = released
             for pattern, replacement in rules:
                 key = re.sub(pattern, replacement, key)
-            named = {key: value}
+            named = {key: value} if key else {}  # the rules say what a released network carries and never calls
         for key, tensor in named.items():
             if key in converted:
                 raise ValueError(f"{source[key]} and {released} both translate to {key}")

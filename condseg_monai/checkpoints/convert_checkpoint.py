@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from condseg_monai.checkpoints.condseg import RELEASED_MODELS, from_released
+from condseg_monai.checkpoints.dec_seg import merge_binary_logits
 from condseg_monai.engines.files import atomic_write
 
 __all__ = ["add_command", "convert_checkpoint"]
@@ -21,7 +22,8 @@ def convert_checkpoint(source: Path, target: Path, model: str, overwrite: bool =
     Args:
         source: a ``.pth`` file with the released ``state_dict``, alone or under ``"state_dict"`` or ``"model"``; names
             may start with ``module.``.
-        target: the file to write; read by ``stage1_checkpoint`` (stage 1) or ``inference.json`` (stage 2).
+        target: the file to write; read by ``stage1_checkpoint`` (stage 1) or ``inference.json`` (stage 2, and with
+            ``dec_seg.json`` DEC-Seg, whose two logits are made one: foreground minus background).
         model: a key of :data:`RELEASED_MODELS`.
         overwrite: replace ``target`` if it exists.
 
@@ -35,9 +37,11 @@ def convert_checkpoint(source: Path, target: Path, model: str, overwrite: bool =
         loaded = torch.load(source, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise ValueError(f"{source} is not a PyTorch file of plain tensors: {error}") from error
-    network = from_released(_state_dict(loaded, source), model)
+    converted = from_released(_state_dict(loaded, source), model).state_dict()
+    if model == "dec_seg":
+        converted = merge_binary_logits(converted)
     with atomic_write(target) as temporary:
-        torch.save(network.state_dict(), temporary)
+        torch.save(converted, temporary)
 
 
 def _state_dict(loaded: Any, source: Path) -> dict[str, torch.Tensor]:
@@ -55,7 +59,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "convert-checkpoint",
         help="convert a released checkpoint",
         description="Convert a released checkpoint. The result expects its input as the released code gave it: run the "
-        "bundle with --normalization released and, for stage 2, --cdfa released.",
+        "bundle with --normalization released and, for stage 2, --cdfa released; DEC-Seg with configs/dec_seg.json.",
     )
     parser.add_argument("source", type=Path, help="released .pth file")
     parser.add_argument("target", type=Path, help="file to write, for example bundle/models/model.pt")

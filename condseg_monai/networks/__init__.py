@@ -2,7 +2,15 @@
 
 from condseg_monai.networks.class_names import CLASS_NAMES_KEY, check_class_names, class_names_of, set_class_names
 from condseg_monai.networks.encoders import ENCODERS, Encoder, get_encoder, load_encoder_weights
-from condseg_monai.networks.nets import ConDSeg, ConDSegOutput, ConDSegStage1, RegionPrediction
+from condseg_monai.networks.nets import (
+    ConDSeg,
+    ConDSegOutput,
+    ConDSegStage1,
+    DECSeg,
+    DECSegOutput,
+    ImageGenerator,
+    RegionPrediction,
+)
 
 __all__ = [
     "CLASS_NAMES_KEY",
@@ -10,7 +18,10 @@ __all__ = [
     "ConDSeg",
     "ConDSegOutput",
     "ConDSegStage1",
+    "DECSeg",
+    "DECSegOutput",
     "Encoder",
+    "ImageGenerator",
     "RegionPrediction",
     "check_class_names",
     "class_names_of",

@@ -14,6 +14,9 @@ class NetworkContract:
 
     stride = 16
     scriptable = True
+    export_from: int | None = None  # smallest side that an export serves; None for one pixel above the stride
+    export_example = (64, 80)
+    export_sizes = ((64, 64, 2), (47, 90, 1), (33, 40, 3))
 
     def build(self, **arguments) -> nn.Module:
         raise NotImplementedError
@@ -88,10 +91,10 @@ class NetworkContract:
         with pytest.raises(ValueError, match="resnet18, resnet34, resnet50, vgg19, pvt_v2_b2"):
             self.build(encoder="resnet19")
 
-    def check_other_sizes(self, network: nn.Module, exported) -> None:
+    def check_other_sizes(self, network: nn.Module, exported, sizes=((64, 64, 2), (47, 90, 1), (33, 40, 3))) -> None:
         """``exported`` must serve sizes and batches other than its example's."""
         with torch.no_grad():
-            for height, width, batch in ((64, 64, 2), (47, 90, 1), (33, 40, 3)):
+            for height, width, batch in sizes:
                 image = self.image(height, width, batch=batch)
                 torch.testing.assert_close(exported(image), network(image), rtol=1e-5, atol=1e-5)
 
@@ -111,10 +114,12 @@ class NetworkContract:
         self.check_other_sizes(evaluated, traced)
 
     def test_export_serves_other_sizes(self, evaluated):
+        smallest = self.export_from or self.stride + 1
         sizes = {
             0: torch.export.Dim("batch"),
-            2: torch.export.Dim("height", min=self.stride + 1, max=4096),
-            3: torch.export.Dim("width", min=self.stride + 1, max=4096),
+            2: torch.export.Dim("height", min=smallest, max=4096),
+            3: torch.export.Dim("width", min=smallest, max=4096),
         }
-        exported = torch.export.export(evaluated, (self.image(64, 80),), dynamic_shapes=(sizes,)).module()
-        self.check_other_sizes(evaluated, exported)
+        example = (self.image(*self.export_example),)
+        exported = torch.export.export(evaluated, example, dynamic_shapes=(sizes,)).module()
+        self.check_other_sizes(evaluated, exported, self.export_sizes)

@@ -7,6 +7,7 @@ from functools import partial
 
 from condseg_monai.networks.encoders.encoder import Encoder
 from condseg_monai.networks.encoders.pvt import PVTv2Encoder
+from condseg_monai.networks.encoders.res2net import Res2NetEncoder
 from condseg_monai.networks.encoders.resnet import ResNetEncoder
 from condseg_monai.networks.encoders.vgg import VGGEncoder
 from condseg_monai.networks.encoders.weights import load_encoder_weights
@@ -15,6 +16,7 @@ __all__ = [
     "ENCODERS",
     "Encoder",
     "PVTv2Encoder",
+    "Res2NetEncoder",
     "ResNetEncoder",
     "VGGEncoder",
     "get_encoder",
@@ -27,6 +29,7 @@ ENCODERS: dict[str, Callable[..., Encoder]] = {
     "resnet50": partial(ResNetEncoder, "resnet50"),
     "vgg19": VGGEncoder,
     "pvt_v2_b2": PVTv2Encoder,
+    "res2net50_v1b": Res2NetEncoder,
 }
 """Encoders by name; each takes ``in_channels``."""
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from condseg_monai.networks.encoders.encoder import Encoder
 from condseg_monai.networks.encoders.pvt import PVTv2Encoder, pvt_state_dict_from_published
+from condseg_monai.networks.encoders.res2net import Res2NetEncoder
 from condseg_monai.networks.encoders.resnet import ResNetEncoder
 from condseg_monai.networks.encoders.vgg import VGGEncoder
 from condseg_monai.networks.state_dicts import name_keys
@@ -19,6 +20,7 @@ from condseg_monai.networks.state_dicts import name_keys
 __all__ = ["IMAGENET_FILES", "load_encoder_weights"]
 
 _TORCHVISION = "https://download.pytorch.org/models/"
+_RES2NET = "https://shanghuagao.oss-cn-beijing.aliyuncs.com/res2net/"
 _PVT_REPOSITORY = "OpenGVLab/pvt_v2_b2"
 
 IMAGENET_FILES = {
@@ -26,8 +28,10 @@ IMAGENET_FILES = {
     "resnet34": "resnet34-b627a593.pth",
     "resnet50": "resnet50-0676ba61.pth",
     "vgg19": "vgg19-dcbb9e9d.pth",
+    "res2net50_v1b": "res2net50_v1b_26w_4s-3cf99910.pth",
 }
-"""torchvision's ImageNet-1k files (``IMAGENET1K_V1``); the name carries the start of the file's SHA-256."""
+"""ImageNet-1k files: torchvision's (``IMAGENET1K_V1``) and the Res2Net authors'; each name carries the start of the
+file's SHA-256."""
 
 # Parts of the classifiers that an encoder does not have.
 _UNUSED = ("layer4.", "fc.", "classifier.", "head.")
@@ -42,9 +46,9 @@ def load_encoder_weights(encoder: nn.Module, weights: str | os.PathLike[str] | N
 
     Args:
         encoder: an :class:`Encoder`, or a network that has one as ``.encoder``.
-        weights: None to do nothing; ``"imagenet"`` to download (torchvision's file with its hash checked; for
-            ``pvt_v2_b2``, from the Hugging Face hub); or the path of such a file: torchvision's ``.pth``, the PVTv2
-            authors' ``.pth``, or a folder or file written by ``transformers``.
+        weights: None to do nothing; ``"imagenet"`` to download (torchvision's or the Res2Net authors' file, its hash
+            checked; for ``pvt_v2_b2``, from the Hugging Face hub); or the path of such a file: torchvision's ``.pth``,
+            the Res2Net or PVTv2 authors' ``.pth``, or a folder or file written by ``transformers``.
 
     Raises:
         FileNotFoundError: if the path does not exist.
@@ -69,7 +73,7 @@ def load_encoder_weights(encoder: nn.Module, weights: str | os.PathLike[str] | N
 def _download(encoder: Encoder) -> Mapping[str, Tensor]:
     name = _name(encoder)
     if name in IMAGENET_FILES:
-        url = _TORCHVISION + IMAGENET_FILES[name]
+        url = (_RES2NET if isinstance(encoder, Res2NetEncoder) else _TORCHVISION) + IMAGENET_FILES[name]
         try:
             return torch.hub.load_state_dict_from_url(
                 url, map_location="cpu", check_hash=True, weights_only=True, progress=False
@@ -93,6 +97,8 @@ def _download(encoder: Encoder) -> Mapping[str, Tensor]:
 def _name(encoder: Encoder) -> str:
     if isinstance(encoder, ResNetEncoder):
         return encoder.name
+    if isinstance(encoder, Res2NetEncoder):
+        return "res2net50_v1b"
     if isinstance(encoder, VGGEncoder):
         return "vgg19"
     if isinstance(encoder, PVTv2Encoder):

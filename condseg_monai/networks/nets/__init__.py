@@ -2,5 +2,15 @@
 
 from condseg_monai.networks.nets.condseg import ConDSeg, ConDSegOutput, RegionPrediction
 from condseg_monai.networks.nets.condseg_stage1 import ConDSegStage1
+from condseg_monai.networks.nets.dec_seg import DECSeg, DECSegOutput
+from condseg_monai.networks.nets.image_generator import ImageGenerator
 
-__all__ = ["ConDSeg", "ConDSegOutput", "ConDSegStage1", "RegionPrediction"]
+__all__ = [
+    "ConDSeg",
+    "ConDSegOutput",
+    "ConDSegStage1",
+    "DECSeg",
+    "DECSegOutput",
+    "ImageGenerator",
+    "RegionPrediction",
+]

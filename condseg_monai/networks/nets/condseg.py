@@ -61,7 +61,8 @@ class ConDSeg(nn.Module):
     Args:
         in_channels: channels of the image.
         out_channels: channels of the mask: 1 for a binary mask (sigmoid), the number of classes otherwise (softmax).
-        encoder: ``"resnet18"``, ``"resnet34"``, ``"resnet50"``, ``"vgg19"``, ``"pvt_v2_b2"``, or an :class:`Encoder`.
+        encoder: ``"resnet18"``, ``"resnet34"``, ``"resnet50"``, ``"vgg19"``, ``"pvt_v2_b2"``,
+            ``"res2net50_v1b"``, or an :class:`Encoder`.
             Its weights are random: see :func:`~condseg_monai.networks.encoders.load_encoder_weights`.
         decoder_channels: channels of everything after the encoder; a positive multiple of 4.
         cdfa: ``"paper"`` for Eq. 11 to 14 as written, ``"released"`` for what the released networks compute: see

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from condseg_monai.networks import ENCODERS, ConDSegStage1, get_encoder, load_encoder_weights
+from condseg_monai.networks.encoders import Res2NetEncoder
 from condseg_monai.networks.encoders.weights import IMAGENET_FILES
 from tests.networks.encoders import torchvision_networks as torchvision
 
@@ -183,3 +184,31 @@ def test_missing_transformers_names_the_extra(monkeypatch):
     monkeypatch.setattr(pvt, "optional_import", lambda name: (None, False))
     with pytest.raises(ImportError, match=r'pip install "condseg_monai\[pvt\]"'):
         get_encoder("pvt_v2_b2", 3)
+
+
+def test_res2net_takes_its_authors_file_with_and_without_the_last_stage(tmp_path):
+    source = Res2NetEncoder(last_stage=True)
+    published = {**source.state_dict(), "fc.weight": torch.zeros(1000, 2048), "fc.bias": torch.zeros(1000)}
+    torch.save(published, tmp_path / "res2net.pth")
+    image = torch.rand(1, 3, 64, 64)
+    for last_stage in (True, False):
+        encoder = Res2NetEncoder(last_stage=last_stage).eval()
+        load_encoder_weights(encoder, tmp_path / "res2net.pth")
+        with torch.no_grad():
+            maps, expected = encoder(image), source.eval()(image)
+        assert len(maps) == (5 if last_stage else 4)
+        assert all(torch.equal(a, b) for a, b in zip(maps, expected, strict=False))
+
+
+def test_res2net_block_is_a_hierarchy_of_splits():
+    """One block against its definition: split i sees the output of split i - 1, the last passes unchanged."""
+    block = Res2NetEncoder().layer1[1].eval()
+    x = torch.rand(1, 256, 8, 8)
+    with torch.no_grad():
+        parts = torch.relu(block.bn1(block.conv1(x))).split(26, dim=1)
+        outputs, previous = [], torch.zeros(())
+        for part, conv, norm in zip(parts, block.convs, block.bns, strict=False):
+            previous = torch.relu(norm(conv(part + previous)))
+            outputs.append(previous)
+        expected = torch.relu(block.bn3(block.conv3(torch.cat([*outputs, parts[3]], dim=1))) + x)
+        torch.testing.assert_close(block(x), expected)

@@ -107,6 +107,7 @@ class ScoreReport:
         self.metrics = dict(metrics or {})
         self.failed = list(failed)
         self._images: list[str] = []
+        self._on_disk = 0
         self._written = False
 
     def attach(self, engine: Engine) -> None:
@@ -125,7 +126,7 @@ class ScoreReport:
         Args:
             engine: the evaluator.
         """
-        self._images = []
+        self._images, self._on_disk = [], 0
         if self.metrics and not self._written and not self.overwrite:
             keep_earlier([self.unfinished_path])
 
@@ -152,10 +153,7 @@ class ScoreReport:
                 facts.update(height=height, width=width, label_share=int(torch.count_nonzero(label)) / label.numel())
             self._images.append(json.dumps(facts))  # text, which is what can be gathered
         if self.metrics and idist.get_world_size() == 1:
-            scores = {name: handler.metric_fn.get_buffer() for name, handler in self.metrics.items()}
-            table = _table(scores, [json.loads(image) for image in self._images])
-            with atomic_write(self.unfinished_path) as temporary:
-                table.write(temporary)
+            self._write_unfinished()
 
     def write(self, engine: Engine) -> None:
         """Write the files.
@@ -195,6 +193,16 @@ class ScoreReport:
             self.failures_path.unlink(missing_ok=True)  # of an earlier run
         self.unfinished_path.unlink(missing_ok=True)
         self._written = True
+
+    def _write_unfinished(self) -> None:
+        """Write the scores so far; of many images only if 1 % of them are new, as the whole file is written anew."""
+        if len(self._images) - self._on_disk < len(self._images) / 100:
+            return
+        scores = {name: handler.metric_fn.get_buffer() for name, handler in self.metrics.items()}
+        table = _table(scores, [json.loads(image) for image in self._images])
+        with atomic_write(self.unfinished_path) as temporary:
+            table.write(temporary)
+        self._on_disk = len(self._images)
 
     def _summary(self, table: ScoreTable, counts: Mapping[str, Tensor | None]) -> dict[str, Any]:
         checkpoint = None if self.checkpoint is None else Path(self.checkpoint)

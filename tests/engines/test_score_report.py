@@ -1,5 +1,6 @@
 import csv
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from monai.data import MetaTensor
 from condseg_monai.data import Finding
 from condseg_monai.engines import ScoreReport, file_sha256
 from condseg_monai.metrics import BinaryScoreMetric, bootstrap_interval
+from condseg_monai.reports import ScoreTable
 
 IOU, DICE = [0.25, 0.75, 1.0], [0.4, 0.86, 1.0]
 
@@ -136,6 +138,43 @@ def test_what_was_not_scored_is_named_and_an_earlier_list_of_it_goes(tmp_path):
     assert not (tmp_path / "failures_val.json").exists()
     assert json.loads((tmp_path / "failures_val-1.json").read_text()) == failures
     assert json.loads((tmp_path / "summary_val.json").read_text())["failed"] == []
+
+
+def test_scores_so_far_are_written_often_enough_but_not_too_often(tmp_path, monkeypatch):
+    seen, writes, write = [], [], ScoreTable.write
+
+    class Buffer:
+        def get_buffer(self):
+            return torch.arange(float(len(seen))).unsqueeze(1)
+
+    def fail_at_the_end(engine, batch):
+        seen.extend(batch)
+        if len(seen) == 400:
+            raise InterruptedError
+
+    def counted(table, path):
+        writes.append(len(table))
+        write(table, path)
+
+    monkeypatch.setattr(ScoreTable, "write", counted)
+    report = ScoreReport(str(tmp_path), "val", metrics={"val_mean_iou": SimpleNamespace(metric_fn=Buffer())})
+    engine = Engine(fail_at_the_end)
+    report.attach(engine)
+    with pytest.raises(InterruptedError):
+        engine.run([batch_of(f"{index}.png") for index in range(500)])
+    assert writes[:100] == list(range(1, 101))
+    assert len(writes) < 300
+    table = ScoreTable.read(tmp_path / "unfinished_scores_val.csv")
+    assert len(table) >= 0.99 * 399
+    assert table.scores["val_mean_iou"].tolist() == list(range(len(table)))
+    assert table.files == [f"{index}.png" for index in range(len(table))]
+    assert [path.name for path in tmp_path.iterdir()] == ["unfinished_scores_val.csv"]
+    with pytest.raises(InterruptedError):  # the next run keeps it
+        seen.clear()
+        engine = Engine(fail_at_the_end)
+        ScoreReport(str(tmp_path), "val", metrics=report.metrics).attach(engine)
+        engine.run([batch_of(f"{index}.png") for index in range(500)])
+    assert len(ScoreTable.read(tmp_path / "unfinished_scores_val-1.csv")) == len(table)
 
 
 def test_missing_details_raise(tmp_path):

@@ -10,6 +10,7 @@ from condseg_monai.checkpoints.convert_checkpoint import add_command as add_conv
 from condseg_monai.data.check_data import add_command as add_check_data
 from condseg_monai.data.prepare import add_command as add_prepare
 from condseg_monai.reports.compare import add_command as add_compare
+from condseg_monai.reports.score_volumes import add_command as add_score_volumes
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,6 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_compare(commands)
     add_convert_checkpoint(commands)
     add_prepare(commands)
+    add_score_volumes(commands)
     options = parser.parse_args(arguments)
     try:
         code: int | None = options.run(options)

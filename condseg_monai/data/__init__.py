@@ -36,6 +36,7 @@ from condseg_monai.data.synthetic import make_synthetic_dataset
 from condseg_monai.data.volume import (
     Volume,
     VolumeError,
+    axial_affine,
     axial_slices,
     axial_spacing,
     check_hounsfield,
@@ -67,6 +68,7 @@ __all__ = [
     "Volume",
     "VolumeError",
     "VolumeFile",
+    "axial_affine",
     "axial_slices",
     "axial_spacing",
     "btcv_label_map",

@@ -8,11 +8,19 @@ from typing import Any
 
 import numpy as np
 from nibabel.affines import voxel_sizes
-from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
+from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
 
 from condseg_monai.data.synapse import SLICE_ORIENTATION
 
-__all__ = ["Volume", "VolumeError", "axial_slices", "axial_spacing", "check_hounsfield", "volume_of_slices"]
+__all__ = [
+    "Volume",
+    "VolumeError",
+    "axial_affine",
+    "axial_slices",
+    "axial_spacing",
+    "check_hounsfield",
+    "volume_of_slices",
+]
 
 _AXES = ("S", *SLICE_ORIENTATION)
 """Where the three axes of a stack of slices lead."""
@@ -102,6 +110,11 @@ def axial_spacing(affine: np.ndarray) -> tuple[float, float, float]:
     spacing = np.empty(3)
     spacing[target] = sizes
     return float(spacing[0]), float(spacing[1]), float(spacing[2])
+
+
+def axial_affine(affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Return the affine from indices into :func:`axial_slices` of a volume of this shape to millimetres, RAS."""
+    return np.asarray(affine, dtype=float) @ inv_ornt_aff(_to_slices(affine), shape[:3])
 
 
 def check_hounsfield(volume: Volume) -> None:

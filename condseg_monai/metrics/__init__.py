@@ -22,6 +22,13 @@ from condseg_monai.metrics.surface_distance import (
     hausdorff_distance,
     surface_distances,
 )
+from condseg_monai.metrics.volume_scores import (
+    TRANSUNET_RULE,
+    VOLUME_SCORES,
+    OrganScores,
+    organ_scores,
+    transunet_scores,
+)
 
 __all__ = [
     "BINARY_SCORES",
@@ -29,8 +36,11 @@ __all__ = [
     "EMPTY_MASK_RULE",
     "SALIENCY_SCORES",
     "SURFACE_DISTANCES",
+    "TRANSUNET_RULE",
+    "VOLUME_SCORES",
     "BinaryScoreMetric",
     "ClassScoreMetric",
+    "OrganScores",
     "SaliencyScoreMetric",
     "ScoreMetric",
     "SurfaceDistanceMetric",
@@ -42,8 +52,10 @@ __all__ = [
     "class_counts",
     "class_score_handlers",
     "hausdorff_distance",
+    "organ_scores",
     "pooled_scores",
     "saliency_scores",
     "scores_from_counts",
     "surface_distances",
+    "transunet_scores",
 ]

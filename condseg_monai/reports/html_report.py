@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-import html
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
 
+from condseg_monai.reports.html_parts import (
+    html_interval,
+    html_number,
+    html_page,
+    html_section,
+    html_table,
+    html_text,
+)
 from condseg_monai.reports.pictures import histogram_svg
 from condseg_monai.reports.score_table import ScoreTable, is_lower_better
 from condseg_monai.reports.summary import SIZE_LIMITS
@@ -73,25 +79,16 @@ def html_report(
     """
     sections = [
         _headline(summary),
-        _section("failed", "Not scored", _failures(summary)),
-        _section("scores", "Scores", _score_table(summary)),
-        _section("histograms", "Distribution over images", _histograms(table)),
-        _section("sizes", "By size of the lesion", _size_table(summary)),
-        _section("worst", "Worst images", _cases(table, worst, ranked_by)),
-        _section("best", "Best images", _cases(table, best, ranked_by)),
-        _section("images", f"All {len(table)} images", _image_table(table)),
-        _section("rules", "How this was computed", _rules(summary)),
+        html_section("failed", "Not scored", _failures(summary)),
+        html_section("scores", "Scores", _score_table(summary)),
+        html_section("histograms", "Distribution over images", _histograms(table)),
+        html_section("sizes", "By size of the lesion", _size_table(summary)),
+        html_section("worst", "Worst images", _cases(table, worst, ranked_by)),
+        html_section("best", "Best images", _cases(table, best, ranked_by)),
+        html_section("images", f"All {len(table)} images", _image_table(table)),
+        html_section("rules", "How this was computed", _rules(summary)),
     ]
-    assets = files("condseg_monai.reports")
-    style, script = ((assets / name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
-    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{_text(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
-        f"<h1>{_text(title)}</h1>\n{''.join(sections)}</main>\n<script>\n{script}</script>\n</body>\n</html>\n"
-    )
+    return html_page(title, sections)
 
 
 def score_title(score: str) -> str:
@@ -107,13 +104,13 @@ def _headline(summary: Mapping[str, Any]) -> str:
         if name in scores:
             size = "original size" if name.endswith("_original") else "model size"
             cards.append(
-                f'<div class="card"><b>{_number(scores[name]["mean"])}</b>'
-                f"<span>mean {score_title(name)}, {size}</span><small>{_interval(scores[name])}</small></div>"
+                f'<div class="card"><b>{html_number(scores[name]["mean"])}</b>'
+                f"<span>mean {score_title(name)}, {size}</span><small>{html_interval(scores[name])}</small></div>"
             )
     if summary.get("failed"):
         number = len(summary["failed"])
         cards.append(f'<div class="card bad"><b>{number}</b><span>problems: not all scored</span></div>')
-    facts = [f"{name.replace('_', ' ')} <b>{_text(summary[name])}</b>" for name in _CONDITIONS if name in summary]
+    facts = [f"{name.replace('_', ' ')} <b>{html_text(summary[name])}</b>" for name in _CONDITIONS if name in summary]
     return f'<p class="facts">{" &middot; ".join(facts)}</p>\n<div class="cards">{"".join(cards)}</div>\n'
 
 
@@ -132,7 +129,7 @@ def _failures(summary: Mapping[str, Any]) -> str:
     problems = summary.get("failed", [])
     if not problems:
         return ""
-    items = "".join(f"<li>{_text(problem['text'])}</li>" for problem in problems)
+    items = "".join(f"<li>{html_text(problem['text'])}</li>" for problem in problems)
     return f"<p class='note'>These cases are on the list, but in none of the numbers below.</p><ul>{items}</ul>"
 
 
@@ -142,13 +139,13 @@ def _score_table(summary: Mapping[str, Any]) -> str:
     for name, score in summary["scores"].items():
         direction = "lower is better" if is_lower_better(name) else ""
         rows.append(
-            f"<tr><th scope='row'>{score_title(name)}<code>{_text(name)}</code></th>"
-            f"<td>{'original' if name.endswith('_original') else 'model'}</td><td>{_number(score['mean'])}</td>"
-            f"<td>{_interval(score)}</td><td>{_number(score['median'])}</td><td>{_number(score['std'])}</td>"
-            f"<td>{_number(pooled.get(pooled_name(name)))}</td><td>{score['images']}</td><td>{direction}</td></tr>"
+            f"<tr><th scope='row'>{score_title(name)}<code>{html_text(name)}</code></th>"
+            f"<td>{'original' if name.endswith('_original') else 'model'}</td><td>{html_number(score['mean'])}</td>"
+            f"<td>{html_interval(score)}</td><td>{html_number(score['median'])}</td><td>{html_number(score['std'])}</td>"
+            f"<td>{html_number(pooled.get(pooled_name(name)))}</td><td>{score['images']}</td><td>{direction}</td></tr>"
         )
     heads = ("Score", "Size", "Mean", "95 % interval", "Median", "Deviation", "Pooled", "Images", "")
-    return _table(heads, rows) + (
+    return html_table(heads, rows) + (
         "<p class='note'>Model size: as the network sees it, which is what papers report. Original size: probabilities "
         "interpolated back to the file's size, against the label as the file has it. Interval: of the mean, by "
         "bootstrap over images. Pooled: all pixels of all images counted as one image. Images: how many the mean is "
@@ -191,7 +188,7 @@ def _size_table(summary: Mapping[str, Any]) -> str:
     rows = []
     for group, content in groups.items():
         cells = "".join(
-            f"<td>{_number(content['scores'][name]['mean'])}<small>{_interval(content['scores'][name])}</small></td>"
+            f"<td>{html_number(content['scores'][name]['mean'])}<small>{html_interval(content['scores'][name])}</small></td>"
             for name in names
         )
         rows.append(f"<tr><th scope='row'>{group}</th><td>{content['images']}</td>{cells}</tr>")
@@ -201,7 +198,7 @@ def _size_table(summary: Mapping[str, Any]) -> str:
         f"medium under {medium:.0%}, large from there; empty has none. Means, with their 95 % intervals"
         f"{', at original size' if suffix else ''}.</p>"
     )
-    return _table(("Lesion", "Images", *map(score_title, names)), rows) + note
+    return html_table(("Lesion", "Images", *map(score_title, names)), rows) + note
 
 
 def _cases(table: ScoreTable, cases: Sequence[CasePicture], ranked_by: str | None) -> str:
@@ -213,14 +210,14 @@ def _cases(table: ScoreTable, cases: Sequence[CasePicture], ranked_by: str | Non
     for case in cases:
         row = row_of[case.file]
         facts = [
-            f"{score_title(name)} <b>{_number(table.scores[name][row])}</b>"
+            f"{score_title(name)} <b>{html_number(table.scores[name][row])}</b>"
             for name in (f"val_mean_dice{suffix}", f"val_mean_iou{suffix}", f"val_hd95{suffix}")
             if name in table.scores
         ]
         if "label_share" in table.images:
             facts.append(f"lesion <b>{table.images['label_share'][row]:.1%}</b>")
-        facts += [f"{_text(key)} <b>{_text(value)}</b>" for key, value in case.notes.items()]
-        name = _text(case.file)
+        facts += [f"{html_text(key)} <b>{html_text(value)}</b>" for key, value in case.notes.items()]
+        name = html_text(case.file)
         pictures = f'<img src="{case.overlay}" alt="Contours on {name}">'
         if case.uncertainty is not None:
             pictures += f'<img src="{case.uncertainty}" alt="Uncertainty of {name}">'
@@ -229,7 +226,7 @@ def _cases(table: ScoreTable, cases: Sequence[CasePicture], ranked_by: str | Non
             f"<br>{' &middot; '.join(facts)}</figcaption></figure>"
         )
     uncertainty = ", beside it the probability of the uncertainty region, black is none" if cases[0].uncertainty else ""
-    ranking = f" Ranked by <code>{_text(ranked_by)}</code>." if ranked_by else ""
+    ranking = f" Ranked by <code>{html_text(ranked_by)}</code>." if ranked_by else ""
     legend = (
         f'<p class="note"><i class="key label"></i> label <i class="key prediction"></i> prediction{uncertainty}.'
         f"{ranking}</p>"
@@ -245,7 +242,7 @@ def _image_table(table: ScoreTable) -> str:
         columns.append(("label_share", "Lesion"))
     columns += [(name, score_title(name)) for name in table.scores]
     heads = "".join(
-        f'<th scope="col" title="{_text(name)}"><button type="button">{_text(title)}'
+        f'<th scope="col" title="{html_text(name)}"><button type="button">{html_text(title)}'
         f"{'<small>original</small>' if name.endswith('_original') else ''}</button></th>"
         for name, title in columns
     )
@@ -253,7 +250,7 @@ def _image_table(table: ScoreTable) -> str:
     rows = []
     for row, file in enumerate(table.files):
         cells = "".join(_sortable_cell(name, float(values[name][row])) for name, _ in columns[1:])
-        rows.append(f'<tr><th scope="row">{_text(file)}</th>{cells}</tr>')
+        rows.append(f'<tr><th scope="row">{html_text(file)}</th>{cells}</tr>')
     return (
         '<p class="note">Click a heading to sort, again to turn the order round.</p>'
         '<label class="filter">Show files with <input type="search" id="filter" autocomplete="off"></label>'
@@ -266,7 +263,7 @@ def _sortable_cell(name: str, value: float) -> str:
     if name in ("height", "width"):
         shown = f"{value:.0f}"
     else:
-        shown = f"{value:.1%}" if name == "label_share" else _number(value)
+        shown = f"{value:.1%}" if name == "label_share" else html_number(value)
     return f'<td data-value="{value!r}">{shown}</td>'
 
 
@@ -274,31 +271,7 @@ def _rules(summary: Mapping[str, Any]) -> str:
     shown = {"scores", "pooled", "subgroups", "rules", "images", "failed"}
     facts: dict[str, Any] = {key: value for key, value in summary.items() if key not in shown}
     facts.update(summary.get("rules", {}))
-    items = "".join(f"<dt>{_text(key).replace('_', ' ')}</dt><dd>{_text(value)}</dd>" for key, value in facts.items())
+    items = "".join(
+        f"<dt>{html_text(key).replace('_', ' ')}</dt><dd>{html_text(value)}</dd>" for key, value in facts.items()
+    )
     return f"<dl>{items}</dl>" if items else ""
-
-
-def _section(name: str, title: str, content: str) -> str:
-    return f'<section id="{name}">\n<h2>{_text(title)}</h2>\n{content}\n</section>\n' if content else ""
-
-
-def _table(heads: Iterable[str], rows: Iterable[str]) -> str:
-    head = "".join(f'<th scope="col">{_text(text)}</th>' for text in heads)
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
-
-
-def _number(value: float | None) -> str:
-    if value is None or math.isnan(value):
-        return "&ndash;"
-    if math.isinf(value):
-        return "&infin;"
-    return f"{value:.4f}" if abs(value) < 10 else f"{value:.2f}"
-
-
-def _interval(score: Mapping[str, Any]) -> str:
-    interval = score.get("interval_95")
-    return "&ndash;" if interval is None else f"{_number(interval[0])} to {_number(interval[1])}"
-
-
-def _text(value: object) -> str:
-    return html.escape(str(value), quote=True)

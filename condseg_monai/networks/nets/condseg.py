@@ -16,7 +16,7 @@ from condseg_monai.networks.blocks.sa_decoder import SizeAwareDecoder
 from condseg_monai.networks.blocks.sid import SemanticInformationDecoupling
 from condseg_monai.networks.class_names import name_classes
 from condseg_monai.networks.encoders import Encoder, get_encoder
-from condseg_monai.networks.nets.initialization import initialize_decoder
+from condseg_monai.networks.nets.initialization import initialize_decoder, start_at_prior
 from condseg_monai.networks.nets.padding import check_image, crop, pad_to_multiple
 
 __all__ = ["ConDSeg", "ConDSegOutput", "RegionPrediction"]
@@ -55,8 +55,10 @@ class ConDSeg(nn.Module):
     repeating its last row and column, and the output is cropped.
 
     Initial weights: Kaiming normal (fan out) for convolutions that feed a BatchNorm, PyTorch's default with zero biases
-    for all others, one and zero for BatchNorm; the encoder states its own. All draws come from torch's global
-    generator: the same seed gives the same network.
+    for all others, one and zero for BatchNorm; the encoder states its own. CDFA's attention starts close to the
+    identity, and the heads of foreground, uncertainty and a binary mask at a probability of 0.12, the background's at
+    0.88 (why: ``networks/nets/initialization.py``). All draws come from torch's global generator: the same seed gives
+    the same network.
 
     Args:
         in_channels: channels of the image.
@@ -126,6 +128,11 @@ class ConDSeg(nn.Module):
         self.large_decoder = SizeAwareDecoder(channels)
         self.output = _MaskHead(channels, out_channels, self.encoder.strides[0], dropout)
         initialize_decoder(self)
+        start_at_prior(self.foreground_head.logits)
+        start_at_prior(self.background_head.logits, rare=False)
+        start_at_prior(self.uncertainty_head.logits)
+        if out_channels == 1:
+            start_at_prior(self.output.logits)
         name_classes(self, class_names, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:

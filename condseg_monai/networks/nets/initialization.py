@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from typing import cast
 
+import torch
 from monai.networks.blocks import Convolution
 from torch import nn
 
-__all__ = ["initialize_decoder"]
+from condseg_monai.networks.blocks.cdfa import ContrastDrivenFeatureAggregation
+
+__all__ = ["initialize_decoder", "start_at_prior"]
+
+_PRIOR_LOGIT = -2.0
+_IDENTITY_LOGIT = 4.0
 
 
 def initialize_decoder(network: nn.Module) -> None:
     """Draw convolutions that feed a BatchNorm from Kaiming normal (fan out) and set the biases of plain ones to zero.
+
+    CDFA's attention starts close to the identity: each window position weighs itself by ``e**4`` to 1 against each
+    other. Without this the softmax starts near uniform and every CDFA as a blur over ``2 * window - 1`` pixels, one
+    after the other at all four strides, which short trainings have to unlearn first.
 
     The encoder, an attribute of that name, keeps its own weights.
     """
@@ -23,3 +33,28 @@ def initialize_decoder(network: nn.Module) -> None:
         elif isinstance(module, Convolution):
             conv = cast(nn.Conv2d, module.get_submodule("conv"))
             nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+    for module in network.modules():
+        if isinstance(module, ContrastDrivenFeatureAggregation):
+            _start_at_identity(module)
+
+
+def start_at_prior(logits: nn.Conv2d, rare: bool = True) -> None:
+    """Let a binary head start from the belief that what it looks for is rare: a probability of 0.12.
+
+    Lesions cover a small part of an image; a head that starts at one half spends its first epoch on learning that.
+    The idea is that of RetinaNet (ICCV 2017), section 4.1.
+
+    Args:
+        logits: the convolution that gives the logits.
+        rare: False for a head that looks for what is common, the background: a probability of 0.88.
+    """
+    nn.init.constant_(cast(nn.Parameter, logits.bias), _PRIOR_LOGIT if rare else -_PRIOR_LOGIT)
+
+
+def _start_at_identity(cdfa: ContrastDrivenFeatureAggregation) -> None:
+    positions = cdfa.window * cdfa.window
+    identity = torch.eye(positions).mul_(_IDENTITY_LOGIT / cdfa.scale).flatten().repeat(cdfa.heads)
+    for attention in (cdfa.foreground_attention, cdfa.background_attention):
+        bias = cast(nn.Parameter, attention.bias)
+        with torch.no_grad():
+            bias.copy_(identity)

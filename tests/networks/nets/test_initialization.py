@@ -1,0 +1,38 @@
+import pytest
+import torch
+
+from condseg_monai import ConDSeg
+from condseg_monai.networks.blocks.cdfa import window_attention
+
+
+@pytest.fixture(params=["paper", "released"])
+def network(request):
+    torch.manual_seed(0)
+    return ConDSeg(encoder="resnet18", decoder_channels=8, cdfa=request.param)
+
+
+def test_attention_starts_close_to_the_identity(network):
+    """Constant region features see the biases alone: e**4 for the position itself, 1 for the 8 others."""
+    expected = torch.full((9, 9), 1.0).fill_diagonal_(torch.e**4) / (torch.e**4 + 8)
+    for cdfa in network.cdfas:
+        for conv in (cdfa.foreground_attention, cdfa.background_attention):
+            attention = cdfa._attention(conv(torch.zeros(1, 8, 5, 5)))
+            torch.testing.assert_close(attention[0, -1, :, :, 2, 2], expected)
+
+
+def test_cdfa_starts_sharp(network):
+    """Most of an impulse stays where it is, instead of being spread over 5x5 pixels."""
+    cdfa = network.cdfas[0]
+    impulse = torch.zeros(1, 8, 9, 9)
+    impulse[:, :, 4, 4] = 1
+    out = window_attention(impulse, cdfa._attention(cdfa.foreground_attention(torch.zeros(1, 8, 9, 9))))
+    assert (out[0, :, 4, 4] / out[0].sum(dim=(1, 2)) > 0.85).all()
+
+
+@pytest.mark.parametrize("out_channels", [1, 3])
+def test_binary_heads_start_from_what_is_rare(out_channels):
+    network = ConDSeg(encoder="resnet18", decoder_channels=8, out_channels=out_channels)
+    heads = [network.foreground_head, network.background_head, network.uncertainty_head]
+    assert [torch.sigmoid(head.logits.bias).item() for head in heads] == pytest.approx([0.119, 0.881, 0.119], abs=1e-3)
+    expected = [-2.0] if out_channels == 1 else [0.0] * 3
+    assert network.output.logits.bias.tolist() == expected

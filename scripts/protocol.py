@@ -124,9 +124,8 @@ def run(configs: list[str], knobs: dict[str, Any]) -> None:
 
     files = [str(BUNDLE / "configs" / name) for name in configs]
     known = ConfigParser.load_config_files(files)
-    workflow = ConfigWorkflow(
-        config_file=files, workflow_type="train", **{name: value for name, value in knobs.items() if name.split('#')[0] in known}
-    )
+    knobs = {name: value for name, value in knobs.items() if name.split("#")[0] in known}
+    workflow = ConfigWorkflow(config_file=files, workflow_type="train", **knobs)
     workflow.initialize()
     workflow.run()
     workflow.finalize()

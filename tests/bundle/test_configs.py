@@ -160,7 +160,7 @@ def test_a_word_that_is_neither_is_refused_by_the_name_of_the_flag(flag):
 
 @pytest.mark.parametrize("name", BASES)
 def test_names_of_knobs_are_those_of_every_file(name):
-    allowed = KNOBS | {"bundle_root", "split", "plateau_patience", "progress_bar"}
+    allowed = KNOBS | {"bundle_root", "split", "lr_schedule", "plateau_patience", "progress_bar"}
     plain = {key for key, value in read(name).items() if not isinstance(value, (dict, list))}
     if name not in INFERENCE:
         assert plain - {"network", "datalists"} <= allowed
@@ -180,6 +180,7 @@ def test_defaults_are_those_of_the_paper_and_the_release():
         "learning_rate": 1e-4,
         "epochs": 300,
         "early_stop_patience": 100,
+        "lr_schedule": "plateau",
         "plateau_patience": 30,
         "mask_threshold": 127,
         "check_data": True,
@@ -195,7 +196,7 @@ def test_defaults_are_those_of_the_paper_and_the_release():
 
 def test_stages_differ_only_where_they_must():
     stage1, stage2 = read("train_stage1"), read("train_stage2")
-    for key in ("transforms", "optimizer", "lr_scheduler", "plateau", "initialize", "finalize"):
+    for key in ("transforms", "optimizer", "lr_scheduler", "initialize", "finalize"):
         assert stage1[key] == stage2[key], key
     for key in stage2["validate"].keys() - {"handlers"}:
         assert stage1["validate"][key] == stage2["validate"][key], key

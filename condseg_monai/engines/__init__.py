@@ -9,8 +9,7 @@ from condseg_monai.engines.files import atomic_write, file_sha256, keep_earlier,
 from condseg_monai.engines.flags import read_flag
 from condseg_monai.engines.guarded_trainer import GuardedTrainer, NonFiniteLossError
 from condseg_monai.engines.inference_cases import InferenceCases, InferenceError
-from condseg_monai.engines.lr_schedule import get_lr_scheduler
-from condseg_monai.engines.optimization import poly_decay, sgd_or_adam
+from condseg_monai.engines.optimization import get_lr_scheduler, poly_decay, sgd_or_adam
 from condseg_monai.engines.panels import RegionPanel, ViewPanel
 from condseg_monai.engines.prediction_writer import DrawOverlayd, PredictionWriter
 from condseg_monai.engines.prepare_batch import ConsistencyReinforcementPrepareBatch

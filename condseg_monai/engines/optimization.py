@@ -1,13 +1,15 @@
-"""SGD or Adam by name, and TransUNet's schedule of the learning rate."""
+"""Optimizers and learning-rate schedules that the training configs offer by name."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from monai.optimizers import WarmupCosineSchedule
 from torch.optim import SGD, Adam, Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
-__all__ = ["poly_decay", "sgd_or_adam"]
+__all__ = ["get_lr_scheduler", "poly_decay", "sgd_or_adam"]
 
 
 def sgd_or_adam(
@@ -51,3 +53,31 @@ def poly_decay(total: int, power: float = 0.9) -> Callable[[int], float]:
     if total < 1:
         raise ValueError(f"total must be positive, got {total}")
     return lambda step: max(0.0, 1 - step / total) ** power
+
+
+def get_lr_scheduler(name: str, optimizer: Optimizer, patience: int, total_steps: int) -> LRScheduler:
+    """A schedule for all parameter groups of an optimizer, each in proportion to its own rate.
+
+    Args:
+        name: ``"plateau"``: to a tenth after ``patience`` validations without a higher metric; step it after each.
+            ``"cosine"``: up to the full rate over the first twentieth of ``total_steps``, then down to zero along half
+            a cosine; step it after each iteration. ``"poly"``: :func:`poly_decay` over ``total_steps``; likewise.
+        optimizer: its groups' current rates are the full ones.
+        patience: validations, for ``"plateau"``.
+        total_steps: iterations of the whole training, for the other two.
+
+    Returns:
+        The scheduler; its state saves and loads as plain numbers.
+
+    Raises:
+        ValueError: if there is no schedule of that name.
+    """
+    if name == "plateau":
+        return ReduceLROnPlateau(optimizer, mode="max", patience=patience)
+    if name == "cosine":
+        # The first iteration must not be lost to a rate of zero.
+        warmup = max(1, total_steps // 20)
+        return WarmupCosineSchedule(optimizer, warmup, total_steps, warmup_multiplier=1 / (warmup + 1))
+    if name == "poly":
+        return LambdaLR(optimizer, poly_decay(total_steps))
+    raise ValueError(f"lr_schedule must be plateau, cosine or poly, got {name!r}")

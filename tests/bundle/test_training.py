@@ -1,5 +1,6 @@
 import json
 import logging
+import math
 from pathlib import Path
 
 import numpy as np
@@ -248,6 +249,14 @@ def test_learning_rates_fall_when_validation_stands_still(run_config, knobs, tmp
     written = events(tmp_path / "eval" / "tensorboard" / "stage2")
     rates = [event.value for event in written.Scalars("learning_rate/decoder")]
     assert rates == pytest.approx([1e-4] * 6 + [1e-5] * 2)
+
+
+def test_cosine_schedule_ends_at_zero(run_config, knobs, tmp_path):
+    run_config("train_stage2", **{**knobs, "epochs": 4, "lr_schedule": "cosine"})
+    written = events(tmp_path / "eval" / "tensorboard" / "stage2")
+    rates = [event.value for event in written.Scalars("learning_rate/decoder")]
+    expected = [0.5] + [0.5 * (1 + math.cos(math.pi * i / 7)) for i in range(7)]
+    assert rates == pytest.approx([1e-4 * factor for factor in expected])
 
 
 def test_patience_counts_epochs_whatever_the_validation_interval(open_config, knobs):

@@ -36,8 +36,9 @@ def test_cosine_rises_over_a_twentieth_and_falls_to_zero(optimizer):
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5])
-def test_cosine_of_a_short_run_never_starts_at_zero(optimizer, steps):
-    seen = run(optimizer, get_lr_scheduler("cosine", optimizer, patience=3, total_steps=steps), steps)
+@pytest.mark.parametrize("name", ["cosine", "poly"])
+def test_a_short_run_never_starts_at_zero(optimizer, name, steps):
+    seen = run(optimizer, get_lr_scheduler(name, optimizer, patience=3, total_steps=steps), steps)
     assert (seen[0] > 0).all()
 
 
@@ -48,7 +49,7 @@ def test_plateau_falls_to_a_tenth_after_its_patience(optimizer):
         assert rates(optimizer)[0] == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("name", ["plateau", "cosine"])
+@pytest.mark.parametrize("name", ["plateau", "cosine", "poly"])
 def test_state_survives_a_safe_load(optimizer, name, tmp_path):
     scheduler = get_lr_scheduler(name, optimizer, patience=2, total_steps=100)
     torch.save(scheduler.state_dict(), tmp_path / "state.pt")
@@ -58,5 +59,5 @@ def test_state_survives_a_safe_load(optimizer, name, tmp_path):
 
 
 def test_unknown_schedule_names_the_known_ones(optimizer):
-    with pytest.raises(ValueError, match=r"lr_schedule must be one of \('plateau', 'cosine'\), got 'step'"):
+    with pytest.raises(ValueError, match=r"lr_schedule must be plateau, cosine or poly, got 'step'"):
         get_lr_scheduler("step", optimizer, patience=2, total_steps=100)

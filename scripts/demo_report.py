@@ -114,15 +114,16 @@ def draw_sheet(
     ranked = sorted(cases, key=lambda case: dice[Path(case["image"]).name])
     chosen = [ranked[i] for i in np.unique(np.linspace(0, len(ranked) - 1, num_rows).round().astype(int))]
     rows, titles = [], []
+    has_regions = hasattr(workflow.parser.get_parsed_content("network"), "predict_regions")
     for case in chosen:
         path = Path(case["image"])
         image = read_natural_image(path) / 255.0
         label = read_natural_image(case["label"], "L") > mask_threshold
         pred = read_natural_image(predictions / f"{path.stem}.png", "L") > 0
-        regions = [draw_heat_map(region) for region in _regions(workflow, path, label.shape)]
+        regions = [draw_heat_map(region) for region in _regions(workflow, path, label.shape)] if has_regions else []
         rows.append([image, label, draw_overlay(image, pred, label, legend=False), *regions])
         titles.append(f"{path.name}, Dice {dice[path.name]:.2f}")
-    return contact_sheet(rows, COLUMNS, titles)
+    return contact_sheet(rows, COLUMNS[: len(rows[0])], titles)
 
 
 def _regions(workflow: ConfigWorkflow, path: Path, size: tuple[int, ...]) -> np.ndarray:

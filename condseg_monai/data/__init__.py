@@ -2,6 +2,7 @@
 
 from condseg_monai.data.binarize import BinarizeLabeld
 from condseg_monai.data.color_augmentation import StrongColorAugmentation
+from condseg_monai.data.color_perturbation import ColorPerturbation
 from condseg_monai.data.ct_phantom import make_ct_phantom, make_synthetic_ct
 from condseg_monai.data.datalist import check_datalist, datalist_hash, load_datalist
 from condseg_monai.data.dataset_report import DatasetReport, SplitSummary, inspect_dataset
@@ -21,6 +22,7 @@ from condseg_monai.data.pictures import class_colors, contact_sheet, draw_classe
 from condseg_monai.data.prepare import prepare_dataset
 from condseg_monai.data.prepare_synapse import prepare_synapse
 from condseg_monai.data.published_splits import PUBLISHED_LISTS, published_list
+from condseg_monai.data.semi_supervised import PlaceholderLabeld, semi_supervised_datalists
 from condseg_monai.data.slice_resize import resize_label_slice, resize_scores, resize_slice
 from condseg_monai.data.slices import LoadSliced, ResizeSliced, check_slices, read_slice, slice_count
 from condseg_monai.data.synapse import (
@@ -33,6 +35,7 @@ from condseg_monai.data.synapse import (
     window_ct,
 )
 from condseg_monai.data.synthetic import make_synthetic_dataset
+from condseg_monai.data.two_stream_sampler import TwoStreamBatchSampler
 from condseg_monai.data.volume import (
     Volume,
     VolumeError,
@@ -53,6 +56,7 @@ __all__ = [
     "SLICE_ORIENTATION",
     "SYNAPSE_ORGANS",
     "BinarizeLabeld",
+    "ColorPerturbation",
     "DatasetError",
     "DatasetReport",
     "Finding",
@@ -61,9 +65,11 @@ __all__ = [
     "NormalizeImage",
     "NormalizeImaged",
     "OrganSampler",
+    "PlaceholderLabeld",
     "ResizeSliced",
     "SplitSummary",
     "StrongColorAugmentation",
+    "TwoStreamBatchSampler",
     "UnreadableImageError",
     "Volume",
     "VolumeError",
@@ -102,6 +108,7 @@ __all__ = [
     "resize_label_slice",
     "resize_scores",
     "resize_slice",
+    "semi_supervised_datalists",
     "slice_count",
     "synapse_class_names",
     "volume_of_slices",

@@ -78,11 +78,11 @@ def check_datalist(
     """
     if not check:
         cases, problems, _ = find_cases(Path(dataset_dir), splits)
-        _raise_if_any(dataset_dir, problems)
+        raise_if_any(dataset_dir, problems)
         return cases
     report = inspect_dataset(dataset_dir, splits, 127 if mask_threshold is None else mask_threshold)
     errors = [error for error in report.errors if mask_threshold is not None or error.kind != "mask values"]
-    _raise_if_any(dataset_dir, errors)
+    raise_if_any(dataset_dir, errors)
     for warning in report.warnings:
         logging.getLogger(__name__).warning(f"{os.fspath(dataset_dir)}: {warning.text}")
     return report.cases
@@ -101,7 +101,8 @@ def datalist_hash(datalist: Iterable[Mapping[str, str | PathLike[str]]]) -> str:
     return hashlib.sha256("\n".join(stems).encode()).hexdigest()
 
 
-def _raise_if_any(dataset_dir: str | PathLike[str], problems: Sequence[Finding]) -> None:
+def raise_if_any(dataset_dir: str | PathLike[str], problems: Sequence[Finding]) -> None:
+    """Raise one DatasetError that lists all of ``problems``, if there are any."""
     if problems:
         lines = "\n".join(f"  - {problem.text}" for problem in problems)
         raise DatasetError(

@@ -18,7 +18,7 @@ from condseg_monai.data.image_reader import UnreadableImageError, read_natural_i
 from condseg_monai.data.mask_statistics import MaskStatistics, mask_statistics
 from condseg_monai.data.pairing import SPLITS, Case, Finding, Pairing, find_cases, find_unlisted, pair_all, some
 
-__all__ = ["DatasetReport", "SplitSummary", "inspect_dataset"]
+__all__ = ["DatasetReport", "SplitSummary", "inspect_dataset", "inspect_pairing"]
 
 
 class SplitSummary(NamedTuple):
@@ -119,16 +119,32 @@ def inspect_dataset(
             pairing = _without_lists(root)
             cases, errors, listed = pairing
         warnings = find_unlisted(root, listed)
+    report = inspect_pairing(root, Pairing(cases, errors, listed), mask_threshold, warnings)
+    return report._replace(dataset_dir=os.fspath(dataset_dir))
+
+
+def inspect_pairing(
+    root: Path, pairing: Pairing, mask_threshold: float = 127, warnings: Sequence[Finding] = ()
+) -> DatasetReport:
+    """Open and compare the files of cases that are paired already; a case without a label is opened alone.
+
+    Args:
+        root: folder of the data set.
+        pairing: the cases, and what is known to be wrong.
+        mask_threshold: as for :func:`inspect_dataset`.
+        warnings: what is known to be worth a warning.
+    """
+    cases, warnings = pairing.cases, list(warnings)
     unique = list({case["image"]: case for split in cases.values() for case in split}.values())
     with ThreadPoolExecutor(max_workers=(os.cpu_count() or 1) + 2) as pool:
         checked = list(pool.map(_Check(mask_threshold), unique))
     results = {case["image"]: result for case, result in zip(unique, checked, strict=True)}
-    errors = [*errors, *(problem for result in checked for problem in result.problems)]
+    errors = [*pairing.problems, *(problem for result in checked for problem in result.problems)]
     for level, finding in (*_same_pictures(cases, results), *_mask_findings(results, mask_threshold)):
         (errors if level == "error" else warnings).append(finding)
     summaries = {split: _summary(cases[split], results) for split in cases}
     return DatasetReport(
-        os.fspath(dataset_dir),
+        os.fspath(root),
         mask_threshold,
         cases,
         errors,
@@ -148,7 +164,7 @@ def _without_lists(root: Path) -> Pairing:
 
 
 class _Check:
-    """Decode an image and its mask and compare their sizes."""
+    """Decode an image and its mask, if it has one, and compare their sizes."""
 
     def __init__(self, mask_threshold: float) -> None:
         self.mask_threshold = mask_threshold
@@ -156,22 +172,25 @@ class _Check:
     def __call__(self, case: Case) -> _Checked:
         arrays: dict[str, np.ndarray] = {}
         problems: list[Finding] = []
-        for key in ("image", "label"):
+        for key in case:
             try:
                 arrays[key] = read_natural_image(case[key])
             except UnreadableImageError as error:
                 problems.append(Finding("unreadable", str(error), (case[key],)))
         if problems:
             return _Checked(problems)
-        image, label = arrays["image"], arrays["label"]
+        image, label = arrays["image"], arrays.get("label")
+        digest = hashlib.sha256(f"{image.shape}{image.dtype}".encode() + image.tobytes()).hexdigest()
+        size = (image.shape[1], image.shape[0])
+        if label is None:
+            return _Checked([], digest, size)
         if image.shape != label.shape:
             text = (
                 f"{case['image']} is {_size_text(image)} pixels (after EXIF rotation), "
                 f"its mask {case['label']} {_size_text(label)}"
             )
             return _Checked([Finding("size", text, (case["image"], case["label"]))])
-        digest = hashlib.sha256(f"{image.shape}{image.dtype}".encode() + image.tobytes()).hexdigest()
-        return _Checked([], digest, (image.shape[1], image.shape[0]), mask_statistics(label, self.mask_threshold))
+        return _Checked([], digest, size, mask_statistics(label, self.mask_threshold))
 
 
 def _size_text(array: np.ndarray) -> str:

@@ -21,8 +21,11 @@ __all__ = [
     "find_unlisted",
     "index_by_stem",
     "list_image_files",
+    "list_problems",
     "name_key",
+    "overlaps",
     "pair_all",
+    "pair_stem",
     "read_list",
     "some",
     "stem_of_line",
@@ -98,12 +101,12 @@ def find_cases(root: Path, splits: Sequence[str]) -> Pairing:
             continue
         stems[split] = [stem_of_line(line, images) for line in lines]
         if split in splits:
-            problems += [Finding("list", text) for text in _list_problems(split, stems[split])]
+            problems += [Finding("list", text) for text in list_problems(split, stems[split])]
             for stem in dict.fromkeys(stems[split]):
-                case, wrong = _pair(stem, images, masks)
+                case, wrong = pair_stem(stem, images, masks)
                 problems += [Finding("pair", f"{split}.txt: {stem}: {text}") for text in wrong]
                 cases[split] += [case] if case else []
-    problems += [Finding("overlap", text) for text in _overlaps(stems, splits)]
+    problems += [Finding("overlap", text) for text in overlaps(stems, splits)]
     return Pairing(cases, problems, {stem for listed in stems.values() for stem in listed})
 
 
@@ -113,7 +116,7 @@ def pair_all(root: Path) -> Pairing:
     cases: list[Case] = []
     problems: list[Finding] = []
     for stem in images:
-        case, wrong = _pair(stem, images, masks)
+        case, wrong = pair_stem(stem, images, masks)
         problems += [Finding("pair", f"{stem}: {text}") for text in wrong]
         cases += [case] if case else []
     return Pairing({"images": cases}, problems, set(images))
@@ -195,18 +198,21 @@ def _is_no_image(path: Path) -> bool:
     return not path.name.startswith(".") and not (path.is_file() and path.suffix.lower() in IMAGE_EXTENSIONS)
 
 
-def _list_problems(split: str, stems: Sequence[str]) -> list[str]:
+def list_problems(split: str, stems: Sequence[str]) -> list[str]:
+    """What is wrong with the list itself."""
     if not stems:
         return [f"{split}.txt is empty"]
     return [f"{split}.txt: {stem}: is there {count} times" for stem, count in Counter(stems).items() if count > 1]
 
 
-def _pair(
-    stem: str, images: Mapping[str, list[Path]], masks: Mapping[str, list[Path]]
+def pair_stem(
+    stem: str, images: Mapping[str, list[Path]], masks: Mapping[str, list[Path]] | None
 ) -> tuple[Case | None, list[str]]:
-    """The image and mask of one stem, or why there is none."""
+    """The image and mask of one stem, or why there is none; the image alone if ``masks`` is None."""
     wrong = []
     for folder, index in (("images", images), ("masks", masks)):
+        if index is None:
+            continue
         found = index.get(stem, [])
         if "/" in stem or "\\" in stem:
             return None, ["a line is a file name in images/, not a path"]
@@ -217,10 +223,11 @@ def _pair(
             wrong.append(f"{folder}/ has {' and '.join(path.name for path in found)}; keep one of them")
     if wrong:
         return None, wrong
-    return {"image": str(images[stem][0]), "label": str(masks[stem][0])}, []
+    case = {"image": str(images[stem][0])}
+    return (case if masks is None else {**case, "label": str(masks[stem][0])}), []
 
 
-def _overlaps(stems: Mapping[str, Sequence[str]], splits: Sequence[str]) -> list[str]:
+def overlaps(stems: Mapping[str, Sequence[str]], splits: Sequence[str]) -> list[str]:
     """Cases that are in two lists of which one at least is in use."""
     names = list(stems)
     pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :] if a in splits or b in splits]

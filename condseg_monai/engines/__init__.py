@@ -16,6 +16,11 @@ from condseg_monai.engines.prepare_batch import ConsistencyReinforcementPrepareB
 from condseg_monai.engines.region_inferer import RegionInferer, SplitUncertaintyd
 from condseg_monai.engines.run_record import RunRecord, current_parser, knob_values
 from condseg_monai.engines.score_report import ScoreReport
+from condseg_monai.engines.semi_supervised import (
+    SemiSupervisedPrepareBatch,
+    SemiSupervisedTrainer,
+    consistency_rampup,
+)
 from condseg_monai.engines.stage_handover import start_from_stage1
 from condseg_monai.engines.training_scalars import TrainingScalars
 from condseg_monai.engines.training_state import TrainingState
@@ -42,6 +47,8 @@ __all__ = [
     "RegionPanel",
     "RunRecord",
     "ScoreReport",
+    "SemiSupervisedPrepareBatch",
+    "SemiSupervisedTrainer",
     "SplitUncertaintyd",
     "TrainingScalars",
     "TrainingState",
@@ -49,6 +56,7 @@ __all__ = [
     "VolumeInference",
     "VolumeInferer",
     "atomic_write",
+    "consistency_rampup",
     "current_parser",
     "describe_environment",
     "file_sha256",

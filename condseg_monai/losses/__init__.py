@@ -13,8 +13,10 @@ from condseg_monai.losses.complementary import ComplementaryLoss, complementary_
 from condseg_monai.losses.condseg import ConDSegLoss
 from condseg_monai.losses.consistency import ConsistencyLoss, consistency_loss
 from condseg_monai.losses.consistency_reinforcement import ConsistencyReinforcementLoss
+from condseg_monai.losses.dec_seg import DECSegLoss
 from condseg_monai.losses.mask import MaskLoss, mask_loss
 from condseg_monai.losses.region_weight import RegionWeight, region_weight
+from condseg_monai.losses.semi_supervised import SemiSupervisedLoss, probability_distance
 
 __all__ = [
     "ClassConsistencyLoss",
@@ -23,12 +25,15 @@ __all__ = [
     "ConDSegLoss",
     "ConsistencyLoss",
     "ConsistencyReinforcementLoss",
+    "DECSegLoss",
     "MaskLoss",
     "RegionWeight",
+    "SemiSupervisedLoss",
     "class_consistency_loss",
     "class_mask_loss",
     "complementary_loss",
     "consistency_loss",
     "mask_loss",
+    "probability_distance",
     "region_weight",
 ]

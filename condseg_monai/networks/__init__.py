@@ -10,6 +10,8 @@ from condseg_monai.networks.nets import (
     DECSegOutput,
     ImageGenerator,
     RegionPrediction,
+    SemiSupervisedNetwork,
+    SemiSupervisedOutput,
 )
 
 __all__ = [
@@ -23,6 +25,8 @@ __all__ = [
     "Encoder",
     "ImageGenerator",
     "RegionPrediction",
+    "SemiSupervisedNetwork",
+    "SemiSupervisedOutput",
     "check_class_names",
     "class_names_of",
     "get_encoder",

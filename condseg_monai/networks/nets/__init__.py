@@ -4,6 +4,7 @@ from condseg_monai.networks.nets.condseg import ConDSeg, ConDSegOutput, RegionPr
 from condseg_monai.networks.nets.condseg_stage1 import ConDSegStage1
 from condseg_monai.networks.nets.dec_seg import DECSeg, DECSegOutput
 from condseg_monai.networks.nets.image_generator import ImageGenerator
+from condseg_monai.networks.nets.semi_supervised import SemiSupervisedNetwork, SemiSupervisedOutput
 
 __all__ = [
     "ConDSeg",
@@ -13,4 +14,6 @@ __all__ = [
     "DECSegOutput",
     "ImageGenerator",
     "RegionPrediction",
+    "SemiSupervisedNetwork",
+    "SemiSupervisedOutput",
 ]

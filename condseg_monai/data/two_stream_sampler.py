@@ -1,0 +1,109 @@
+"""Batches with a fixed number of labelled and of unlabelled cases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+import torch.distributed as dist
+from torch.utils.data import Sampler
+
+__all__ = ["TwoStreamBatchSampler"]
+
+
+class TwoStreamBatchSampler(Sampler[list[int]]):
+    """Draw each batch from two streams: labelled cases, then unlabelled ones.
+
+    The data set holds the labelled cases first. An epoch is one pass over the labelled cases, in an order of its own;
+    the last batch is filled up with the first of that order again. The unlabelled cases run through their own shuffled
+    passes meanwhile, from epoch to epoch, so that each is seen as often as any other. Batches depend on ``seed`` and
+    the epoch alone: :meth:`set_epoch` repeats them, in any process, whatever the workers.
+
+    In a distributed run every process takes its own part of each step's cases: the sizes of the batches are those of
+    one process, and an epoch has fewer steps. The process group is looked up when an epoch begins.
+
+    Args:
+        labeled: how many labelled cases there are: indices ``0 .. labeled - 1``.
+        unlabeled: how many unlabelled cases there are: indices ``labeled .. labeled + unlabeled - 1``.
+        labeled_batch_size: labelled cases in a batch.
+        unlabeled_batch_size: unlabelled cases in a batch; 0 for a supervised run on the labelled cases alone.
+        seed: decides the orders.
+
+    Raises:
+        ValueError: if there is no labelled case, a batch size is out of range, or unlabelled cases are asked for that
+            do not exist.
+
+    Example:
+        >>> sampler = TwoStreamBatchSampler(labeled=3, unlabeled=4, labeled_batch_size=1, unlabeled_batch_size=2)
+        >>> [[index < 3 for index in batch] for batch in sampler]
+        [[True, False, False], [True, False, False], [True, False, False]]
+    """
+
+    def __init__(
+        self, labeled: int, unlabeled: int, labeled_batch_size: int, unlabeled_batch_size: int, seed: int = 0
+    ) -> None:
+        if labeled < 1:
+            raise ValueError("there is no labelled case")
+        if labeled_batch_size < 1 or unlabeled_batch_size < 0:
+            raise ValueError(
+                "labeled_batch_size must be positive and unlabeled_batch_size not negative, got "
+                f"{labeled_batch_size} and {unlabeled_batch_size}"
+            )
+        if unlabeled_batch_size > 0 and unlabeled < 1:
+            raise ValueError(
+                f"there is no unlabelled case for unlabeled_batch_size={unlabeled_batch_size}; set it to 0 to train on "
+                "the labelled cases alone"
+            )
+        self.labeled = labeled
+        self.unlabeled = unlabeled
+        self.labeled_batch_size = labeled_batch_size
+        self.unlabeled_batch_size = unlabeled_batch_size
+        self.seed = seed
+        self.epoch = 0
+
+    @property
+    def batch_size(self) -> int:
+        """Cases in a batch."""
+        return self.labeled_batch_size + self.unlabeled_batch_size
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose batches come next."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        """Batches of an epoch, in one process."""
+        step = self.labeled_batch_size * _processes()[1]
+        return -(-self.labeled // step)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """Yield the batches of an epoch."""
+        rank, processes = _processes()
+        for step in range(self.epoch * len(self), (self.epoch + 1) * len(self)):
+            of_epoch = (step - self.epoch * len(self)) * processes + rank
+            labeled = self._labeled(of_epoch * self.labeled_batch_size)
+            unlabeled = self._unlabeled((step * processes + rank) * self.unlabeled_batch_size)
+            yield labeled + unlabeled
+
+    def _labeled(self, start: int) -> list[int]:
+        order = self._order(self.labeled, stream=0, number=self.epoch)
+        return [order[i % self.labeled] for i in range(start, start + self.labeled_batch_size)]
+
+    def _unlabeled(self, start: int) -> list[int]:
+        """The cases at places ``start ...`` of an endless row of shuffled passes."""
+        cases = []
+        for place in range(start, start + self.unlabeled_batch_size):
+            order = self._order(self.unlabeled, stream=1, number=place // self.unlabeled)
+            cases.append(self.labeled + order[place % self.unlabeled])
+        return cases
+
+    def _order(self, count: int, stream: int, number: int) -> list[int]:
+        # A new generator for every pass, so that no state has to be saved with a training.
+        generator = torch.Generator().manual_seed((self.seed * 2 + stream) * 1_000_003 + number)
+        return torch.randperm(count, generator=generator).tolist()
+
+
+def _processes() -> tuple[int, int]:
+    """This process's rank, and how many there are."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    return 0, 1

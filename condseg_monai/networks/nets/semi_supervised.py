@@ -1,0 +1,149 @@
+"""What a semi-supervised training step asks of a network: labelled, unlabelled and perturbed images in one pass."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from condseg_monai.networks.nets.dec_seg import down_scale_size
+from condseg_monai.networks.nets.image_generator import ImageGenerator
+
+__all__ = ["SemiSupervisedNetwork", "SemiSupervisedOutput", "mask_logits"]
+
+_DOWN_STRIDE = 32
+
+
+class SemiSupervisedOutput(NamedTuple):
+    """One training step of L labelled and U unlabelled images; logits are ``(..., out_channels, H, W)``."""
+
+    labeled: Any
+    """The student's own train-mode output for the L labelled images: what its supervised loss takes."""
+    scales: tuple[Tensor, Tensor] | None
+    """Logits of the L + U clean images at the full scale and, enlarged, at the down scale; None if not asked for."""
+    clean: list[Tensor]
+    """Logits of the U clean unlabelled images, one tensor for each time the student tells the mask."""
+    perturbed: list[Tensor]
+    """Likewise, of their perturbed copies."""
+    rebuilt: list[tuple[Tensor, Tensor]]
+    """What a generator drew, and the images ``(U, C, H, W)`` it should have drawn; empty without generators."""
+
+
+class SemiSupervisedNetwork(nn.Module):
+    """A student and, if wanted, two generators, so that trainer, optimizer, checkpoint and DDP see one network.
+
+    Source: DEC-Seg, its framework figure, for any student: a network whose train-mode output is a tensor of mask
+    logits, or has them as ``.mask``. DEC-Seg's own outputs ``full_scale`` and ``down_scale`` are used where there are
+    any. A student of one scale is shown the clean images a second time at half the size, rounded to a multiple of 32,
+    and its logits are enlarged.
+
+    In evaluation mode this is the student. All images of a step go through it in one pass, so BatchNorm sees them all.
+    The generators get the student's mask logits: the first rebuilds the perturbed image from the clean image's logits,
+    the second the clean image from the perturbed one's.
+
+    Args:
+        student: the network to train.
+        out_channels: channels of the student's mask logits.
+        in_channels: channels of its images.
+        scales: whether scale consistency is asked for.
+        generative: whether there are generators.
+
+    Example:
+        >>> network = SemiSupervisedNetwork(nn.Conv2d(3, 1, 3, padding=1)).train()
+        >>> import torch
+        >>> output = network(torch.rand(5, 3, 64, 64), labeled=1)  # one labelled, two unlabelled, these perturbed
+        >>> output.labeled.shape[0], output.scales[0].shape[0], output.perturbed[0].shape[0]
+        (1, 3, 2)
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        out_channels: int = 1,
+        in_channels: int = 3,
+        scales: bool = True,
+        generative: bool = True,
+    ) -> None:
+        super().__init__()
+        self.student = student
+        self.scales = scales
+        self.generators = nn.ModuleList(ImageGenerator(out_channels, in_channels) for _ in range(2) if generative)
+
+    def forward(self, x: Tensor, labeled: int | None = None) -> Any:
+        """Run a training step's images, or segment.
+
+        Args:
+            x: in training mode ``(L + 2 U, C, H, W)``: labelled, unlabelled, and the unlabelled perturbed, all
+                normalised; in evaluation mode ``(B, C, H, W)``.
+            labeled: L; None for all.
+
+        Returns:
+            :class:`SemiSupervisedOutput` in training mode, the student's logits in evaluation mode.
+
+        Raises:
+            ValueError: if the images are not ``L + 2 U`` with L >= 1.
+        """
+        if not self.training:
+            return self.student(x)
+        labeled = x.shape[0] if labeled is None else labeled
+        unlabeled, odd = divmod(x.shape[0] - labeled, 2)
+        if labeled < 1 or unlabeled < 0 or odd:
+            raise ValueError(f"x must be L + 2 U images with L >= 1, got {x.shape[0]} with L = {labeled}")
+        output = self.student(x)
+        of_clean = slice(labeled, labeled + unlabeled)
+        of_perturbed = slice(labeled + unlabeled, None)
+        rebuilt = []
+        if unlabeled > 0 and len(self.generators) > 0:
+            mask = mask_logits(output)[-1]
+            rebuilt = [
+                (self.generators[0](mask[of_clean]), x[of_perturbed]),
+                (self.generators[1](mask[of_perturbed]), x[of_clean]),
+            ]
+        return SemiSupervisedOutput(
+            labeled=_select(output, slice(0, labeled)),
+            scales=self._scales(output, x, labeled + unlabeled) if self.scales else None,
+            clean=[logits[of_clean] for logits in mask_logits(output)],
+            perturbed=[logits[of_perturbed] for logits in mask_logits(output)],
+            rebuilt=rebuilt,
+        )
+
+    def _scales(self, output: Any, x: Tensor, clean: int) -> tuple[Tensor, Tensor]:
+        """The full and the down scale's logits of the first ``clean`` images."""
+        down = getattr(output, "down_scale", None)
+        if down is not None:
+            full = output.mask if output.full_scale is None else output.full_scale
+            return full[:clean], down[:clean]
+        height, width = x.shape[2:]
+        size = [down_scale_size(-(-side // _DOWN_STRIDE) * _DOWN_STRIDE, _DOWN_STRIDE) for side in (height, width)]
+        smaller = F.interpolate(x[:clean], size=size, mode="bilinear", align_corners=False)
+        down = mask_logits(self.student(smaller))[-1]
+        enlarged = F.interpolate(down, size=[height, width], mode="bilinear", align_corners=False)
+        return mask_logits(output)[-1][:clean], enlarged
+
+
+def mask_logits(output: Any) -> list[Tensor]:
+    """Each time that a train-mode output tells the mask; the last one is ``mask``.
+
+    Args:
+        output: a tensor of mask logits, or an object that has them as ``.mask``.
+
+    Raises:
+        TypeError: if it is neither.
+    """
+    if isinstance(output, Tensor):
+        return [output]
+    if not isinstance(getattr(output, "mask", None), Tensor):
+        raise TypeError(
+            "semi-supervised training needs a network whose train-mode output is a tensor of mask logits or has them "
+            f"as .mask, got {type(output).__name__}"
+        )
+    told = [getattr(output, name, None) for name in ("full_scale", "down_scale")]
+    return [*(logits for logits in told if logits is not None), output.mask]
+
+
+def _select(output: Any, images: slice) -> Any:
+    """The output for some of the images: every tensor in a (named) tuple has them in its first dimension."""
+    if output is None or isinstance(output, Tensor):
+        return None if output is None else output[images]
+    return type(output)(*(_select(value, images) for value in output))

@@ -1,0 +1,256 @@
+"""DEC-Seg, and ConDSeg as the student, from lists to masks."""
+
+import json
+import logging
+import shutil
+import socket
+
+import ignite.distributed as idist
+import numpy as np
+import pytest
+import torch
+from ignite.engine import Events
+from monai.bundle import ckpt_export
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from condseg_monai import DECSeg
+
+FILES = ["generators_final.pt", "model.pt", "model_final.pt", "resume_semi_supervised.pt", "run_semi_supervised.json"]
+TERMS = {"supervised", "scale_consistency", "perturbation_consistency", "generative_consistency", "rampup"}
+STUDENTS = {
+    "dec_seg": (("train_dec_seg",), {"full_scale", "down_scale", "mask"}),
+    "condseg": (
+        ("train_dec_seg", "semi_supervised_condseg"),
+        {"mask", "foreground", "background", "complementary", "foreground_weight", "background_weight"},
+    ),
+}
+
+
+class InterruptedRunError(Exception):
+    pass
+
+
+@pytest.fixture(scope="module")
+def dataset(tiny_dataset, tmp_path_factory):
+    """Two labelled images, and two without mask files."""
+    folder = tmp_path_factory.mktemp("semi_supervised") / "data"
+    shutil.copytree(tiny_dataset, folder)
+    (folder / "labeled.txt").write_text("train_0\ntrain_1\n")
+    (folder / "unlabeled.txt").write_text("train_2\ntrain_3\n")
+    for stem in ("train_2", "train_3"):
+        (folder / "masks" / f"{stem}.png").unlink()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def knobs(tiny_knobs, dataset):
+    return {**tiny_knobs, "dataset_dir": str(dataset), "early_stop_patience": 9}
+
+
+def folders(path):
+    return {"ckpt_dir": str(path / "models"), "output_dir": str(path / "eval")}
+
+
+def names(path):
+    return sorted(file.name for file in path.iterdir())
+
+
+def state(path):
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def train(open_config, files, path, interrupt=None, **knobs):
+    """Return the loss of each iteration; stop before the step of one of them."""
+    workflow = open_config(*files, **folders(path), **knobs)
+    workflow.initialize()
+    losses = {}
+
+    def stop(engine):
+        if engine.state.iteration == interrupt:
+            raise InterruptedRunError
+
+    workflow.trainer.add_event_handler(Events.ITERATION_STARTED, stop)
+    workflow.trainer.add_event_handler(
+        Events.ITERATION_COMPLETED,
+        lambda engine: losses.update({engine.state.iteration: engine.state.output["loss"].item()}),
+    )
+    if interrupt is None:
+        workflow.run()
+    else:
+        with pytest.raises(RuntimeError) as error:
+            workflow.run()
+        assert isinstance(error.value.__cause__, InterruptedRunError)
+    workflow.finalize()
+    return losses
+
+
+def equal(first, second):
+    if isinstance(first, torch.Tensor):
+        return torch.equal(first, second)
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(equal(value, second[key]) for key, value in first.items())
+    if isinstance(first, (list, tuple)):
+        return len(first) == len(second) and all(map(equal, first, second))
+    return first == second
+
+
+@pytest.fixture(scope="module", params=STUDENTS)
+def trained(request, open_config, knobs, tmp_path_factory):
+    """Three epochs of two iterations of one labelled and one unlabelled image."""
+    path = tmp_path_factory.mktemp(request.param)
+    files, terms = STUDENTS[request.param]
+    losses = train(open_config, files, path, **{**knobs, "epochs": 3, "rampup_epochs": 2})
+    return files, terms, path, losses
+
+
+def test_every_property_is_where_monai_looks_for_it(open_config, knobs, tmp_path):
+    workflow = open_config("train_dec_seg", **knobs, **folders(tmp_path))
+    workflow.initialize()
+    assert workflow.check_properties() == []
+    assert isinstance(workflow.network_def, DECSeg)
+
+
+def test_run_leaves_student_generators_and_record(trained, dataset):
+    _, _, path, losses = trained
+    assert names(path / "models") == FILES
+    assert sorted(losses) == list(range(1, 7))
+    assert all(np.isfinite(list(losses.values())))
+    record = json.loads((path / "models" / "run_semi_supervised.json").read_text())
+    assert {name: split["count"] for name, split in record["splits"].items()} == {
+        "labeled": 2,
+        "unlabeled": 2,
+        "validation": 3,
+    }
+    assert record["result"]["checkpoints"].keys() == {"model.pt", "model_final.pt", "generators_final.pt"}
+    student = state(path / "models" / "model_final.pt")
+    resumed = state(path / "models" / "resume_semi_supervised.pt")
+    assert {f"student.{key}" for key in student} == {k for k in resumed["network"] if k.startswith("student.")}
+    generators = state(path / "models" / "generators_final.pt")
+    assert all(torch.equal(value, resumed["network"][f"generators.{key}"]) for key, value in generators.items())
+
+
+def test_every_term_and_rate_is_logged_and_the_rate_falls(trained):
+    _, terms, path, _ = trained
+    written = EventAccumulator(str(path / "eval" / "tensorboard" / "semi_supervised"), size_guidance={"scalars": 0})
+    written.Reload()
+    tags = set(written.Tags()["scalars"])
+    assert {f"loss/{name}" for name in TERMS | terms | {"total"}} <= tags
+    assert {f"learning_rate/{name}" for name in ("encoder", "generators", "decoder")} <= tags
+    rates = [event.value for event in written.Scalars("learning_rate/decoder")]
+    assert rates == pytest.approx([rates[0] * (1 - step / 6) ** 0.9 for step in range(6)], rel=1e-4)
+    assert all(written.Scalars(f"loss/{name}")[0].value > 0 for name in TERMS)
+    assert written.Scalars("loss/rampup")[-1].value == 1.0
+
+
+def test_run_that_failed_is_resumed_bit_for_bit(trained, open_config, knobs, tmp_path):
+    files, _, whole, expected = trained
+    options = {**knobs, "epochs": 3, "rampup_epochs": 2}
+    before = train(open_config, files, tmp_path, interrupt=4, **options)
+    after = train(open_config, files, tmp_path, **options, resume=True)
+    assert min(after) == 3
+    assert {**before, **after} == expected
+    for name in ("model_final.pt", "generators_final.pt", "resume_semi_supervised.pt"):
+        first, second = (state(path / "models" / name) for path in (whole, tmp_path))
+        for end in (first, second):
+            end.get("handlers", {}).pop("trainer/run_record", None)  # seconds
+        assert equal(first, second), name
+
+
+def test_student_is_evaluated_by_the_same_overlay(trained, run_config, knobs, tmp_path):
+    files, _, path, _ = trained
+    run_config(
+        *files, "evaluate", **knobs, ckpt_dir=str(path / "models"), output_dir=str(tmp_path / "eval"), split="test"
+    )
+    assert "report_test.html" in names(tmp_path / "eval")
+
+
+@pytest.mark.parametrize("trained", ["dec_seg"], indirect=True)
+def test_student_segments_by_the_same_inference(trained, run_config, knobs, dataset, tmp_path):
+    _, _, path, _ = trained
+    images = {key: knobs[key] for key in ("device", "amp", "encoder", "image_size", "num_workers", "progress_bar")}
+    run_config(
+        "inference",
+        "dec_seg",
+        workflow_type="infer",
+        **images,
+        dataset_dir=str(dataset / "images"),
+        ckpt_dir=str(path / "models"),
+        output_dir=str(tmp_path),
+    )
+    with Image.open(tmp_path / "test_0.png") as mask:
+        assert mask.size == (36, 40)
+
+
+def test_supervised_half_sees_no_unlabelled_image_and_has_as_many_steps(open_config, knobs, tmp_path):
+    seen = set()
+    options = {**knobs, "labeled_batch_size": 2, "unlabeled_batch_size": 0, "scale_weight": 0, "generative_weight": 0}
+    options |= {"dcf": "false", "cfa": False}
+    workflow = open_config("train_dec_seg", **options, **folders(tmp_path))
+    workflow.initialize()
+    workflow.trainer.add_event_handler(
+        Events.ITERATION_STARTED, lambda engine: seen.update(engine.state.batch["image_file"])
+    )
+    workflow.run()
+    assert {str(file).rpartition("/")[2] for file in seen} == {"train_0.png", "train_1.png"}
+    assert "generators_final.pt" not in names(tmp_path / "models")
+
+
+def test_share_of_labels_is_drawn_and_logged(open_config, knobs, tiny_dataset, tmp_path, caplog):
+    logging.getLogger().setLevel(logging.INFO)
+    options = {**knobs, "dataset_dir": str(tiny_dataset), "labeled_fraction": 0.5, "seed": 3}
+    workflow = open_config("train_dec_seg", **options, **folders(tmp_path))
+    workflow.initialize()
+    batch = next(iter(workflow.trainer.data_loader))
+    assert batch["labeled"].tolist() == [True, False]
+    assert batch["label"][1].isnan().all()
+    assert "with labeled_fraction 0.5 and seed 3" in caplog.text
+
+
+def test_other_labels_are_refused_on_resume(open_config, knobs, tmp_path, dataset):
+    folder = tmp_path / "data"
+    shutil.copytree(dataset, folder)
+    options = {**knobs, "dataset_dir": str(folder), "scale_weight": 0, "generative_weight": 0, "dcf": False}
+    train(open_config, ("train_dec_seg",), tmp_path, **options)
+    (folder / "labeled.txt").write_text("train_1\ntrain_0\n")
+    workflow = open_config("train_dec_seg", **folders(tmp_path), **options, resume=True)
+    workflow.initialize()
+    with pytest.raises(RuntimeError) as error:
+        workflow.run()
+    assert "labeled list was" in str(error.value.__cause__)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="one process on the CPU, by gloo")
+def test_overlay_for_several_gpus_runs_in_a_group_of_one(run_config, knobs, tmp_path, monkeypatch):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    variables = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "RANK": 0, "WORLD_SIZE": 1, "LOCAL_RANK": 0}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, str(value))
+    options = {key: value for key, value in knobs.items() if key != "device"}
+    try:
+        run_config("train_dec_seg", "multi_gpu_semi_supervised", **options, **folders(tmp_path), finalize=[])
+    finally:
+        idist.finalize()  # ignite remembers the group, and leaves it here for the tests to come
+    assert names(tmp_path / "models") == FILES
+    assert not any(key.startswith(("module.", "student.")) for key in state(tmp_path / "models" / "model.pt"))
+
+
+@pytest.mark.parametrize("trained", ["dec_seg"], indirect=True)
+def test_student_is_exported_by_the_same_command(trained, knobs, bundle_dir, tmp_path):
+    _, _, path, _ = trained
+    target = tmp_path / "model.ts"
+    ckpt_export(
+        net_id="network_def",
+        filepath=str(target),
+        ckpt_file=str(path / "models" / "model.pt"),
+        meta_file=str(bundle_dir / "configs" / "metadata.json"),
+        config_file=[str(bundle_dir / "configs" / f"{name}.json") for name in ("inference", "dec_seg")],
+        encoder=knobs["encoder"],
+    )
+    network = DECSeg(encoder=knobs["encoder"])
+    network.load_state_dict(state(path / "models" / "model.pt"))
+    image = torch.rand(1, 3, 48, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(torch.jit.load(str(target))(image), network.eval()(image), rtol=1e-4, atol=1e-5)

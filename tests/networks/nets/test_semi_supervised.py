@@ -1,0 +1,125 @@
+"""One pass over labelled, unlabelled and perturbed images, sorted out for the losses."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from condseg_monai import ConDSeg, DECSeg, SemiSupervisedNetwork
+from tests.networks.nets.test_dec_seg import FiveStages
+
+L, U = 2, 3
+
+
+class Marking(nn.Module):
+    """Logits that tell which image they are of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.weight * x[:, :1]
+
+
+def images(size=(64, 96)):
+    numbers = torch.arange(float(L + 2 * U)).view(-1, 1, 1, 1)
+    return numbers.expand(-1, 3, *size).clone()
+
+
+def test_every_image_is_where_it_belongs():
+    output = SemiSupervisedNetwork(Marking()).train()(images(), labeled=L)
+    assert output.labeled[:, 0, 0, 0].tolist() == [0, 1]
+    assert [logits[:, 0, 0, 0].tolist() for logits in output.clean] == [[2, 3, 4]]
+    assert [logits[:, 0, 0, 0].tolist() for logits in output.perturbed] == [[5, 6, 7]]
+    assert [scale[:, 0, 0, 0].tolist() for scale in output.scales] == [[0, 1, 2, 3, 4]] * 2
+    (first, perturbed), (second, clean) = output.rebuilt
+    assert perturbed[:, 0, 0, 0].tolist() == [5, 6, 7]
+    assert clean[:, 0, 0, 0].tolist() == [2, 3, 4]
+    assert first.shape == second.shape == (U, 3, 64, 96)
+
+
+def test_generators_see_each_other_s_prediction():
+    torch.manual_seed(0)
+    network = SemiSupervisedNetwork(Marking()).train()
+    seen = []
+    for generator in network.generators:
+        generator.register_forward_hook(lambda _module, inputs, _output: seen.append(inputs[0][:, 0, 0, 0].tolist()))
+    network(images(), labeled=L)
+    assert seen == [[2, 3, 4], [5, 6, 7]]
+
+
+def test_a_student_of_one_scale_is_shown_a_smaller_copy():
+    sizes = []
+    network = SemiSupervisedNetwork(Marking()).train()
+    network.student.register_forward_hook(lambda _module, inputs, _output: sizes.append(tuple(inputs[0].shape)))
+    x = torch.rand(L + 2 * U, 3, 70, 128)
+    output = network(x, labeled=L)
+    assert sizes == [(8, 3, 70, 128), (5, 3, 64, 64)]
+    smaller = F.interpolate(x[:5], size=(64, 64), mode="bilinear", align_corners=False)[:, :1]
+    expected = F.interpolate(smaller, size=(70, 128), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(output.scales[1], expected)
+
+
+def test_dec_seg_brings_its_own_scales():
+    torch.manual_seed(0)
+    network = SemiSupervisedNetwork(DECSeg(encoder=FiveStages())).train()
+    passes = []
+    network.student.register_forward_hook(lambda *_: passes.append(1))
+    output = network(torch.rand(L + 2 * U, 3, 64, 64), labeled=L)
+    assert passes == [1]
+    assert len(output.clean) == len(output.perturbed) == 3
+    assert torch.equal(output.scales[0][L:], output.clean[0])  # the full scale
+    assert torch.equal(output.scales[1][L:], output.clean[1])  # the down scale
+    assert output.labeled.mask.shape == (L, 1, 64, 64)
+
+
+@pytest.mark.parametrize(
+    "student", [DECSeg(encoder=FiveStages()), ConDSeg(encoder="resnet18", decoder_channels=8), nn.Conv2d(3, 1, 1)]
+)
+def test_every_part_is_trained(student):
+    torch.manual_seed(0)
+    network = SemiSupervisedNetwork(student).train()
+    output = network(torch.rand(5, 3, 64, 64), labeled=1)
+    tensors = [*(output.labeled if isinstance(output.labeled, tuple) else [output.labeled]), *output.scales]
+    tensors += [*output.clean, *output.perturbed, *(drawn for drawn, _ in output.rebuilt)]
+    sum(tensor.square().mean() for tensor in tensors).backward()
+    assert [name for name, p in network.named_parameters() if p.grad is None] == []
+
+
+def test_what_is_not_asked_for_is_not_computed():
+    network = SemiSupervisedNetwork(Marking(), scales=False, generative=False).train()
+    output = network(images(), labeled=L)
+    assert output.scales is None
+    assert output.rebuilt == []
+    assert list(network.generators.parameters()) == []
+
+
+def test_without_unlabelled_images_nothing_is_rebuilt():
+    output = SemiSupervisedNetwork(Marking()).train()(images()[:L], labeled=L)
+    assert output.rebuilt == []
+    assert output.clean[0].shape[0] == 0
+
+
+def test_evaluation_is_the_student_s():
+    network = SemiSupervisedNetwork(Marking()).eval()
+    assert torch.equal(network(images()), images()[:, :1])
+
+
+def test_wrong_numbers_and_outputs_raise():
+    with pytest.raises(ValueError, match="L \\+ 2 U"):
+        SemiSupervisedNetwork(Marking()).train()(images(), labeled=3)
+
+    class Pair(NamedTuple):
+        logits: Tensor
+
+    class Other(nn.Module):
+        def forward(self, x):
+            return Pair(x)
+
+    with pytest.raises(TypeError, match="mask logits"):
+        SemiSupervisedNetwork(Other()).train()(images(), labeled=L)

@@ -244,7 +244,7 @@ def test_semi_supervised_training_shares_all_but_what_it_is_about():
         "decoder_channels",
         "cdfa",
         "plateau_patience",
-        "plateau",
+        "lr_schedule",
     }
     assert semi.keys() - stage2.keys() == DEC_SEG_KNOBS | {
         "training_network_def",

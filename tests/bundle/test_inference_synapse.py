@@ -7,11 +7,12 @@ import torch
 
 from condseg_monai import ConDSeg, set_class_names, synapse_class_names
 from condseg_monai.data import read_volume
+from condseg_monai.reports import ScoreTable, score_volumes
 from tests.ct import AFFINE, at_same_places, oblique_affine, phantom, turned, write_dicom, write_nifti
 
 pytest.importorskip("pydicom")
 
-IMAGE, _ = phantom()
+IMAGE, LABEL = phantom()
 AFFINES = {"ras.nii.gz": ("RAS", AFFINE), "ail.nii": ("AIL", AFFINE), "dicom": ("LPS", AFFINE)}
 
 
@@ -96,6 +97,21 @@ def test_same_anatomy_gets_the_same_labels_from_any_file(run, tmp_path):
         labels = np.asarray(written.dataobj).reshape(source.array.shape, order="F")
         np.testing.assert_array_equal(labels, at_same_places(labels, source.affine, reference, expected.affine))
     assert record(tmp_path)["class_names"] == list(synapse_class_names("samed"))  # the checkpoint's, not the knob's
+
+
+def test_turned_copies_of_a_scan_get_the_same_scores(run, tmp_path):
+    affine = oblique_affine()
+    for codes in ("RAS", "LPS", "LAI", "SPR", "ARS"):
+        write_nifti(tmp_path / "in" / f"{codes}.nii.gz", *turned(IMAGE, affine, codes))
+        write_nifti(tmp_path / "label" / f"{codes}.nii.gz", *turned(LABEL, affine, codes))
+    run()
+    names = record(tmp_path)["class_names"]
+    score_volumes(tmp_path / "out", tmp_path / "label", names, names, tmp_path / "scores", num_pictures=0)
+    table = ScoreTable.read(tmp_path / "scores" / "scores_volumes.csv")
+    for name, values in table.scores.items():
+        by_copy = values.reshape(5, 8)
+        np.testing.assert_allclose(by_copy, np.broadcast_to(by_copy[0], by_copy.shape), atol=1e-6, err_msg=name)
+    assert ((table.scores["dice"] > 0) & (table.scores["dice"] < 1)).any()
 
 
 def test_everything_that_can_be_asked_for(run, tmp_path):

@@ -1,4 +1,4 @@
-"""The demo: ConDSeg from data to segmented images, one step after the other, in one process.
+"""The demo: ConDSeg, or another method, from data to segmented images, one step after the other, in one process.
 
 Each step runs configs of the bundle and prints the command that does the same; ``demo_arguments.py`` has the options.
 """
@@ -15,10 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from demo_arguments import (
     BUNDLE,
-    EVALUATE,
-    PREDICT,
-    STAGE1,
-    STAGE2,
+    METHODS,
     Arguments,
     command_of,
     knobs_for,
@@ -29,6 +26,7 @@ if TYPE_CHECKING:
     from monai.bundle import ConfigWorkflow
 
 REQUIRED_DICE = 0.80
+NOT_HELD = ("dec_seg",)  # what it reaches with a quarter of the labels in so few steps is not known well enough
 _log = logging.getLogger("demo")
 
 
@@ -90,6 +88,7 @@ class Demo:
     def __init__(self, arguments: Arguments, run_dir: Path) -> None:
         self.arguments = arguments
         self.run_dir = run_dir
+        self.files = METHODS[arguments.method]
         self.data_dir = arguments.dataset_dir or run_dir / "dataset"
         self.scores_dir = run_dir / "scores"
         self.predictions_dir = run_dir / "predictions"
@@ -109,8 +108,9 @@ class Demo:
         start = time.perf_counter()
         splits = self.prepare_data()
         if self.arguments.stage1:
-            self.train("Stage 1: train the encoder on each image and a strongly recoloured copy", STAGE1)
-        self.train("Stage 2: train the whole network", STAGE2)
+            self.train("Stage 1: train the encoder on each image and a strongly recoloured copy", self.files.stage1)
+        stage = "Stage 2: train" if self.files.stage1 else "Train"
+        self.train(f"{stage} the whole network", self.files.stage2)
         scored = [split for split in ("val", "test") if split in splits]
         self.evaluate(scored)
         self.predict(scored[-1], splits[scored[-1]])
@@ -118,7 +118,7 @@ class Demo:
         show(f"\ndone in {(time.perf_counter() - start) / 60:.1f} minutes")
         summary = json.loads((self.scores_dir / "summary_val.json").read_text(encoding="utf-8"))
         dice = summary["scores"]["val_mean_dice"]["mean"]
-        if self.arguments.dataset_dir is None and dice < REQUIRED_DICE:
+        if self.arguments.dataset_dir is None and self.arguments.method not in NOT_HELD and dice < REQUIRED_DICE:
             show(f"demo: the validation mDSC is {dice:.3f}, under the {REQUIRED_DICE} it should reach", file=sys.stderr)
             return 1
         return 0
@@ -151,7 +151,7 @@ class Demo:
         self.announce("Evaluation")
         baselines = {}
         for split in splits:
-            workflow = self.open(EVALUATE, split=split, output_dir=str(self.scores_dir))
+            workflow = self.open(self.files.evaluate, split=split, output_dir=str(self.scores_dir))
             self.finish(workflow)
             baselines[split] = dice_of_everything(workflow)
         show_scores({split: self.scores_dir / f"summary_{split}.json" for split in splits}, baselines)
@@ -162,7 +162,7 @@ class Demo:
 
         self.announce("Prediction")
         source = self.data_dir / f"{split}.txt"
-        workflow = self.open(PREDICT, dataset_dir=str(source), output_dir=str(self.predictions_dir))
+        workflow = self.open(self.files.predict, dataset_dir=str(source), output_dir=str(self.predictions_dir))
         self.finish(workflow)
         table = self.scores_dir / f"scores_{split}.csv"
         sheet = draw_sheet(workflow, cases, table, self.predictions_dir, self.mask_threshold)
@@ -178,7 +178,7 @@ class Demo:
         workflow = ConfigWorkflow(
             [str(BUNDLE / "configs" / f"{file}.json") for file in files],
             logging_file=False,
-            workflow_type="infer" if tuple(files) == PREDICT else "train",
+            workflow_type="infer" if "inference" in files else "train",
             bundle_root=str(BUNDLE),
             progress_bar=False,
             **knobs,

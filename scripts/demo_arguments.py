@@ -20,6 +20,22 @@ STAGE2 = ("train_stage2",)
 EVALUATE = ("train_stage2", "evaluate")
 PREDICT = ("inference",)
 
+
+class Files(NamedTuple):
+    """The config files of each step of a method."""
+
+    stage1: tuple[str, ...]
+    """Empty for a method of one stage."""
+    stage2: tuple[str, ...]
+    evaluate: tuple[str, ...]
+    predict: tuple[str, ...]
+
+
+METHODS = {
+    "condseg": Files(STAGE1, STAGE2, EVALUATE, PREDICT),
+    "dec_seg": Files((), ("train_dec_seg",), ("train_dec_seg", "evaluate"), ("inference", "dec_seg")),
+}
+
 # A network and a schedule that a CPU gets through in minutes; the configs' own defaults are the paper's.
 SMALL: dict[str, Any] = {
     "encoder": "resnet18",
@@ -38,15 +54,39 @@ SMALL: dict[str, Any] = {
     "save_overlay": True,
 }
 
+# What a method wants otherwise: DEC-Seg gets a quarter of the labels, SGD's rate, and has no uncertainty to save.
+SMALL_OF: dict[str, dict[str, Any]] = {
+    "dec_seg": {
+        "labeled_fraction": 0.25,
+        "batch_size": 8,
+        "epochs": 40,
+        "learning_rate": 0.03,
+        "encoder_learning_rate": 0.03,
+        "panel_interval": 0,
+        "save_uncertainty": "none",
+    },
+}
+
 _STAGE1_PREFIX = "stage1_"
 _PATHS = ("stage1_checkpoint", "encoder_weights", "stage1_encoder_weights")
 # Set by the demo itself.
-_OWN = {"bundle_root", "dataset_dir", "output_dir", "ckpt_dir", "checkpoint", "split", "overwrite", "progress_bar"}
+_OWN = {
+    "bundle_root",
+    "dataset_dir",
+    "output_dir",
+    "ckpt_dir",
+    "checkpoint",
+    "split",
+    "overwrite",
+    "progress_bar",
+}
 # How an expression starts that makes an object; the other values can be chosen.
-_OBJECTS = ("$condseg_monai.", "$monai.", "$@network_def")
+_OBJECTS = ("$condseg_monai.", "$monai.", "$@network_def", "$@training_network_def")
 
 DESCRIPTION = """\
-Train ConDSeg in two stages, score it, segment images with it and draw the result, through the bundle's configs.
+Train ConDSeg, or another --method, score it, segment images with it and draw the result, through the bundle's configs.
+ConDSeg trains in two stages; dec_seg trains in one, with the labels of a quarter of the images, and no mDSC is asked
+of it.
 
 Without arguments it makes a small synthetic data set and fails if the validation mDSC stays under 0.80. With
 --dataset_dir it takes a folder with images/, masks/, train.txt, val.txt and, if there is one, test.txt.
@@ -68,18 +108,21 @@ class Arguments(NamedTuple):
     """Whether stage 1 is trained."""
     knobs: dict[str, Any]
     """``SMALL``, replaced and completed by what was given."""
+    method: str = "condseg"
+    """A key of ``METHODS``."""
 
 
 def parse_arguments(argv: Sequence[str]) -> Arguments:
     """Read the command line; a wrong one ends the program with a message."""
     parser = argparse.ArgumentParser(
         "scripts/demo",
-        usage="%(prog)s [--dataset_dir DIR] [--output_dir DIR] [--no_stage1] [--KNOB VALUE ...]",
+        usage="%(prog)s [--method METHOD] [--dataset_dir DIR] [--output_dir DIR] [--no_stage1] [--KNOB VALUE ...]",
         description=DESCRIPTION,
         epilog="knobs this script sets: " + ", ".join(f"{name} {value}" for name, value in SMALL.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    parser.add_argument("--method", choices=METHODS, default="condseg", help="what to train (default: condseg)")
     parser.add_argument("--dataset_dir", metavar="DIR", type=Path, help="your data instead of synthetic images")
     parser.add_argument(
         "--output_dir",
@@ -92,7 +135,7 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
     options, rest = parser.parse_known_args(argv)
     try:
         given = parse_knobs(rest)
-        check_knobs(given)
+        check_knobs(given, options.method)
     except ValueError as error:
         parser.error(str(error))
     if options.no_stage1 and "stage1_checkpoint" in given:
@@ -100,8 +143,14 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
     return Arguments(
         dataset_dir=None if options.dataset_dir is None else options.dataset_dir.resolve(),
         output_dir=options.output_dir.resolve(),
-        stage1=not options.no_stage1 and "stage1_checkpoint" not in given,
-        knobs={**SMALL, **({"stage1_checkpoint": None} if options.no_stage1 else {}), **given},
+        stage1=bool(METHODS[options.method].stage1) and not options.no_stage1 and "stage1_checkpoint" not in given,
+        knobs={
+            **SMALL,
+            **SMALL_OF.get(options.method, {}),
+            **({"stage1_checkpoint": None} if options.no_stage1 else {}),
+            **given,
+        },
+        method=options.method,
     )
 
 
@@ -133,14 +182,15 @@ def parse_knobs(words: Sequence[str]) -> dict[str, Any]:
     return knobs
 
 
-def check_knobs(knobs: Mapping[str, Any]) -> None:
-    """Refuse what no config has: MONAI would ignore it without a word.
+def check_knobs(knobs: Mapping[str, Any], method: str = "condseg") -> None:
+    """Refuse what no config of the method has: MONAI would ignore it without a word.
 
     Raises:
         ValueError: naming what is unknown, and all there are.
     """
-    known = set().union(*(top_level_values(files) for files in (STAGE1, STAGE2, EVALUATE, PREDICT))) - _OWN
-    stage1 = {_STAGE1_PREFIX + name for name in top_level_values(STAGE1) - _OWN}
+    steps = METHODS[method]
+    known = set().union(*(top_level_values(files) for files in steps)) - _OWN
+    stage1 = {_STAGE1_PREFIX + name for name in top_level_values(steps.stage1) - _OWN}
     unknown = [name for name in knobs if name not in known | stage1]
     if unknown:
         raise ValueError(
@@ -168,10 +218,11 @@ def knobs_for(files: Sequence[str], knobs: Mapping[str, Any]) -> dict[str, Any]:
         knobs: of all steps.
     """
     names = top_level_values(files)
-    if tuple(files) == EVALUATE:  # nothing of training itself
-        names = names & top_level_values(PREDICT) | top_level_values(EVALUATE[1:]) | {"mask_threshold", "split"}
+    if "evaluate" in files:  # nothing of training itself
+        used = top_level_values((*PREDICT, "dec_seg") if "train_dec_seg" in files else PREDICT)
+        names = names & used | top_level_values(["evaluate"]) | {"mask_threshold", "split"}
     chosen = {name: value for name, value in knobs.items() if name in names}
-    if tuple(files) == STAGE1:
+    if "train_stage1" in files:
         for name, value in knobs.items():
             if name.startswith(_STAGE1_PREFIX) and name.removeprefix(_STAGE1_PREFIX) in names:
                 chosen[name.removeprefix(_STAGE1_PREFIX)] = value

@@ -33,10 +33,12 @@ def test_runs_are_numbered_and_never_share_a_folder(tmp_path: Path):
     assert (first / "result").exists()
 
 
+@pytest.mark.parametrize("method", ["condseg", "dec_seg"])
 def test_demo_on_own_data_leaves_scores_masks_and_a_sheet(
-    tiny_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], method: str
 ):
-    arguments = parse_arguments(["--dataset_dir", str(tiny_dataset), "--no_stage1", *TINY])
+    tiny = TINY if method == "condseg" else [word for word in TINY if "decoder" not in word and "stage1" not in word]
+    arguments = parse_arguments(["--dataset_dir", str(tiny_dataset), "--no_stage1", "--method", method, *tiny])
     assert demo.Demo(arguments, tmp_path).run() == 0
     printed = capsys.readouterr().out
     assert "4 train, 3 val, 2 test images" in printed
@@ -45,7 +47,8 @@ def test_demo_on_own_data_leaves_scores_masks_and_a_sheet(
     assert str(tmp_path / "contact_sheet.png") in printed
     report = tmp_path / "scores" / "report_test.html"
     assert str(report) in printed and "test_1.png" in report.read_text()
-    for name in ("test_0.png", "overlay/test_1.png", "uncertainty/test_0.png", "probability/test_1.png"):
+    assert (tmp_path / "predictions" / "uncertainty").exists() == (method == "condseg")
+    for name in ("test_0.png", "overlay/test_1.png", "probability/test_1.png"):
         assert Image.open(tmp_path / "predictions" / name).size == (36, 40)
     for split, count in (("val", 3), ("test", 2)):
         with (tmp_path / "scores" / f"scores_{split}.csv").open(newline="") as stream:

@@ -9,9 +9,11 @@ import pytest
 from demo_arguments import (
     BUNDLE,
     EVALUATE,
+    METHODS,
     PREDICT,
     REPOSITORY,
     SMALL,
+    SMALL_OF,
     STAGE1,
     STAGE2,
     check_knobs,
@@ -33,6 +35,18 @@ def test_without_arguments_both_stages_run_on_synthetic_images():
 
 def test_every_default_is_a_knob_of_a_config():
     check_knobs(SMALL)
+    for method, knobs in SMALL_OF.items():
+        check_knobs(knobs, method)
+
+
+def test_dec_seg_has_one_stage_and_knobs_of_its_own():
+    arguments = parse_arguments(["--method", "dec_seg", "--labeled_fraction", "0.5"])
+    assert (arguments.method, arguments.stage1, arguments.knobs["labeled_fraction"]) == ("dec_seg", False, 0.5)
+    files = METHODS["dec_seg"]
+    assert knobs_for(files.stage2, arguments.knobs)["labeled_fraction"] == 0.5
+    assert "labeled_fraction" not in knobs_for(files.evaluate, arguments.knobs)
+    assert knobs_for(files.evaluate, arguments.knobs | {"dcf": False})["dcf"] is False
+    assert knobs_for(files.predict, arguments.knobs)["encoder"] == "resnet18"
 
 
 def test_folders_are_made_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
@@ -69,6 +83,7 @@ def test_existing_weight_files_are_named_absolutely(monkeypatch: pytest.MonkeyPa
         (["--epoch", "3"], "no such knob: epoch;"),
         (["--stage1_decoder_channels", "8"], "no such knob: stage1_decoder_channels"),
         (["--ckpt_dir", "x"], "no such knob: ckpt_dir"),
+        (["--labeled_fraction", "1"], "no such knob: labeled_fraction"),
         (["--epochs"], "--epochs needs a value"),
         (["--epochs", "--seed", "1"], "--epochs needs a value"),
         (["epochs", "3"], "expected --name value, got 'epochs'"),

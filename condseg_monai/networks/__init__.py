@@ -2,6 +2,7 @@
 
 from condseg_monai.networks.class_names import CLASS_NAMES_KEY, check_class_names, class_names_of, set_class_names
 from condseg_monai.networks.encoders import ENCODERS, Encoder, get_encoder, load_encoder_weights
+from condseg_monai.networks.fold_batch_norm import fold_batch_norm
 from condseg_monai.networks.nets import (
     ConDSeg,
     ConDSegOutput,
@@ -29,6 +30,7 @@ __all__ = [
     "SemiSupervisedOutput",
     "check_class_names",
     "class_names_of",
+    "fold_batch_norm",
     "get_encoder",
     "load_encoder_weights",
     "set_class_names",

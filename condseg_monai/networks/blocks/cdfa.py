@@ -87,7 +87,8 @@ class ContrastDrivenFeatureAggregation(nn.Module):
         """Softmax over the window positions that are weighed (Eq. 12): ``(B, heads, K * K, K * K, H, W)``."""
         positions = self.window * self.window
         b, _, h, w = logits.shape
-        return torch.softmax(logits.view(b, self.heads, positions, positions, h, w) * self.scale, dim=3)
+        # Whatever the layout of the convolutions: the sums over displacements run along the rows of a map.
+        return torch.softmax(logits.contiguous().view(b, self.heads, positions, positions, h, w) * self.scale, dim=3)
 
 
 class RegionFeatures(nn.Module):
@@ -127,6 +128,7 @@ def window_attention(values: Tensor, attention: Tensor) -> Tensor:
     Returns:
         ``(B, C, H, W)``; what would be added outside the image is dropped.
     """
+    values = values.contiguous()
     kernel = _fold_attention(attention.to(values.dtype))
     if torch.jit.is_scripting() or torch.jit.is_tracing():
         return _apply_kernel(values, kernel)

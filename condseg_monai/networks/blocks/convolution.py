@@ -30,7 +30,8 @@ def conv_norm_act(
         bias=False,
         adn_ordering="NA",
         norm="batch",
-        act=act,
+        # In place: a BatchNorm needs its output no more, in training either.
+        act=("relu", {"inplace": True}) if act == "relu" else act,
     )
 
 

@@ -38,4 +38,4 @@ class PreEnhancement(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, in_channels, H, W)`` to ``(B, channels, H, W)``, non-negative."""
         context = self.fuse(torch.cat([branch(x) for branch in self.branches], dim=1))
-        return self.spatial_attention(F.relu(context + self.shortcut(x)))
+        return self.spatial_attention(F.relu(context + self.shortcut(x), inplace=True))

@@ -34,7 +34,7 @@ class SizeAwareDecoder(nn.Module):
     def forward(self, x: Tensor, deeper: Tensor) -> Tensor:
         """Map ``(B, channels, H, W)`` and the deeper ``(B, channels, H / 2, W / 2)`` to ``(B, channels, H, W)``."""
         s1 = self.merge(torch.cat([upsample(deeper, 2), x], dim=1))
-        s2 = F.relu(self.conv1(s1) + s1)
-        s3 = F.relu(self.conv2(s2) + s2 + s1)
-        s4 = F.relu(self.conv3(s3) + s3 + s2 + s1)
+        s2 = F.relu(self.conv1(s1) + s1, inplace=True)
+        s3 = F.relu(self.conv2(s2) + s2 + s1, inplace=True)
+        s4 = F.relu(self.conv3(s3) + s3 + s2 + s1, inplace=True)
         return self.spatial_attention(self.channel_attention(s4))

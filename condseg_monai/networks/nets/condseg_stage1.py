@@ -88,4 +88,4 @@ class _Level(nn.Module):
         nn.init.kaiming_normal_(self.conv.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.norm(upsample(self.conv(x), self.stride)))
+        return F.relu(self.norm(upsample(self.conv(x), self.stride)), inplace=True)

@@ -38,14 +38,20 @@ class GuardedTrainer(SupervisedTrainer):
     Args:
         *args: as for :class:`monai.engines.SupervisedTrainer`.
         skip_nonfinite: leave such batches out instead of stopping.
+        compile: compile the network with ``torch.compile``; the first batches wait for the compiler.
         file_key: entry of a batch with the names of its files.
         **kwargs: as for :class:`monai.engines.SupervisedTrainer`.
     """
 
     def __init__(
-        self, *args: Any, skip_nonfinite: bool | str = False, file_key: str = "image_file", **kwargs: Any
+        self,
+        *args: Any,
+        skip_nonfinite: bool | str = False,
+        file_key: str = "image_file",
+        compile: bool | str = False,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, **{**kwargs, "compile": read_flag(compile, "compile")})
         self.skip_nonfinite = read_flag(skip_nonfinite, "skip_nonfinite")
         self.file_key = file_key
         self.state.skipped_batches = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -101,17 +101,26 @@ class InferenceCases:
             f"masks go to {self.output_dir}"
         )
 
-    def finish(self) -> None:
+    def finish(self, failed_writes: Mapping[str, str] | None = None) -> None:
         """Write ``inference.json`` to the output folder and say what came of each image.
 
         The file lists the images that were ``segmented`` in this run, those ``kept`` from an earlier one, and why
         others ``failed``.
 
+        Args:
+            failed_writes: outputs that could not be written, and why: what :meth:`WriteQueue.finish` returns.
+
         Raises:
             InferenceError: listing the images without a mask, if there are any; all others have theirs.
         """
         todo, kept, failed, _ = self._sorted
-        missing = {case["image"]: "no output was written" for case in todo if not self._is_done(case)}
+        reasons = {str(Path(path)): reason for path, reason in (failed_writes or {}).items()}
+        missing = {}
+        for case in todo:
+            why = next((reasons[str(path)] for path in self._outputs_of(case) if str(path) in reasons), None)
+            if why is not None or not self._is_done(case):
+                missing[case["image"]] = why or "no output was written"
+        number = len(todo) + len(kept) + len(failed)
         failed = {**failed, **missing}
         done = [case["image"] for case in todo if case["image"] not in missing]
         content = {"segmented": done, "kept": [case["image"] for case in kept], "failed": failed}
@@ -122,9 +131,7 @@ class InferenceCases:
         )
         if failed:
             lines = "\n".join(f"  - {path}: {reason}" for path, reason in failed.items())
-            raise InferenceError(
-                f"{len(failed)} of {len(todo) + len(kept) + len(failed)} images have no mask:\n{lines}"
-            )
+            raise InferenceError(f"{len(failed)} of {number} images have no mask:\n{lines}")
 
     @cached_property
     def _sorted(self) -> _Sorted:
@@ -159,8 +166,11 @@ class InferenceCases:
         return None
 
     def _is_done(self, case: Case) -> bool:
+        return all(path.is_file() for path in self._outputs_of(case))
+
+    def _outputs_of(self, case: Case) -> list[Path]:
         stem = Path(case["image"]).stem
-        return all((folder / f"{stem}{extension}").is_file() for folder, extension in self.outputs)
+        return [folder / f"{stem}{extension}" for folder, extension in self.outputs]
 
 
 def _why_unreadable(case: Case) -> str | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,14 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor, PILWriter
 from monai.transforms import MapTransform
 from monai.utils import ImageMetaKey
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from condseg_monai.data.image_reader import read_natural_image
 from condseg_monai.data.pictures import draw_overlay
 from condseg_monai.engines.files import atomic_write
+from condseg_monai.engines.write_queue import WriteQueue
 
 __all__ = ["DrawOverlayd", "PredictionWriter"]
 
@@ -28,7 +31,16 @@ class PredictionWriter(PILWriter):
 
     A file appears when it is complete: a run that is killed leaves no half mask that the next one would take for done.
     8-bit integers, such as pictures in ``(H, W, 3)``, go to the PNG as they are.
+
+    Args:
+        *args: as for :class:`monai.data.PILWriter`.
+        queue: writes the files beside other work; None writes them at once.
+        **kwargs: as for :class:`monai.data.PILWriter`.
     """
+
+    def __init__(self, *args: Any, queue: WriteQueue | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.queue = queue
 
     def write(self, filename: str | PathLike[str], verbose: bool = False, **kwargs: Any) -> None:
         """Write what ``set_data_array`` was given.
@@ -42,17 +54,29 @@ class PredictionWriter(PILWriter):
             ValueError: if ``filename`` ends in something else.
         """
         path = Path(filename)
-        array = np.moveaxis(np.asarray(self.data_obj), 0, 1)  # MONAI's (W, H) to rows first
-        if path.suffix == ".npy":
-            with atomic_write(path) as temporary, temporary.open("wb") as stream:
-                np.save(stream, array.astype(np.float32))
-        elif path.suffix == ".png":
-            if array.dtype != np.uint8:
-                array = (np.clip(array, 0, 1) * 255).round().astype(np.uint8)
-            with atomic_write(path) as temporary:
-                Image.fromarray(np.ascontiguousarray(array)).save(temporary, format="PNG")
-        else:
+        write_array = _WRITERS.get(path.suffix)
+        if write_array is None:
             raise ValueError(f"a prediction is written as .png or .npy, not as {path.name}")
+        write = partial(write_array, path, np.moveaxis(np.asarray(self.data_obj), 0, 1))  # MONAI's (W, H) to rows first
+        if self.queue is None:
+            write()
+        else:
+            self.queue.put(path, write)
+
+
+def _write_npy(path: Path, array: NDArray[Any]) -> None:
+    with atomic_write(path) as temporary, temporary.open("wb") as stream:
+        np.save(stream, array.astype(np.float32))
+
+
+def _write_png(path: Path, array: NDArray[Any]) -> None:
+    if array.dtype != np.uint8:
+        array = (np.clip(array, 0, 1) * 255).round().astype(np.uint8)
+    with atomic_write(path) as temporary:
+        Image.fromarray(np.ascontiguousarray(array)).save(temporary, format="PNG")
+
+
+_WRITERS: dict[str, Callable[[Path, NDArray[Any]], None]] = {".npy": _write_npy, ".png": _write_png}
 
 
 class DrawOverlayd(MapTransform):

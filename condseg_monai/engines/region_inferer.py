@@ -11,6 +11,8 @@ from monai.inferers import Inferer
 from monai.transforms import MapTransform
 from torch import Tensor
 
+from condseg_monai.engines.precision_inferer import check_precision, in_precision, with_metadata_of
+
 __all__ = ["RegionInferer", "SplitUncertaintyd"]
 
 
@@ -20,11 +22,16 @@ class RegionInferer(Inferer):
     Args:
         uncertainty: append the probability of the uncertainty region as a last channel;
             :class:`SplitUncertaintyd` takes it off again, once the batch has been taken apart.
+        precision: as for :class:`~condseg_monai.PrecisionInferer`.
+
+    Raises:
+        ValueError: if ``precision`` is unknown.
     """
 
-    def __init__(self, uncertainty: bool = False) -> None:
+    def __init__(self, uncertainty: bool = False, precision: str = "float32") -> None:
         super().__init__()
         self.uncertainty = uncertainty
+        self.precision = check_precision(precision)
 
     def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
         """Predict a batch.
@@ -40,15 +47,24 @@ class RegionInferer(Inferer):
             Mask logits ``(B, out_channels, H, W)``, or ``(B, out_channels + 1, H, W)`` with the uncertainty in [0, 1].
 
         Raises:
-            ValueError: if the uncertainty is wanted of a network that has none.
+            ValueError: if the uncertainty is wanted of a network that has none, or the precision is ``"float16"`` and
+                the inputs are on a CPU.
         """
-        if not self.uncertainty:
-            return network(inputs, *args, **kwargs)
+        predict = self._with_uncertainty(network) if self.uncertainty else network
+        output = in_precision(self.precision, inputs, lambda x: predict(x, *args, **kwargs))
+        return with_metadata_of(inputs, output.float())
+
+    @staticmethod
+    def _with_uncertainty(network: Callable[..., Tensor]) -> Callable[..., Tensor]:
         predict_regions = getattr(network, "predict_regions", None)
         if predict_regions is None:
             raise ValueError(f"{type(network).__name__} predicts no regions, so there is no uncertainty to save")
-        prediction = predict_regions(inputs, *args, **kwargs)
-        return torch.cat((prediction.mask, prediction.regions[:, 2:3]), dim=1)
+
+        def predict(*args: Any, **kwargs: Any) -> Tensor:
+            prediction = predict_regions(*args, **kwargs)
+            return torch.cat((prediction.mask, prediction.regions[:, 2:3]), dim=1)
+
+        return predict
 
 
 class SplitUncertaintyd(MapTransform):

@@ -266,6 +266,7 @@ def _dataset(engine: SupervisedTrainer) -> Any:
 
 
 def _module(network: nn.Module) -> nn.Module:
+    network = getattr(network, "_orig_mod", network)  # compiled: the same weights under their own names
     return network.module if isinstance(network, (DataParallel, DistributedDataParallel)) else network
 
 

@@ -52,6 +52,9 @@ KNOBS = {
     "resume",
     "save_interval",
     "skip_nonfinite",
+    "precision",
+    "channels_last",
+    "compile",
 }
 # What a command line may say; MONAI hands over True, False and numbers as such, all other words as text.
 WORDS = {True: (True, 1, "true", "TRUE", "yes", "1"), False: (False, 0, "false", "FALSE", "no", "0")}

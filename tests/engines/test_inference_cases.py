@@ -117,3 +117,16 @@ def test_missing_source_stops(tmp_path, checkpoint):
 def test_unknown_format_raises_at_construction(tmp_path, name):
     with pytest.raises(ValueError, match=f"{name} must be one of none, png, npy, got 'jpg'"):
         InferenceCases(tmp_path, tmp_path / "out", **{name: "jpg"})
+
+
+def test_a_write_that_failed_is_reported_with_its_reason_even_over_an_old_mask(images, tmp_path, checkpoint):
+    out = tmp_path / "out"
+    write_masks(out, "a", "b c", "d")
+    cases = InferenceCases(images, out, overwrite=True)
+    cases.start(checkpoint)
+    with pytest.raises(InferenceError, match=r"1 of 3 images have no mask:\n  - .*d\.tif: OSError: disk full"):
+        cases.finish({str(out / "d.png"): "OSError: disk full"})
+    assert [Path(path).name for path in json.loads((out / "inference.json").read_text())["segmented"]] == [
+        "a.png",
+        "b c.JPG",
+    ]

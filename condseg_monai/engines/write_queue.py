@@ -1,0 +1,65 @@
+"""Files written while the next batch is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from threading import BoundedSemaphore
+
+__all__ = ["WriteQueue"]
+
+
+class WriteQueue:
+    """A thread that encodes and writes files, for :class:`~condseg_monai.PredictionWriter`.
+
+    Args:
+        pending: how many files may wait; whoever brings one more waits too, so that memory does not grow.
+
+    Raises:
+        ValueError: if ``pending`` is not positive.
+
+    Example:
+        >>> writes = WriteQueue()
+        >>> writes.put("mask.png", lambda: None)
+        >>> writes.finish()
+        {}
+    """
+
+    def __init__(self, pending: int = 16) -> None:
+        if pending < 1:
+            raise ValueError(f"pending must be positive, got {pending}")
+        self._room = BoundedSemaphore(pending)
+        self._thread: ThreadPoolExecutor | None = None
+        self._failed: dict[str, str] = {}
+
+    def put(self, path: str | Path, write: Callable[[], None]) -> None:
+        """Have a file written soon.
+
+        Args:
+            path: the file, to name it if it cannot be written.
+            write: writes it.
+        """
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="write")
+        self._room.acquire()
+
+        def note(done: Future[None]) -> None:
+            self._room.release()
+            error = done.exception()
+            if error is not None:
+                self._failed[str(path)] = f"{type(error).__name__}: {error}"
+
+        self._thread.submit(write).add_done_callback(note)
+
+    def finish(self) -> dict[str, str]:
+        """Wait until every file is written.
+
+        Returns:
+            What could not be written, and why, since the last call.
+        """
+        if self._thread is not None:
+            self._thread.shutdown(wait=True)
+            self._thread = None
+        failed, self._failed = self._failed, {}
+        return failed

@@ -1,4 +1,4 @@
-"""A fixed small protocol on real polyp images, so that every change can be held against the same figures.
+r"""A fixed small protocol on real polyp images, so that every change can be held against the same figures.
 
 Train from scratch on the training images of Kvasir-Sessile at 96x96 (flips and rotation, batch 8): 5 epochs of stage 1
 and 10 of stage 2. Score the last epoch's weights, none selected, on the images of Kvasir-SEG's ``val.txt`` that are not
@@ -7,6 +7,11 @@ among those trained on. Everything runs through the bundle's configs; what follo
     .venv/bin/python scripts/protocol.py --sessile_dir DIR --kvasir_dir DIR --output_dir runs/protocol
     .venv/bin/python scripts/protocol.py --sessile_dir DIR --kvasir_dir DIR --output_dir runs/one_stage --no_stage1
     .venv/bin/python scripts/protocol.py --sessile_dir DIR --kvasir_dir DIR --output_dir runs/other -- --cdfa released
+
+Another network on the same images, augmentation, budget and scores, by an overlay of the bundle:
+
+    .venv/bin/python scripts/protocol.py --sessile_dir DIR --kvasir_dir DIR --output_dir runs/unet --no_stage1 \
+        --epochs 15 --overlay unet.json -- --decoder_channels 32 --learning_rate 1e-3 --lr_schedule plateau
 """
 
 from __future__ import annotations
@@ -64,9 +69,10 @@ def main() -> None:
     if not options.no_stage1:
         run(["train_stage1.json"], {**knobs, **score_at_the_end(options.stage1_epochs)})
     stage2 = knobs if options.no_stage1 else {**knobs, **AFTER_STAGE1, **own}
-    run(["train_stage2.json"], {**stage2, **score_at_the_end(options.epochs)})
+    configs = ["train_stage2.json", *options.overlay]
+    run(configs, {**stage2, **score_at_the_end(options.epochs)})
     seconds = round(time.perf_counter() - started)
-    run(["train_stage2.json", "evaluate.json"], {**knobs, "checkpoint": str(models / "model_final.pt")})
+    run([*configs, "evaluate.json"], {**knobs, "checkpoint": str(models / "model_final.pt")})
 
     summary = json.loads((output_dir / "eval" / "summary_val.json").read_text())
     epochs = {"stage1": 0 if options.no_stage1 else options.stage1_epochs, "stage2": options.epochs}
@@ -84,6 +90,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--no_stage1", action="store_true", help="train stage 2 from random weights")
+    parser.add_argument("--overlay", nargs="*", default=[], help="configs of the bundle read after train_stage2.json")
     options = parser.parse_args(arguments[:at])
     names, values = arguments[at + 1 :: 2], arguments[at + 2 :: 2]
     if len(names) != len(values) or any(not name.startswith("--") for name in names):

@@ -9,8 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+from torch import nn
+
 from condseg_monai.data.dataset_report import inspect_dataset
 from condseg_monai.data.pairing import Case, DatasetError, Finding
+from condseg_monai.networks.state_dicts import check_checkpoint
 
 __all__ = ["EvaluationCases", "EvaluationError"]
 
@@ -70,14 +73,15 @@ class EvaluationCases:
         """What keeps the other cases from being scored."""
         return self._sorted.failed
 
-    def start(self, checkpoint: str | os.PathLike[str]) -> None:
+    def start(self, checkpoint: str | os.PathLike[str], network: nn.Module | None = None) -> None:
         """Stop before any work if the run cannot succeed, and say which cases it leaves out.
 
         Args:
             checkpoint: the weights the run needs.
+            network: what they will be loaded into; None does not look whether they fit.
 
         Raises:
-            EvaluationError: if ``checkpoint`` is missing.
+            EvaluationError: if ``checkpoint`` is missing, damaged or of another network.
             DatasetError: see :attr:`good`.
         """
         if not Path(checkpoint).is_file():
@@ -85,6 +89,11 @@ class EvaluationCases:
                 f"{checkpoint} is missing: train it first, convert a released one with "
                 "python -m condseg_monai convert-checkpoint, or set checkpoint to the file to score"
             )
+        if network is not None:
+            try:
+                check_checkpoint(checkpoint, network)
+            except ValueError as error:
+                raise EvaluationError(str(error)) from error
         logger = logging.getLogger(__name__)
         logger.info(f"{len(self.good)} cases of {self.split} to score")
         for warning in self._sorted.warnings:

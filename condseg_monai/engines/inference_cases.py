@@ -11,11 +11,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+from torch import nn
+
 from condseg_monai.data.image_list import list_images
 from condseg_monai.data.image_reader import UnreadableImageError, read_natural_image
 from condseg_monai.data.pairing import Case, DatasetError, name_key
 from condseg_monai.engines.files import write_json
 from condseg_monai.engines.flags import read_flag
+from condseg_monai.networks.state_dicts import check_checkpoint
 
 __all__ = ["InferenceCases", "InferenceError"]
 
@@ -78,21 +81,27 @@ class InferenceCases:
         """One ``{"image": path}`` for each image the network has to see."""
         return self._sorted.todo
 
-    def start(self, checkpoint: str | os.PathLike[str]) -> None:
+    def start(self, checkpoint: str | os.PathLike[str], network: nn.Module | None = None) -> None:
         """Stop before any work if the run cannot succeed, and say what it will do.
 
         Args:
             checkpoint: the weights the run needs.
+            network: what they will be loaded into; None does not look whether they fit.
 
         Raises:
-            InferenceError: if ``checkpoint`` is missing, there is no image, two images would write the same mask, or
-                the masks would go among the images or the masks of a data set.
+            InferenceError: if ``checkpoint`` is missing, damaged or of another network, there is no image, two images
+                would write the same mask, or the masks would go among the images or the masks of a data set.
         """
         if not Path(checkpoint).is_file():
             raise InferenceError(
                 f"{checkpoint} is missing: train it with train_stage1.json and train_stage2.json, convert a released "
                 "one with python -m condseg_monai convert-checkpoint, or set ckpt_dir to the folder that has model.pt"
             )
+        if network is not None:
+            try:
+                check_checkpoint(checkpoint, network)
+            except ValueError as error:
+                raise InferenceError(str(error)) from error
         todo, kept, failed, obstacle = self._sorted
         if obstacle is not None:
             raise InferenceError(obstacle)

@@ -6,8 +6,9 @@ import logging
 import os
 from pathlib import Path
 
-import torch
 from torch import nn
+
+from condseg_monai.networks.state_dicts import read_state_dict
 
 __all__ = ["start_from_stage1"]
 
@@ -33,7 +34,8 @@ def start_from_stage1(network: nn.Module, stage1_checkpoint: str | os.PathLike[s
 
     Raises:
         FileNotFoundError: if the file does not exist; the message says how to get one.
-        ValueError: if its encoder keys or their shapes are not those of the network's encoder; the message names them.
+        ValueError: if the file is damaged, or its encoder keys or their shapes are not those of the network's encoder;
+            the message names the file and the keys.
     """
     logger = logging.getLogger(__name__)
     if stage1_checkpoint is None:
@@ -42,7 +44,7 @@ def start_from_stage1(network: nn.Module, stage1_checkpoint: str | os.PathLike[s
     path = Path(stage1_checkpoint)
     if not path.is_file():
         raise FileNotFoundError(f"stage1_checkpoint: {path} does not exist: {_HOW_TO_GET_ONE}")
-    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    checkpoint = read_state_dict(path, "stage1_checkpoint")
     found = {key.removeprefix(_PREFIX): value for key, value in checkpoint.items() if key.startswith(_PREFIX)}
     encoder = network.get_submodule("encoder")
     expected = encoder.state_dict()

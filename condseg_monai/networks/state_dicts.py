@@ -1,10 +1,14 @@
-"""Words for error messages about state_dicts."""
+"""State_dicts in files: reading them, holding them against a network, and words for error messages about them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Mapping
 
-__all__ = ["name_keys"]
+import torch
+from torch import Tensor, nn
+
+__all__ = ["check_checkpoint", "name_keys", "read_state_dict"]
 
 
 def name_keys(keys: Iterable[str], limit: int = 12) -> str:
@@ -12,3 +16,56 @@ def name_keys(keys: Iterable[str], limit: int = 12) -> str:
     names = sorted(keys)
     more = [f"... {len(names) - limit} more"] if len(names) > limit else []
     return f"[{', '.join(names[:limit] + more)}]"
+
+
+def read_state_dict(path: str | os.PathLike[str], what: str) -> Mapping[str, Tensor]:
+    """Read a file of named tensors onto the CPU.
+
+    Args:
+        path: a file that ``torch.save`` wrote: a state_dict, alone or under ``"model"``.
+        what: the argument that names the file, for errors.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is damaged or holds something else; the message names the file.
+    """
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # unpickling raises a dozen kinds, none of which names the file
+        raise ValueError(
+            f"{what}: {os.fspath(path)} is damaged or no PyTorch file of plain tensors ({error}); give another"
+        ) from error
+    if isinstance(loaded, Mapping) and isinstance(loaded.get("model"), Mapping):
+        loaded = loaded["model"]
+    if not isinstance(loaded, Mapping) or not all(isinstance(value, Tensor) for value in loaded.values()):
+        raise ValueError(f"{what}: {os.fspath(path)} holds no state_dict but {type(loaded).__name__}; give another")
+    return loaded
+
+
+def check_checkpoint(path: str | os.PathLike[str], network: nn.Module) -> None:
+    """Raise unless a checkpoint has every parameter and buffer of a network, in its shape, and no other.
+
+    Args:
+        path: as for :func:`read_state_dict`.
+        network: what the checkpoint is about to be loaded into, also inside ``DistributedDataParallel``.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it cannot be read or does not fit; the message names the file and the keys.
+    """
+    state_dict = read_state_dict(path, "checkpoint")
+    expected = getattr(network, "module", network).state_dict()
+    missing, unknown = expected.keys() - state_dict.keys(), state_dict.keys() - expected.keys()
+    shapes = [
+        f"{key} {tuple(state_dict[key].shape)} instead of {tuple(expected[key].shape)}"
+        for key in expected.keys() & state_dict.keys()
+        if state_dict[key].shape != expected[key].shape
+    ]
+    if missing or unknown or shapes:
+        raise ValueError(
+            f"checkpoint: {os.fspath(path)} does not fit the network; encoder, decoder_channels and cdfa must be those "
+            f"it was trained with: missing keys {name_keys(missing)}, unknown keys {name_keys(unknown)}, "
+            f"other shapes {name_keys(shapes)}"
+        )

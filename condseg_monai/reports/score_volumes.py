@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from condseg_monai.data.nifti import nifti_stem, read_nifti
 from condseg_monai.data.synapse import BTCV_ORGANS, SYNAPSE_ORGANS, synapse_class_names
@@ -20,6 +19,7 @@ from condseg_monai.data.volume_list import list_volumes, read_volume
 from condseg_monai.engines.files import file_sha256
 from condseg_monai.metrics import EMPTY_DISTANCES, VOLUME_SCORES, organ_scores
 from condseg_monai.networks.class_names import class_names_of
+from condseg_monai.networks.state_dicts import read_state_dict
 from condseg_monai.reports.volume_report import ScoredVolume, draw_planes, write_volume_report
 
 __all__ = ["add_command", "pair_volumes", "score_volumes"]
@@ -183,7 +183,7 @@ def _predicted_classes(pred: Path, checkpoint: Path | None) -> tuple[tuple[str, 
         context["class_names"] = content.get("class_names")
     names = context.get("class_names")
     if checkpoint is not None:
-        own = class_names_of(torch.load(checkpoint, map_location="cpu", weights_only=True))
+        own = class_names_of(read_state_dict(checkpoint, "checkpoint"))
         if own is None:
             raise ValueError(f"{checkpoint} does not say what its classes are called")
         sha256 = file_sha256(checkpoint)

@@ -3,6 +3,7 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from condseg_monai.data import DatasetError
@@ -99,3 +100,13 @@ def test_masks_that_do_not_reach_the_threshold_stop(dataset, checkpoint):
 def test_missing_checkpoint_stops_before_files_are_opened(tmp_path):
     with pytest.raises(EvaluationError, match=r"missing\.pt is missing"):
         EvaluationCases(tmp_path / "nowhere", "val").start(tmp_path / "missing.pt")
+
+
+def test_checkpoint_of_another_network_stops_before_any_work(dataset, checkpoint):
+    cases = EvaluationCases(dataset, "val")
+    with pytest.raises(EvaluationError, match=r"model\.pt is damaged"):
+        cases.start(checkpoint, torch.nn.Linear(2, 2))
+    torch.save(torch.nn.Linear(3, 2).state_dict(), checkpoint)
+    cases.start(checkpoint, torch.nn.Linear(3, 2))
+    with pytest.raises(EvaluationError, match=r"model\.pt does not fit the network; encoder.*weight \(2, 3\)"):
+        cases.start(checkpoint, torch.nn.Linear(2, 2))

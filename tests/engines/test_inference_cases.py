@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from condseg_monai.engines.inference_cases import InferenceCases, InferenceError
@@ -130,3 +131,13 @@ def test_a_write_that_failed_is_reported_with_its_reason_even_over_an_old_mask(i
         "a.png",
         "b c.JPG",
     ]
+
+
+def test_checkpoint_of_another_network_stops_before_any_work(images, tmp_path, checkpoint):
+    cases = InferenceCases(images, tmp_path / "out")
+    with pytest.raises(InferenceError, match=r"model\.pt is damaged"):
+        cases.start(checkpoint, torch.nn.Linear(2, 2))
+    torch.save(torch.nn.Linear(3, 2).state_dict(), checkpoint)
+    cases.start(checkpoint, torch.nn.Linear(3, 2))
+    with pytest.raises(InferenceError, match=r"model\.pt does not fit the network; encoder.*weight \(2, 3\)"):
+        cases.start(checkpoint, torch.nn.Linear(2, 2))

@@ -50,6 +50,12 @@ def test_missing_file_stops_and_says_how_to_get_one(network, tmp_path):
         assert part in str(error.value)
 
 
+def test_damaged_file_is_named(network, tmp_path):
+    (tmp_path / "stage1.pt").write_bytes(b"half a file")
+    with pytest.raises(ValueError, match=r"stage1_checkpoint: .*stage1\.pt is damaged"):
+        start_from_stage1(network, tmp_path / "stage1.pt")
+
+
 def test_null_announces_one_stage_training_and_changes_nothing(network, caplog):
     before = {key: value.clone() for key, value in network.state_dict().items()}
     start_from_stage1(network, None)

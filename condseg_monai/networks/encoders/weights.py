@@ -15,7 +15,7 @@ from condseg_monai.networks.encoders.pvt import PVTv2Encoder, pvt_state_dict_fro
 from condseg_monai.networks.encoders.res2net import Res2NetEncoder
 from condseg_monai.networks.encoders.resnet import ResNetEncoder
 from condseg_monai.networks.encoders.vgg import VGGEncoder
-from condseg_monai.networks.state_dicts import name_keys
+from condseg_monai.networks.state_dicts import name_keys, read_state_dict
 
 __all__ = ["IMAGENET_FILES", "load_encoder_weights"]
 
@@ -53,7 +53,7 @@ def load_encoder_weights(encoder: nn.Module, weights: str | os.PathLike[str] | N
     Raises:
         FileNotFoundError: if the path does not exist.
         RuntimeError: if a download fails; the message says what to fetch and how to use it.
-        ValueError: if the file does not fit the encoder; the message names the keys.
+        ValueError: if the file is damaged or does not fit the encoder; the message names the file and the keys.
     """
     # "null" is what a person types for None; MONAI's command line hands it over as text.
     if weights is None or str(weights) in ("null", "None"):
@@ -118,8 +118,13 @@ def _read(path: Path) -> Mapping[str, Tensor]:
         safetensors, found = optional_import("safetensors.torch")
         if not found:
             raise ImportError(f'reading {path} needs safetensors: pip install "condseg_monai[pvt]"')
-        return safetensors.load_file(path)
-    return torch.load(path, map_location="cpu", weights_only=True)
+        try:
+            return safetensors.load_file(path)
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # its own kind, which does not name the file
+            raise ValueError(f"encoder_weights: {path} is damaged or no safetensors file ({error})") from error
+    return read_state_dict(path, "encoder_weights")
 
 
 def _fill(encoder: Encoder, state_dict: Mapping[str, Tensor], source: str) -> None:

@@ -149,6 +149,15 @@ def test_weights_of_another_encoder_fail_by_key_and_change_nothing(tmp_path):
     assert torch.equal(encoder.conv1.weight, before)
 
 
+@pytest.mark.parametrize("name", ["weights.pth", "weights.safetensors"])
+def test_damaged_file_is_named(name, tmp_path):
+    if name.endswith("safetensors"):
+        pytest.importorskip("safetensors")
+    (tmp_path / name).write_bytes(b"half a file")
+    with pytest.raises(ValueError, match=rf"encoder_weights: .*{name} is damaged"):
+        load_encoder_weights(build("resnet18"), tmp_path / name)
+
+
 def test_missing_file_is_named():
     with pytest.raises(FileNotFoundError, match=r"encoder_weights: nowhere\.pth does not exist"):
         load_encoder_weights(build("resnet18"), "nowhere.pth")

@@ -1,0 +1,74 @@
+"""A checkpoint that cannot be used is named, and told why."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from condseg_monai.networks.state_dicts import check_checkpoint, name_keys, read_state_dict
+
+
+@pytest.fixture
+def network() -> nn.Module:
+    return nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+
+
+def test_state_dict_is_read_alone_and_under_model(network, tmp_path):
+    torch.save(network.state_dict(), tmp_path / "alone.pt")
+    torch.save({"model": network.state_dict(), "epoch": 3}, tmp_path / "wrapped.pt")
+    for name in ("alone.pt", "wrapped.pt"):
+        found = read_state_dict(tmp_path / name, "checkpoint")
+        assert {key: value.shape for key, value in found.items()} == {
+            key: value.shape for key, value in network.state_dict().items()
+        }
+
+
+def test_damaged_files_are_named(network, tmp_path):
+    path = tmp_path / "model.pt"
+    torch.save(network.state_dict(), path)
+    whole = path.read_bytes()
+    for damaged in (b"", b"weights", whole[: len(whole) // 2]):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"stage1_checkpoint: .*model\.pt is damaged or no PyTorch file"):
+            read_state_dict(path, "stage1_checkpoint")
+
+
+@pytest.mark.parametrize("content", [[1, 2], {"epoch": 3}])
+def test_files_of_something_else_are_named(content, tmp_path):
+    torch.save(content, tmp_path / "model.pt")
+    with pytest.raises(ValueError, match=r"model\.pt holds no state_dict but (list|dict)"):
+        read_state_dict(tmp_path / "model.pt", "checkpoint")
+
+
+def test_missing_file_stays_a_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.pt"):
+        read_state_dict(tmp_path / "nowhere.pt", "checkpoint")
+
+
+def test_checkpoint_of_the_network_passes_also_inside_a_wrapper(network, tmp_path):
+    torch.save(network.state_dict(), tmp_path / "model.pt")
+    check_checkpoint(tmp_path / "model.pt", network)
+    check_checkpoint(tmp_path / "model.pt", nn.DataParallel(network))
+
+
+def test_other_keys_and_shapes_are_named(network, tmp_path):
+    state_dict = network.state_dict()
+    state_dict["0.weight"] = torch.zeros(3, 4)
+    state_dict["2.bias"] = state_dict.pop("1.running_mean")
+    torch.save(state_dict, tmp_path / "model.pt")
+    with pytest.raises(ValueError) as error:
+        check_checkpoint(tmp_path / "model.pt", network)
+    for words in (
+        "model.pt does not fit the network",
+        "decoder_channels",
+        "missing keys [1.running_mean]",
+        "unknown keys [2.bias]",
+        "0.weight (3, 4) instead of (3, 2)",
+    ):
+        assert words in str(error.value)
+
+
+def test_long_lists_of_keys_are_cut():
+    assert name_keys("cab") == "[a, b, c]"
+    assert name_keys("abcd", limit=2) == "[a, b, ... 2 more]"

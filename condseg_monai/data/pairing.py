@@ -50,7 +50,7 @@ class Finding(NamedTuple):
     Attributes:
         kind: ``"layout"``, ``"list"``, ``"pair"``, ``"overlap"`` and so on, for programs.
         text: one line for people.
-        files: every file it is about, where the text has only the first few.
+        files: every file it is about, where the text has only the first few; of a pair those that are there.
     """
 
     kind: str
@@ -104,7 +104,8 @@ def find_cases(root: Path, splits: Sequence[str]) -> Pairing:
             problems += [Finding("list", text) for text in list_problems(split, stems[split])]
             for stem in dict.fromkeys(stems[split]):
                 case, wrong = pair_stem(stem, images, masks)
-                problems += [Finding("pair", f"{split}.txt: {stem}: {text}") for text in wrong]
+                there = tuple(str(path) for index in (images, masks) for path in index.get(stem, []))
+                problems += [Finding("pair", f"{split}.txt: {stem}: {text}", there) for text in wrong]
                 cases[split] += [case] if case else []
     problems += [Finding("overlap", text) for text in overlaps(stems, splits)]
     return Pairing(cases, problems, {stem for listed in stems.values() for stem in listed})

@@ -6,11 +6,16 @@ import argparse
 import json
 import math
 import re
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from condseg_monai.data.image_reader import IMAGE_EXTENSIONS
+from condseg_monai.data.nifti import nifti_stem
+from condseg_monai.data.pairing import name_key
 from condseg_monai.metrics import bootstrap_interval
 from condseg_monai.reports.score_table import ScoreTable, is_lower_better
 from condseg_monai.reports.summary import json_numbers
@@ -87,40 +92,95 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         help="compare two evaluations image by image",
         description="Compare two evaluations of the same images: for each score the mean difference B - A and its "
         "95 %% bootstrap interval over images. An interval on one side of 0 says that the difference is more than the "
-        "choice of images; it says nothing of another training run.",
+        "choice of images; it says nothing of another training run. Images that one of the two reported as failed are "
+        "left out and named.",
     )
     parser.add_argument("a", type=Path, metavar="A", help="folder of an evaluation, or its scores_*.csv")
     parser.add_argument("b", type=Path, metavar="B", help="another, of the same images")
+    parser.add_argument("--common", action="store_true", help="leave out and name all images that one of the two lacks")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.set_defaults(run=_run)
 
 
 def _run(options: argparse.Namespace) -> None:
     paths = find_score_tables(options.a, options.b)
-    tables = ScoreTable.read(paths[0]), ScoreTable.read(paths[1])
-    scores = compare_scores(*tables)
-    notes = _notes(paths, tables)
+    found = ScoreTable.read(paths[0]), ScoreTable.read(paths[1])
+    summaries = [_summary_beside(path) for path in paths]
+    left_out = _only_in_one(*found)
+    if not options.common:
+        failed = [_failed_cases(summary) for summary in summaries]
+        left_out = [
+            [file for file in files if _case_of(file) in other]
+            for files, other in zip(left_out, reversed(failed), strict=True)
+        ]
+    tables = [_without(table, files) for table, files in zip(found, left_out, strict=True)]
+    scores = compare_scores(tables[0], tables[1])
+    warnings = [
+        f"left out: {len(files)} of the images of {one}, which {other} has no scores for: {', '.join(files)}"
+        for one, other, files in zip("AB", "BA", left_out, strict=True)
+        if files
+    ]
+    notes = _notes(summaries, tables)
     if options.json:
-        names = {"a": str(paths[0]), "b": str(paths[1])}
-        result = {**names, "images": len(tables[0]), "notes": notes, "scores": scores}
+        result = {
+            "a": str(paths[0]),
+            "b": str(paths[1]),
+            "images": len(tables[0]),
+            "left_out": {"only_in_a": left_out[0], "only_in_b": left_out[1]},
+            "notes": notes,
+            "scores": scores,
+        }
         print(json.dumps(json_numbers(result), indent=2))
-        return
-    print(f"A  {paths[0]}\nB  {paths[1]}\n{len(tables[0])} images, each in both\n")
-    print(_format(scores))
-    print("\n* the interval is on one side of 0. B better/worse/equal counts images.")
-    for note in notes:
-        print(f"note: {note}")
+    else:
+        print(f"A  {paths[0]}\nB  {paths[1]}\n{len(tables[0])} images, each in both\n")
+        print(_format(scores))
+        print("\n* the interval is on one side of 0. B better/worse/equal counts images.")
+        for note in notes:
+            print(f"note: {note}")
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+
+
+def _only_in_one(a: ScoreTable, b: ScoreTable) -> list[list[str]]:
+    """The images that only A has, and those that only B has."""
+    in_a, in_b = set(a.files), set(b.files)
+    return [sorted(in_a - in_b), sorted(in_b - in_a)]
+
+
+def _without(table: ScoreTable, files: Sequence[str]) -> ScoreTable:
+    gone = set(files)
+    return table.select(np.array([file not in gone for file in table.files], dtype=bool))
+
+
+def _failed_cases(summary: Mapping[str, Any]) -> set[str]:
+    """The cases that an evaluation could not score, as :func:`_case_of` names them."""
+    failed = summary.get("failed", [])
+    # of volumes it has reasons by path, of images findings
+    paths = list(failed) if isinstance(failed, dict) else [path for problem in failed for path in problem["files"]]
+    return {_case_of(Path(path).name) for path in paths}
+
+
+def _case_of(file: str) -> str:
+    """The name of a case, which its image, its mask and its lines in a table (``case/organ``) share."""
+    name = file.partition("/")[0]
+    stem = nifti_stem(name) or (Path(name).stem if Path(name).suffix.lower() in IMAGE_EXTENSIONS else name)
+    return name_key(stem)
 
 
 def _check_images(a: ScoreTable, b: ScoreTable) -> None:
-    only = [sorted(set(x.files) - set(y.files)) for x, y in ((a, b), (b, a))]
+    only = _only_in_one(a, b)
+    if set(a.files).isdisjoint(b.files):
+        raise ValueError("the evaluations have no image in common; score both on the same list")
     if any(only):
         parts = [
             f"{len(files)} only in {name} ({', '.join(files[:_NAMES_SHOWN])}{', ...' * (len(files) > _NAMES_SHOWN)})"
             for name, files in zip("AB", only, strict=True)
             if files
         ]
-        raise ValueError(f"the evaluations are of different images: {', '.join(parts)}; score both on the same list")
+        raise ValueError(
+            f"the evaluations are of different images: {', '.join(parts)}; score both on the same list, or compare "
+            "what both have with --common"
+        )
 
 
 def _compare(a: np.ndarray, b: np.ndarray, lower_is_better: bool, seed: int) -> dict[str, Any]:
@@ -149,14 +209,13 @@ def _mean(values: np.ndarray) -> float | None:
     return None if math.isnan(mean) else mean
 
 
-def _notes(paths: tuple[Path, Path], tables: tuple[ScoreTable, ScoreTable]) -> list[str]:
+def _notes(summaries: Sequence[Mapping[str, Any]], tables: Sequence[ScoreTable]) -> list[str]:
     """What a reader should know before believing the numbers."""
     notes = []
     a, b = tables
     for name, one, other in (("A", a, b), ("B", b, a)):
         lone = [score for score in one.scores if score not in other.scores]
         notes += [f"only in {name}: {', '.join(lone)}"] if lone else []
-    summaries = [_summary_beside(path) for path in paths]
     if all(summaries):
         notes += [
             f"{key} is {summaries[0][key]} in A and {summaries[1][key]} in B"

@@ -59,6 +59,7 @@ def test_bad_case_is_left_out_named_and_raised_at_the_end(dataset, checkpoint, d
     assert "not scored: " in caplog.text and words in caplog.text
     (problem,) = cases.failed
     assert problem.kind == kind and words in problem.text
+    assert problem.files and all("val_1.png" in file for file in problem.files)
     json.dumps([problem._asdict()])
     with pytest.raises(EvaluationError, match="2 cases of val were scored, others were not") as error:
         cases.finish()

@@ -64,6 +64,64 @@ def test_other_images_are_refused_by_name(tmp_path, capsys):
     assert "different images: 1 only in A (7.png), 1 only in B (other.png)" in error
 
 
+def finding(*files):
+    return {"kind": "unreadable", "text": "cannot read it", "files": list(files)}
+
+
+def test_images_that_one_evaluation_could_not_score_are_left_out_and_named(tmp_path, capsys):
+    a = evaluation(tmp_path / "a", DICE[1:], FILES[1:])
+    b = evaluation(tmp_path / "b", DICE[:-2] + 0.1, FILES[:-2])
+    failed_a = [finding("/data/images/0.png")]
+    failed_b = [finding("data/images/6.png"), finding("data/images/7.png", "data/masks/7.jpg")]
+    (a / "summary_val.json").write_text(json.dumps({"failed": failed_a}))
+    (b / "summary_val.json").write_text(json.dumps({"failed": failed_b}))
+    assert main(["compare", str(a), str(b)]) == 0
+    said = capsys.readouterr()
+    assert "5 images, each in both" in said.out
+    assert "warning: left out: 2 of the images of A, which B has no scores for: 6.png, 7.png" in said.err
+    assert "warning: left out: 1 of the images of B, which A has no scores for: 0.png" in said.err
+    assert main(["compare", str(a), str(b), "--json"]) == 0
+    said = capsys.readouterr()
+    result = json.loads(said.out)
+    assert result["left_out"] == {"only_in_a": ["6.png", "7.png"], "only_in_b": ["0.png"]}
+    assert said.err.count("warning: left out") == 2
+    found = result["scores"]["val_mean_dice"]
+    assert (result["images"], found["images"]) == (5, 5)
+    assert found["mean_a"] == pytest.approx(DICE[1:6].mean())  # of the five, not of all that A has
+    assert found["difference"] == pytest.approx(0.1)
+
+
+def test_failed_cases_do_not_excuse_other_missing_images(tmp_path, capsys):
+    a, b = evaluation(tmp_path / "a", DICE), evaluation(tmp_path / "b", DICE[:-2] + 0.1, FILES[:-2])
+    (b / "summary_val.json").write_text(json.dumps({"failed": [finding("images/7.png")]}))
+    (a / "summary_val.json").write_text(json.dumps({"failed": [finding("images/6.png")]}))  # of the wrong side
+    assert main(["compare", str(a), str(b)]) == 1
+    said = capsys.readouterr()
+    assert "different images: 1 only in A (6.png)" in said.err and "--common" in said.err and not said.out
+    assert main(["compare", str(a), str(b), "--common"]) == 0
+    said = capsys.readouterr()
+    assert "6 images, each in both" in said.out
+    assert "left out: 2 of the images of A, which B has no scores for: 6.png, 7.png" in said.err
+
+
+def test_organs_of_a_failed_volume_are_left_out(tmp_path, capsys):
+    rows = [f"case.{case}/{organ}" for case in "12" for organ in ("liver", "spleen")]
+    a = evaluation(tmp_path / "a", DICE[:4], rows, "scores_volumes.csv")
+    b = evaluation(tmp_path / "b", DICE[:2], rows[:2], "scores_volumes.csv")
+    (b / "summary_volumes.json").write_text(json.dumps({"failed": {"pred/case.2.nii.gz": "cut short"}}))
+    assert main(["compare", str(a), str(b)]) == 0
+    assert "left out: 2 of the images of A, which B has no scores for: case.2/liver, case.2/spleen" in (
+        capsys.readouterr().err
+    )
+
+
+def test_nothing_in_common_is_an_error(tmp_path, capsys):
+    a = evaluation(tmp_path / "a", DICE)
+    b = evaluation(tmp_path / "b", DICE, [f"other{name}" for name in FILES])
+    assert main(["compare", str(a), str(b), "--common"]) == 1
+    assert "no image in common" in capsys.readouterr().err
+
+
 def test_table_is_readable(tmp_path, capsys):
     a = evaluation(tmp_path / "a", DICE, val_hd95_original=10 - DICE, only_a=DICE)
     b = evaluation(tmp_path / "b", DICE + 0.05, val_hd95_original=10 - DICE)

@@ -58,7 +58,7 @@ def test_what_is_neither_image_nor_clean_error_is_noticed(tmp_path, monkeypatch,
 
 
 def test_crashes_and_hangs_cost_one_file_each(tmp_path):
-    """A process that dies at file 1 and sleeps at file 3; the others are still looked at."""
+    """A process that dies at file 1 and sleeps at file 3; file 5 takes its time but not the processor's."""
     script = tmp_path / "worker.py"
     script.write_text(
         "import os, sys, time\n"
@@ -66,6 +66,7 @@ def test_crashes_and_hangs_cost_one_file_each(tmp_path):
         "for i in range(int(sys.argv[1]), int(sys.argv[2])):\n"
         "    if i == 1: os.kill(os.getpid(), 9)\n"
         "    if i == 3: time.sleep(100)\n"
+        "    for _ in range(8 if i == 5 else 0): time.sleep(1), sum(range(1_000_000))\n"
         "    print(i, 'image', 0.5, 10, sep='\\t', flush=True)\n"
     )
     results = fuzz_intake.supervise([sys.executable, str(script)], 0, 6, timeout_s=5, start_timeout_s=60)
@@ -89,5 +90,5 @@ def test_command_reports_counts(capsys, monkeypatch):
     monkeypatch.setattr(fuzz_intake, "supervise", supervise)
     assert fuzz_intake.main(["--count", "6", "--seed", "1", "--largest_side", "1500"]) == 1
     lines = capsys.readouterr().out.splitlines()
-    assert "FAILED 00000" in lines[-1] and "slowest file 0.1 s, most memory for one file 5 MiB" in lines
+    assert "FAILED 00000" in lines[-1] and "slowest file 0.1 s of CPU time, most memory for one file 5 MiB" in lines
     assert next(line for line in lines if line.startswith("all")).split() == ["all", "6:", "1", "hang,", "5", "image"]

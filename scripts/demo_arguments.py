@@ -34,6 +34,7 @@ class Files(NamedTuple):
 METHODS = {
     "condseg": Files(STAGE1, STAGE2, EVALUATE, PREDICT),
     "dec_seg": Files((), ("train_dec_seg",), ("train_dec_seg", "evaluate"), ("inference", "dec_seg")),
+    "med_disseg": Files(*((files[0], "med_disseg", *files[1:]) for files in (STAGE1, STAGE2, EVALUATE, PREDICT))),
 }
 
 # A network and a schedule that a CPU gets through in minutes; the configs' own defaults are the paper's.
@@ -72,6 +73,7 @@ _PATHS = ("stage1_checkpoint", "encoder_weights", "stage1_encoder_weights")
 # Set by the demo itself.
 _OWN = {
     "bundle_root",
+    "stage",
     "dataset_dir",
     "output_dir",
     "ckpt_dir",
@@ -85,8 +87,8 @@ _OBJECTS = ("$condseg_monai.", "$monai.", "$@network_def", "$@training_network_d
 
 DESCRIPTION = """\
 Train ConDSeg, or another --method, score it, segment images with it and draw the result, through the bundle's configs.
-ConDSeg trains in two stages; dec_seg trains in one, with the labels of a quarter of the images, and no mDSC is asked
-of it.
+condseg and med_disseg train in two stages; dec_seg trains in one, with the labels of a quarter of the images, and no
+mDSC is asked of it.
 
 Without arguments it makes a small synthetic data set and fails if the validation mDSC stays under 0.80. With
 --dataset_dir it takes a folder with images/, masks/, train.txt, val.txt and, if there is one, test.txt.

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from condseg_monai.checkpoints.dec_seg import DEC_SEG_GENERATOR_KEYS, DEC_SEG_KEYS
-from condseg_monai.networks import ConDSeg, ConDSegStage1, DECSeg, ImageGenerator
+from condseg_monai.networks import ConDSeg, ConDSegStage1, DECSeg, ImageGenerator, MedDisSeg, MedDisSegStage1
 from condseg_monai.networks.encoders.pvt import pvt_state_dict_from_published
 from condseg_monai.networks.state_dicts import name_keys
 
 __all__ = ["RELEASED_MODELS", "from_released"]
 
-# Released name -> our name, applied in order to the whole key. "CBR" is conv.0 and conv.1 there, conv and adn.N here.
+# Released name -> our name, applied in order to the whole key. "CBR", and with TeLU "CBT", is conv.0 and conv.1 there,
+# conv and adn.N here.
 _CBR = (
     (r"\.conv\.0\.", ".conv."),
     (r"\.conv\.1\.", ".adn.N."),
@@ -31,6 +32,10 @@ _STAGE1 = (
     (r"^head\.conv_fuse\.", "fuse."),
     (r"^head\.conv([1-4])\.conv\.0\.", lambda m: f"levels.{int(m[1]) - 1}.conv."),
     (r"^head\.conv([1-4])\.conv\.1\.", lambda m: f"levels.{int(m[1]) - 1}.norm."),
+    (r"^head\.att([1-4])\.", lambda m: f"levels.{int(m[1]) - 1}.attention."),
+    (r"\.attention\.fc\.([02])\.", lambda m: f".attention.fc{int(m[1]) // 2 + 1}."),
+    (r"\.attention\.spatial_conv([123])\.", lambda m: f".attention.ranges.{int(m[1]) - 1}."),
+    (r"\.attention\.spatial_fuse\.", ".attention.fuse."),
 )
 _REGION = {"fg": "foreground", "bg": "background", "uc": "uncertainty"}
 _STAGE2 = (
@@ -39,7 +44,7 @@ _STAGE2 = (
     (r"^(pre_enhancements\.\d)\.c([1-4])\.", lambda m: f"{m[1]}.branches.{int(m[2]) - 1}."),
     (r"^(pre_enhancements\.\d)\.c5\.", r"\1.fuse."),
     (r"^(pre_enhancements\.\d)\.c6\.", r"\1.shortcut."),
-    (r"^decouple_layer\.cbr_(fg|bg|uc)\.", lambda m: f"sid.{_REGION[m[1]]}."),
+    (r"^decouple_layer\.cb[rt]_(fg|bg|uc)\.", lambda m: f"sid.{_REGION[m[1]]}."),
     (r"^aux_head\.branch_(fg|bg|uc)\.(\d+)\.(weight|bias)$", lambda m: f"{_REGION[m[1]]}_head.logits.{m[3]}"),
     (r"^aux_head\.branch_(fg|bg|uc)\.(\d+)\.", lambda m: f"{_REGION[m[1]]}_head.convs.{int(m[2]) // 2}."),
     (r"^preprocess_(fg|bg)([1-4])\.c1\.", lambda m: f"{_REGION[m[1]]}_features.{int(m[2]) - 1}.convs.0."),
@@ -51,12 +56,14 @@ _STAGE2 = (
     (r"^(cdfas\.\d)\.v\.", r"\1.value."),
     (r"^(cdfas\.\d)\.attn_(fg|bg)\.", lambda m: f"{m[1]}.{_REGION[m[2]]}_attention."),
     (r"^(cdfas\.\d)\.proj\.", r"\1.projection."),
-    (r"^(cdfas\.\d)\.(in|out)put_cbr\.", r"\1.\2put."),
+    (r"^(cdfas\.\d)\.(in|out)put_cb[rt]\.", r"\1.\2put."),
     (r"^decoder_small\.", "small_decoder."),
     (r"^decoder_middle\.", "medium_decoder."),
     (r"^decoder_large\.", "large_decoder."),
     (r"^(\w+_decoder)\.c1\.", r"\1.merge."),
     (r"^(\w+_decoder)\.c([234])\.", lambda m: f"{m[1]}.conv{int(m[2]) - 1}."),
+    (r"\.cbam\.channel_mlp\.([24])\.", lambda m: f".cbam.channel_attention.fc{int(m[1]) // 2}."),
+    (r"\.cbam\.spatial_conv\.", ".cbam.spatial_attention.conv."),
     (r"\.ca\.", ".channel_attention."),
     (r"\.sa\.conv1\.", ".spatial_attention.conv."),
     (r"^output_block\.c3\.", "output.logits."),
@@ -80,6 +87,8 @@ RELEASED_MODELS: dict[str, tuple[Callable[[], nn.Module], _Rules]] = {
     "condseg_pvt": (lambda: ConDSeg(encoder="pvt_v2_b2", cdfa="released"), _STAGE2),
     "dec_seg": (lambda: _empty(lambda: DECSeg(out_channels=2)), DEC_SEG_KEYS),
     "dec_seg_generator": (lambda: ImageGenerator(in_channels=2), DEC_SEG_GENERATOR_KEYS),
+    "med_disseg_stage1": (MedDisSegStage1, _STAGE1),
+    "med_disseg_stage2": (lambda: MedDisSeg(cdfa="released"), _STAGE2),
 }
 """Released models by name: how to build ours, and how their keys translate."""
 
@@ -92,11 +101,11 @@ def from_released(state_dict: Mapping[str, Tensor], model: str) -> nn.Module:
 
     Args:
         state_dict: released keys and tensors.
-        model: ``"condseg_stage1"``, ``"condseg_stage2"``, ``"condseg_pvt"``, ``"dec_seg"`` or ``"dec_seg_generator"``.
+        model: a key of :data:`RELEASED_MODELS`.
 
     Returns:
-        A :class:`ConDSegStage1`, :class:`ConDSeg` (released CDFA, 128 channels), :class:`DECSeg` (two classes) or
-        :class:`ImageGenerator` in evaluation mode.
+        A :class:`ConDSegStage1`, :class:`ConDSeg` (released CDFA, 128 channels), :class:`MedDisSegStage1`,
+        :class:`MedDisSeg` (likewise), :class:`DECSeg` (two classes) or :class:`ImageGenerator` in evaluation mode.
 
     Raises:
         ValueError: if ``model`` is unknown, or unless every released key is used and every one of ours filled with its

@@ -14,7 +14,9 @@ from condseg_monai.losses.condseg import ConDSegLoss
 from condseg_monai.losses.consistency import ConsistencyLoss, consistency_loss
 from condseg_monai.losses.consistency_reinforcement import ConsistencyReinforcementLoss
 from condseg_monai.losses.dec_seg import DECSegLoss
+from condseg_monai.losses.dispersive import DispersiveLoss, dispersive_loss
 from condseg_monai.losses.mask import MaskLoss, mask_loss
+from condseg_monai.losses.med_disseg import MedDisSegLoss
 from condseg_monai.losses.region_weight import RegionWeight, region_weight
 from condseg_monai.losses.semi_supervised import SemiSupervisedLoss, probability_distance
 
@@ -26,13 +28,16 @@ __all__ = [
     "ConsistencyLoss",
     "ConsistencyReinforcementLoss",
     "DECSegLoss",
+    "DispersiveLoss",
     "MaskLoss",
+    "MedDisSegLoss",
     "RegionWeight",
     "SemiSupervisedLoss",
     "class_consistency_loss",
     "class_mask_loss",
     "complementary_loss",
     "consistency_loss",
+    "dispersive_loss",
     "mask_loss",
     "probability_distance",
     "region_weight",

@@ -1,5 +1,6 @@
 """Encoders, the papers' modules, and whole networks."""
 
+from condseg_monai.networks.blocks import TeLU
 from condseg_monai.networks.class_names import CLASS_NAMES_KEY, check_class_names, class_names_of, set_class_names
 from condseg_monai.networks.encoders import ENCODERS, Encoder, get_encoder, load_encoder_weights
 from condseg_monai.networks.fold_batch_norm import fold_batch_norm
@@ -10,6 +11,10 @@ from condseg_monai.networks.nets import (
     DECSeg,
     DECSegOutput,
     ImageGenerator,
+    MedDisSeg,
+    MedDisSegOutput,
+    MedDisSegStage1,
+    MedDisSegStage1Output,
     RegionPrediction,
     SemiSupervisedNetwork,
     SemiSupervisedOutput,
@@ -25,9 +30,14 @@ __all__ = [
     "DECSegOutput",
     "Encoder",
     "ImageGenerator",
+    "MedDisSeg",
+    "MedDisSegOutput",
+    "MedDisSegStage1",
+    "MedDisSegStage1Output",
     "RegionPrediction",
     "SemiSupervisedNetwork",
     "SemiSupervisedOutput",
+    "TeLU",
     "check_class_names",
     "class_names_of",
     "fold_batch_norm",

@@ -55,7 +55,7 @@ def test_every_file_of_a_bundle_is_there(bundle_dir):
 
 def test_docs_name_every_knob(bundle_dir):
     text = (bundle_dir / "docs" / "README.md").read_text()
-    for name in ("train_stage1", "train_stage2", "inference", "synapse"):
+    for name in ("train_stage1", "train_stage2", "inference", "med_disseg", "synapse"):
         config = json.loads((bundle_dir / "configs" / f"{name}.json").read_text())
         for key, value in config.items():
             if not isinstance(value, (dict, list)) and "#" not in key and key not in ("network", "datalists"):

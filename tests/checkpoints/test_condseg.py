@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from condseg_monai import ConDSeg, ConDSegOutput
+from condseg_monai import ConDSeg, ConDSegOutput, MedDisSeg, MedDisSegStage1, dispersive_loss
 from condseg_monai.checkpoints import RELEASED_MODELS, from_released
 from condseg_monai.losses.released import ReleasedConDSegLoss, ReleasedConsistencyReinforcementLoss
 from tests import fill
@@ -43,7 +43,14 @@ def probabilities(network: nn.Module, image: Tensor) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("size", [(64, 64), (96, 64)])
 @pytest.mark.parametrize(
-    ("model", "tolerance"), [("condseg_stage1", 1e-5), ("condseg_stage2", 1e-5), ("condseg_pvt", 1e-4)]
+    ("model", "tolerance"),
+    [
+        ("condseg_stage1", 1e-5),
+        ("condseg_stage2", 1e-5),
+        ("condseg_pvt", 1e-4),
+        ("med_disseg_stage1", 1e-5),
+        ("med_disseg_stage2", 1e-5),
+    ],
 )
 def test_eval_outputs_equal_the_released_ones(model: str, tolerance: float, size: tuple[int, int]):
     network, image = build(model), torch.from_numpy(fill.image(*size))
@@ -58,6 +65,15 @@ def test_eval_outputs_equal_the_released_ones(model: str, tolerance: float, size
         error = (sample(output) - expected[name]).abs().max().item()
         assert error <= max(tolerance, rounding), f"{name}: {error:.1e}"
         assert rounding <= 3e-3, f"{name}: the exact value is {rounding:.1e} away from the stored one"
+
+
+@pytest.mark.parametrize("model", ["med_disseg_stage1", "med_disseg_stage2"])
+def test_released_dispersive_loss_of_its_features_is_the_floor(model: str):
+    with torch.no_grad():
+        features = build(model).encoder(torch.from_numpy(fill.image(64, 64)))[3]
+    loss = dispersive_loss(features, normalize=False)
+    torch.testing.assert_close(loss, load(model).expected("eval_64x64")["dispersive"].squeeze(), rtol=0, atol=1e-5)
+    assert dispersive_loss(features).item() > -18
 
 
 def test_every_intermediate_map_equals_the_released_one():
@@ -166,7 +182,14 @@ def test_an_unknown_key_and_a_wrong_shape_fail_by_their_names():
         from_released(state_dict, "condseg_stage1")
 
 
+def test_med_disseg_becomes_its_own_networks():
+    assert isinstance(build("med_disseg_stage1"), MedDisSegStage1)
+    assert isinstance(build("med_disseg_stage2"), MedDisSeg)
+
+
 def test_a_checkpoint_of_another_model_fails():
+    with pytest.raises(ValueError, match=r"without a use.*head.att1.fc.0.weight"):
+        from_released(load("med_disseg_stage1").state_dict(), "condseg_stage1")
     with pytest.raises(ValueError, match="not a released condseg_stage2 checkpoint"):
         from_released(load("condseg_stage1").state_dict(), "condseg_stage2")
 

@@ -33,15 +33,16 @@ def test_runs_are_numbered_and_never_share_a_folder(tmp_path: Path):
     assert (first / "result").exists()
 
 
-@pytest.mark.parametrize("method", ["condseg", "dec_seg"])
+@pytest.mark.parametrize("method", ["condseg", "dec_seg", "med_disseg"])
 def test_demo_on_own_data_leaves_scores_masks_and_a_sheet(
     tiny_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], method: str
 ):
-    tiny = TINY if method == "condseg" else [word for word in TINY if "decoder" not in word and "stage1" not in word]
+    tiny = TINY if method != "dec_seg" else [word for word in TINY if "decoder" not in word and "stage1" not in word]
     arguments = parse_arguments(["--dataset_dir", str(tiny_dataset), "--no_stage1", "--method", method, *tiny])
     assert demo.Demo(arguments, tmp_path).run() == 0
     printed = capsys.readouterr().out
     assert "4 train, 3 val, 2 test images" in printed
+    assert ("configs/med_disseg.json" in printed) == (method == "med_disseg")
     assert "configs/train_stage1.json" not in printed
     assert "mDSC if everything were foreground" in printed
     assert str(tmp_path / "contact_sheet.png") in printed

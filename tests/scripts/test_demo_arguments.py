@@ -35,6 +35,7 @@ def test_without_arguments_both_stages_run_on_synthetic_images():
 
 def test_every_default_is_a_knob_of_a_config():
     check_knobs(SMALL)
+    check_knobs(SMALL, "med_disseg")
     for method, knobs in SMALL_OF.items():
         check_knobs(knobs, method)
 
@@ -47,6 +48,16 @@ def test_dec_seg_has_one_stage_and_knobs_of_its_own():
     assert "labeled_fraction" not in knobs_for(files.evaluate, arguments.knobs)
     assert knobs_for(files.evaluate, arguments.knobs | {"dcf": False})["dcf"] is False
     assert knobs_for(files.predict, arguments.knobs)["encoder"] == "resnet18"
+
+
+def test_a_method_adds_its_files_and_knobs():
+    arguments = parse_arguments(["--method", "med_disseg", "--dispersive_weight", "0.1"])
+    assert (arguments.method, arguments.knobs["dispersive_weight"]) == ("med_disseg", 0.1)
+    files = METHODS["med_disseg"]
+    assert files.evaluate == ("train_stage2", "med_disseg", "evaluate")
+    assert knobs_for(files.stage1, arguments.knobs | {"stage1_dispersive_weight": 0.3})["dispersive_weight"] == 0.3
+    assert knobs_for(files.stage2, arguments.knobs | {"stage1_dispersive_weight": 0.3})["dispersive_weight"] == 0.1
+    assert "dispersive_weight" not in knobs_for(files.evaluate, arguments.knobs)
 
 
 def test_folders_are_made_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
@@ -84,6 +95,8 @@ def test_existing_weight_files_are_named_absolutely(monkeypatch: pytest.MonkeyPa
         (["--stage1_decoder_channels", "8"], "no such knob: stage1_decoder_channels"),
         (["--ckpt_dir", "x"], "no such knob: ckpt_dir"),
         (["--labeled_fraction", "1"], "no such knob: labeled_fraction"),
+        (["--stage", "1"], "no such knob: stage"),
+        (["--dispersive_weight", "1"], "no such knob: dispersive_weight"),
         (["--epochs"], "--epochs needs a value"),
         (["--epochs", "--seed", "1"], "--epochs needs a value"),
         (["epochs", "3"], "expected --name value, got 'epochs'"),

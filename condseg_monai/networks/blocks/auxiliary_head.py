@@ -23,14 +23,15 @@ class AuxiliaryHead(nn.Module):
     Args:
         channels: channels of the region features.
         stride: stride of the region features, 16 or 32.
+        act: activation of its convolutions, a name from MONAI's ``Act`` factory.
     """
 
-    def __init__(self, channels: int, stride: int) -> None:
+    def __init__(self, channels: int, stride: int, act: str = "relu") -> None:
         super().__init__()
         if stride not in _WIDTHS:
             raise ValueError(f"stride must be one of {sorted(_WIDTHS)}, got {stride}")
         widths = [channels, *(max(1, int(width * channels)) for width in _WIDTHS[stride])]
-        self.convs = nn.ModuleList(conv_norm_act(i, o) for i, o in pairwise(widths))
+        self.convs = nn.ModuleList(conv_norm_act(i, o, act=act) for i, o in pairwise(widths))
         self.logits = nn.Conv2d(widths[-1], 1, kernel_size=1)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -33,6 +33,7 @@ class ContrastDrivenFeatureAggregation(nn.Module):
         form: ``"paper"`` or ``"released"``.
         window: odd size K of the neighbourhood.
         heads: attention heads; None is 1 for the paper's form and 4 for the released one.
+        act: activation of its convolutions, a name from MONAI's ``Act`` factory.
 
     Raises:
         ValueError: if ``form`` is unknown, ``window`` is not odd and positive, or ``heads`` does not divide
@@ -40,7 +41,13 @@ class ContrastDrivenFeatureAggregation(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, channels: int, form: str = "paper", window: int = 3, heads: int | None = None
+        self,
+        in_channels: int,
+        channels: int,
+        form: str = "paper",
+        window: int = 3,
+        heads: int | None = None,
+        act: str = "relu",
     ) -> None:
         super().__init__()
         if form not in ("paper", "released"):
@@ -54,13 +61,17 @@ class ContrastDrivenFeatureAggregation(nn.Module):
         self.window = window
         self.heads = heads
         self.scale = (channels // heads) ** -0.5 if self.released else 1.0
-        self.input = nn.Sequential(conv_norm_act(in_channels, channels), conv_norm_act(channels, channels))
+        self.input = nn.Sequential(
+            conv_norm_act(in_channels, channels, act=act), conv_norm_act(channels, channels, act=act)
+        )
         # Linear layers over channels are 1x1 convolutions: no permutation of the maps is needed.
         self.value = nn.Conv2d(channels, channels, kernel_size=1)
         self.foreground_attention = nn.Conv2d(channels, heads * window**4, kernel_size=1)
         self.background_attention = nn.Conv2d(channels, heads * window**4, kernel_size=1)
         self.projection = nn.Conv2d(channels, channels, kernel_size=1) if self.released else nn.Identity()
-        self.output = nn.Sequential(conv_norm_act(channels, channels), conv_norm_act(channels, channels))
+        self.output = nn.Sequential(
+            conv_norm_act(channels, channels, act=act), conv_norm_act(channels, channels, act=act)
+        )
 
     def forward(self, x: Tensor, foreground: Tensor, background: Tensor) -> Tensor:
         """Aggregate ``x`` under the contrast between the regions.
@@ -71,7 +82,7 @@ class ContrastDrivenFeatureAggregation(nn.Module):
             background: ``(B, channels, H, W)`` features of the background.
 
         Returns:
-            ``(B, channels, H, W)``, non-negative.
+            ``(B, channels, H, W)``.
         """
         values = self.value(self.input(x))
         fg = self._attention(self.foreground_attention(foreground))
@@ -99,11 +110,14 @@ class RegionFeatures(nn.Module):
     Args:
         channels: channels of the input and output.
         factor: ratio of the two strides, a power of two.
+        act: activation of its convolutions, a name from MONAI's ``Act`` factory.
     """
 
-    def __init__(self, channels: int, factor: int) -> None:
+    def __init__(self, channels: int, factor: int, act: str = "relu") -> None:
         super().__init__()
-        self.convs = nn.ModuleList(conv_norm_act(channels, channels) for _ in range(int(math.log2(factor)) + 1))
+        self.convs = nn.ModuleList(
+            conv_norm_act(channels, channels, act=act) for _ in range(int(math.log2(factor)) + 1)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, channels, H, W)`` to ``(B, channels, factor * H, factor * W)``."""

@@ -19,7 +19,7 @@ def conv_norm_act(
         out_channels: channels of the output.
         kernel_size: odd kernel size.
         dilation: dilation of the kernel.
-        act: a name from MONAI's ``Act`` factory, or None for no activation.
+        act: a name from MONAI's ``Act`` factory, or None for no activation. ``"telu"`` is one of ours.
     """
     return Convolution(
         spatial_dims=2,

@@ -21,13 +21,15 @@ class PreEnhancement(nn.Module):
     Args:
         in_channels: channels of the encoder map.
         channels: channels of the output.
+        act: activation of the branches, a name from MONAI's ``Act`` factory; the attention and the sum keep ReLU.
     """
 
-    def __init__(self, in_channels: int, channels: int) -> None:
+    def __init__(self, in_channels: int, channels: int, act: str = "relu") -> None:
         super().__init__()
         self.branches = nn.ModuleList(
             nn.Sequential(
-                conv_norm_act(in_channels, channels, kernel_size, dilation=dilation), ChannelAttention(channels)
+                conv_norm_act(in_channels, channels, kernel_size, dilation=dilation, act=act),
+                ChannelAttention(channels),
             )
             for kernel_size, dilation in ((1, 1), (3, 6), (3, 12), (3, 18))
         )

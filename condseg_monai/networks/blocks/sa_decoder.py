@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from condseg_monai.networks.blocks.cbam import CBAM
 from condseg_monai.networks.blocks.channel_attention import ChannelAttention
 from condseg_monai.networks.blocks.convolution import conv_norm_act, upsample
 from condseg_monai.networks.blocks.spatial_attention import SpatialAttention
@@ -16,20 +17,24 @@ __all__ = ["SizeAwareDecoder"]
 class SizeAwareDecoder(nn.Module):
     """Merge a stage with the next deeper one through densely added residual convolutions and attention.
 
-    Source: ConDSeg (AAAI 2025), "Size-Aware Decoder". ConDSeg has three: for small, medium and large targets.
+    Source: ConDSeg (AAAI 2025), "Size-Aware Decoder". ConDSeg has three: for small, medium and large targets. With TeLU
+    and one more attention at its end it is Med-DisSeg's CBAT decoder.
 
     Args:
         channels: channels of both inputs and of the output.
+        act: activation of the first convolution, a name from MONAI's ``Act`` factory; the sums keep ReLU.
+        cbat: whether :class:`~condseg_monai.networks.blocks.CBAM` with this activation comes last.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, act: str = "relu", cbat: bool = False) -> None:
         super().__init__()
-        self.merge = conv_norm_act(2 * channels, channels, 1)
+        self.merge = conv_norm_act(2 * channels, channels, 1, act=act)
         self.conv1 = conv_norm_act(channels, channels, act=None)
         self.conv2 = conv_norm_act(channels, channels, act=None)
         self.conv3 = conv_norm_act(channels, channels, 1, act=None)
         self.channel_attention = ChannelAttention(channels)
         self.spatial_attention = SpatialAttention()
+        self.cbam = CBAM(channels, act=act) if cbat else nn.Identity()
 
     def forward(self, x: Tensor, deeper: Tensor) -> Tensor:
         """Map ``(B, channels, H, W)`` and the deeper ``(B, channels, H / 2, W / 2)`` to ``(B, channels, H, W)``."""
@@ -37,4 +42,4 @@ class SizeAwareDecoder(nn.Module):
         s2 = F.relu(self.conv1(s1) + s1, inplace=True)
         s3 = F.relu(self.conv2(s2) + s2 + s1, inplace=True)
         s4 = F.relu(self.conv3(s3) + s3 + s2 + s1, inplace=True)
-        return self.spatial_attention(self.channel_attention(s4))
+        return self.cbam(self.spatial_attention(self.channel_attention(s4)))

@@ -18,22 +18,23 @@ class SemanticInformationDecoupling(nn.Module):
     Args:
         in_channels: channels of the encoder's deepest map.
         channels: channels of each region's features.
+        act: activation of its convolutions, a name from MONAI's ``Act`` factory.
     """
 
-    def __init__(self, in_channels: int, channels: int) -> None:
+    def __init__(self, in_channels: int, channels: int, act: str = "relu") -> None:
         super().__init__()
-        self.foreground = _branch(in_channels, channels)
-        self.background = _branch(in_channels, channels)
-        self.uncertainty = _branch(in_channels, channels)
+        self.foreground = _branch(in_channels, channels, act)
+        self.background = _branch(in_channels, channels, act)
+        self.uncertainty = _branch(in_channels, channels, act)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Map ``(B, in_channels, H, W)`` to foreground, background and uncertainty, ``(B, channels, H, W)`` each."""
         return self.foreground(x), self.background(x), self.uncertainty(x)
 
 
-def _branch(in_channels: int, channels: int) -> nn.Sequential:
+def _branch(in_channels: int, channels: int, act: str) -> nn.Sequential:
     return nn.Sequential(
-        conv_norm_act(in_channels, in_channels // 2),
-        conv_norm_act(in_channels // 2, channels),
-        conv_norm_act(channels, channels, 1),
+        conv_norm_act(in_channels, in_channels // 2, act=act),
+        conv_norm_act(in_channels // 2, channels, act=act),
+        conv_norm_act(channels, channels, 1, act=act),
     )

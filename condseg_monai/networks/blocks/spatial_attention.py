@@ -11,12 +11,16 @@ __all__ = ["SpatialAttention"]
 class SpatialAttention(nn.Module):
     """Weigh each position by a 7x7 convolution of the mean and the maximum over channels.
 
-    Source: CBAM (ECCV 2018), section 3, used inside ConDSeg's pre-enhancement and Size-Aware Decoder.
+    Source: CBAM (ECCV 2018), section 3, used inside ConDSeg's pre-enhancement and Size-Aware Decoder, and in
+    Med-DisSeg's :class:`~condseg_monai.networks.blocks.CBAM`.
+
+    Args:
+        bias: whether the convolution has one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, bias: bool = False) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(2, 1, kernel_size=7, padding=3, bias=False)
+        self.conv = nn.Conv2d(2, 1, kernel_size=7, padding=3, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x`` ``(B, C, H, W)``, each position scaled by a weight in (0, 1)."""

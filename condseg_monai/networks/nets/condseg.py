@@ -74,6 +74,9 @@ class ConDSeg(nn.Module):
         dropout: probability with which a channel is dropped ahead of the last convolution of the mask.
         class_names: what the mask's channels are, background first, for ``out_channels`` of 2 and more. They become
             part of the state_dict, so that a checkpoint tells them: see :func:`~condseg_monai.networks.class_names_of`.
+        act: activation of the convolutions after the encoder, a name from MONAI's ``Act`` factory; attention and
+            residual sums keep ReLU.
+        cbat: whether the three decoders end in :class:`~condseg_monai.networks.blocks.CBAM`, as Med-DisSeg's do.
 
     Raises:
         ValueError: if an argument is out of range.
@@ -95,6 +98,8 @@ class ConDSeg(nn.Module):
         cdfa_heads: int | None = None,
         dropout: float = 0.0,
         class_names: Sequence[str] | None = None,
+        act: str = "relu",
+        cbat: bool = False,
     ) -> None:
         super().__init__()
         if in_channels < 1 or out_channels < 1:
@@ -108,25 +113,25 @@ class ConDSeg(nn.Module):
         self.stride = self.encoder.strides[3]
         channels = decoder_channels
 
-        self.sid = SemanticInformationDecoupling(self.encoder.channels[3], channels)
-        self.foreground_head = AuxiliaryHead(channels, self.stride)
-        self.background_head = AuxiliaryHead(channels, self.stride)
-        self.uncertainty_head = AuxiliaryHead(channels, self.stride)
+        self.sid = SemanticInformationDecoupling(self.encoder.channels[3], channels, act)
+        self.foreground_head = AuxiliaryHead(channels, self.stride, act)
+        self.background_head = AuxiliaryHead(channels, self.stride, act)
+        self.uncertainty_head = AuxiliaryHead(channels, self.stride, act)
 
         # Lists run fine to coarse, as the encoder's maps do.
-        self.pre_enhancements = nn.ModuleList(PreEnhancement(c, channels) for c in self.encoder.channels)
-        self.foreground_features = nn.ModuleList(RegionFeatures(channels, factor) for factor in (8, 4, 2, 1))
-        self.background_features = nn.ModuleList(RegionFeatures(channels, factor) for factor in (8, 4, 2, 1))
+        self.pre_enhancements = nn.ModuleList(PreEnhancement(c, channels, act) for c in self.encoder.channels)
+        self.foreground_features = nn.ModuleList(RegionFeatures(channels, factor, act) for factor in (8, 4, 2, 1))
+        self.background_features = nn.ModuleList(RegionFeatures(channels, factor, act) for factor in (8, 4, 2, 1))
         self.cdfas = nn.ModuleList(
             ContrastDrivenFeatureAggregation(
-                channels if i == 3 else 2 * channels, channels, form=cdfa, window=cdfa_window, heads=cdfa_heads
+                channels if i == 3 else 2 * channels, channels, form=cdfa, window=cdfa_window, heads=cdfa_heads, act=act
             )
             for i in range(4)
         )
-        self.small_decoder = SizeAwareDecoder(channels)
-        self.medium_decoder = SizeAwareDecoder(channels)
-        self.large_decoder = SizeAwareDecoder(channels)
-        self.output = _MaskHead(channels, out_channels, self.encoder.strides[0], dropout)
+        self.small_decoder = SizeAwareDecoder(channels, act, cbat)
+        self.medium_decoder = SizeAwareDecoder(channels, act, cbat)
+        self.large_decoder = SizeAwareDecoder(channels, act, cbat)
+        self.output = _MaskHead(channels, out_channels, self.encoder.strides[0], dropout, act)
         initialize_decoder(self)
         start_at_prior(self.foreground_head.logits)
         start_at_prior(self.background_head.logits, rare=False)
@@ -170,13 +175,20 @@ class ConDSeg(nn.Module):
     @torch.jit.unused
     def forward_regions(self, x: Tensor) -> ConDSegOutput:
         """The logits of the mask and of the three regions, in either mode; arguments and errors as for ``forward``."""
+        output, _ = self._forward_regions(x)
+        return output
+
+    @torch.jit.unused
+    def _forward_regions(self, x: Tensor) -> tuple[ConDSegOutput, Tensor]:
+        """The logits of the mask and of the three regions, and the encoder's deepest map."""
         mask, foreground, background, deepest = self._forward_mask(x)
-        return ConDSegOutput(
+        output = ConDSegOutput(
             mask,
             crop(self.foreground_head(foreground), x),
             crop(self.background_head(background), x),
             crop(self.uncertainty_head(self.sid.uncertainty(deepest)), x),
         )
+        return output, deepest
 
     def _forward_mask(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Mask logits, foreground features, background features, and the encoder's deepest map."""
@@ -211,12 +223,12 @@ class ConDSeg(nn.Module):
 class _MaskHead(nn.Module):
     """Fuse the three decoders at the finest stride, enlarge to the input's size, and give the mask's logits."""
 
-    def __init__(self, channels: int, out_channels: int, stride: int, dropout: float) -> None:
+    def __init__(self, channels: int, out_channels: int, stride: int, dropout: float, act: str) -> None:
         super().__init__()
         self.stride = stride
-        self.fuse = conv_norm_act(3 * channels, channels)
-        self.conv1 = conv_norm_act(channels, channels)
-        self.conv2 = conv_norm_act(channels, channels // 2, 1)
+        self.fuse = conv_norm_act(3 * channels, channels, act=act)
+        self.conv1 = conv_norm_act(channels, channels, act=act)
+        self.conv2 = conv_norm_act(channels, channels // 2, 1, act=act)
         self.dropout = nn.Dropout2d(dropout)
         self.logits = nn.Conv2d(channels // 2, out_channels, kernel_size=1)
 

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from monai.networks.layers.utils import get_act_layer
 from torch import Tensor, nn
 
 from condseg_monai.networks.blocks.convolution import upsample
+from condseg_monai.networks.blocks.elat import ELAT
 from condseg_monai.networks.class_names import name_classes
 from condseg_monai.networks.encoders import Encoder, get_encoder
 from condseg_monai.networks.nets.padding import check_image, crop, pad_to_multiple
@@ -34,6 +36,8 @@ class ConDSegStage1(nn.Module):
         out_channels: channels of the mask: 1 for a binary mask, the number of classes otherwise.
         encoder: as for :class:`~condseg_monai.networks.ConDSeg`.
         class_names: as for :class:`~condseg_monai.networks.ConDSeg`.
+        act: activation of the head, a name from MONAI's ``Act`` factory.
+        elat: whether each level ends in :class:`~condseg_monai.networks.blocks.ELAT`, as Med-DisSeg's do.
 
     Example:
         >>> ConDSegStage1(encoder="resnet18")(torch.rand(2, 3, 50, 70)).shape
@@ -46,6 +50,8 @@ class ConDSegStage1(nn.Module):
         out_channels: int = 1,
         encoder: str | Encoder = "resnet50",
         class_names: Sequence[str] | None = None,
+        act: str = "relu",
+        elat: bool = False,
     ) -> None:
         super().__init__()
         if in_channels < 1 or out_channels < 1:
@@ -54,7 +60,7 @@ class ConDSegStage1(nn.Module):
         self.encoder = get_encoder(encoder, in_channels)
         self.stride = self.encoder.strides[3]
         self.levels = nn.ModuleList(
-            _Level(channels, stride)
+            _Level(channels, stride, act, elat)
             for channels, stride in zip(self.encoder.channels, self.encoder.strides, strict=True)
         )
         self.fuse = nn.Conv2d(4 * _HEAD_CHANNELS, out_channels, kernel_size=1, bias=False)
@@ -66,6 +72,11 @@ class ConDSegStage1(nn.Module):
         Raises:
             ValueError: if ``x`` is not such a tensor, or H or W is under 16.
         """
+        logits, _ = self._forward_mask(x)
+        return logits
+
+    def _forward_mask(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mask logits, and the encoder's deepest map."""
         if not torch.jit.is_tracing():
             check_image(x, self.in_channels)
         maps = self.encoder(pad_to_multiple(x, self.stride))
@@ -74,18 +85,20 @@ class ConDSegStage1(nn.Module):
         logits = torch.zeros((), dtype=x.dtype, device=x.device)
         for i, level in enumerate(self.levels):
             logits = logits + F.conv2d(level(maps[i]), weights[i])
-        return crop(logits, x)
+        return crop(logits, x), maps[3]
 
 
 class _Level(nn.Module):
-    """One encoder map at 64 channels and full size: 1x1 convolution, upsampling, BatchNorm, ReLU."""
+    """One encoder map at 64 channels and full size: 1x1 convolution, upsampling, BatchNorm, activation, attention."""
 
-    def __init__(self, in_channels: int, stride: int) -> None:
+    def __init__(self, in_channels: int, stride: int, act: str, elat: bool) -> None:
         super().__init__()
         self.stride = stride
         self.conv = nn.Conv2d(in_channels, _HEAD_CHANNELS, kernel_size=1, bias=False)
         self.norm = nn.BatchNorm2d(_HEAD_CHANNELS)
+        self.act = get_act_layer(("relu", {"inplace": True}) if act == "relu" else act)
+        self.attention = ELAT(_HEAD_CHANNELS, act=act) if elat else nn.Identity()
         nn.init.kaiming_normal_(self.conv.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.norm(upsample(self.conv(x), self.stride)), inplace=True)
+        return self.attention(self.act(self.norm(upsample(self.conv(x), self.stride))))

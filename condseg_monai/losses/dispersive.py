@@ -1,0 +1,168 @@
+"""The dispersive loss: keep the features of different images apart, without positive pairs."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from condseg_monai.losses._common import full_precision
+
+__all__ = ["DispersiveLoss", "dispersive_loss"]
+
+_KINDS = ("infonce_l2", "infonce_cosine", "hinge", "covariance")
+_RELEASED_FLOOR = 1e-8
+_MARGIN = 1.0
+
+
+def dispersive_loss(
+    features: Tensor, kind: str = "infonce_l2", temperature: float = 0.5, normalize: bool = True
+) -> Tensor:
+    """Compute the dispersive loss of a batch: low where its images' features are far apart.
+
+    Source: R. Wang and K. He, "Diffuse and Disperse: Image Generation with Representation Regularization" (2025), as
+    used by Med-DisSeg. The features of each image are one vector of D numbers. Over all pairs of different images:
+
+    - ``infonce_l2``: log of the mean of exp(-d / temperature), d the distance of the pair;
+    - ``infonce_cosine``: the same with d = 1 - cosine;
+    - ``hinge``: mean of max(0, 1 - d)^2;
+    - ``covariance``: sum of the squared covariances of different features.
+
+    What d is, ``normalize`` decides. Real feature maps have 1e4 and more numbers, and their Euclidean distances are far
+    above ten: exp(-d / 0.5) is 0, and nothing pushes the images apart.
+
+    - ``normalize=True``, as in the loss's own paper: d is the squared distance divided by D, the mean squared
+      difference of two features, whatever the size of the map. The covariances' inner products are divided by D, too.
+    - ``normalize=False``: d is the Euclidean distance, and 1e-8 is added inside the logarithm. This is what the
+      released Med-DisSeg computes. On real features it is the constant log(1e-8) = -18.42.
+
+    The logarithm of the mean is taken of exponents, never of exponentials, so it has a gradient at any distance.
+
+    Args:
+        features: ``(B, ...)`` of any floating type; each image's features are flattened to D numbers. Computed in
+            float32 (float64 stays), autocast or not.
+        kind: one of the four.
+        temperature: positive; read by the two ``infonce`` kinds.
+        normalize: whether distances are squared and divided by D.
+
+    Returns:
+        Scalar: at most 0 for the ``infonce`` kinds (0 where all images are equal; without ``normalize`` 1e-8 more), in
+        [0, 1] for ``hinge``, at least 0 for ``covariance``. A batch of one image has no pairs: 0, with a gradient of 0.
+
+    Raises:
+        TypeError: if ``features`` is not a floating point tensor.
+        ValueError: if it is empty or has no feature dimension, ``kind`` is unknown, or ``temperature`` is not positive
+            and finite.
+
+    Example:
+        >>> features = torch.tensor([[0.0, 0.0], [1.0, 1.0]])  # d = 2 / 2
+        >>> round(dispersive_loss(features).item(), 4), round(dispersive_loss(features, normalize=False).item(), 4)
+        (-2.0, -2.8284)
+    """
+    _check(kind, temperature)
+    if not isinstance(features, Tensor) or not features.is_floating_point():
+        raise TypeError(f"features must be a floating point tensor, got {getattr(features, 'dtype', type(features))}")
+    if features.ndim < 2 or features.numel() == 0:
+        raise ValueError(f"features must be (B, ...) and not empty, got {tuple(features.shape)}")
+    with full_precision(features.flatten(start_dim=1)) as (z,):
+        if len(z) == 1:
+            return z[:, :0].sum()  # 0 that keeps a graph, whatever the features are
+        if kind == "covariance":
+            return _covariance(z, normalize)
+        if kind == "infonce_cosine":
+            unit = F.normalize(z, dim=1)
+            distance = 1 - (unit @ unit.T)[_pairs(z)]
+        else:
+            distance = F.pdist(z)  # (B * (B - 1) / 2,); both orders of a pair have the same
+            if normalize:
+                distance = distance.square() / z.shape[1]
+        if kind == "hinge":
+            return (_MARGIN - distance).clamp(min=0).square().mean()
+        log_mean = torch.logsumexp(-distance / temperature, dim=0) - math.log(len(distance))
+        return log_mean if normalize else torch.logaddexp(log_mean, log_mean.new_tensor(_RELEASED_FLOOR).log())
+
+
+def _pairs(z: Tensor) -> Tensor:
+    """Which entries of a ``(B, B)`` matrix belong to two different images, each pair once."""
+    return torch.ones(len(z), len(z), dtype=torch.bool, device=z.device).triu(diagonal=1)
+
+
+def _covariance(z: Tensor, normalize: bool) -> Tensor:
+    """Sum of squares off the diagonal of the ``(D, D)`` covariance, from ``(B, B)`` inner products: D may be 1e5."""
+    centred = z - z.mean(dim=0)
+    total = (centred @ centred.T).square().sum()
+    diagonal = centred.square().sum(dim=0).square().sum()
+    value = (total - diagonal) / (len(z) - 1) ** 2
+    return value / z.shape[1] ** 2 if normalize else value
+
+
+def _check(kind: str, temperature: float) -> None:
+    if kind not in _KINDS:
+        raise ValueError(f"kind must be one of {', '.join(_KINDS)}, got {kind!r}")
+    if not math.isfinite(temperature) or temperature <= 0:
+        raise ValueError(f"temperature must be finite and positive, got {temperature}")
+
+
+class DispersiveLoss(nn.Module):
+    """:func:`dispersive_loss` as a module, over the batches of all processes.
+
+    In a distributed run (``torch.distributed`` with more than one process) the pairs are those of the global batch:
+    features are gathered, each process computes the same value, and its gradient is scaled so that the average
+    ``DistributedDataParallel`` takes is the gradient of that value. Processes may have batches of different sizes.
+
+    Args:
+        kind: ``"infonce_l2"``, ``"infonce_cosine"``, ``"hinge"`` or ``"covariance"``.
+        temperature: positive; read by the two ``infonce`` kinds.
+        normalize: whether distances are squared and divided by the number of features.
+
+    Raises:
+        ValueError: if ``kind`` is unknown, or ``temperature`` is not positive and finite.
+
+    Example:
+        >>> loss = DispersiveLoss(kind="hinge")
+        >>> loss(torch.ones(3, 4, 2, 2)).item()  # three equal images
+        1.0
+    """
+
+    def __init__(self, kind: str = "infonce_l2", temperature: float = 0.5, normalize: bool = True) -> None:
+        super().__init__()
+        _check(kind, temperature)
+        self.kind = kind
+        self.temperature = temperature
+        self.normalize = normalize
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Compute the loss of ``(B, ...)`` features, a float32 (or float64) scalar."""
+        processes = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+        if processes == 1:
+            return dispersive_loss(features, self.kind, self.temperature, self.normalize)
+        value = dispersive_loss(_gather(features), self.kind, self.temperature, self.normalize)
+        # The gradient reaches this process's features only; the average over processes divides it by their number.
+        return value.detach() + processes * (value - value.detach())
+
+    def extra_repr(self) -> str:
+        """Name the arguments, for ``repr``."""
+        return f"kind={self.kind!r}, temperature={self.temperature}, normalize={self.normalize}"
+
+
+def _gather(features: Tensor) -> Tensor:
+    """The features of all processes in their order; the gradient of this process's own ones is kept.
+
+    Nothing is communicated in the backward pass, where ``DistributedDataParallel`` does so in its own order.
+    """
+    with torch.no_grad():
+        own = features.detach().contiguous()
+        size = torch.tensor([len(own)], device=own.device)
+        sizes = [torch.empty_like(size) for _ in range(dist.get_world_size())]
+        dist.all_gather(sizes, size)
+        counts = [int(count) for count in sizes]
+        padded = own.new_zeros((max(counts), *own.shape[1:]))
+        padded[: len(own)] = own
+        batches = [torch.empty_like(padded) for _ in counts]
+        dist.all_gather(batches, padded)
+    parts = [batch[:count] for batch, count in zip(batches, counts, strict=True)]
+    parts[dist.get_rank()] = features
+    return torch.cat(parts)

@@ -1,0 +1,96 @@
+"""The loss of Med-DisSeg, in both stages: ConDSeg's, and a dispersive term on the encoder's features."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from condseg_monai.losses._common import Terms, check_weight
+from condseg_monai.losses.dispersive import DispersiveLoss
+
+__all__ = ["MedDisSegLoss"]
+
+
+class MaskAndFeatures(Protocol):
+    """What ``MedDisSeg`` and ``MedDisSegStage1`` return in train mode."""
+
+    @property
+    def mask(self) -> Tensor:
+        """Logits of the mask."""
+
+    @property
+    def features(self) -> Tensor:
+        """The encoder's deepest map."""
+
+
+class MedDisSegLoss(nn.Module):
+    """Add a dispersive term to the loss of a stage.
+
+    Source: Med-DisSeg: ``loss + dispersive_weight * dispersive(features)``.
+
+    Stage 1 passes two views of each image. The dispersive term is that of the clean views and that of the augmented
+    ones, averaged: the two views of one image, which the stage teaches to agree, are not pushed apart.
+
+    After each call ``terms`` holds those of ``loss`` and the term ``dispersive``, not weighted. Before the first call,
+    or after one that failed, it is empty.
+
+    Args:
+        loss: the stage's own: :class:`~condseg_monai.losses.ConsistencyReinforcementLoss`, which gets the mask's
+            logits, or :class:`~condseg_monai.losses.ConDSegLoss`, which gets the whole output.
+        dispersive: the loss of the features; :class:`~condseg_monai.losses.DispersiveLoss` as it comes if None.
+        dispersive_weight: factor of the dispersive term; 0.2 in both stages of the released training.
+
+    Raises:
+        ValueError: if ``dispersive_weight`` is negative or not finite.
+
+    Example:
+        >>> from condseg_monai import ConsistencyReinforcementLoss, MedDisSegStage1Output
+        >>> loss = MedDisSegLoss(ConsistencyReinforcementLoss())
+        >>> output = MedDisSegStage1Output(torch.zeros(4, 1, 8, 8), torch.eye(4))
+        >>> value = loss(output, torch.zeros(2, 1, 8, 8))
+        >>> {name: round(term.item(), 4) for name, term in loss.terms.items()}  # d = 2 / 4
+        {'mask_clean': 1.6931, 'mask_augmented': 1.6931, 'consistency': 0.6931, 'dispersive': -1.0}
+    """
+
+    def __init__(
+        self, loss: nn.Module, dispersive: DispersiveLoss | None = None, dispersive_weight: float = 0.2
+    ) -> None:
+        super().__init__()
+        self.loss = loss
+        self.dispersive = DispersiveLoss() if dispersive is None else dispersive
+        self.dispersive_weight = check_weight("dispersive_weight", dispersive_weight)
+        self.terms: Terms = {}
+
+    def forward(self, input: MaskAndFeatures, target: Tensor) -> Tensor:
+        """Compute the loss, a float32 (or float64) scalar.
+
+        Args:
+            input: the network's train-mode output: logits ``mask``, in stage 2 those of the three regions, and
+                ``features`` ``(B, C, H', W')``, in stage 1 ``(2B, C, H', W')``, clean views first.
+            target: ``(B, 1, H, W)``, as ``loss`` takes it.
+
+        Raises:
+            TypeError: if ``input`` has no ``features``.
+            ValueError: if the features are not those of whole views of the target's images, or as ``loss`` raises it.
+        """
+        self.terms = {}
+        if not hasattr(input, "features"):
+            raise TypeError(
+                f"input must have features, got {type(input).__name__} without; MedDisSeg and MedDisSegStage1 return "
+                "them in train mode"
+            )
+        views, rest = divmod(len(input.features), len(target))
+        if rest or views == 0:
+            raise ValueError(
+                f"input.features must be whole views of the {len(target)} images of target, got {len(input.features)}"
+            )
+        value = self.loss(input if hasattr(input, "foreground") else input.mask, target)
+        dispersive = torch.stack([self.dispersive(view) for view in input.features.chunk(views)]).mean()
+        self.terms = {**getattr(self.loss, "terms", {}), "dispersive": dispersive.detach()}
+        return value + self.dispersive_weight * dispersive
+
+    def extra_repr(self) -> str:
+        """Name the weight, for ``repr``."""
+        return f"dispersive_weight={self.dispersive_weight}"

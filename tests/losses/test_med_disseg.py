@@ -1,0 +1,73 @@
+"""Med-DisSeg's loss is that of the stage and a weighted dispersive term."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from condseg_monai import (
+    ConDSegLoss,
+    ConDSegOutput,
+    ConsistencyReinforcementLoss,
+    DispersiveLoss,
+    MedDisSegLoss,
+    MedDisSegOutput,
+    MedDisSegStage1Output,
+    dispersive_loss,
+)
+
+
+def draw(*shape, seed):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture
+def target():
+    return (draw(3, 1, 6, 6, seed=0) > 0).float()
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.2, 3.0])
+def test_stage_2_adds_the_weighted_term(target, weight):
+    maps, features = [draw(3, 1, 6, 6, seed=i) for i in range(1, 5)], draw(3, 4, 2, 2, seed=9)
+    loss = MedDisSegLoss(ConDSegLoss(), dispersive_weight=weight)
+    value = loss(MedDisSegOutput(*maps, features), target)
+    plain = ConDSegLoss()
+    expected = plain(ConDSegOutput(*maps), target) + weight * dispersive_loss(features)
+    torch.testing.assert_close(value, expected)
+    assert loss.terms.keys() == plain.terms.keys() | {"dispersive"}
+    torch.testing.assert_close(loss.terms["dispersive"], dispersive_loss(features))
+
+
+def test_stage_1_spreads_each_view_by_itself(target):
+    logits, features = draw(6, 1, 6, 6, seed=1), draw(6, 4, 2, 2, seed=2)
+    loss = MedDisSegLoss(ConsistencyReinforcementLoss(), DispersiveLoss("hinge"), dispersive_weight=0.5)
+    value = loss(MedDisSegStage1Output(logits, features), target)
+    term = (dispersive_loss(features[:3], "hinge") + dispersive_loss(features[3:], "hinge")) / 2
+    torch.testing.assert_close(value, ConsistencyReinforcementLoss()(logits, target) + 0.5 * term)
+    torch.testing.assert_close(loss.terms["dispersive"], term)
+
+
+def test_equal_views_are_not_pushed_apart(target):
+    features = draw(3, 4, 2, 2, seed=2)
+    loss = MedDisSegLoss(ConsistencyReinforcementLoss())
+    loss(MedDisSegStage1Output(draw(6, 1, 6, 6, seed=1), torch.cat([features, features])), target)
+    torch.testing.assert_close(loss.terms["dispersive"], dispersive_loss(features))
+
+
+def test_wrong_arguments_raise_and_leave_no_terms(target):
+    loss = MedDisSegLoss(ConsistencyReinforcementLoss())
+    logits = draw(6, 1, 6, 6, seed=1)
+    loss(MedDisSegStage1Output(logits, draw(6, 4, seed=2)), target)
+    with pytest.raises(TypeError, match="input must have features, got Tensor without"):
+        loss(logits, target)
+    assert loss.terms == {}
+    with pytest.raises(ValueError, match="whole views of the 3 images of target, got 4"):
+        loss(MedDisSegStage1Output(logits, draw(4, 4, seed=2)), target)
+    with pytest.raises(ValueError, match="dispersive_weight must be finite and not negative, got -1"):
+        MedDisSegLoss(ConDSegLoss(), dispersive_weight=-1)
+
+
+def test_repr_tells_what_it_does():
+    text = repr(MedDisSegLoss(ConDSegLoss(), DispersiveLoss("hinge", 0.25, normalize=False), 0.3))
+    assert "dispersive_weight=0.3" in text
+    assert "kind='hinge', temperature=0.25, normalize=False" in text

@@ -21,6 +21,7 @@ OVERLAYS = {
     "multi_gpu_semi_supervised": (SEMI_SUPERVISED,),
     "semi_supervised_condseg": (SEMI_SUPERVISED,),
     "dec_seg": ("inference",),
+    "unet": ("train", "train_stage2"),
 }
 # What inference reads over, because only training has it.
 ONLY_FOR_TRAINING = {(base, "med_disseg"): ["loss"] for base in INFERENCE}

@@ -1,0 +1,131 @@
+"""What is measured: training steps and inference, by each way to do them."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.plain import PlainConDSeg, PlainConDSegStage1
+from condseg_monai import (
+    ConDSeg,
+    ConDSegLoss,
+    ConDSegStage1,
+    ConsistencyReinforcementLoss,
+    fold_batch_norm,
+)
+
+__all__ = ["BATCH_SIZES", "JOBS", "WAYS", "make_step"]
+
+Step = Callable[[], Tensor]
+
+# Job: class of the network, its plain counterpart, further arguments.
+JOBS: dict[str, tuple[type[nn.Module], type[nn.Module], dict[str, Any]]] = {
+    "stage1": (ConDSegStage1, PlainConDSegStage1, {}),
+    "stage2-paper": (ConDSeg, PlainConDSeg, {"cdfa": "paper"}),
+    "stage2-released": (ConDSeg, PlainConDSeg, {"cdfa": "released"}),
+    "inference-paper": (ConDSeg, PlainConDSeg, {"cdfa": "paper"}),
+    "inference-released": (ConDSeg, PlainConDSeg, {"cdfa": "released"}),
+}
+BATCH_SIZES = {"stage1": 4, "stage2": 2, "inference": 1}
+
+# The first is what the others are held against; "network" is the package's network as it comes.
+TRAINING_WAYS = ("plain", "network", "channels_last", "bfloat16")
+INFERENCE_WAYS = ("plain", "network", "folded", "channels_last", "compile", "openvino", "bfloat16")
+WAYS = {"stage1": TRAINING_WAYS, "stage2": TRAINING_WAYS, "inference": INFERENCE_WAYS}
+
+
+def make_step(
+    job: str, way: str, *, size: int, batch: int | None = None, device: str = "cpu", **network_arguments: Any
+) -> Step:
+    """Build the network and the data of a job and return what does it once.
+
+    Args:
+        job: one of :data:`JOBS`.
+        way: one of :data:`WAYS` for the job's kind.
+        size: height and width of the images.
+        batch: images; None for the one of :data:`BATCH_SIZES`. Stage 1 passes twice as many views.
+        device: where to compute; ``"meta"`` goes through the operations on tensors without values, to count them.
+        network_arguments: such as ``encoder``, for a smaller network.
+
+    Returns:
+        A function that does one step, waits for the device and returns the loss or the mask's logits. The numbers are
+        those of every other way, up to rounding.
+    """
+    kind = job.partition("-")[0]
+    ours, plain, arguments = JOBS[job]
+    torch.manual_seed(0)
+    network = (plain if way == "plain" else ours)(**{**arguments, **network_arguments})
+    batch = batch or BATCH_SIZES[kind]
+    views = 2 * batch if kind == "stage1" else batch
+    images = torch.rand(views, 3, size, size, generator=torch.Generator().manual_seed(1)).to(device)
+    if kind == "inference":
+        network.eval()
+        if way not in ("plain", "network"):
+            fold_batch_norm(network, torch.rand(1, 3, 64, 64), inplace=True)
+        return _inference(network.to(device), images, way)
+    labels = (torch.rand(batch, 1, size, size, generator=torch.Generator().manual_seed(2)) > 0.5).float().to(device)
+    loss = ConsistencyReinforcementLoss() if kind == "stage1" else ConDSegLoss()
+    return _training(network.train().to(device), images, labels, loss, way)
+
+
+def _training(network: nn.Module, images: Tensor, labels: Tensor, loss: nn.Module, way: str) -> Step:
+    if way == "channels_last":
+        network.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
+    for parameter in network.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()  # changes nothing, and makes the first step like any other
+
+    def step() -> Tensor:
+        optimizer.zero_grad()
+        with _autocast(images, way):
+            output = network(images)
+        value: Tensor = loss(output, labels)
+        value.backward()
+        optimizer.step()
+        return _result(value)
+
+    return step
+
+
+def _inference(network: nn.Module, images: Tensor, way: str) -> Step:
+    run: Callable[[Tensor], Any] = network
+    if way in ("channels_last", "compile", "bfloat16"):
+        network.to(memory_format=torch.channels_last)
+    if way == "compile":
+        run = torch.compile(network, mode="reduce-overhead" if images.is_cuda else None)
+    if way == "openvino":
+        run = _openvino(network, images)
+
+    def step() -> Tensor:
+        with torch.inference_mode() if way != "compile" else torch.no_grad(), _autocast(images, way):
+            output = run(images)
+        return _result(output if isinstance(output, Tensor) else output.mask)
+
+    return step
+
+
+def _autocast(images: Tensor, way: str) -> contextlib.AbstractContextManager[None]:
+    if way != "bfloat16":
+        return contextlib.nullcontext()
+    return torch.autocast(images.device.type, torch.bfloat16)
+
+
+def _result(value: Tensor) -> Tensor:
+    """Bring a result to the CPU, which waits for the device; without values there is nothing to bring."""
+    value = value.detach().float()
+    return value if value.is_meta else value.cpu()
+
+
+def _openvino(network: nn.Module, images: Tensor) -> Callable[[Tensor], Tensor]:
+    import openvino
+
+    traced = torch.jit.trace(copy.deepcopy(network), images, check_trace=False)
+    model = openvino.convert_model(traced, example_input=images, input=[tuple(images.shape)])
+    compiled = openvino.compile_model(model, "CPU", {"INFERENCE_NUM_THREADS": torch.get_num_threads()})
+    return lambda x: torch.from_numpy(compiled(x.numpy())[0])

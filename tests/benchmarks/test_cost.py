@@ -1,0 +1,124 @@
+"""What the networks cost, without a clock: operations and bytes at fixed shapes, against the plain composition.
+
+The bounds are what was counted when they were written, rounded up by a few hundredths: whoever exceeds one has made the
+network dearer.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from typing import Any
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks import __main__ as command_line
+from benchmarks.jobs import JOBS, make_step
+from benchmarks.measure import PeakTensorBytes, interleave
+
+SMALL = {"encoder": "resnet18", "decoder_channels": 16}
+
+
+class CountOperations(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.counts[func.overloadpacket.__name__] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def small_step(job: str, way: str):
+    arguments = {"encoder": "resnet18"} if job == "stage1" else SMALL
+    return make_step(job, way, size=64, batch=2, **arguments)
+
+
+@functools.cache
+def cost(job: str, way: str) -> tuple[int, int]:
+    """Floating point operations of convolutions and products, and the most bytes of tensors made in a step.
+
+    Of the networks of the paper at its image size: the tensors have no values, so only the bookkeeping takes time.
+    """
+    run = make_step(job, way, size=256, device="meta")
+    with PeakTensorBytes() as tensors:
+        run()
+    with FlopCounterMode(display=False) as operations:
+        run()
+    return operations.get_total_flops(), tensors.peak
+
+
+@pytest.fixture
+def double_precision():
+    """Networks without training have huge logits: in float32 their rounding hides what is to be seen."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize("job", list(JOBS))
+def test_the_plain_composition_gives_the_same_numbers(job, double_precision):
+    ways = ("plain", "network", "folded") if job.startswith("inference") else ("plain", "network")
+    _, results = interleave({way: small_step(job, way) for way in ways}, repeats=0)
+    for way in ways[1:]:
+        scale = max(1.0, results["plain"].abs().max().item())
+        torch.testing.assert_close(results[way], results["plain"], rtol=0, atol=1e-6 * scale)
+
+
+@pytest.mark.parametrize(
+    ("job", "most_operations", "most_bytes"),
+    [
+        ("stage1", 0.40, 0.30),
+        ("stage2-paper", 1.0, 0.86),
+        ("stage2-released", 1.0, 0.88),
+        ("inference-paper", 0.83, 0.62),
+        ("inference-released", 0.83, 0.60),
+    ],
+)
+def test_cost_stays_under_its_share_of_the_plain_composition(job, most_operations, most_bytes):
+    operations, peak = cost(job, "folded" if job.startswith("inference") else "network")
+    plain_operations, plain_peak = cost(job, "plain")
+    assert operations <= most_operations * plain_operations
+    assert peak <= most_bytes * plain_peak
+
+
+def test_folded_inference_normalises_nothing_and_copies_nothing():
+    run = small_step("inference-paper", "folded")
+    with CountOperations() as operations:
+        run()
+    counts = operations.counts
+    assert counts["native_batch_norm"] == counts["_native_batch_norm_legit_no_training"] == 0
+    assert counts["clone"] == counts["im2col"] == counts["col2im"] == counts["bmm"] == 0
+
+
+def test_the_count_of_bytes_is_that_of_what_is_alive():
+    with PeakTensorBytes() as tensors:
+        a = torch.ones(1000)
+        b = a * 2
+        del a
+        c = b.view(10, 100) + 1
+        d = c[2:].mul_(2)
+    assert tensors.peak == 8000 and tensors.now == 8000 and d.shape == (8, 100)
+
+
+def test_table_has_a_line_for_each_way_of_a_job(monkeypatch, capsys):
+    words = (
+        "--jobs inference-paper --size 32 --repeats 1 --warm_up 0 --no_process --encoder resnet18 --decoder_channels 4"
+    )
+    monkeypatch.setattr("sys.argv", ["benchmarks", *words.split()])
+    command_line.main()
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| inference-paper")]
+    assert [line.split(" | ")[1] for line in lines] == ["plain", "network", "folded"]
+    assert lines[0].endswith("|  |  | 0e+00 |")
+    assert float(lines[2].split("|")[-2]) < 1e-4
+
+
+def test_first_step_of_a_process_has_its_time_memory_and_numbers(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["benchmarks", "--size", "32", "--clock", "cpu"])
+    options = command_line.parse()
+    first = command_line.first_step("stage2-paper", "network", options, {"encoder": "resnet18", "decoder_channels": 4})
+    assert first["seconds"] > 0 and first["process"] > 1e8
+    assert len(first["probe"]) == 1

@@ -93,7 +93,7 @@ def flags_of(parser: ConfigParser) -> set[str]:
     """Knobs that are true or false, those with an expression for a default included."""
 
     def is_flag(name: str, value: Any) -> bool:
-        if isinstance(value, str) and value.startswith("$") and "@" not in value:
+        if isinstance(value, str) and value.startswith("$") and references(value) <= {"device"}:
             value = parser.get_parsed_content(name)
         return isinstance(value, bool)
 
@@ -177,6 +177,16 @@ def test_every_word_for_no_is_no_in_every_flag(files):
             found = parser.get_parsed_content("flags")
             assert found == dict.fromkeys(flags, meant), word
             assert all(isinstance(value, bool) for value in found.values())
+
+
+@pytest.mark.parametrize("name", BASES)
+@pytest.mark.parametrize(("device", "mixed"), [("cpu", False), ("cuda:0", True), (None, True)])
+def test_mixed_precision_follows_the_device_and_not_the_machine(name, device, mixed, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    parser = merged(name)
+    if device is not None:
+        parser["device"] = device
+    assert parser.get_parsed_content("flags")["amp"] is mixed
 
 
 @pytest.mark.parametrize("flag", ["amp", "overwrite"])

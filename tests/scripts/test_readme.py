@@ -14,6 +14,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, flags=re.S)
 COMMANDS = [line.split("  #")[0].strip() for language, text in BLOCKS if not language for line in text.splitlines()]
+BUNDLE_DOCS = (REPOSITORY / "bundle" / "docs" / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
+BUNDLE_RUNS = re.findall(r"-m monai\.bundle (?:run|ckpt_export) .*", BUNDLE_DOCS)
 
 
 @pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\((?!https?:)([^)#]+)\)", README))))
@@ -40,7 +42,9 @@ def test_demo_commands_are_understood(command: str):
     assert parse_arguments(shlex.split(command)[1:]).dataset_dir is not None
 
 
-@pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith("python -m monai.bundle run")])
+@pytest.mark.parametrize(
+    "command", [*(line for line in COMMANDS if line.startswith("python -m monai.bundle run")), *BUNDLE_RUNS]
+)
 def test_bundle_commands_name_files_and_knobs_that_exist(command: str):
     words = shlex.split(command)
     config = words[words.index("--config_file") + 1]

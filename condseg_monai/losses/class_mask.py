@@ -10,15 +10,21 @@ from condseg_monai.losses._common import check_class_logits, check_class_target,
 
 __all__ = ["ClassMaskLoss", "class_mask_loss"]
 
-SMOOTH = 1e-5  # as for one class: decides 0 / 0, where neither image nor prediction has the class
+SMOOTH = 1e-5  # as for one class
 
 
 def class_mask_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     """Add softmax cross-entropy and Dice, both taken per image and then averaged.
 
     Source: ConDSeg (AAAI 2025), Eq. 2-4, for C classes: the sum of Eq. 2 over two outcomes becomes one over C, and
-    Eq. 3 is averaged over the classes, background included, as TransUNet does on Synapse. Of two classes, where the
-    logits of the background are 0, the cross-entropy is that of :func:`mask_loss` and so is the foreground's Dice.
+    Eq. 3 is averaged over the classes an image has, background included. Of two classes, where the logits of the
+    background are 0, the cross-entropy is that of :func:`mask_loss` and, in an image that has it, so is the
+    foreground's Dice.
+
+    Note: TransUNet averages Dice over all classes of a whole batch. Of an image, which lacks most organs, that would
+    thin the Dice of those it has, and add that of the others: 1 whatever is predicted, but close to nothing, where its
+    gradient takes away the rest. What is wrongly predicted still costs: the cross-entropy counts every pixel, and the
+    Dice of the classes that are there the pixels they lose.
 
     Args:
         input: ``(B, C, H, W)`` logits with C >= 2, any floating type. Computed in float32 (float64 stays), autocast or
@@ -27,8 +33,7 @@ def class_mask_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> T
         reduction: ``"mean"`` over the images, ``"sum"``, or ``"none"`` for ``(B,)``.
 
     Returns:
-        Scalar, or ``(B,)``, >= 0: 0 for a certain and right prediction. Finite for finite logits, absent classes
-        included.
+        Scalar, or ``(B,)``, >= 0: 0 for a certain and right prediction. Finite for finite logits.
 
     Raises:
         TypeError: if ``input`` is not floating point or ``target`` is not real.
@@ -57,12 +62,14 @@ def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _dice(probs: Tensor, labels: Tensor) -> Tensor:
-    """Eq. 3, averaged over the classes, ``(B,)``."""
+    """Eq. 3, averaged over the classes that an image has, ``(B,)``."""
     classes = torch.arange(probs.shape[1], device=probs.device).reshape(1, -1, 1, 1)
     members = (labels.unsqueeze(1) == classes).to(probs)  # (B, C, H, W)
     intersection = (probs * members).sum(dim=(2, 3))
     total = probs.sum(dim=(2, 3)) + members.sum(dim=(2, 3))
-    return (1 - (2 * intersection + SMOOTH) / (total + SMOOTH)).mean(dim=1)
+    dice = 1 - (2 * intersection + SMOOTH) / (total + SMOOTH)  # (B, C)
+    present = members.amax(dim=(2, 3))  # 1 for at least one class of each image
+    return (present * dice).sum(dim=1) / present.sum(dim=1)
 
 
 class ClassMaskLoss(nn.Module):

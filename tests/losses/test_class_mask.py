@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from monai.losses import DiceCELoss
 
 from condseg_monai.losses import ClassMaskLoss, class_mask_loss, mask_loss
@@ -18,22 +19,25 @@ def test_equals_the_oracle(class_logits, class_target):
     # Eq. 2 of the probability of the right class, Eq. 3 class by class
     right = sum(member * probs[:, [number]] for number, member in enumerate(members))
     expected = oracle.bce(np.ones_like(right), right)
-    expected += np.mean([oracle.dice(member, probs[:, [n]]) for n, member in enumerate(members)], axis=0)
+    dice = np.stack([oracle.dice(member, probs[:, [n]]) for n, member in enumerate(members)])
+    there = np.stack([member.any(axis=(1, 2, 3)) for member in members])
+    assert there.sum(axis=0).tolist() == [4, 1, 2]  # the classes of each image
+    expected += [np.mean(of_image[has]) for of_image, has in zip(dice.T, there.T, strict=True)]
     value = class_mask_loss(logits, class_target, reduction="none")
     torch.testing.assert_close(value, torch.from_numpy(expected), rtol=0, atol=1e-9)
 
 
-def test_equals_monai_dice_plus_cross_entropy(class_logits, class_target):
+def test_equals_monai_dice_plus_cross_entropy_where_all_classes_are_there(class_logits, class_target):
     expected = DiceCELoss(softmax=True, to_onehot_y=True, smooth_nr=1e-5, smooth_dr=1e-5)
-    logits = class_logits(1)
-    torch.testing.assert_close(class_mask_loss(logits, class_target), expected(logits, class_target))
+    logits, target = class_logits(1), torch.stack([class_target[0].roll(shift, dims=2) for shift in range(3)])
+    torch.testing.assert_close(class_mask_loss(logits, target), expected(logits, target))
 
 
 def test_hand_worked_image():
     logits = torch.log(torch.tensor([[0.5, 0.2], [0.25, 0.2], [0.25, 0.6]])).reshape(1, 3, 1, 2)
     target = torch.tensor([[[[0, 2]]]])
-    dice = [1 - 2 * 0.5 / (0.7 + 1), 1, 1 - 2 * 0.6 / (0.85 + 1)]  # class 1 is absent, and predicted with 0.45
-    expected = -(math.log(0.5) + math.log(0.6)) / 2 + sum(dice) / 3
+    dice = [1 - 2 * 0.5 / (0.7 + 1), 1 - 2 * 0.6 / (0.85 + 1)]  # class 1 is absent
+    expected = -(math.log(0.5) + math.log(0.6)) / 2 + sum(dice) / 2
     assert class_mask_loss(logits, target).item() == pytest.approx(expected, abs=1e-4)
 
 
@@ -41,9 +45,32 @@ def test_two_classes_are_the_binary_loss_with_the_dice_of_the_background_average
     logits = make_logits(2)
     both = class_mask_loss(torch.cat([torch.zeros_like(logits), logits], dim=1), target, reduction="none")
     probs, labels = oracle.sigmoid(logits.numpy()), target.numpy()
-    instead = (oracle.dice(1 - labels, 1 - probs) - oracle.dice(labels, probs)) / 2
+    background, foreground = oracle.dice(1 - labels, 1 - probs), oracle.dice(labels, probs)
+    has_both = (labels.min(axis=(1, 2, 3)) == 0) & (labels.max(axis=(1, 2, 3)) == 1)
+    one = np.where(labels.any(axis=(1, 2, 3)), foreground, background)
+    instead = np.where(has_both, (background + foreground) / 2, one) - foreground
     binary = mask_loss(logits, target, reduction="none")
     torch.testing.assert_close(both, binary + torch.from_numpy(instead))
+
+
+def test_absent_classes_are_left_to_the_cross_entropy(class_logits):
+    """Of an image without organs, organ probabilities matter by what they leave to the background."""
+    logits = class_logits(8)[:1]
+    target = torch.zeros(1, 1, *logits.shape[2:])
+    swapped = logits[:, [0, 3, 1, 2]]
+    torch.testing.assert_close(class_mask_loss(swapped, target), class_mask_loss(logits, target))
+    background = logits.softmax(dim=1)[:, 0]
+    dice = 1 - 2 * background.sum() / (background.sum() + background.numel())
+    expected = F.cross_entropy(logits, target[:, 0].long()) + dice
+    assert class_mask_loss(logits, target).item() == pytest.approx(expected.item(), abs=1e-6)
+
+
+def test_predicting_an_absent_class_costs():
+    target = torch.zeros(1, 1, 4, 4)
+    right = torch.tensor([9.0, 0.0, 0.0]).reshape(1, 3, 1, 1).repeat(1, 1, 4, 4)
+    wrong = right.clone()
+    wrong[:, 1, 0, 0] = 18
+    assert class_mask_loss(wrong, target) > class_mask_loss(right, target) + 0.5
 
 
 def test_absent_classes_that_are_not_predicted_cost_nothing():

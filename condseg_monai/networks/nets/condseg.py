@@ -56,9 +56,9 @@ class ConDSeg(nn.Module):
 
     Initial weights: Kaiming normal (fan out) for convolutions that feed a BatchNorm, PyTorch's default with zero biases
     for all others, one and zero for BatchNorm; the encoder states its own. CDFA's attention starts close to the
-    identity, and the heads of foreground, uncertainty and a binary mask at a probability of 0.12, the background's at
-    0.88 (why: ``networks/nets/initialization.py``). All draws come from torch's global generator: the same seed gives
-    the same network.
+    identity, the heads of foreground, uncertainty and mask at a probability of 0.12, and the background's, be it a
+    region or a class, at 0.88 (why: ``networks/nets/initialization.py``). All draws come from torch's global
+    generator: the same seed gives the same network.
 
     Args:
         in_channels: channels of the image.
@@ -136,8 +136,7 @@ class ConDSeg(nn.Module):
         start_at_prior(self.foreground_head.logits)
         start_at_prior(self.background_head.logits, rare=False)
         start_at_prior(self.uncertainty_head.logits)
-        if out_channels == 1:
-            start_at_prior(self.output.logits)
+        start_at_prior(self.output.logits)
         name_classes(self, class_names, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import cast
 
 import torch
@@ -39,16 +40,23 @@ def initialize_decoder(network: nn.Module) -> None:
 
 
 def start_at_prior(logits: nn.Conv2d, rare: bool = True) -> None:
-    """Let a binary head start from the belief that what it looks for is rare: a probability of 0.12.
+    """Let a head start from the belief that what it looks for is rare: a probability of 0.12.
 
     Lesions cover a small part of an image; a head that starts at one half spends its first epoch on learning that.
-    The idea is that of RetinaNet (ICCV 2017), section 4.1.
+    The idea is that of RetinaNet (ICCV 2017), section 4.1. Several classes share that probability equally, and the
+    background, class 0, has the other 0.88.
 
     Args:
-        logits: the convolution that gives the logits.
-        rare: False for a head that looks for what is common, the background: a probability of 0.88.
+        logits: the convolution that gives the logits: one, or one for each class.
+        rare: False for a binary head that looks for what is common, the background: a probability of 0.88.
     """
-    nn.init.constant_(cast(nn.Parameter, logits.bias), _PRIOR_LOGIT if rare else -_PRIOR_LOGIT)
+    bias = cast(nn.Parameter, logits.bias)
+    if logits.out_channels == 1:
+        nn.init.constant_(bias, _PRIOR_LOGIT if rare else -_PRIOR_LOGIT)
+        return
+    nn.init.zeros_(bias)
+    with torch.no_grad():
+        bias[0] = math.log(logits.out_channels - 1) - _PRIOR_LOGIT
 
 
 def _start_at_identity(cdfa: ContrastDrivenFeatureAggregation) -> None:

@@ -34,5 +34,12 @@ def test_binary_heads_start_from_what_is_rare(out_channels):
     network = ConDSeg(encoder="resnet18", decoder_channels=8, out_channels=out_channels)
     heads = [network.foreground_head, network.background_head, network.uncertainty_head]
     assert [torch.sigmoid(head.logits.bias).item() for head in heads] == pytest.approx([0.119, 0.881, 0.119], abs=1e-3)
-    expected = [-2.0] if out_channels == 1 else [0.0] * 3
-    assert network.output.logits.bias.tolist() == expected
+    if out_channels == 1:
+        assert network.output.logits.bias.tolist() == [-2.0]
+
+
+@pytest.mark.parametrize("out_channels", [2, 9])
+def test_classes_share_what_is_rare(out_channels):
+    network = ConDSeg(encoder="resnet18", decoder_channels=8, out_channels=out_channels)
+    probs = network.output.logits.bias.softmax(dim=0).tolist()
+    assert probs == pytest.approx([0.881] + [0.119 / (out_channels - 1)] * (out_channels - 1), abs=1e-3)

@@ -48,7 +48,7 @@ def test_demo_on_own_data_leaves_scores_masks_and_a_sheet(
     assert str(tmp_path / "contact_sheet.png") in printed
     report = tmp_path / "scores" / "report_test.html"
     assert str(report) in printed and "test_1.png" in report.read_text()
-    assert (tmp_path / "predictions" / "uncertainty").exists() == (method == "condseg")
+    assert (tmp_path / "predictions" / "uncertainty").exists() == (method != "dec_seg")
     for name in ("test_0.png", "overlay/test_1.png", "probability/test_1.png"):
         assert Image.open(tmp_path / "predictions" / name).size == (36, 40)
     for split, count in (("val", 3), ("test", 2)):

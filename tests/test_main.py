@@ -29,8 +29,8 @@ def test_prepare_and_check_data_go_together(tmp_path, kvasir, capsys):
 
     assert main(["prepare", "kvasir-seg", str(kvasir), str(target), "--allow_missing", "--hold_out", "test=1"]) == 0
     said = capsys.readouterr().out
-    assert "val.txt: 2 cases, published: DebeshJha/ColonSegNet val.txt" in said
-    assert "test.txt: 1 cases, our own split, not published: 1 of the training cases" in said
+    assert "val: 2 cases, published: DebeshJha/ColonSegNet val.txt" in said
+    assert "test: 1 cases, our own split, not published: 1 of the training cases" in said
     assert "without 876 that have no files" in said and f"check-data {target}" in said
 
     assert main(["check-data", str(target)]) == 0
@@ -74,7 +74,7 @@ def test_every_command_has_a_line_of_help(capsys):
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])
     said = capsys.readouterr().out
-    for command in ("check-data", "convert-checkpoint", "prepare"):
+    for command in ("check-data", "compare", "convert-checkpoint", "prepare", "score-volumes"):
         assert command in said
     with pytest.raises(SystemExit, match="0"):
         main(["prepare", "--help"])

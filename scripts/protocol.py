@@ -114,7 +114,9 @@ def link_dataset(sessile_dir: Path, kvasir_dir: Path, dataset_dir: Path) -> None
         (dataset_dir / folder).mkdir(parents=True)
         for source, names in ((sessile_dir, train), (kvasir_dir, val)):
             for name in names:
-                file = next((source / folder).glob(f"{Path(name).stem}.*"))
+                file = next((source / folder).glob(f"{Path(name).stem}.*"), None)
+                if file is None:
+                    sys.exit(f"{source / folder} has no file for {name}, which is listed: complete the data set")
                 (dataset_dir / folder / file.name).symlink_to(file)
     (dataset_dir / "train.txt").write_text("\n".join(train) + "\n")
     (dataset_dir / "val.txt").write_text("\n".join(val) + "\n")
@@ -122,7 +124,7 @@ def link_dataset(sessile_dir: Path, kvasir_dir: Path, dataset_dir: Path) -> None
 
 def score_at_the_end(epochs: int) -> dict[str, Any]:
     """Knobs that train for a fixed number of epochs and look at the scored images once, after the last."""
-    return {"epochs": epochs, "val_interval": epochs, "panel_interval": epochs}
+    return {"epochs": epochs, "val_interval": epochs, "panel_interval": 0}
 
 
 def run(configs: list[str], knobs: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from condseg_monai.data.ct_phantom import make_ct_phantom, make_synthetic_ct
 from condseg_monai.data.datalist import check_datalist, datalist_hash, load_datalist
 from condseg_monai.data.dataset_report import DatasetReport, SplitSummary, inspect_dataset
 from condseg_monai.data.dicom_series import list_dicom_files, read_dicom_series
-from condseg_monai.data.image_list import list_images
+from condseg_monai.data.image_list import list_images, list_other_files
 from condseg_monai.data.image_reader import (
     IMAGE_EXTENSIONS,
     NaturalImageReader,
@@ -90,6 +90,7 @@ __all__ = [
     "inspect_dataset",
     "list_dicom_files",
     "list_images",
+    "list_other_files",
     "list_volumes",
     "load_datalist",
     "make_ct_phantom",

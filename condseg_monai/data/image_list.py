@@ -8,7 +8,7 @@ from pathlib import Path
 from condseg_monai.data.image_reader import IMAGE_EXTENSIONS
 from condseg_monai.data.pairing import Case, DatasetError, index_by_stem, list_image_files, read_list, stem_of_line
 
-__all__ = ["list_images"]
+__all__ = ["list_images", "list_other_files"]
 
 
 def list_images(source: str | PathLike[str]) -> list[Case]:
@@ -30,9 +30,7 @@ def list_images(source: str | PathLike[str]) -> list[Case]:
     """
     path = Path(source)
     if path.is_dir():
-        found = list_image_files(path)
-        if not found and (path / "images").is_dir():
-            found = list_image_files(path / "images")
+        found = list_image_files(_folder_of_images(path))
     elif path.is_file() and path.suffix.lower() == ".txt":
         index = index_by_stem(path.parent / "images") if (path.parent / "images").is_dir() else {}
         found = [_find(line, path.parent, index) for line in read_list(path)]
@@ -43,6 +41,30 @@ def list_images(source: str | PathLike[str]) -> list[Case]:
     if not found:
         raise DatasetError(f"{path} has no image ({', '.join(IMAGE_EXTENSIONS)})")
     return [{"image": name} for name in dict.fromkeys(map(str, found))]
+
+
+def list_other_files(source: str | PathLike[str]) -> list[Path]:
+    """Files that :func:`list_images` passes over in a folder for want of an image's extension, hidden ones aside.
+
+    Args:
+        source: as for :func:`list_images`; a list and an image pass over nothing.
+
+    Returns:
+        Their paths by name.
+    """
+    path = Path(source)
+    if not path.is_dir():
+        return []
+    folder = _folder_of_images(path)
+    images = set(list_image_files(folder))
+    return sorted(
+        file for file in folder.iterdir() if file.is_file() and file not in images and not file.name.startswith(".")
+    )
+
+
+def _folder_of_images(folder: Path) -> Path:
+    inner = folder / "images"
+    return inner if inner.is_dir() and not list_image_files(folder) else folder
 
 
 def _find(line: str, folder: Path, index: dict[str, list[Path]]) -> Path:

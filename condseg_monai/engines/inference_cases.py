@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 from torch import nn
 
-from condseg_monai.data.image_list import list_images
-from condseg_monai.data.image_reader import UnreadableImageError, read_natural_image
-from condseg_monai.data.pairing import Case, DatasetError, name_key
+from condseg_monai.data.image_list import list_images, list_other_files
+from condseg_monai.data.image_reader import IMAGE_EXTENSIONS, UnreadableImageError, read_natural_image
+from condseg_monai.data.pairing import Case, DatasetError, name_key, some
 from condseg_monai.engines.files import write_json
 from condseg_monai.engines.flags import read_flag
 from condseg_monai.networks.state_dicts import check_checkpoint
@@ -105,6 +105,12 @@ class InferenceCases:
         todo, kept, failed, obstacle = self._sorted
         if obstacle is not None:
             raise InferenceError(obstacle)
+        others = list_other_files(self.source)
+        if others:
+            logging.getLogger(__name__).warning(
+                f"{len(others)} file(s) of {self.source} left out, for want of an extension of "
+                f"{', '.join(IMAGE_EXTENSIONS)}: {some(others)}"
+            )
         logging.getLogger(__name__).info(
             f"{len(todo)} images to segment, {len(kept)} done before, {len(failed)} unreadable; "
             f"masks go to {self.output_dir}"

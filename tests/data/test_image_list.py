@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from condseg_monai.data import DatasetError, list_images
+from condseg_monai.data import DatasetError, list_images, list_other_files
 
 
 def write_images(folder: Path, *names: str) -> None:
@@ -23,6 +23,16 @@ def test_folder_gives_its_images_by_name(tmp_path):
     (tmp_path / "folder.png").mkdir()
     assert names_of(tmp_path) == ["a 1.jpg", "b.PNG", "c.v2.tif"]
     assert list_images(tmp_path)[0] == {"image": str(tmp_path / "a 1.jpg")}
+
+
+def test_what_a_folder_has_beside_images_is_listed_apart(tmp_path):
+    write_images(tmp_path / "images", "a.JPG")
+    for name in ("photo.heic", "no extension", ".hidden"):
+        (tmp_path / "images" / name).write_bytes(b"x")
+    (tmp_path / "train.txt").write_text("a\n")
+    expected = [tmp_path / "images" / name for name in ("no extension", "photo.heic")]
+    assert list_other_files(tmp_path / "images") == list_other_files(tmp_path) == expected
+    assert list_other_files(tmp_path / "train.txt") == list_other_files(tmp_path / "nowhere") == []
 
 
 def test_folder_of_a_data_set_gives_its_images(tmp_path):

@@ -41,6 +41,12 @@ def test_all_readable_images_are_to_do(images, tmp_path, checkpoint):
     cases.start(checkpoint)
 
 
+def test_files_that_do_not_look_like_images_are_named(images, tmp_path, checkpoint, caplog):
+    (images / "photo.heic").write_bytes(b"x")
+    InferenceCases(images, tmp_path / "out").start(checkpoint)
+    assert "1 file(s)" in caplog.text and "photo.heic" in caplog.text
+
+
 def test_construction_looks_at_no_file(tmp_path):
     cases = InferenceCases(tmp_path / "nowhere", tmp_path / "out")
     assert cases.todo == [] and not (tmp_path / "out").exists()

@@ -39,8 +39,8 @@ KNOBS: dict[str, Any] = {
     # At this size a rotation by any other angle than a quarter turn costs more of the image than it adds.
     "transforms#rotate#prob": 0.0,
 }
-# After stage 1 the encoder learns more slowly than the decoders, as in the paper: the gradients that come through random
-# decoders would undo it. The paper's tenth is too slow for ten epochs.
+# After stage 1 the encoder learns more slowly than the decoders, as in the paper: the gradients that come through
+# random decoders would undo it. The paper's tenth is too slow for ten epochs.
 AFTER_STAGE1 = {"encoder_learning_rate": 7e-4}
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import nibabel
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
+from nibabel.openers import ImageOpener
 from nibabel.orientations import aff2axcodes
 from nibabel.spatialimages import HeaderDataError
 
@@ -17,6 +18,7 @@ from condseg_monai.data.volume import Volume, VolumeError
 
 __all__ = ["NIFTI_EXTENSIONS", "nifti_stem", "read_nifti"]
 
+_CHUNK_BYTES = 1 << 22
 NIFTI_EXTENSIONS = (".nii", ".nii.gz")
 
 
@@ -57,7 +59,8 @@ def read_nifti(path: str | os.PathLike[str]) -> Volume:
     if stored.dtype.kind not in "iuf":
         raise VolumeError(f"{file} holds {stored.dtype} and not one number per voxel")
     try:
-        array = np.asanyarray(stored.get_unscaled())
+        # An uncompressed file is mapped; nibabel would hold a compressed one twice while it reads it.
+        array = _read_compressed(file, stored) if file.suffix.lower() == ".gz" else np.asanyarray(stored.get_unscaled())
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise VolumeError(f"{file} is damaged or cut short: {error}") from error
     return Volume(
@@ -69,6 +72,21 @@ def read_nifti(path: str | os.PathLike[str]) -> Volume:
         file_shape=shape,
         header=header.copy(),
     )
+
+
+def _read_compressed(file: Path, stored: Any) -> np.ndarray:
+    """The stored values of a compressed file, read straight into their array."""
+    array = np.empty(stored.shape, dtype=stored.dtype, order="F")
+    target = array.reshape(-1, order="F").view(np.uint8).data
+    done = 0
+    with ImageOpener(str(file), "rb") as stream:
+        stream.seek(stored.offset)
+        while done < len(target):
+            read = stream.readinto(target[done : done + _CHUNK_BYTES])
+            if not read:
+                raise EOFError(f"expected {len(target)} bytes of voxels, found {done}")
+            done += read
+    return array
 
 
 def _check_shape(file: Path, shape: tuple[int, ...]) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from demo_arguments import (
     BUNDLE,
-    METHODS,
+    TASKS,
     Arguments,
     command_of,
     knobs_for,
@@ -37,6 +37,10 @@ def main() -> int:
     log_to(run_dir / "log.txt")
     print(f"ConDSeg demo, writing to {run_dir}\nimporting PyTorch and MONAI ...", flush=True)
     try:
+        if arguments.task == "synapse":
+            from demo_synapse import SynapseDemo
+
+            return SynapseDemo(arguments, run_dir).run()
         return Demo(arguments, run_dir).run()
     except Exception as error:
         _log.exception("the demo failed")
@@ -88,7 +92,7 @@ class Demo:
     def __init__(self, arguments: Arguments, run_dir: Path) -> None:
         self.arguments = arguments
         self.run_dir = run_dir
-        self.files = METHODS[arguments.method]
+        self.files = TASKS[arguments.task][arguments.method]
         self.data_dir = arguments.dataset_dir or run_dir / "dataset"
         self.scores_dir = run_dir / "scores"
         self.predictions_dir = run_dir / "predictions"
@@ -117,9 +121,14 @@ class Demo:
         self.show_places(scored[-1])
         show(f"\ndone in {(time.perf_counter() - start) / 60:.1f} minutes")
         summary = json.loads((self.scores_dir / "summary_val.json").read_text(encoding="utf-8"))
-        dice = summary["scores"]["val_mean_dice"]["mean"]
+        return self.verdict(summary["scores"]["val_mean_dice"]["mean"], "validation mDSC")
+
+    def verdict(self, dice: float, what: str) -> int:
+        """The exit status: 1, with a message, if synthetic data was not learned."""
+        from demo_report import show
+
         if self.arguments.dataset_dir is None and self.arguments.method not in NOT_HELD and dice < REQUIRED_DICE:
-            show(f"demo: the validation mDSC is {dice:.3f}, under the {REQUIRED_DICE} it should reach", file=sys.stderr)
+            show(f"demo: the {what} is {dice:.3f}, under the {REQUIRED_DICE} it should reach", file=sys.stderr)
             return 1
         return 0
 
@@ -178,7 +187,7 @@ class Demo:
         workflow = ConfigWorkflow(
             [str(BUNDLE / "configs" / f"{file}.json") for file in files],
             logging_file=False,
-            workflow_type="infer" if "inference" in files else "train",
+            workflow_type="infer" if files == self.files.predict else "train",
             bundle_root=str(BUNDLE),
             progress_bar=False,
             **knobs,

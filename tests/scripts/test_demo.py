@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import demo
+import demo_synapse
+import nibabel
+import numpy as np
 import pytest
 from demo_arguments import parse_arguments
 from PIL import Image
@@ -84,3 +87,22 @@ def test_failed_step_ends_with_its_reason_and_keeps_the_traceback(
     error = capsys.readouterr().err
     assert "DatasetError" in error
     assert "images/ is missing" in error
+
+
+def test_synapse_goes_from_volumes_to_volumes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(demo_synapse, "SHAPE", (8, 24, 32))
+    monkeypatch.setattr(demo_synapse, "TRAINING_SCANS", 2)
+    monkeypatch.setattr(demo_synapse, "TEST_SCANS", 1)
+    arguments = parse_arguments(["--task", "synapse", *TINY, "--val_interval=1", "--batch_size=4"])
+    assert demo_synapse.SynapseDemo(arguments, tmp_path).run() == 1
+    output = capsys.readouterr()
+    assert "8 train and 8 val slices" in output.out
+    assert "'configs/train_stage1.json','configs/synapse.json'" in output.out
+    assert "configs/inference_synapse.json" in output.out
+    assert "mean Dice of the organs in the test volumes is 0." in output.err
+    scan, pred = (nibabel.load(tmp_path / folder / "scan00.nii.gz") for folder in ("scans/test/img", "predictions"))
+    assert pred.shape == scan.shape == (32, 24, 8) and np.array_equal(pred.affine, scan.affine)
+    assert pred.get_data_dtype() == np.uint8
+    assert Image.open(tmp_path / "contact_sheet.png").width > 400

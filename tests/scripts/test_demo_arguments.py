@@ -13,9 +13,11 @@ from demo_arguments import (
     PREDICT,
     REPOSITORY,
     SMALL,
+    SMALL_CT,
     SMALL_OF,
     STAGE1,
     STAGE2,
+    SYNAPSE,
     check_knobs,
     command_of,
     knobs_for,
@@ -38,6 +40,25 @@ def test_every_default_is_a_knob_of_a_config():
     check_knobs(SMALL, "med_disseg")
     for method, knobs in SMALL_OF.items():
         check_knobs(knobs, method)
+    check_knobs(SMALL_CT, task="synapse")
+
+
+def test_synapse_has_defaults_and_knobs_of_its_own(capsys: pytest.CaptureFixture[str]):
+    arguments = parse_arguments(["--task", "synapse", "--empty_share", "0.2"])
+    assert arguments.task == "synapse" and arguments.knobs == {**SMALL_CT, "empty_share": 0.2}
+    stage1, stage2 = (knobs_for(files, arguments.knobs) for files in (SYNAPSE.stage1, SYNAPSE.stage2))
+    assert (stage1["epochs"], stage2["epochs"]) == (SMALL_CT["stage1_epochs"], SMALL_CT["epochs"])
+    assert stage1["optimizer_name"] == stage2["optimizer_name"] == "adam"
+    assert knobs_for(SYNAPSE.predict, arguments.knobs)["image_size"] == SMALL_CT["image_size"]
+    wrong = {
+        "empty_share": ["--empty_share", "0.2"],
+        "takes no --dataset_dir": ["--task", "synapse", "--dataset_dir", "x"],
+        "--task synapse has no --method dec_seg": ["--task", "synapse", "--method", "dec_seg"],
+    }
+    for message, words in wrong.items():
+        with pytest.raises(SystemExit):
+            parse_arguments(words)
+        assert message in capsys.readouterr().err
 
 
 def test_dec_seg_has_one_stage_and_knobs_of_its_own():

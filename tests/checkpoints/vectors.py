@@ -29,12 +29,15 @@ class Vectors:
     @cached_property
     def weights(self) -> dict[str, Tensor]:
         """The released state_dict: stored running statistics, everything else drawn."""
-        return {
-            key: torch.from_numpy(
-                self.arrays[f"bn/{key}"] if f"bn/{key}" in self.arrays else fill.parameter(key, tuple(shape))
-            )
-            for key, shape in self.json("keys").items()
-        }
+        weights, start = {}, 0
+        for key, shape in self.json("keys").items():
+            if key.endswith((".running_mean", ".running_var")):
+                value = self.arrays["bn"][start : start + shape[0]]
+                start += shape[0]
+            else:
+                value = fill.parameter(key, tuple(shape))
+            weights[key] = torch.from_numpy(value)
+        return weights
 
     def state_dict(self) -> dict[str, Tensor]:
         """A new dictionary of the shared tensors."""

@@ -13,6 +13,7 @@ from ignite.engine import Events
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from condseg_monai.engines import file_sha256
+from tests.states import equal
 
 DRIVER = Path(__file__).with_name("resume_driver.py")
 FILES = {
@@ -52,17 +53,6 @@ def record(path, stage):
 
 def names(path):
     return sorted(file.name for file in (path / "models").iterdir())
-
-
-def equal(first, second):
-    """Whether two checkpoints hold the same, bit for bit."""
-    if isinstance(first, torch.Tensor):
-        return torch.equal(first, second)
-    if isinstance(first, dict):
-        return first.keys() == second.keys() and all(equal(value, second[key]) for key, value in first.items())
-    if isinstance(first, (list, tuple)):
-        return len(first) == len(second) and all(map(equal, first, second))
-    return first == second
 
 
 def train(open_config, stage, path, interrupt=None, **knobs):

@@ -15,6 +15,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from condseg_monai import DECSeg
+from tests.states import equal
 
 FILES = ["generators_final.pt", "model.pt", "model_final.pt", "resume_semi_supervised.pt", "run_semi_supervised.json"]
 TERMS = {"supervised", "scale_consistency", "perturbation_consistency", "generative_consistency", "rampup"}
@@ -83,16 +84,6 @@ def train(open_config, files, path, interrupt=None, **knobs):
         assert isinstance(error.value.__cause__, InterruptedRunError)
     workflow.finalize()
     return losses
-
-
-def equal(first, second):
-    if isinstance(first, torch.Tensor):
-        return torch.equal(first, second)
-    if isinstance(first, dict):
-        return first.keys() == second.keys() and all(equal(value, second[key]) for key, value in first.items())
-    if isinstance(first, (list, tuple)):
-        return len(first) == len(second) and all(map(equal, first, second))
-    return first == second
 
 
 @pytest.fixture(scope="module", params=STUDENTS)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 Terms = dict[str, Tensor]
 
@@ -96,12 +96,24 @@ def full_precision(first: Tensor, *others: Tensor) -> Iterator[tuple[Tensor, ...
         yield tuple(tensor.to(dtype) for tensor in (first, *others))
 
 
+class PerImageLoss(nn.Module):
+    """A loss with one value per image and a choice of how they become one; its errors are those of ``reduction``."""
+
+    def __init__(self, reduction: str = "mean") -> None:
+        super().__init__()
+        check_reduction(reduction)
+        self.reduction = reduction
+
+
+def check_reduction(reduction: str) -> None:
+    """Raise unless :func:`reduce_images` knows it."""
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
+
+
 def reduce_images(per_image: Tensor, reduction: str) -> Tensor:
     """Turn one value per image, ``(B,)``, into their ``"mean"`` or ``"sum"``, or leave them (``"none"``)."""
+    check_reduction(reduction)
     if reduction == "mean":
         return per_image.mean()
-    if reduction == "sum":
-        return per_image.sum()
-    if reduction == "none":
-        return per_image
-    raise ValueError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
+    return per_image.sum() if reduction == "sum" else per_image

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from condseg_monai.losses._common import check_class_logits, check_class_target, full_precision, reduce_images
+from condseg_monai.losses._common import (
+    PerImageLoss,
+    check_class_logits,
+    check_class_target,
+    full_precision,
+    reduce_images,
+)
 
 __all__ = ["ClassMaskLoss", "class_mask_loss"]
 
@@ -72,7 +78,7 @@ def _dice(probs: Tensor, labels: Tensor) -> Tensor:
     return (present * dice).sum(dim=1) / present.sum(dim=1)
 
 
-class ClassMaskLoss(nn.Module):
+class ClassMaskLoss(PerImageLoss):
     """:func:`class_mask_loss` as a module.
 
     Args:
@@ -86,12 +92,6 @@ class ClassMaskLoss(nn.Module):
         >>> ClassMaskLoss(reduction="none")(torch.zeros(2, 9, 4, 4), torch.zeros(2, 1, 4, 4)).shape
         torch.Size([2])
     """
-
-    def __init__(self, reduction: str = "mean") -> None:
-        super().__init__()
-        if reduction not in ("mean", "sum", "none"):
-            raise ValueError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
-        self.reduction = reduction
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """Compute the loss of logits ``(B, C, H, W)`` against class numbers ``(B, 1, H, W)``."""

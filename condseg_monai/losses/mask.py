@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from condseg_monai.losses._common import check_floating, check_same_shape, check_target, full_precision, reduce_images
+from condseg_monai.losses._common import (
+    PerImageLoss,
+    check_floating,
+    check_same_shape,
+    check_target,
+    full_precision,
+    reduce_images,
+)
 
 __all__ = ["MaskLoss", "mask_loss"]
 
@@ -57,7 +64,7 @@ def _dice(probs: Tensor, labels: Tensor) -> Tensor:
     return 1 - (2 * intersection + SMOOTH) / (total + SMOOTH)
 
 
-class MaskLoss(nn.Module):
+class MaskLoss(PerImageLoss):
     """:func:`mask_loss` as a module.
 
     Args:
@@ -71,12 +78,6 @@ class MaskLoss(nn.Module):
         >>> MaskLoss(reduction="none")(torch.zeros(2, 1, 4, 4), torch.zeros(2, 1, 4, 4)).shape
         torch.Size([2])
     """
-
-    def __init__(self, reduction: str = "mean") -> None:
-        super().__init__()
-        if reduction not in ("mean", "sum", "none"):
-            raise ValueError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
-        self.reduction = reduction
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """Compute the loss of logits ``(B, 1, H, W)`` against a target of the same shape."""

@@ -1,11 +1,11 @@
 """Train several methods on one data set with one budget and the same seeds, and put them into one table.
 
-Every method trains for ``--epochs`` epochs: one of two stages gives a third of them to stage 1, and DEC-Seg has as many
-steps in an epoch with 25 % of the labels as in its supervised half. The
-weights with the best validation mIoU are scored on ``--split``. Everything runs through the bundle's configs; what
-follows ``--`` is passed on to all of them as knobs. Where an evaluation is there already it is kept: a comparison that
-was cut short goes on, and methods or seeds can be added later. A run that fails is named at the end, and the others go
-on.
+Every method trains for as many steps as ``--epochs`` epochs of all images have: one of two stages gives a third of them
+to stage 1, and what learns from 25 % of the labels, half of each batch, goes twice through them for each of these
+epochs. The weights with the best validation mIoU are scored on ``--split``. Everything runs through the bundle's
+configs; what follows ``--`` is passed on to all of them as knobs. Where an evaluation is there already it is kept: a
+comparison that was cut short goes on, and methods or seeds can be added later. A run that fails is named at the end,
+and the others go on.
 
     .venv/bin/python scripts/compare_methods.py --dataset_dir DIR --output_dir runs/comparison -- --image_size 96
     .venv/bin/python scripts/compare_methods.py --list
@@ -54,11 +54,18 @@ class Method(NamedTuple):
     stage1: tuple[str, ...] = ()
     """Empty for a method of one stage."""
     knobs: Mapping[str, Any] = {}
+    passes: int = 1
+    """Epochs of its own in the time of one of ``--epochs``."""
 
 
 _MED_DISSEG = (("train_stage2", "med_disseg"), ("train_stage1", "med_disseg"))
-# SGD, unlike the others, at the rate of its paper. The seed draws the labelled cases: the same for both.
-_LABELS = {"labeled_fraction": 0.25, "learning_rate": 0.01, "encoder_learning_rate": 0.01}
+# The seed draws the labelled cases: the same for all of these.
+_LABELS: dict[str, Any] = {"labeled_fraction": 0.25}
+_PASSES = 2  # an epoch is one pass over the labelled images: half of a batch, a quarter of all
+# SGD, unlike the others, at the rate of its paper.
+_DEC_SEG = {**_LABELS, "learning_rate": 0.01, "encoder_learning_rate": 0.01}
+_ALONE = {"unlabeled_batch_size": 0}
+_STUDENT = ("train_dec_seg", "semi_supervised_condseg")
 METHODS: dict[str, Method] = {
     "condseg": Method("ConDSeg", ("train_stage2",), ("train_stage1",)),
     "condseg_without_cr": Method("ConDSeg without Consistency Reinforcement", ("train_stage2",)),
@@ -66,9 +73,15 @@ METHODS: dict[str, Method] = {
     "med_disseg_released": Method(
         "Med-DisSeg, dispersion as released (not normalised)", *_MED_DISSEG, {"dispersive_normalize": False}
     ),
-    "dec_seg": Method("DEC-Seg, 25 % of the labels", ("train_dec_seg",), knobs=_LABELS),
+    "dec_seg": Method("DEC-Seg, 25 % of the labels", ("train_dec_seg",), knobs=_DEC_SEG, passes=_PASSES),
     "dec_seg_supervised": Method(
-        "DEC-Seg, the same 25 % alone", ("train_dec_seg",), knobs={**_LABELS, "unlabeled_batch_size": 0}
+        "DEC-Seg, the same 25 % alone", ("train_dec_seg",), knobs={**_DEC_SEG, **_ALONE}, passes=_PASSES
+    ),
+    "condseg_student": Method(
+        "ConDSeg as DEC-Seg's student, 25 % of the labels", _STUDENT, knobs=_LABELS, passes=_PASSES
+    ),
+    "condseg_student_supervised": Method(
+        "ConDSeg, the same 25 % alone", _STUDENT, knobs={**_LABELS, **_ALONE}, passes=_PASSES
     ),
     "unet": Method("MONAI's UNet", ("train_stage2", "unet")),
 }
@@ -160,7 +173,7 @@ def train_and_score(name: str, seed: int, options: argparse.Namespace, knobs: Ma
     start = time.perf_counter()
     if method.stage1:
         run(method.stage1, {**common, "epochs": stage1_epochs})
-    run(method.train, {**common, "epochs": options.epochs - stage1_epochs})
+    run(method.train, {**common, "epochs": method.passes * (options.epochs - stage1_epochs)})
     seconds = time.perf_counter() - start
     scored = {"output_dir": str(folder / "scores"), "split": options.split, "checkpoint": str(models / "model.pt")}
     run((*method.train, "evaluate"), {**common, **scored})

@@ -9,7 +9,7 @@ import compare_methods
 import numpy as np
 import pytest
 
-from condseg_monai import bootstrap_interval
+from condseg_monai import TwoStreamBatchSampler, bootstrap_interval
 
 TINY = ["--image_size", "32", "--decoder_channels", "4", "--encoder", "resnet18", "--device", "cpu", "--amp", "False"]
 
@@ -112,3 +112,24 @@ def test_methods_are_listed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     with pytest.raises(SystemExit):
         compare_methods.main()
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(compare_methods.METHODS)
+
+
+def test_few_labels_get_as_many_steps_as_all(
+    tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    ran = []
+    monkeypatch.setattr(compare_methods, "run", lambda files, knobs: ran.append((files, knobs)))
+    call(monkeypatch, tmp_path, "--seeds", "0", "--epochs", "9", dataset_dir=tiny_dataset)
+    epochs = {Path(knobs["output_dir"]).parent.name: knobs["epochs"] for files, knobs in ran if "evaluate" not in files}
+    assert epochs["condseg"] == 6
+    assert epochs["condseg_without_cr"] == epochs["unet"] == 9
+    few = ("dec_seg", "dec_seg_supervised", "condseg_student", "condseg_student_supervised")
+    images, batch_size = 156, compare_methods.KNOBS["batch_size"]
+    for name in few:
+        sampler = TwoStreamBatchSampler(
+            labeled=images // 4,
+            unlabeled=images - images // 4,
+            labeled_batch_size=batch_size // 2,
+            unlabeled_batch_size=4,
+        )
+        assert epochs[name] * len(sampler) == 9 * -(-images // batch_size)

@@ -11,6 +11,7 @@ from demo import Demo
 
 TRAINING_SCANS, TEST_SCANS = 5, 2
 SHAPE = (24, 64, 80)
+CELL_SIZE = 230  # pixels of a picture's longer side
 
 
 class SynapseDemo(Demo):
@@ -73,23 +74,33 @@ class SynapseDemo(Demo):
         return float(np.mean(list(columns.values())))
 
     def draw(self, scans: Path) -> None:
-        """Save a sheet of slices of the first test volume: image, label, prediction."""
-        from condseg_monai import axial_slices, contact_sheet, draw_classes, read_nifti, window_ct
+        """Save a sheet of cuts through the test volumes: predictions as tints, labels as lines."""
+        from condseg_monai import (
+            PLANES,
+            axial_slices,
+            axial_spacing,
+            class_colors,
+            contact_sheet,
+            draw_planes,
+            read_nifti,
+            synapse_class_names,
+        )
 
-        name = min(path.name for path in (scans / "img").glob("*.nii.gz"))
-        volumes = [read_nifti(folder / name) for folder in (scans / "img", scans / "label", self.predictions_dir)]
-        image, label, pred = (axial_slices(volume.array, volume.affine) for volume in volumes)
         rows, titles = [], []
-        for index in np.linspace(len(image) * 0.2, len(image) * 0.8, 5).round().astype(int):
-            grey = window_ct(image[index])
-            rows.append([grey, draw_classes(label[index], grey), draw_classes(pred[index], grey)])
-            titles.append(f"{name}, slice {index}")
-        contact_sheet(rows, ("Image", "Label", "Prediction"), titles).save(self.run_dir / "contact_sheet.png")
+        for name in sorted(path.name for path in (scans / "img").glob("*.nii.gz")):
+            volumes = [read_nifti(folder / name) for folder in (scans / "img", scans / "label", self.predictions_dir)]
+            image, label, pred = (axial_slices(volume.array, volume.affine) for volume in volumes)
+            rows.append(draw_planes(image, pred, label, axial_spacing(volumes[0].affine), side=CELL_SIZE))
+            titles.append(f"{name}: prediction tinted, outlines of the label")
+        names = synapse_class_names()
+        legend = dict(zip(names[1:], class_colors(len(names))[1:].tolist(), strict=True))
+        sheet = contact_sheet(rows, [plane.capitalize() for plane in PLANES], titles, CELL_SIZE, legend)
+        sheet.save(self.run_dir / "contact_sheet.png")
 
     def show_results(self) -> None:
         """Print where everything is."""
         places = {
-            "slices of a test volume": self.run_dir / "contact_sheet.png",
+            "cuts through the test volumes": self.run_dir / "contact_sheet.png",
             "label volumes": self.predictions_dir,
             "scans and their labels": self.run_dir / "scans",
             "weights, and records of the runs": self.run_dir / "models",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from colorsys import hsv_to_rgb
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,6 +15,26 @@ __all__ = ["class_colors", "contact_sheet", "draw_classes", "draw_heat_map", "dr
 
 PREDICTION_COLOR = (0, 229, 255)
 LABEL_COLOR = (255, 221, 0)
+
+# From Paul Tol's "bright", "vibrant" and "light" schemes.
+_CLASS_COLORS = np.array(
+    [
+        (238, 102, 119),
+        (34, 136, 51),
+        (102, 204, 238),
+        (68, 119, 170),
+        (204, 187, 68),
+        (170, 51, 119),
+        (238, 119, 51),
+        (68, 187, 153),
+        (255, 170, 187),
+        (170, 170, 0),
+        (153, 221, 255),
+        (221, 221, 221),
+        (0, 119, 187),
+    ],
+    dtype=np.uint8,
+)
 
 # Eleven evenly spaced colours of "inferno" (N. J. Smith and S. van der Walt, CC0): its lightness rises evenly.
 _INFERNO = np.array(
@@ -33,6 +53,15 @@ _INFERNO = np.array(
     ],
     dtype=float,
 )
+
+
+class _LegendEntry(NamedTuple):
+    """A coloured square and its name; the place is that of its line's upper left corner."""
+
+    name: str
+    color: tuple[int, int, int]
+    left: int
+    top: int
 
 
 def draw_overlay(image: ArrayLike, mask: ArrayLike, label: ArrayLike | None = None, legend: bool = True) -> np.ndarray:
@@ -69,17 +98,16 @@ def draw_overlay(image: ArrayLike, mask: ArrayLike, label: ArrayLike | None = No
 
 
 def class_colors(count: int) -> np.ndarray:
-    """Choose a colour for each class: black for the background, hues far apart for neighbouring numbers.
+    """Choose a colour for each class: black for the background, then colours that colour-blind people tell apart too.
 
     Args:
-        count: how many, the background included.
+        count: how many, the background included; from the fourteenth class on colours come again.
 
     Returns:
         ``(count, 3)`` ``uint8``.
     """
-    hues = (index * 0.618034 % 1 for index in range(count - 1))  # the golden ratio fills a circle evenly
-    colors = [(0.0, 0.0, 0.0), *(hsv_to_rgb(hue, 0.8, 1.0) for hue in hues)]
-    return (np.array(colors) * 255).round().astype(np.uint8)
+    organs = _CLASS_COLORS[np.arange(count - 1) % len(_CLASS_COLORS)]
+    return np.concatenate((np.zeros((1, 3), np.uint8), organs))
 
 
 def draw_classes(labels: ArrayLike, image: ArrayLike | None = None, opacity: float = 0.5) -> np.ndarray:
@@ -134,8 +162,9 @@ def contact_sheet(
     titles: Sequence[str],
     row_titles: Sequence[str] | None = None,
     cell_size: int = 160,
+    legend: Mapping[str, Sequence[int]] | None = None,
 ) -> Image.Image:
-    """Lay pictures out as a table under column headings.
+    """Lay pictures out as a table under column headings, with a legend below if there is one to give.
 
     Args:
         rows: one sequence of pictures a row, as many as ``titles``: ``(H, W)`` or ``(H, W, 3)``, booleans, 8-bit
@@ -143,6 +172,7 @@ def contact_sheet(
         titles: heading of each column, such as Image, Label, Prediction, Foreground, Background, Uncertainty.
         row_titles: written above each row, such as file names; None for none.
         cell_size: side of the square each picture is fitted into, in pixels; proportions are kept.
+        legend: colours by name, each (red, green, blue) from 0 to 255.
 
     Returns:
         An RGB picture.
@@ -163,8 +193,10 @@ def contact_sheet(
     font, gap = ImageFont.load_default(size), max(4, cell_size // 24)
     line = size + 2 * gap
     above = 0 if row_titles is None else line
-    sheet_size = (len(titles) * (cell_size + gap) + gap, line + sum(heights) + len(rows) * (above + gap))
-    sheet = Image.new("RGB", sheet_size, (232, 232, 232))
+    width = len(titles) * (cell_size + gap) + gap
+    height = line + sum(heights) + len(rows) * (above + gap)
+    entries = _lay_out_legend(legend or {}, font, width, line)
+    sheet = Image.new("RGB", (width, height + (entries[-1].top + line if entries else 0)), (232, 232, 232))
     draw = ImageDraw.Draw(sheet)
     lefts = [gap + j * (cell_size + gap) for j in range(len(titles))]
     for left, title in zip(lefts, titles, strict=True):
@@ -178,6 +210,10 @@ def contact_sheet(
         for left, cell in zip(lefts, row_cells, strict=True):
             sheet.paste(cell, (left + (cell_size - cell.width) // 2, top + above + (heights[i] - cell.height) // 2))
         top += above + heights[i] + gap
+    for name, color, left, below in entries:
+        middle = top + below + line // 2
+        draw.rectangle((left, middle - size // 2, left + size, middle + size // 2), fill=color)
+        draw.text((left + size + gap, middle), name, fill="black", font=font, anchor="lm")
     return sheet
 
 
@@ -230,6 +266,21 @@ def _fit(picture: ArrayLike, side: int) -> Image.Image:
     scale = side / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     return image.resize(size, Image.Resampling.NEAREST if is_mask else Image.Resampling.BILINEAR)
+
+
+def _lay_out_legend(
+    legend: Mapping[str, Sequence[int]], font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width: int, line: int
+) -> list[_LegendEntry]:
+    """Entries from left to right, in as many lines as they need."""
+    entries: list[_LegendEntry] = []
+    left, top = line // 2, 0
+    for name, color in legend.items():
+        needed = round(font.getlength(name)) + 2 * line
+        if entries and left + needed > width:
+            left, top = line // 2, top + line
+        entries.append(_LegendEntry(name, (int(color[0]), int(color[1]), int(color[2])), left, top))
+        left += needed
+    return entries
 
 
 def _shortened(

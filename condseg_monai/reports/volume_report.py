@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 from skimage.segmentation import find_boundaries
 
+from condseg_monai.data.pictures import class_colors, draw_classes
 from condseg_monai.data.synapse import window_ct
 from condseg_monai.engines.files import atomic_write, keep_earlier, write_json
 from condseg_monai.metrics import EMPTY_DISTANCES, TRANSUNET_RULE, VOLUME_SCORES, OrganScores
@@ -30,25 +31,6 @@ _TITLES = {
     "transunet_dice": "Dice, TransUNet's rule",
     "transunet_hd95_voxels": "HD95, TransUNet's rule, voxels",
 }
-# Paul Tol's "bright" and "light" schemes, made to be told apart also by colour-blind people.
-_COLORS = np.array(
-    [
-        (238, 102, 119),
-        (204, 187, 68),
-        (102, 204, 238),
-        (34, 136, 51),
-        (170, 51, 119),
-        (238, 136, 102),
-        (119, 170, 221),
-        (187, 204, 51),
-        (255, 170, 187),
-        (68, 119, 170),
-        (153, 221, 255),
-        (170, 170, 0),
-        (221, 221, 221),
-    ],
-    dtype=float,
-)
 
 
 @dataclass(frozen=True)
@@ -69,7 +51,7 @@ def draw_planes(
     spacing_mm: Sequence[float] = (1.0, 1.0, 1.0),
     side: int = 320,
 ) -> list[np.ndarray]:
-    """Draw the cuts through the middle of the organs: predictions as tints, the outlines of labels as lines.
+    """Draw the cuts with the most organs: predictions as tints, the outlines of labels as lines.
 
     Args:
         image: ``(D, H, W)`` Hounsfield units, slices as :func:`~condseg_monai.data.axial_slices` gives them, or None.
@@ -81,12 +63,11 @@ def draw_planes(
     Returns:
         Axial, coronal and sagittal ``(h, w, 3)`` ``uint8``, head up, front up or left, the patient's right on the left.
     """
-    marked = label if (label > 0).any() else pred
-    places = np.argwhere(marked > 0)
-    centre = places.mean(axis=0).round().astype(int) if len(places) else np.array(label.shape) // 2
+    marked = label if label.any() else pred
     pictures = []
     for axis in range(3):
-        cuts = [None if array is None else np.take(array, centre[axis], axis=axis) for array in (image, pred, label)]
+        index = _fullest_cut(marked, axis)
+        cuts = [None if array is None else np.take(array, index, axis=axis) for array in (image, pred, label)]
         steps = [step for i, step in enumerate(spacing_mm) if i != axis]
         if axis > 0:
             cuts = [None if cut is None else cut[::-1] for cut in cuts]
@@ -231,9 +212,10 @@ def _figures(volumes: Sequence[ScoredVolume], organs: Sequence[str]) -> str:
     drawn = [volume for volume in volumes if volume.pictures]
     if not drawn:
         return ""
+    colors = class_colors(len(organs) + 1)[1:].tolist()
     keys = " ".join(
-        f'<span style="color: rgb({", ".join(str(int(c)) for c in _color(number))})">&#9632;</span> {html_text(organ)}'
-        for number, organ in enumerate(organs, 1)
+        f'<span style="color: rgb({", ".join(map(str, color))})">&#9632;</span> {html_text(organ)}'
+        for organ, color in zip(organs, colors, strict=True)
     )
     figures = []
     for volume in drawn:
@@ -250,8 +232,8 @@ def _figures(volumes: Sequence[ScoredVolume], organs: Sequence[str]) -> str:
             f"{html_text(volume.name)}</b><br>Dice: {dice}</figcaption></figure>"
         )
     note = (
-        f"<p class='note'>{keys}. Tints: prediction; lines: label. Axial, coronal and sagittal cuts through the "
-        "middle of the organs; the patient's right is on the left, the front is up or on the left.</p>"
+        f"<p class='note'>{keys}. Tints: prediction; lines: label. Of the axial, coronal and sagittal cuts those "
+        "with the most organs; the patient's right is on the left, the front is up or on the left.</p>"
     )
     return f'{note}<div class="cases wide">{"".join(figures)}</div>'
 
@@ -275,6 +257,16 @@ def _rows(table: ScoreTable) -> str:
     )
 
 
+def _fullest_cut(labels: np.ndarray, axis: int) -> int:
+    """The index along an axis with the most organs, then the most of them; the middle if there are none."""
+    others = tuple(i for i in range(3) if i != axis)
+    numbers = [number for number in np.unique(labels) if number]
+    if not numbers:
+        return labels.shape[axis] // 2
+    sizes = np.stack([np.count_nonzero(labels == number, axis=others) for number in numbers])
+    return int(np.lexsort((sizes.sum(axis=0), np.count_nonzero(sizes, axis=0)))[-1])
+
+
 def _draw(cuts: Sequence[np.ndarray | None], steps: Sequence[float], side: int) -> np.ndarray:
     image, pred, label = cuts
     assert pred is not None and label is not None
@@ -282,19 +274,12 @@ def _draw(cuts: Sequence[np.ndarray | None], steps: Sequence[float], side: int) 
     height, width = (max(1, round(side * length / extent.max())) for length in extent)
     grey = np.zeros(label.shape, dtype=np.float32) if image is None else window_ct(image)
     resized = Image.fromarray(grey).resize((width, height), Image.Resampling.BILINEAR)
-    picture = np.repeat(np.asarray(resized)[..., None] * 255, 3, axis=2)
-    small = [
+    pred, label = (
         np.asarray(Image.fromarray(mask.astype(np.uint8)).resize((width, height), Image.Resampling.NEAREST))
         for mask in (pred, label)
-    ]
-    for number in np.unique(small):
-        if number == 0:
-            continue
-        tint, line = small[0] == number, find_boundaries(small[1] == number, mode="inner")
-        picture[tint] = 0.55 * picture[tint] + 0.45 * _color(number)
-        picture[line] = _color(number)
-    return picture.clip(0, 255).round().astype(np.uint8)
-
-
-def _color(number: int) -> np.ndarray:
-    return _COLORS[(number - 1) % len(_COLORS)]
+    )
+    picture = draw_classes(pred, np.asarray(resized), opacity=0.45)
+    colors = class_colors(int(label.max()) + 1)
+    for number in np.unique(label[label > 0]):
+        picture[find_boundaries(label == number, mode="inner")] = colors[number]
+    return picture

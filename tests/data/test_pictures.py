@@ -117,6 +117,16 @@ class TestContactSheet:
         rows = [self.row(40, 40)]
         assert contact_sheet(rows, self.titles).tobytes() != contact_sheet(rows, ("", "", "")).tobytes()
 
+    def test_legend_is_below_and_takes_as_many_lines_as_it_needs(self):
+        rows, color = [self.row(40, 40)], (12, 200, 90)
+        plain = contact_sheet(rows, self.titles)
+        short = np.asarray(contact_sheet(rows, self.titles, legend={"liver": color}))
+        long = np.asarray(contact_sheet(rows, self.titles, legend={f"a long name {i}": color for i in range(20)}))
+        assert plain.height < len(short) < len(long) and plain.width == short.shape[1] == long.shape[1]
+        assert (short[: plain.height] == np.asarray(plain)).all()
+        square = pixels_of(short[plain.height :], color).sum()
+        assert square > 50 and pixels_of(long[plain.height :], color).sum() == 20 * square
+
     def test_masks_are_enlarged_without_values_in_between(self):
         mask = np.eye(5, dtype=bool)
         sheet = np.asarray(contact_sheet([[mask]], [""], cell_size=97))

@@ -3,9 +3,11 @@ import re
 
 import numpy as np
 import pytest
+import torch
 
+from condseg_monai import set_class_names
 from condseg_monai.__main__ import main
-from condseg_monai.data import BTCV_ORGANS, axial_slices
+from condseg_monai.data import BTCV_ORGANS, axial_slices, class_colors
 from condseg_monai.reports import ScoreTable, draw_planes, pair_volumes, score_volumes
 from tests.ct import AFFINE, ORIENTATIONS, phantom, turned, write_nifti
 
@@ -92,6 +94,22 @@ def test_wrong_classes_are_refused(folders, capsys):
     assert "what the numbers in" in capsys.readouterr().err
 
 
+def test_a_checkpoint_tells_the_classes_unless_it_is_another(folders, capsys):
+    network, checkpoint = torch.nn.Conv2d(1, 5, 1), folders / "model.pt"
+    torch.save(network.state_dict(), checkpoint)
+    arguments = ("--class_names", ",".join(NAMES), "--checkpoint", str(checkpoint))
+    assert command(folders, *arguments) == 1
+    assert "does not say what its classes are called" in capsys.readouterr().err
+    set_class_names(network, NAMES)
+    torch.save(network.state_dict(), checkpoint)
+    assert command(folders, *arguments) == 1
+    assert "was predicted with model.pt" in capsys.readouterr().err
+    (folders / "pred" / "inference.json").unlink()
+    assert command(folders, *arguments) == 0
+    summary = json.loads((folders / "out" / "summary_volumes.json").read_text())
+    assert summary["class_names"] == list(NAMES) and summary["checkpoint"] == str(checkpoint)
+
+
 def test_bad_volumes_do_not_cost_the_others(folders, capsys):
     write_nifti(folders / "pred" / "img0003.nii.gz", LABEL, AFFINE)
     write_nifti(folders / "label" / "label0004.nii.gz", LABEL, AFFINE)
@@ -118,6 +136,16 @@ def test_volumes_are_paired_by_name_then_by_number(tmp_path):
     pairs, failed = pair_volumes(tmp_path / "pred", tmp_path / "label")
     assert {name: files[1].name for name, files in pairs.items()} == {"case0001": "label0001.nii.gz", "x": "x.nii.gz"}
     assert "several labels of its number: a7, b7" in failed[str(tmp_path / "pred" / "img7.nii.gz")]
+
+
+def test_pictures_are_of_the_cuts_with_the_most_organs():
+    label = np.zeros((6, 7, 8), np.uint8)
+    label[1, 1:6, 1:7] = 1  # the largest of all, alone in most cuts
+    label[4, 2, 3], label[4, 5, 3], label[4, 2, 6] = 2, 3, 2
+    colors = class_colors(4)
+    axial, coronal, sagittal = draw_planes(None, np.zeros_like(label), label, side=8)
+    for plane, numbers in ((axial, {2, 3}), (coronal, {1, 2}), (sagittal, {1, 2, 3})):
+        assert {n for n in (1, 2, 3) if (plane == colors[n]).all(axis=-1).any()} == numbers
 
 
 def test_pictures_show_each_plane_the_right_way_up():

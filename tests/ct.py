@@ -10,6 +10,8 @@ import nibabel
 import numpy as np
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
+from condseg_monai.data import window_ct
+
 ORIENTATIONS = [
     "".join(codes) for axes in itertools.permutations(("RL", "AP", "SI")) for codes in itertools.product(*axes)
 ]
@@ -74,7 +76,21 @@ def write_nifti(path: Path, array: np.ndarray, affine: np.ndarray) -> Path:
     return path
 
 
-def write_dicom(folder: Path, array: np.ndarray, affine: np.ndarray, **tags: Any) -> list[Path]:
+def write_h5(
+    path: Path, image: np.ndarray, label: np.ndarray, spacing_mm: tuple[float, float, float] | None = None
+) -> Path:
+    """Write axial slices ``(D, H, W)`` of Hounsfield units and their labels as TransUNet has them."""
+    import h5py
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        file["image"], file["label"] = window_ct(image), label.astype(np.float32)
+        if spacing_mm is not None:
+            file.attrs["spacing_mm"] = spacing_mm
+    return path
+
+
+def write_dicom(folder: Path, array: np.ndarray, affine: np.ndarray, prefix: str = "IM", **tags: Any) -> list[Path]:
     """Write Hounsfield units as a CT series, a file per index of the third axis; ``tags`` override those of all files.
 
     Names and numbers of the files are not in the order of the slices.
@@ -93,7 +109,7 @@ def write_dicom(folder: Path, array: np.ndarray, affine: np.ndarray, **tags: Any
         meta.MediaStorageSOPInstanceUID = generate_uid()
         meta.TransferSyntaxUID = ExplicitVRLittleEndian
         number = (7 * k) % array.shape[2] if array.shape[2] % 7 else k
-        path = folder / f"IM{number:04d}"
+        path = folder / f"{prefix}{number:04d}"
         dataset = FileDataset(path, {}, file_meta=meta, preamble=b"\0" * 128)
         dataset.SOPClassUID, dataset.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
         dataset.StudyInstanceUID, dataset.SeriesInstanceUID, dataset.FrameOfReferenceUID = study, series, frame

@@ -7,6 +7,7 @@ from condseg_monai.data.ct_phantom import make_ct_phantom, make_synthetic_ct
 from condseg_monai.data.datalist import check_datalist, datalist_hash, load_datalist
 from condseg_monai.data.dataset_report import DatasetReport, SplitSummary, inspect_dataset
 from condseg_monai.data.dicom_series import list_dicom_files, read_dicom_series
+from condseg_monai.data.h5_volume import read_h5_volume
 from condseg_monai.data.image_list import list_images, list_other_files
 from condseg_monai.data.image_reader import (
     IMAGE_EXTENSIONS,
@@ -102,6 +103,7 @@ __all__ = [
     "prepare_synapse",
     "published_list",
     "read_dicom_series",
+    "read_h5_volume",
     "read_natural_image",
     "read_nifti",
     "read_slice",

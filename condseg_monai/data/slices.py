@@ -16,15 +16,13 @@ import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, Transform
-from monai.utils import optional_import
 
+from condseg_monai.data.h5_volume import open_h5
 from condseg_monai.data.pairing import SPLITS, DatasetError, read_list
 from condseg_monai.data.published_splits import published_list
 from condseg_monai.data.slice_resize import resize_label_slice, resize_slice
 
 __all__ = ["LoadSliced", "ResizeSliced", "check_slices", "read_slice", "slice_count"]
-
-h5py, _has_h5py = optional_import("h5py")
 
 _SLICES, _VOLUMES = "train_npz", "test_vol_h5"
 _LIST_FOLDERS = ("", "lists_Synapse", "lists/lists_Synapse")
@@ -113,7 +111,7 @@ def read_slice(path: str | PathLike[str], index: int = -1) -> tuple[np.ndarray, 
             with file.open("rb") as stream, np.load(stream, allow_pickle=False) as content:
                 image, label = content["image"], content["label"]
         else:
-            with _open_h5(file) as content:
+            with open_h5(file) as content:
                 image, label = content["image"][index], content["label"][index]
     except (OSError, KeyError, ValueError, IndexError, EOFError, zipfile.BadZipFile) as error:
         raise DatasetError(f"{file} cannot be read as slice and label ({error}); {_LAYOUT}") from error
@@ -134,7 +132,7 @@ def slice_count(path: str | PathLike[str]) -> int:
         DatasetError: if the file cannot be read or has no such volume.
     """
     try:
-        with _open_h5(Path(path)) as content:
+        with open_h5(path) as content:
             shapes = [content[key].shape for key in ("image", "label")]
     except (OSError, KeyError, AttributeError) as error:
         raise DatasetError(f"{path} cannot be read as volume and label ({error}); {_LAYOUT}") from error
@@ -189,12 +187,6 @@ class ResizeSliced(Transform):
         label = [resize_label_slice(channel, self.size) for channel in np.asarray(data[self.label_key])]
         resized = {self.image_key: np.stack(image), self.label_key: np.stack(label)}
         return {**data, **{key: torch.from_numpy(array) for key, array in resized.items()}}
-
-
-def _open_h5(file: Path) -> Any:
-    if not _has_h5py:
-        raise DatasetError(f'{file} needs h5py: pip install "condseg_monai[synapse]"')
-    return h5py.File(file, "r")
 
 
 def _class_problems(root: Path, class_names: Sequence[str]) -> list[str]:

@@ -49,7 +49,7 @@ class Volume:
     file_shape: tuple[int, ...] = ()
     """The shape in the file, which may have a fourth axis of length 1."""
     header: Any = None
-    """The header of the NIfTI image, which its labels inherit; None for DICOM."""
+    """The header of a NIfTI image, which its labels inherit; None for others."""
     slice_files: tuple[Path, ...] = field(default=(), repr=False)
     """DICOM: the file of each ``array[:, :, k]``."""
 

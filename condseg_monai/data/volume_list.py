@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from condseg_monai.data.dicom_series import list_dicom_files, read_dicom_series
+from condseg_monai.data.h5_volume import H5_EXTENSION, h5_stem, read_h5_volume
 from condseg_monai.data.nifti import NIFTI_EXTENSIONS, nifti_stem, read_nifti
 from condseg_monai.data.pairing import DatasetError, name_key, read_list
 from condseg_monai.data.volume import Volume
 
-__all__ = ["VolumeFile", "list_volumes", "read_volume"]
+__all__ = ["VOLUME_EXTENSIONS", "VolumeFile", "list_volumes", "read_volume", "volume_stem"]
+
+VOLUME_EXTENSIONS = (*NIFTI_EXTENSIONS, H5_EXTENSION)
 
 
 class VolumeFile(NamedTuple):
@@ -21,7 +24,7 @@ class VolumeFile(NamedTuple):
     name: str
     """What its outputs are called; no other of a list has it."""
     path: Path
-    """The NIfTI file, or the folder of a DICOM series."""
+    """The file, or the folder of a DICOM series."""
 
 
 def list_volumes(source: str | os.PathLike[str]) -> list[VolumeFile]:
@@ -30,13 +33,13 @@ def list_volumes(source: str | os.PathLike[str]) -> list[VolumeFile]:
     Args:
         source: one of four things:
 
-            - a NIfTI file, ``.nii`` or ``.nii.gz``;
+            - a NIfTI file, ``.nii`` or ``.nii.gz``, or one of TransUNet's volumes, ``.npy.h5``;
             - a folder of such files, or of folders with a DICOM series each, however deep; or both;
             - a folder with one DICOM series;
             - a ``.txt`` list: the path of a file or of a series a line, relative to the list's folder.
 
     Returns:
-        The volumes in the order of names or of the list, none twice. NIfTI files are named by their stem, series by the
+        The volumes in the order of names or of the list, none twice. Files are named by their stem, series by the
         way to their folder, with ``_`` between folders.
 
     Raises:
@@ -47,17 +50,17 @@ def list_volumes(source: str | os.PathLike[str]) -> list[VolumeFile]:
         found = _in_folder(path)
     elif path.is_file() and path.suffix.lower() == ".txt":
         lines = [path.parent / line for line in read_list(path)]
-        found = [VolumeFile(nifti_stem(line) or line.name, line) for line in lines]
-    elif path.is_file() and (stem := nifti_stem(path)) is not None:
+        found = [VolumeFile(volume_stem(line) or line.name, line) for line in lines]
+    elif path.is_file() and (stem := volume_stem(path)) is not None:
         found = [VolumeFile(stem, path)]
     elif path.is_file():
         raise DatasetError(
-            f"{path} is not a volume ({', '.join(NIFTI_EXTENSIONS)}); for DICOM give the folder of the series"
+            f"{path} is not a volume ({', '.join(VOLUME_EXTENSIONS)}); for DICOM give the folder of the series"
         )
     else:
-        raise DatasetError(f"{path} does not exist; give a NIfTI file, a folder, a .txt list or a DICOM series")
+        raise DatasetError(f"{path} does not exist; give a file, a folder, a .txt list or a DICOM series")
     if not found:
-        raise DatasetError(f"{path} has no volume: no {' or '.join(NIFTI_EXTENSIONS)} in it, and no DICOM file")
+        raise DatasetError(f"{path} has no volume: no {' or '.join(VOLUME_EXTENSIONS)} in it, and no DICOM file")
     volumes = list(dict.fromkeys(found))
     by_name: dict[str, list[str]] = defaultdict(list)
     for volume in volumes:
@@ -69,18 +72,25 @@ def list_volumes(source: str | os.PathLike[str]) -> list[VolumeFile]:
     return volumes
 
 
+def volume_stem(path: str | os.PathLike[str]) -> str | None:
+    """The name of a volume's file without its extension; None if it is none by its name."""
+    return nifti_stem(path) or h5_stem(path)
+
+
 def read_volume(path: str | os.PathLike[str]) -> Volume:
-    """Read a NIfTI file or a DICOM series; arguments and errors are those of :func:`read_nifti` and
-    :func:`read_dicom_series`.
+    """Read a NIfTI file, a volume of TransUNet's or a DICOM series; arguments and errors are those of
+    :func:`read_nifti`, :func:`read_h5_volume` and :func:`read_dicom_series`.
     """
-    return read_dicom_series(path) if Path(path).is_dir() else read_nifti(path)
+    if Path(path).is_dir():
+        return read_dicom_series(path)
+    return read_nifti(path) if h5_stem(path) is None else read_h5_volume(path)
 
 
 def _in_folder(folder: Path) -> list[VolumeFile]:
     files = [
         VolumeFile(stem, path)
         for path in sorted(folder.iterdir())
-        if path.is_file() and not path.name.startswith(".") and (stem := nifti_stem(path)) is not None
+        if path.is_file() and not path.name.startswith(".") and (stem := volume_stem(path)) is not None
     ]
     series = []
     for parent in [folder, *sorted(path for path in folder.rglob("*") if path.is_dir())]:

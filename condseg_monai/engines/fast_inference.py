@@ -13,7 +13,7 @@ from torch import nn
 from condseg_monai.engines.flags import read_flag
 from condseg_monai.networks.fold_batch_norm import fold_batch_norm
 
-__all__ = ["FastInference", "use_channels_last"]
+__all__ = ["FastInference", "faster_copy", "use_channels_last"]
 
 _SIZE = 64
 
@@ -59,7 +59,9 @@ class FastInference:
         if self._network is not None:  # the run before was cut short
             evaluator.network = self._network
         self._network = evaluator.network
-        evaluator.network = self._faster(getattr(evaluator.network, "module", evaluator.network))
+        evaluator.network = faster_copy(
+            getattr(evaluator.network, "module", evaluator.network), self.channels_last, self.compile
+        )
 
     def stop(self, engine: Engine) -> None:
         """Give ``engine`` its own network back.
@@ -71,19 +73,31 @@ class FastInference:
             evaluator: Any = engine
             evaluator.network, self._network = self._network, None
 
-    def _faster(self, network: nn.Module) -> nn.Module:
-        weight = next(network.parameters())
-        generator = torch.Generator().manual_seed(0)
-        image = torch.rand(1, getattr(network, "in_channels", 3), _SIZE, _SIZE, generator=generator).to(weight)
-        try:
-            network = fold_batch_norm(network, image)
-        except ValueError as error:
-            logging.getLogger(__name__).warning(f"{error}; inference is slower, not different")
-            network = copy.deepcopy(network)
-        network = use_channels_last(network, self.channels_last)
-        if self.compile:
-            network = torch.compile(network, mode="reduce-overhead" if weight.is_cuda else None)  # type: ignore[assignment]
-        return network
+
+def faster_copy(network: nn.Module, channels_last: bool = False, compile: bool = False) -> nn.Module:
+    """Make a copy of a network with its BatchNorms folded into the convolutions, laid out and compiled as asked.
+
+    Args:
+        network: takes images of ``in_channels`` channels (3 if it does not say). Where BatchNorm cannot be folded the
+            copy keeps it, with a warning.
+        channels_last: as for :class:`FastInference`.
+        compile: likewise.
+
+    Returns:
+        The copy, for evaluation.
+    """
+    weight = next(network.parameters())
+    generator = torch.Generator().manual_seed(0)
+    image = torch.rand(1, getattr(network, "in_channels", 3), _SIZE, _SIZE, generator=generator).to(weight)
+    try:
+        copied = fold_batch_norm(network, image)
+    except ValueError as error:
+        logging.getLogger(__name__).warning(f"{error}; inference is slower, not different")
+        copied = copy.deepcopy(network)
+    copied = use_channels_last(copied, channels_last)
+    if compile:
+        copied = torch.compile(copied, mode="reduce-overhead" if weight.is_cuda else None)  # type: ignore[assignment]
+    return copied
 
 
 def use_channels_last(network: nn.Module, channels_last: bool | str) -> nn.Module:

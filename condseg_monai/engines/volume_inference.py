@@ -20,6 +20,7 @@ from condseg_monai.data.pairing import DatasetError
 from condseg_monai.data.volume import axial_slices, check_hounsfield
 from condseg_monai.data.volume_list import VolumeFile, list_volumes, read_volume
 from condseg_monai.engines.dicom_seg import write_dicom_seg
+from condseg_monai.engines.fast_inference import faster_copy
 from condseg_monai.engines.files import file_sha256, write_json
 from condseg_monai.engines.flags import read_flag
 from condseg_monai.engines.inference_cases import InferenceError
@@ -49,6 +50,8 @@ class VolumeInference:
         save_uncertainty: likewise, of the uncertainty region.
         save_dicom_seg: write labels of DICOM series as DICOM SEG, too.
         check_values: refuse volumes whose values are not Hounsfield units.
+        channels_last: as for :class:`~condseg_monai.FastInference`.
+        compile: likewise; the last, smaller batch of each volume is compiled too.
         overwrite: make existing outputs again.
         progress_bar: show the slices of each volume.
 
@@ -69,6 +72,8 @@ class VolumeInference:
         save_uncertainty: str = "none",
         save_dicom_seg: bool | str = False,
         check_values: bool | str = True,
+        channels_last: bool | str = False,
+        compile: bool | str = False,
         overwrite: bool | str = False,
         progress_bar: bool | str = True,
     ) -> None:
@@ -83,6 +88,8 @@ class VolumeInference:
         self.class_names = None if class_names is None else tuple(map(str, class_names))
         self.keep_largest = read_flag(keep_largest, "keep_largest")
         self.check_values = read_flag(check_values, "check_values")
+        self.channels_last = read_flag(channels_last, "channels_last")
+        self.compile = read_flag(compile, "compile")
         self.overwrite = read_flag(overwrite, "overwrite")
         self.progress_bar = read_flag(progress_bar, "progress_bar")
         self.outputs = {"label": (self.output_dir, ".nii.gz")}
@@ -118,10 +125,11 @@ class VolumeInference:
         todo = [volume for volume in volumes if volume not in kept]
         logger = logging.getLogger(__name__)
         logger.info(f"{len(todo)} volumes to segment, {len(kept)} done before; labels go to {self.output_dir}")
+        network = faster_copy(self.network, self.channels_last, self.compile) if todo else self.network
         done, failed = [], {}
         for volume in todo:
             try:
-                self._segment(volume)
+                self._segment(volume, network)
             except (ImportError, MemoryError, OSError, RuntimeError, ValueError) as error:
                 failed[str(volume.path)] = str(error) or type(error).__name__
                 logger.error(f"{volume.path} was not segmented: {failed[str(volume.path)]}")
@@ -134,6 +142,7 @@ class VolumeInference:
             "class_names": self.class_names,
             "checkpoint": str(self.checkpoint),
             "checkpoint_sha256": file_sha256(self.checkpoint),
+            "precision": self.inferer.precision,
             "resizing": self.inferer.resizing,
             "keep_largest": self.keep_largest,
         }
@@ -200,7 +209,7 @@ class VolumeInference:
                 "make them again with --overwrite true"
             )
 
-    def _segment(self, file: VolumeFile) -> None:
+    def _segment(self, file: VolumeFile, network: nn.Module) -> None:
         volume = read_volume(file.path)
         if self.check_values:
             check_hounsfield(volume)
@@ -214,7 +223,7 @@ class VolumeInference:
             if "uncertainty" in self.outputs:
                 writer = score_volume_writer(self._output("uncertainty", file), volume)
                 sinks["on_uncertainty"] = stack.enter_context(writer)
-            labels = self.inferer(volume, self.network, on_progress=bar.update, **sinks)
+            labels = self.inferer(volume, network, on_progress=bar.update, **sinks)
         if self.keep_largest:
             keep_largest_components(labels)
         if "dicom_seg" in self.outputs:

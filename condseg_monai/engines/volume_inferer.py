@@ -15,7 +15,7 @@ from condseg_monai.data.normalization import normalize_image
 from condseg_monai.data.slice_resize import resize_label_slice, resize_scores, resize_slice
 from condseg_monai.data.synapse import CT_WINDOW_HU, window_ct
 from condseg_monai.data.volume import Volume, axial_slices
-from condseg_monai.engines.flags import read_flag
+from condseg_monai.engines.precision_inferer import check_precision, in_precision
 
 __all__ = ["RESIZINGS", "VolumeInferer", "keep_largest_components"]
 
@@ -48,10 +48,10 @@ class VolumeInferer:
         batch_size: slices the network sees at a time.
         resizing: a key of :data:`RESIZINGS`.
         device: where the network computes.
-        amp: mixed precision.
+        precision: as for :class:`~condseg_monai.PrecisionInferer`.
 
     Raises:
-        ValueError: if ``image_size`` or ``batch_size`` is not positive, or ``resizing`` is unknown.
+        ValueError: if ``image_size`` or ``batch_size`` is not positive, or ``resizing`` or ``precision`` is unknown.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class VolumeInferer:
         batch_size: int = 8,
         resizing: str = "scores",
         device: torch.device | str = "cpu",
-        amp: bool | str = False,
+        precision: str = "float32",
     ) -> None:
         if image_size < 1 or batch_size < 1:
             raise ValueError(f"image_size and batch_size must be positive, got {image_size} and {batch_size}")
@@ -74,7 +74,7 @@ class VolumeInferer:
         self.batch_size = batch_size
         self.resizing = resizing
         self.device = torch.device(device)
-        self.amp = read_flag(amp, "amp")
+        self.precision = check_precision(precision)
 
     def __call__(
         self,
@@ -99,7 +99,8 @@ class VolumeInferer:
             ``uint8`` class numbers in the shape and order of ``volume.array``.
 
         Raises:
-            ValueError: if uncertainty is wanted of a network that has none, or it has more than 256 classes.
+            ValueError: if uncertainty is wanted of a network that has none, or it has more than 256 classes, or the
+                precision is ``"float16"`` and the device a CPU.
         """
         predict_regions = getattr(network, "predict_regions", None)
         if on_uncertainty is not None and predict_regions is None:
@@ -109,11 +110,10 @@ class VolumeInferer:
         with eval_mode(network), torch.inference_mode():
             for start in range(0, len(slices), self.batch_size):
                 batch = self._input(volume, slices[start : start + self.batch_size])
-                with torch.autocast(self.device.type, enabled=self.amp):
-                    if on_uncertainty is not None and predict_regions is not None:
-                        logits, regions = predict_regions(batch)
-                    else:
-                        logits, regions = network(batch), None
+                if on_uncertainty is not None and predict_regions is not None:
+                    logits, regions = in_precision(self.precision, batch, predict_regions)
+                else:
+                    logits, regions = in_precision(self.precision, batch, network), None
                 probs = _class_probs(logits)
                 for i in range(len(batch)):
                     target[start + i] = self._labels(probs[i : i + 1], start + i, slices.shape[1:], on_probability)

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from condseg_monai.data.nifti import nifti_stem, read_nifti
+from condseg_monai.data.h5_volume import h5_stem, read_h5_volume
+from condseg_monai.data.nifti import read_nifti
 from condseg_monai.data.synapse import BTCV_ORGANS, SYNAPSE_ORGANS, synapse_class_names
 from condseg_monai.data.volume import Volume, VolumeError, axial_affine, axial_slices, axial_spacing
-from condseg_monai.data.volume_list import list_volumes, read_volume
+from condseg_monai.data.volume_list import VOLUME_EXTENSIONS, list_volumes, read_volume, volume_stem
 from condseg_monai.engines.files import file_sha256
 from condseg_monai.metrics import EMPTY_DISTANCES, VOLUME_SCORES, organ_scores
 from condseg_monai.networks.class_names import class_names_of
@@ -46,7 +47,7 @@ def score_volumes(
 
     Args:
         pred: a NIfTI file, or a folder of them.
-        label: likewise.
+        label: likewise, or TransUNet's ``.npy.h5``.
         pred_class_names: what the numbers in the predictions mean, background first; all but it are scored.
         label_class_names: the same of the labels, which may have more organs.
         save_dir: folder of the report.
@@ -72,7 +73,7 @@ def score_volumes(
     scored: list[ScoredVolume] = []
     for case, (pred_file, label_file) in pairs.items():
         try:
-            pred_volume, label_volume = read_nifti(pred_file), read_nifti(label_file)
+            pred_volume, label_volume = _read_labels(pred_file), _read_labels(label_file)
             _check_same_place(pred_volume, label_volume)
             pred_labels = _class_numbers(pred_volume, len(pred_class_names))
             true_labels = to_pred[_class_numbers(label_volume, len(label_class_names))]
@@ -100,7 +101,7 @@ def pair_volumes(pred: Path, label: Path) -> tuple[dict[str, tuple[Path, Path]],
     label of a prediction given by itself.
 
     Args:
-        pred: a NIfTI file, or a folder of them.
+        pred: a file of labels, or a folder of them.
         label: likewise.
 
     Returns:
@@ -209,10 +210,14 @@ def _files(path: Path) -> dict[str, Path]:
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
     candidates = sorted(path.iterdir()) if path.is_dir() else [path]
-    found = {stem: file for file in candidates if file.is_file() and (stem := nifti_stem(file)) is not None}
+    found = {stem: file for file in candidates if file.is_file() and (stem := volume_stem(file)) is not None}
     if not found:
-        raise ValueError(f"{path} has no label volume, .nii or .nii.gz")
+        raise ValueError(f"{path} has no label volume, {' or '.join(VOLUME_EXTENSIONS)}")
     return found
+
+
+def _read_labels(path: Path) -> Volume:
+    return read_nifti(path) if h5_stem(path) is None else read_h5_volume(path, "label")
 
 
 def _number(name: str) -> int | None:

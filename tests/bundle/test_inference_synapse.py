@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from condseg_monai import ConDSeg, set_class_names, synapse_class_names
-from condseg_monai.data import read_volume
+from condseg_monai.data import axial_slices, axial_spacing, read_volume
 from condseg_monai.reports import ScoreTable, score_volumes
-from tests.ct import AFFINE, at_same_places, oblique_affine, phantom, turned, write_dicom, write_nifti
+from tests.ct import AFFINE, at_same_places, oblique_affine, phantom, turned, write_dicom, write_h5, write_nifti
 
 pytest.importorskip("pydicom")
 
@@ -114,6 +114,46 @@ def test_turned_copies_of_a_scan_get_the_same_scores(run, tmp_path):
     assert ((table.scores["dice"] > 0) & (table.scores["dice"] < 1)).any()
 
 
+def test_transunet_s_volumes_get_labels_that_are_scored_against_their_own(run, tmp_path):
+    write_nifti(tmp_path / "nifti" / "case0001.nii.gz", IMAGE, AFFINE)
+    slices = axial_slices(IMAGE, AFFINE), axial_slices(LABEL, AFFINE)
+    write_h5(tmp_path / "in" / "case0001.npy.h5", *slices, spacing_mm=axial_spacing(AFFINE))
+    run(dataset_dir=str(tmp_path / "nifti"), output_dir=str(tmp_path / "expected"))
+    run()
+    expected, found = (nibabel.load(tmp_path / name / "case0001.nii.gz") for name in ("expected", "out"))
+    np.testing.assert_array_equal(
+        axial_slices(np.asarray(found.dataobj), found.affine), axial_slices(np.asarray(expected.dataobj), AFFINE)
+    )
+    names, scores = record(tmp_path)["class_names"], []
+    for pred in ("expected", "out"):
+        labels = tmp_path / "in" if pred == "out" else write_nifti(tmp_path / "case0001.nii.gz", LABEL, AFFINE)
+        source = tmp_path / pred if labels.is_dir() else tmp_path / pred / "case0001.nii.gz"
+        images = tmp_path / "in" if labels.is_dir() else None
+        summary = score_volumes(source, labels, names, names, tmp_path / "scores" / pred, images=images)
+        scores.append(list(summary["mean"].values()))
+    np.testing.assert_allclose(scores[0], scores[1], atol=1e-6)
+
+
+def test_precision_and_layout_change_next_to_nothing(run, tmp_path, monkeypatch):
+    write_nifti(tmp_path / "in" / "a.nii.gz", IMAGE, AFFINE)
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda network, **_: compiled.append(network) or network)
+    labels = {}
+    for name, change in {
+        "plain": {},
+        "channels_last": {"channels_last": "yes"},
+        "compile": {"compile": "true"},
+        "bfloat16": {"precision": "bfloat16"},
+    }.items():
+        run(**change, overwrite=True)
+        labels[name] = np.asarray(nibabel.load(tmp_path / "out" / "a.nii.gz").dataobj)
+        assert record(tmp_path)["precision"] == change.get("precision", "float32")
+    assert len(compiled) == 1 and not any(isinstance(part, torch.nn.BatchNorm2d) for part in compiled[0].modules())
+    for name, least in (("channels_last", 0.999), ("compile", 1), ("bfloat16", 0.9)):
+        assert (labels[name] == labels["plain"]).mean() >= least, name
+    assert (labels["bfloat16"] != labels["plain"]).any()
+
+
 def test_everything_that_can_be_asked_for(run, tmp_path):
     write_dicom(tmp_path / "in", *turned(IMAGE, oblique_affine(), "LPS"))
     pytest.importorskip("highdicom")
@@ -138,12 +178,22 @@ def test_bad_volumes_do_not_cost_the_others(run, tmp_path):
     broken[3, 4, 5] = np.nan
     write_nifti(folder / "nan.nii.gz", broken, AFFINE)
     write_dicom(folder / "gap", *turned(IMAGE, AFFINE, "LPS"))[3].unlink()
+    write_dicom(folder / "pet", *turned(IMAGE, AFFINE, "LPS"), Modality="PT")
+    for number in range(2):
+        write_dicom(folder / "mixed", *turned(IMAGE, AFFINE, "LPS"), prefix=str(number))
     text = failure(run)
-    assert "4 of 5 volumes have no label" in text
-    for name, words in {"flat": "2D image", "mr": "not Hounsfield units", "nan": "NaN", "gap": "misses slices"}.items():
-        assert f"{name}" in text and words in text
+    assert "6 of 7 volumes have no label" in text
+    for name, words in {
+        "flat": "2D image",
+        "mr": "not Hounsfield units",
+        "nan": "NaN",
+        "gap": "misses slices",
+        "pet": "of modality PT",
+        "mixed": "holds 2 series",
+    }.items():
+        assert name in text and words in text
     assert [path.name for path in (tmp_path / "out").glob("*.nii.gz")] == ["good.nii.gz"]
-    assert len(record(tmp_path)["failed"]) == 4
+    assert len(record(tmp_path)["failed"]) == 6
     run(dataset_dir=str(folder / "mr.nii.gz"), check_values="false")
     assert (tmp_path / "out" / "mr.nii.gz").is_file()
 
@@ -171,6 +221,8 @@ def test_what_cannot_work_stops_before_anything_is_written(run, tmp_path):
         ({"save_dicom_seg": "true"}, "needs DICOM series"),
         ({"save_probability": "png"}, "save_probability must be one of"),
         ({"resizing": "cubic"}, "resizing must be one of"),
+        ({"precision": "half"}, "precision must be one of"),
+        ({"channels_last": "maybe"}, "channels_last must be true or false"),
     ):
         assert words in failure(run, **change)
     assert not (tmp_path / "out").exists() and len(list((tmp_path / "in").iterdir())) == 1

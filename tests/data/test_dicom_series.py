@@ -143,6 +143,20 @@ class TestBadInput:
         with pytest.raises(VolumeError, match="no DICOM file"):
             read_dicom_series(folder)
 
+    def test_enhanced_ct_in_one_file(self, series):
+        """Its geometry is in sequences of each frame, so that nothing of it may be missed for another reason."""
+        folder, files = series
+        for path in files[1:]:
+            path.unlink()
+        dataset = pydicom.dcmread(files[0])
+        dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = pydicom.uid.EnhancedCTImageStorage
+        dataset.NumberOfFrames, dataset.PixelData = 3, 3 * dataset.PixelData
+        for name in ("PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient"):
+            delattr(dataset, name)
+        dataset.save_as(files[0])
+        with pytest.raises(VolumeError, match="is a multi-frame image; convert it to a file per slice, or to NIfTI"):
+            read_dicom_series(folder)
+
     def test_damaged_file(self, series):
         folder, files = series
         files[0].write_bytes(files[0].read_bytes()[:400])

@@ -1,7 +1,7 @@
 import pytest
 
 from condseg_monai.data import DatasetError, VolumeFile, list_volumes, read_volume
-from tests.ct import AFFINE, phantom, turned, write_dicom, write_nifti
+from tests.ct import AFFINE, phantom, turned, write_dicom, write_h5, write_nifti
 
 pytest.importorskip("pydicom")
 IMAGE, _ = phantom()
@@ -20,9 +20,10 @@ def test_folder_has_files_and_series_however_deep(tmp_path):
     for name in ("b.nii", "a.nii.gz", ".hidden.nii"):
         write_nifti(tmp_path / name, IMAGE, AFFINE)
     (tmp_path / "notes.txt").write_text("")
+    write_h5(tmp_path / "case0001.npy.h5", IMAGE, IMAGE > 0)
     write_dicom(tmp_path / "patient" / "series1", *DICOM)
     write_dicom(tmp_path / "patient" / "series2", *DICOM)
-    assert [name for name, _ in list_volumes(tmp_path)] == ["a", "b", "patient_series1", "patient_series2"]
+    assert [name for name, _ in list_volumes(tmp_path)] == ["a", "b", "case0001", "patient_series1", "patient_series2"]
 
 
 def test_list_is_relative_to_its_folder_and_keeps_its_order(tmp_path):

@@ -115,7 +115,7 @@ class TestStreaming:
             VolumeInferer()(volume(IMAGE, AFFINE), nn.Conv2d(3, 2, 1), on_uncertainty={}.__setitem__)
 
 
-@pytest.mark.parametrize("change", [{"image_size": 0}, {"batch_size": 0}, {"resizing": "nearest"}])
+@pytest.mark.parametrize("change", [{"image_size": 0}, {"batch_size": 0}, {"resizing": "x"}, {"precision": "x"}])
 def test_arguments_out_of_range_are_refused(change):
     with pytest.raises(ValueError, match=next(iter(change))):
         VolumeInferer(**change)

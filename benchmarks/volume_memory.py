@@ -1,6 +1,7 @@
 """Peak memory of segmenting CT volumes of more and more slices, each in a process of its own.
 
-    python benchmarks/volume_memory.py [--slices 60 300 1200] [--size 512] [--save_probability nii] [--keep_largest]
+    python benchmarks/volume_memory.py [--slices 60 300 1200] [--size 512]
+        [--save_probability nii] [--save_uncertainty nii] [--keep_largest]
 
 Prints, per volume, the peak of the process's resident memory and what is left of it beyond the decoded input (2 bytes
 per voxel) and the labels (1 byte). Exits with 1 if that differs by more than 100 MiB between the volumes.
@@ -28,7 +29,8 @@ def main() -> int:
     parser.add_argument("--slices", type=int, nargs="+", default=[60, 300, 1200])
     parser.add_argument("--size", type=int, default=512, help="height and width of a slice")
     parser.add_argument("--image_size", type=int, default=64, help="height and width of the network's input")
-    parser.add_argument("--save_probability", default="none", choices=("none", "nii", "nii.gz"))
+    for scores in ("--save_probability", "--save_uncertainty"):
+        parser.add_argument(scores, default="none", choices=("none", "nii", "nii.gz"))
     parser.add_argument("--keep_largest", action="store_true")
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -93,6 +95,7 @@ def _measure(options: argparse.Namespace) -> dict[str, float]:
         checkpoint,
         keep_largest=options.keep_largest,
         save_probability=options.save_probability,
+        save_uncertainty=options.save_uncertainty,
         progress_bar=False,
     )
     start = time.perf_counter()

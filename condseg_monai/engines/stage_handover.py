@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-from pathlib import Path
 
 from torch import nn
 
-from condseg_monai.networks.state_dicts import read_state_dict
+from condseg_monai.networks.encoders import load_encoder_weights
+from condseg_monai.networks.state_dicts import optional_path, read_state_dict
 
 __all__ = ["start_from_stage1"]
 
@@ -16,12 +16,16 @@ _PREFIX = "encoder."
 _HOW_TO_GET_ONE = (
     "train it first (in the bundle folder: python -m monai.bundle run --config_file configs/train_stage1.json "
     "--dataset_dir DIR), give another file with --stage1_checkpoint FILE, or train in one stage with "
-    "--stage1_checkpoint '$None' (null in a config file)"
+    "--stage1_checkpoint null"
 )
 
 
-def start_from_stage1(network: nn.Module, stage1_checkpoint: str | os.PathLike[str] | None) -> None:
-    """Fill a network's encoder with the one that stage 1 trained.
+def start_from_stage1(
+    network: nn.Module,
+    stage1_checkpoint: str | os.PathLike[str] | None,
+    encoder_weights: str | os.PathLike[str] | None = None,
+) -> None:
+    """Fill a network's encoder with the one that stage 1 trained, or, in one-stage training, with published weights.
 
     Source: ConDSeg (AAAI 2025): the encoder that Consistency Reinforcement optimised is where the second stage starts.
     Every parameter and buffer of the encoder is filled, BatchNorm's running statistics included, or nothing is changed
@@ -30,18 +34,21 @@ def start_from_stage1(network: nn.Module, stage1_checkpoint: str | os.PathLike[s
     Args:
         network: has the encoder to fill as ``.encoder``.
         stage1_checkpoint: a state_dict whose encoder keys start with ``encoder.``, as ``train_stage1.json`` writes it;
-            ``None`` to train in one stage, which is announced in the log.
+            ``None`` or ``"null"`` to train in one stage, which is announced in the log.
+        encoder_weights: what the encoder starts from in one-stage training: see
+            :func:`~condseg_monai.networks.encoders.load_encoder_weights`. Not looked at with a ``stage1_checkpoint``.
 
     Raises:
-        FileNotFoundError: if the file does not exist; the message says how to get one.
+        FileNotFoundError: if a file does not exist; the message says how to get one.
         ValueError: if the file is damaged, or its encoder keys or their shapes are not those of the network's encoder;
             the message names the file and the keys.
     """
     logger = logging.getLogger(__name__)
-    if stage1_checkpoint is None:
+    path = optional_path(stage1_checkpoint)
+    if path is None:
         logger.warning("stage1_checkpoint is null: one-stage training, the encoder does not start from stage 1")
+        load_encoder_weights(network, encoder_weights)
         return
-    path = Path(stage1_checkpoint)
     if not path.is_file():
         raise FileNotFoundError(f"stage1_checkpoint: {path} does not exist: {_HOW_TO_GET_ONE}")
     checkpoint = read_state_dict(path, "stage1_checkpoint")

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["check_checkpoint", "name_keys", "read_state_dict"]
+__all__ = ["check_checkpoint", "name_keys", "optional_path", "read_state_dict"]
+
+
+def optional_path(path: str | os.PathLike[str] | None) -> Path | None:
+    """Return a path, or ``None`` for ``None`` and for the word ``null``, as MONAI's command line hands over null."""
+    return None if path is None or str(path) in ("null", "None") else Path(path)
 
 
 def name_keys(keys: Iterable[str], limit: int = 12) -> str:

@@ -46,7 +46,7 @@ def test_log_names_the_file(stage1, network, tmp_path, caplog):
 def test_missing_file_stops_and_says_how_to_get_one(network, tmp_path):
     with pytest.raises(FileNotFoundError) as error:
         start_from_stage1(network, tmp_path / "stage1.pt")
-    for part in ("stage1.pt does not exist", "configs/train_stage1.json", "--stage1_checkpoint '$None'"):
+    for part in ("stage1.pt does not exist", "configs/train_stage1.json", "--stage1_checkpoint null"):
         assert part in str(error.value)
 
 
@@ -92,3 +92,20 @@ def test_checkpoint_of_another_encoder_fails(network, tmp_path):
 def test_file_without_an_encoder_fails(network, tmp_path):
     with pytest.raises(ValueError, match="missing encoder"):
         start_from_stage1(network, save({"weight": torch.zeros(1)}, tmp_path / "stage1.pt"))
+
+
+def test_the_word_null_is_null(network, caplog):
+    start_from_stage1(network, "null")
+    assert "one-stage training" in caplog.text
+
+
+def test_one_stage_training_starts_from_published_weights(stage1, network, tmp_path):
+    weights = save(stage1.encoder.state_dict(), tmp_path / "resnet18.pth")
+    start_from_stage1(network, None, weights)
+    expected = stage1.encoder.state_dict()
+    assert all(torch.equal(value, expected[key]) for key, value in network.encoder.state_dict().items())
+
+
+def test_first_stage_leaves_published_weights_alone(stage1, network, tmp_path):
+    start_from_stage1(network, save(stage1.state_dict(), tmp_path / "stage1.pt"), tmp_path / "there is none")
+    assert torch.equal(network.encoder.conv1.weight, stage1.encoder.conv1.weight)

@@ -15,7 +15,7 @@ from condseg_monai.networks.encoders.pvt import PVTv2Encoder, pvt_state_dict_fro
 from condseg_monai.networks.encoders.res2net import Res2NetEncoder
 from condseg_monai.networks.encoders.resnet import ResNetEncoder
 from condseg_monai.networks.encoders.vgg import VGGEncoder
-from condseg_monai.networks.state_dicts import name_keys, read_state_dict
+from condseg_monai.networks.state_dicts import name_keys, optional_path, read_state_dict
 
 __all__ = ["IMAGENET_FILES", "load_encoder_weights"]
 
@@ -46,17 +46,18 @@ def load_encoder_weights(encoder: nn.Module, weights: str | os.PathLike[str] | N
 
     Args:
         encoder: an :class:`Encoder`, or a network that has one as ``.encoder``.
-        weights: None to do nothing; ``"imagenet"`` to download (torchvision's or the Res2Net authors' file, its hash
-            checked; for ``pvt_v2_b2``, from the Hugging Face hub); or the path of such a file: torchvision's ``.pth``,
-            the Res2Net or PVTv2 authors' ``.pth``, or a folder or file written by ``transformers``.
+        weights: None or ``"null"`` to do nothing; ``"imagenet"`` to download (torchvision's or the Res2Net authors'
+            file, its hash checked; for ``pvt_v2_b2``, from the Hugging Face hub); or the path of such a file:
+            torchvision's ``.pth``, the Res2Net or PVTv2 authors' ``.pth``, or a folder or file written by
+            ``transformers``.
 
     Raises:
         FileNotFoundError: if the path does not exist.
         RuntimeError: if a download fails; the message says what to fetch and how to use it.
         ValueError: if the file is damaged or does not fit the encoder; the message names the file and the keys.
     """
-    # "null" is what a person types for None; MONAI's command line hands it over as text.
-    if weights is None or str(weights) in ("null", "None"):
+    path = optional_path(weights)
+    if path is None:
         return
     if not isinstance(encoder, Encoder):
         inner = getattr(encoder, "encoder", None)
@@ -66,7 +67,7 @@ def load_encoder_weights(encoder: nn.Module, weights: str | os.PathLike[str] | N
     if str(weights) == "imagenet":
         state_dict, source = _download(encoder), "the downloaded ImageNet weights"
     else:
-        state_dict, source = _read(Path(weights)), str(weights)
+        state_dict, source = _read(path), str(weights)
     _fill(encoder, state_dict, source)
 
 

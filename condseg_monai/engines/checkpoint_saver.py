@@ -60,6 +60,7 @@ class AtomicCheckpointSaver(CheckpointSaver):
             checkpoint = getattr(self, attribute)
             if checkpoint is not None:
                 checkpoint.save_handler = _KeepingDiskSaver(self.save_dir, filename, replace)
+        self._best_name = key_metric_filename
         self._fixed_names = [name for name in fixed_names.values() if name is not None]
 
     def attach(self, engine: Engine) -> None:
@@ -88,7 +89,10 @@ class AtomicCheckpointSaver(CheckpointSaver):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the best score and its file, if this saver looks for the best."""
-        return {} if self._key_metric_checkpoint is None else dict(self._key_metric_checkpoint.state_dict())
+        if self._key_metric_checkpoint is None:
+            return {}
+        saved = self._key_metric_checkpoint.state_dict()["_saved"]
+        return {"_saved": [(score, self._best_name or filename) for score, filename in saved]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue the run of :meth:`state_dict`: its score is to beat, its files are replaced and not kept.
@@ -101,6 +105,15 @@ class AtomicCheckpointSaver(CheckpointSaver):
         for handler in self._save_handlers():
             handler.written.add(handler.filename)
             remove_unfinished(handler.dirname / handler.filename)
+
+    def beat(self, score: float) -> None:
+        """Replace the best checkpoint only by one of a higher score; a saver without a fixed name for it does nothing.
+
+        Args:
+            score: that of the file which is there.
+        """
+        if self._key_metric_checkpoint is not None and self._best_name is not None:
+            self.load_state_dict({"_saved": [(score, self._best_name)]})
 
     def _save_handlers(self) -> list[Any]:
         checkpoints = (self._final_checkpoint, self._key_metric_checkpoint)

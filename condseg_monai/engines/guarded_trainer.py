@@ -35,6 +35,9 @@ class GuardedTrainer(SupervisedTrainer):
     So they are looked at when an epoch ends, before it is validated and saved: parameters that are not finite stop the
     run, with ``skip_nonfinite`` too.
 
+    Stopped from the keyboard, the trainer fires ignite's ``Events.INTERRUPT`` and says how to go on. A batch that is
+    too small for the network's normalisation is refused in the words of the configs.
+
     Args:
         *args: as for :class:`monai.engines.SupervisedTrainer`.
         skip_nonfinite: leave such batches out instead of stopping.
@@ -59,7 +62,35 @@ class GuardedTrainer(SupervisedTrainer):
         # what follows the epoch's end, validation and saving, was registered before
         self.add_event_handler(Events.ITERATION_COMPLETED(event_filter=_is_last_of_epoch), self._check_weights)
 
+    def run(self) -> None:  # type: ignore[override]
+        """Train, as MONAI's trainer does.
+
+        Raises:
+            KeyboardInterrupt: if it is stopped from the keyboard; the message says how to go on.
+        """
+        try:
+            super().run()
+        except KeyboardInterrupt:
+            self.fire_event(Events.INTERRUPT)
+            raise KeyboardInterrupt(
+                f"training was stopped in epoch {self.state.epoch} of {self.state.max_epochs}; the same command with "
+                "--resume true goes on after the last epoch whose state was saved"
+            ) from None
+
     def _iteration(self, engine: Any, batchdata: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return self._guarded_iteration(engine, batchdata)
+        except ValueError as error:
+            if not str(error).startswith("Expected more than 1 "):  # PyTorch's batch and instance norm
+                raise
+            size = "x".join(str(side) for side in batchdata["image"].shape[2:])
+            raise ValueError(
+                f"a training batch of {len(batchdata['image'])} image(s) of {size} pixels leaves one value per channel "
+                "behind the network's last stride, and normalisation needs two: raise image_size or batch_size. The "
+                "last batch of an epoch has what the others leave"
+            ) from error
+
+    def _guarded_iteration(self, engine: Any, batchdata: dict[str, Any]) -> dict[str, Any]:
         if not self.skip_nonfinite:
             return super()._iteration(engine, batchdata)
         buffers = [(buffer, buffer.clone()) for buffer in engine.network.buffers()]

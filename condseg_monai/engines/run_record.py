@@ -17,10 +17,12 @@ from ignite.engine import Engine, Events
 from monai.bundle import ConfigParser
 
 from condseg_monai.data import datalist_hash
+from condseg_monai.engines.checkpoint_saver import AtomicCheckpointSaver
 from condseg_monai.engines.environment import describe_environment
 from condseg_monai.engines.files import file_sha256, keep_earlier, write_json
 from condseg_monai.engines.flags import read_flag
-from condseg_monai.engines.resumable import add_resumable
+from condseg_monai.engines.resumable import add_resumable, resumables
+from condseg_monai.networks.state_dicts import optional_path
 
 __all__ = ["RunRecord", "current_parser", "knob_values"]
 
@@ -69,13 +71,16 @@ class RunRecord:
     """Write down a training run, for a trainer's handlers.
 
     When training starts, ``{save_dir}/{filename}`` gets the knobs, the whole merged config with its overrides, the
-    environment, and count and SHA-256 of each split. When it ends, by the last epoch or an early stop, ``result`` is
-    added: epochs, seconds, the best metric and its epoch, and the SHA-256 of each checkpoint, by which a checkpoint
-    that has been renamed since finds its record. A record without ``result`` is of a run that was cut short.
+    environment, and count and SHA-256 of each split; ``best``, the best metric so far, its epoch, and the checkpoint it
+    is the score of, follows the validations. When it ends, by the last epoch or an early stop, ``result`` is added:
+    epochs, seconds, the best metric and its epoch, and the SHA-256 of each checkpoint, by which a checkpoint that has
+    been renamed since finds its record. A record without ``result`` is of a run that was cut short; one that was
+    stopped from the keyboard says when, under ``interrupted``.
 
     The record of an earlier run is kept under a numbered name. A run that is resumed goes on in its own record: each
-    time is added to ``resumed``, with the epoch it went on from and the environment. Put this handler behind those that
-    save checkpoints and behind the :class:`~condseg_monai.TrainingState`.
+    time is added to ``resumed``, with the epoch it went on from and the environment. If its best checkpoint is of an
+    epoch after that one, its score is still the one to beat: an epoch that is repeated on a GPU may end a little lower.
+    Put this handler behind those that save checkpoints and behind the :class:`~condseg_monai.TrainingState`.
 
     Args:
         save_dir: folder of the record and the checkpoints.
@@ -83,8 +88,9 @@ class RunRecord:
         splits: for each split its datalist, by name: dictionaries with ``image`` and ``label`` paths.
         parser: the config's parser, ``"$condseg_monai.current_parser()"``; ``None`` leaves the config out.
         starts_from: the checkpoint that training starts from; its path and SHA-256 are recorded.
-        evaluator: the engine whose best metric ends the record.
-        checkpoints: names of the files whose hashes end the record; those that do not exist are left out.
+        evaluator: the engine whose best metric is recorded; ``None`` records none.
+        checkpoints: names of the files whose hashes end the record, the best one first; those that do not exist are
+            left out.
         overwrite: replace the record of an earlier run instead of keeping it.
     """
 
@@ -102,7 +108,7 @@ class RunRecord:
         self.path = Path(save_dir) / filename
         self.splits = splits
         self.parser = parser
-        self.starts_from = None if starts_from is None else Path(starts_from)
+        self.starts_from = optional_path(starts_from)
         self.evaluator = evaluator
         self.checkpoints = checkpoints
         self.overwrite = read_flag(overwrite, "overwrite")
@@ -111,13 +117,16 @@ class RunRecord:
         self._seconds_before = 0.0
 
     def attach(self, engine: Engine) -> None:
-        """Write when ``engine`` starts and when it completes.
+        """Write when ``engine`` starts, after its validations, and when it ends.
 
         Args:
-            engine: the trainer.
+            engine: the trainer; a :class:`~condseg_monai.GuardedTrainer` tells when it is stopped from the keyboard.
         """
         engine.add_event_handler(Events.STARTED, self.started)
+        engine.add_event_handler(Events.INTERRUPT, self.interrupted)
         engine.add_event_handler(Events.COMPLETED, self.completed)
+        if self.evaluator is not None:
+            self.evaluator.add_event_handler(Events.COMPLETED, self.validated)
         add_resumable(engine, "run_record", self)
 
     def state_dict(self) -> dict[str, float]:
@@ -159,6 +168,32 @@ class RunRecord:
         }
         write_json(self.path, self._record)
 
+    def validated(self, evaluator: Engine) -> None:
+        """Add which score the best checkpoint has, if it is a new one.
+
+        Args:
+            evaluator: the evaluator, its checkpoint saved.
+        """
+        best = self._best()
+        if not self._record or best is None or best["epoch"] == self._record.get("best", {}).get("epoch"):
+            return
+        for name in self.checkpoints[:1]:
+            file = self.path.with_name(name)
+            best.update(checkpoint=name, sha256=file_sha256(file) if file.is_file() else None)
+        self._record["best"] = best
+        write_json(self.path, self._record)
+
+    def interrupted(self, engine: Engine) -> None:
+        """Add that the run was stopped from the keyboard, and where.
+
+        Args:
+            engine: the trainer.
+        """
+        if self._record:
+            where = {"epoch": engine.state.epoch, "iteration": engine.state.iteration}
+            stopped = {"at": _now(), "seconds": round(self._seconds(), 1), **where}
+            write_json(self.path, {**self._record, "interrupted": stopped})
+
     def completed(self, engine: Engine) -> None:
         """Add how the run ended.
 
@@ -176,13 +211,8 @@ class RunRecord:
             "skipped_batches": getattr(engine.state, "skipped_batches", 0),
         }
         if self.evaluator is not None:
-            state: Any = self.evaluator.state
-            result["best"] = {
-                "metric": state.key_metric_name,
-                "value": state.best_metric,
-                "epoch": state.best_metric_epoch,
-            }
-            result["last"] = dict(state.metrics)
+            result["best"] = self._best()
+            result["last"] = dict(self.evaluator.state.metrics)
         files = [self.path.with_name(name) for name in self.checkpoints]
         result["checkpoints"] = {file.name: file_sha256(file) for file in files if file.is_file()}
         write_json(self.path, {**self._record, "result": result})
@@ -194,11 +224,33 @@ class RunRecord:
         except (OSError, ValueError) as error:
             logging.getLogger(__name__).warning(f"The record of the run that is resumed cannot be read: {error}")
             return False
-        self._record.pop("result", None)
+        for ended in ("result", "interrupted"):
+            self._record.pop(ended, None)
+        self._keep_best()
         resumed = {"at": _now(), "after_epoch": engine.state.epoch, "environment": describe_environment()}
         self._record["resumed"] = [*self._record.get("resumed", []), resumed]
         write_json(self.path, self._record)
         return True
+
+    def _best(self) -> dict[str, Any] | None:
+        state: Any = None if self.evaluator is None else self.evaluator.state
+        if getattr(state, "best_metric_epoch", None) is None:
+            return None
+        return {"metric": state.key_metric_name, "value": state.best_metric, "epoch": state.best_metric_epoch}
+
+    def _keep_best(self) -> None:
+        """Have the checkpoint's score to beat, if it is of an epoch after the state that training goes on from."""
+        best, here = self._record.get("best"), self._best()
+        if self.evaluator is None or best is None or here is None or best["value"] <= here["value"]:
+            return
+        file = self.path.with_name(best.get("checkpoint", ""))
+        if not file.is_file() or file_sha256(file) != best["sha256"]:
+            return
+        state: Any = self.evaluator.state
+        state.best_metric, state.best_metric_epoch = best["value"], best["epoch"]
+        for handler in resumables(self.evaluator).values():
+            if isinstance(handler, AtomicCheckpointSaver):
+                handler.beat(best["value"])
 
     def _seconds(self) -> float:
         return self._seconds_before + time.monotonic() - self._start

@@ -263,6 +263,56 @@ def test_best_checkpoint_is_not_replaced_by_a_worse_one(open_config, knobs, tmp_
     assert record(tmp_path, "train_stage2")["result"]["best"]["value"] == 1.0
 
 
+def test_a_better_checkpoint_of_an_epoch_that_is_repeated_is_not_replaced(open_config, knobs, tmp_path):
+    """The state is of epoch 2, the best checkpoint of epoch 3; on a GPU the repeated epoch 3 may end a little lower."""
+    knobs |= {"epochs": 4, "save_interval": 2}
+    train(open_config, "train_stage2", tmp_path, interrupt=7, **knobs)
+    assert state(tmp_path / "models" / "resume_stage2.pt")["epoch"] == 2
+    model, path = tmp_path / "models" / "model.pt", tmp_path / "models" / "run_stage2.json"
+    weights = {key: value + 1 for key, value in state(model).items()}
+    torch.save(weights, model)
+    written = json.loads(path.read_text())
+    assert written["best"]["checkpoint"] == "model.pt"
+    written["best"] |= {"value": 1.0, "epoch": 3, "sha256": file_sha256(model)}
+    path.write_text(json.dumps(written))
+    train(open_config, "train_stage2", tmp_path, **knobs, resume=True)
+    assert equal(state(model), weights)
+    result = record(tmp_path, "train_stage2")["result"]
+    assert (result["best"]["value"], result["best"]["epoch"]) == (1.0, 3)
+
+
+def test_recorded_score_of_another_checkpoint_is_not_believed(open_config, knobs, tmp_path):
+    train(open_config, "train_stage2", tmp_path, interrupt=5, **knobs)
+    path = tmp_path / "models" / "run_stage2.json"
+    written = json.loads(path.read_text())
+    written["best"] |= {"value": 1.0, "sha256": "of a file that was replaced before it was recorded"}
+    path.write_text(json.dumps(written))
+    train(open_config, "train_stage2", tmp_path, **knobs, resume=True)
+    assert record(tmp_path, "train_stage2")["result"]["best"]["value"] < 1.0
+
+
+def test_run_stopped_from_the_keyboard_is_recorded_and_goes_on(open_config, knobs, tmp_path):
+    knobs |= {"stage1_checkpoint": "null"}  # as the command line hands it over
+    workflow = open_config("train_stage2", **folders(tmp_path), **knobs)
+    workflow.initialize()
+
+    def stop(engine):
+        if engine.state.iteration == 4:
+            raise KeyboardInterrupt
+
+    workflow.trainer.add_event_handler(Events.ITERATION_STARTED, stop)
+    with pytest.raises(KeyboardInterrupt, match="--resume true"):
+        workflow.run()
+    workflow.finalize()
+    found = record(tmp_path, "train_stage2")
+    assert "result" not in found and found["starts_from"] is None
+    assert (found["interrupted"]["epoch"], found["interrupted"]["iteration"]) == (2, 4)
+    assert sorted(train(open_config, "train_stage2", tmp_path, **knobs, resume=True)) == [3, 4, 5, 6]
+    found = record(tmp_path, "train_stage2")
+    assert "interrupted" not in found
+    assert found["result"]["epochs"] == EPOCHS
+
+
 def test_early_stop_counts_on(open_config, knobs, tmp_path, caplog):
     constant = {
         "_target_": "ignite.metrics.EpochMetric",

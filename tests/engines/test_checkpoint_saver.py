@@ -135,6 +135,15 @@ def test_resumed_saver_beats_the_earlier_score_and_keeps_nothing(tmp_path):
     assert bias(tmp_path / "model.pt") == 3
 
 
+def test_a_score_told_from_elsewhere_is_the_one_to_beat(tmp_path):
+    network = nn.Linear(1, 1)
+    saver = saver_for(network, tmp_path)
+    saver.beat(0.45)
+    run(saver, [0.4, 0.5, 0.42], network)
+    assert bias(tmp_path / "model.pt") == 2
+    AtomicCheckpointSaver(str(tmp_path), {"model": network}, save_final=True).beat(0.5)  # looks for no best
+
+
 def test_failed_run_saves_no_final_checkpoint(tmp_path):
     def fail(engine, batch):
         raise RuntimeError("broke")

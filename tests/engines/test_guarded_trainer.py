@@ -100,6 +100,30 @@ def test_finite_losses_train_as_monai_does():
     assert trainers[1].state.skipped_batches == 0
 
 
+@pytest.mark.parametrize("norm", [nn.BatchNorm2d, nn.InstanceNorm2d])
+def test_batch_too_small_for_normalisation_names_the_knobs(norm):
+    data = [{"image": torch.zeros(1, 3, 16, 16), "label": torch.zeros(1, 1, 16, 16)}]
+    network = nn.Sequential(nn.Conv2d(3, 2, 16), norm(2))
+    trainer = GuardedTrainer("cpu", 1, data, network, torch.optim.Adam(network.parameters()), Loss(), decollate=False)
+    logging.getLogger("ignite").setLevel(logging.CRITICAL)
+    with pytest.raises(ValueError, match=r"1 image\(s\) of 16x16 pixels .* raise image_size or batch_size"):
+        trainer.run()
+
+
+def test_run_stopped_from_the_keyboard_tells_its_handlers_and_how_to_go_on():
+    def stop(engine):
+        if engine.state.iteration == 2:
+            raise KeyboardInterrupt
+
+    trainer, told = trainer_for(batches(1.0, 2.0, 3.0)), []
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, stop)
+    trainer.add_event_handler(Events.INTERRUPT, lambda engine: told.append(engine.state.iteration))
+    logging.getLogger("ignite").setLevel(logging.CRITICAL)
+    with pytest.raises(KeyboardInterrupt, match=r"stopped in epoch 1 of 1; .* --resume true goes on"):
+        trainer.run()
+    assert told == [2]
+
+
 def test_batch_without_file_names_says_so():
     data = batches(math.nan)
     del data[0]["image_file"]

@@ -77,6 +77,11 @@ def test_record_names_the_checkpoint_that_training_starts_from(tmp_path):
     assert start == {"checkpoint": str(tmp_path / "stage1.pt"), "sha256": file_sha256(tmp_path / "stage1.pt")}
 
 
+def test_null_on_the_command_line_is_no_checkpoint(tmp_path):
+    run(RunRecord(str(tmp_path), "run.json", {}, starts_from="null"))
+    assert read(tmp_path / "run.json")["starts_from"] is None
+
+
 def test_interrupted_run_leaves_a_record_without_result(tmp_path):
     def fail(engine, batch):
         raise RuntimeError("out of memory")

@@ -35,6 +35,13 @@ METHODS = {
     "condseg": Files(STAGE1, STAGE2, EVALUATE, PREDICT),
     "dec_seg": Files((), ("train_dec_seg",), ("train_dec_seg", "evaluate"), ("inference", "dec_seg")),
     "med_disseg": Files(*((files[0], "med_disseg", *files[1:]) for files in (STAGE1, STAGE2, EVALUATE, PREDICT))),
+    "condseg_student": Files(
+        (),
+        ("train_dec_seg", "semi_supervised_condseg"),
+        ("train_dec_seg", "semi_supervised_condseg", "evaluate"),
+        PREDICT,
+    ),
+    "unet": Files((), ("train_stage2", "unet"), ("train_stage2", "unet", "evaluate"), ("inference", "unet_inference")),
 }
 SYNAPSE = Files(("train_stage1", "synapse"), ("train_stage2", "synapse"), (), ("inference_synapse",))
 """ConDSeg on CT; whole volumes are scored, after prediction."""
@@ -59,7 +66,7 @@ SMALL: dict[str, Any] = {
     "save_overlay": True,
 }
 
-# What a method wants otherwise: DEC-Seg gets a quarter of the labels, SGD's rate, and has no uncertainty to save.
+# What a method wants otherwise: a quarter of the labels, DEC-Seg SGD's rate; some have no uncertainty to save.
 SMALL_OF: dict[str, dict[str, Any]] = {
     "dec_seg": {
         "labeled_fraction": 0.25,
@@ -70,6 +77,8 @@ SMALL_OF: dict[str, dict[str, Any]] = {
         "panel_interval": 0,
         "save_uncertainty": "none",
     },
+    "condseg_student": {"labeled_fraction": 0.25, "batch_size": 8, "epochs": 40},
+    "unet": {"decoder_channels": 16, "panel_interval": 0, "save_uncertainty": "none"},
 }
 
 # What ConDSeg on CT starts from instead.
@@ -112,8 +121,8 @@ _OBJECTS = ("$condseg_monai.", "$monai.", "$@network_def", "$@training_network_d
 
 DESCRIPTION = """\
 Train ConDSeg, or another --method, score it, segment images with it and draw the result, through the bundle's configs.
-condseg and med_disseg train in two stages; dec_seg trains in one, with the labels of a quarter of the images, and no
-mDSC is asked of it.
+condseg and med_disseg train in two stages; dec_seg and condseg_student (ConDSeg in its place) in one, with
+the labels of a quarter of the images; unet, MONAI's, in one. Of these three no mDSC is asked.
 
 Without arguments it makes a small synthetic data set and fails if the validation mDSC stays under 0.80. With
 --dataset_dir it takes a folder with images/, masks/, train.txt, val.txt and, if there is one, test.txt.

@@ -22,6 +22,7 @@ OVERLAYS = {
     "semi_supervised_condseg": (SEMI_SUPERVISED,),
     "dec_seg": ("inference",),
     "unet": ("train", "train_stage2"),
+    "unet_inference": ("inference",),
 }
 # What inference reads over, because only training has it.
 ONLY_FOR_TRAINING = {(base, "med_disseg"): ["loss"] for base in INFERENCE}
@@ -158,7 +159,7 @@ def test_references_exist(name):
 @pytest.mark.parametrize("name", [*BASES, *OVERLAYS])
 def test_targets_of_this_package_are_public(name):
     used = {match for text in strings(read(name)) for match in re.findall(r"condseg_monai\.([\w.]+)", text)}
-    assert used or name.startswith("multi_gpu")
+    assert used or name.startswith(("multi_gpu", "unet"))
     assert used <= set(condseg_monai.__all__)
 
 
@@ -319,6 +320,10 @@ def test_dec_seg_is_the_same_in_training_and_inference():
     assert inference["+flags"].items() <= training["flags"].items()
     for name in inference.keys() - {"network_def", "+flags"}:
         assert training[name] == inference[name], name
+
+
+def test_unet_is_the_same_in_training_and_inference():
+    assert read("unet")["network_def"] == read("unet_inference")["network_def"]
 
 
 @pytest.mark.parametrize("name", (*TRAINING, SEMI_SUPERVISED))

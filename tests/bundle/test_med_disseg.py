@@ -70,18 +70,19 @@ def test_weights_of_the_term_change_the_training(open_config, tiny_knobs, tmp_pa
     assert losses[0][1] != losses[1][1]
 
 
+@pytest.mark.parametrize("stage", ["stage1", "stage2"])
 def test_a_killed_run_is_resumed_and_other_weights_of_the_term_are_refused(
-    run_config, tiny_knobs, trained, tmp_path, caplog
+    run_config, tiny_knobs, trained, tmp_path, stage
 ):
     (tmp_path / "models").mkdir()
-    for name in ("stage1.pt", "resume_stage2.pt", "run_stage2.json", "model.pt"):
+    for name in ("stage1.pt", f"resume_{stage}.pt", f"run_{stage}.json", "model.pt"):
         shutil.copy(trained / "models" / name, tmp_path / "models")
     knobs = {**tiny_knobs, **folders(tmp_path), "epochs": 2, "resume": True, "panel_interval": 0}
     with pytest.raises(RuntimeError) as error:
-        run_config("train_stage2", "med_disseg", **knobs, dispersive_weight=0.5)
+        run_config(f"train_{stage}", "med_disseg", **knobs, dispersive_weight=0.5)
     assert "dispersive_weight=0.2" in str(error.value.__cause__)
-    run_config("train_stage2", "med_disseg", **knobs)
-    record = json.loads((tmp_path / "models" / "run_stage2.json").read_text())
+    run_config(f"train_{stage}", "med_disseg", **knobs)
+    record = json.loads((tmp_path / "models" / f"run_{stage}.json").read_text())
     assert [entry["after_epoch"] for entry in record["resumed"]] == [1]
     assert record["result"]["iterations"] == 4
 

@@ -14,7 +14,7 @@ from monai.bundle import ckpt_export
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from condseg_monai import DECSeg
+from condseg_monai import ConDSeg, DECSeg
 from tests.states import equal
 
 FILES = ["generators_final.pt", "model.pt", "model_final.pt", "resume_semi_supervised.pt", "run_semi_supervised.json"]
@@ -26,6 +26,9 @@ STUDENTS = {
         {"mask", "foreground", "background", "complementary", "foreground_weight", "background_weight"},
     ),
 }
+INFERENCE = {"dec_seg": ("inference", "dec_seg"), "condseg": ("inference",)}
+SMALL = {"encoder": "resnet18", "decoder_channels": 16}
+NETWORKS = {"dec_seg": lambda: DECSeg(encoder="resnet18"), "condseg": lambda: ConDSeg(**SMALL)}
 
 
 class InterruptedRunError(Exception):
@@ -87,10 +90,16 @@ def train(open_config, files, path, interrupt=None, **knobs):
 
 
 @pytest.fixture(scope="module", params=STUDENTS)
-def trained(request, open_config, knobs, tmp_path_factory):
+def student(request):
+    """The name of a student, which :func:`trained` trains."""
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def trained(student, open_config, knobs, tmp_path_factory):
     """Three epochs of two iterations of one labelled and one unlabelled image."""
-    path = tmp_path_factory.mktemp(request.param)
-    files, terms = STUDENTS[request.param]
+    path = tmp_path_factory.mktemp(student)
+    files, terms = STUDENTS[student]
     losses = train(open_config, files, path, **{**knobs, "epochs": 3, "rampup_epochs": 2})
     return files, terms, path, losses
 
@@ -156,15 +165,14 @@ def test_student_is_evaluated_by_the_same_overlay(trained, run_config, knobs, tm
     assert "report_test.html" in names(tmp_path / "eval")
 
 
-@pytest.mark.parametrize("trained", ["dec_seg"], indirect=True)
-def test_student_segments_by_the_same_inference(trained, run_config, knobs, dataset, tmp_path):
+def test_student_segments_by_the_same_inference(student, trained, run_config, knobs, dataset, tmp_path):
     _, _, path, _ = trained
-    images = {key: knobs[key] for key in ("device", "amp", "encoder", "image_size", "num_workers", "progress_bar")}
+    images = {key: knobs[key] for key in ("device", "amp", "image_size", "num_workers", "progress_bar")}
     run_config(
-        "inference",
-        "dec_seg",
+        *INFERENCE[student],
         workflow_type="infer",
         **images,
+        **SMALL,
         dataset_dir=str(dataset / "images"),
         ckpt_dir=str(path / "models"),
         output_dir=str(tmp_path),
@@ -228,8 +236,7 @@ def test_overlay_for_several_gpus_runs_in_a_group_of_one(run_config, knobs, tmp_
     assert not any(key.startswith(("module.", "student.")) for key in state(tmp_path / "models" / "model.pt"))
 
 
-@pytest.mark.parametrize("trained", ["dec_seg"], indirect=True)
-def test_student_is_exported_by_the_same_command(trained, knobs, bundle_dir, tmp_path):
+def test_student_is_exported_by_the_same_command(student, trained, bundle_dir, tmp_path):
     _, _, path, _ = trained
     target = tmp_path / "model.ts"
     ckpt_export(
@@ -237,10 +244,10 @@ def test_student_is_exported_by_the_same_command(trained, knobs, bundle_dir, tmp
         filepath=str(target),
         ckpt_file=str(path / "models" / "model.pt"),
         meta_file=str(bundle_dir / "configs" / "metadata.json"),
-        config_file=[str(bundle_dir / "configs" / f"{name}.json") for name in ("inference", "dec_seg")],
-        encoder=knobs["encoder"],
+        config_file=[str(bundle_dir / "configs" / f"{name}.json") for name in INFERENCE[student]],
+        **SMALL,
     )
-    network = DECSeg(encoder=knobs["encoder"])
+    network = NETWORKS[student]()
     network.load_state_dict(state(path / "models" / "model.pt"))
     image = torch.rand(1, 3, 48, 64)
     with torch.no_grad():

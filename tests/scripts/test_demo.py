@@ -11,7 +11,7 @@ import demo_synapse
 import nibabel
 import numpy as np
 import pytest
-from demo_arguments import parse_arguments
+from demo_arguments import METHODS, parse_arguments
 from PIL import Image
 
 TINY = ["--image_size=32", "--decoder_channels=4", "--epochs=1", "--stage1_epochs=1", "--device=cpu", "--amp=False"]
@@ -36,22 +36,25 @@ def test_runs_are_numbered_and_never_share_a_folder(tmp_path: Path):
     assert (first / "result").exists()
 
 
-@pytest.mark.parametrize("method", ["condseg", "dec_seg", "med_disseg"])
+@pytest.mark.parametrize("method", METHODS)
 def test_demo_on_own_data_leaves_scores_masks_and_a_sheet(
     tiny_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], method: str
 ):
-    tiny = TINY if method != "dec_seg" else [word for word in TINY if "decoder" not in word and "stage1" not in word]
+    steps = METHODS[method]
+    tiny = TINY if steps.stage1 else [word for word in TINY if "stage1" not in word]
+    tiny = [word for word in tiny if method != "dec_seg" or "decoder" not in word]
     arguments = parse_arguments(["--dataset_dir", str(tiny_dataset), "--no_stage1", "--method", method, *tiny])
     assert demo.Demo(arguments, tmp_path).run() == 0
     printed = capsys.readouterr().out
     assert "4 train, 3 val, 2 test images" in printed
     assert ("configs/med_disseg.json" in printed) == (method == "med_disseg")
     assert "configs/train_stage1.json" not in printed
+    assert "training: 1 epochs of" in printed
     assert "mDSC if everything were foreground" in printed
     assert str(tmp_path / "contact_sheet.png") in printed
     report = tmp_path / "scores" / "report_test.html"
     assert str(report) in printed and "test_1.png" in report.read_text()
-    assert (tmp_path / "predictions" / "uncertainty").exists() == (method != "dec_seg")
+    assert (tmp_path / "predictions" / "uncertainty").exists() == (method not in ("dec_seg", "unet"))
     for name in ("test_0.png", "overlay/test_1.png", "probability/test_1.png"):
         assert Image.open(tmp_path / "predictions" / name).size == (36, 40)
     for split, count in (("val", 3), ("test", 2)):
@@ -87,6 +90,19 @@ def test_failed_step_ends_with_its_reason_and_keeps_the_traceback(
     error = capsys.readouterr().err
     assert "DatasetError" in error
     assert "images/ is missing" in error
+
+
+def test_stopped_demo_says_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def stop(self: demo.Demo) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo, "log_to", lambda path: None)
+    monkeypatch.setattr(demo.Demo, "run", stop)
+    monkeypatch.setattr("sys.argv", ["demo", "--output_dir", str(tmp_path)])
+    assert demo.main() == 130
+    assert "--resume true" in capsys.readouterr().err
 
 
 def test_synapse_goes_from_volumes_to_volumes(

@@ -81,6 +81,12 @@ def test_a_method_adds_its_files_and_knobs():
     assert "dispersive_weight" not in knobs_for(files.evaluate, arguments.knobs)
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_all_files_of_a_method_are_there(method: str):
+    for files in METHODS[method]:
+        assert all((BUNDLE / "configs" / f"{file}.json").is_file() for file in files)
+
+
 def test_folders_are_made_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.chdir(tmp_path)
     arguments = parse_arguments(["--dataset_dir", "data", "--output_dir", "out"])

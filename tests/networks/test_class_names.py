@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from condseg_monai import ConDSeg, ConDSegStage1, check_class_names, class_names_of, set_class_names
+from condseg_monai import ConDSeg, ConDSegStage1, DECSeg, check_class_names, class_names_of, set_class_names
 from condseg_monai.networks import class_names as module
 
 NAMES = ("background", "left kidney", "Öesophagus")
@@ -37,6 +37,11 @@ def test_a_loaded_checkpoint_replaces_the_names_of_the_network():
 def test_names_are_found_inside_a_wrapper_and_after_a_change_of_type():
     assert class_names_of(nn.Sequential()) is None
     assert class_names_of(nn.DataParallel(stage1().half())) == NAMES
+
+
+@pytest.mark.parametrize("network", [ConDSeg, DECSeg])
+def test_every_network_of_several_classes_has_them(network):
+    assert class_names_of(network(out_channels=3, encoder="resnet18", class_names=NAMES).state_dict()) == NAMES
 
 
 def test_a_network_without_names_has_no_such_key():

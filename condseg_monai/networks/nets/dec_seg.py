@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, cast
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from condseg_monai.networks.blocks.cfa import CrossLevelFeatureAggregation
 from condseg_monai.networks.blocks.dcf import DualScaleComplementaryFusion
 from condseg_monai.networks.blocks.scale_decoder import ScaleDecoder
+from condseg_monai.networks.class_names import name_classes
 from condseg_monai.networks.encoders import Encoder, Res2NetEncoder, get_encoder
 from condseg_monai.networks.nets.initialization import initialize_decoder
 from condseg_monai.networks.nets.padding import check_image, crop, pad_to_multiple
@@ -55,6 +57,7 @@ class DECSeg(nn.Module):
         cfa: aggregate neighbouring levels for the skip connections; else they are the encoder's maps.
         down_scale: decode the down-scaled copy too.
         dcf: fuse the two scales' maps and decode them; else the mask is the full scale's.
+        class_names: as for :class:`~condseg_monai.networks.ConDSeg`.
 
     Raises:
         ValueError: if an argument is out of range, or ``dcf`` is asked for without ``down_scale``.
@@ -68,6 +71,7 @@ class DECSeg(nn.Module):
         cfa: bool = True,
         down_scale: bool = True,
         dcf: bool = True,
+        class_names: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
         if in_channels < 1 or out_channels < 1:
@@ -92,6 +96,7 @@ class DECSeg(nn.Module):
         self.dcfs = nn.ModuleList(DualScaleComplementaryFusion(c) for c in channels if dcf)
         self.fused_decoder = ScaleDecoder(channels, channels[:-1], out_channels, finest, deepest=True) if dcf else None
         initialize_decoder(self)
+        name_classes(self, class_names, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Segment images.

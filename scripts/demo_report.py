@@ -34,7 +34,7 @@ def show(text: str = "", **kwargs: Any) -> None:
 
 
 class EpochLines:
-    """Prints a line after each validation of a training workflow.
+    """Prints a line when training begins and after each validation of a training workflow.
 
     Args:
         workflow: initialised, not yet run.
@@ -45,8 +45,14 @@ class EpochLines:
         evaluator: Engine = workflow.parser.get_parsed_content("validate#evaluator")
         self.losses: list[float] = []
         self.start = time.perf_counter()
+        self.trainer.add_event_handler(Events.STARTED, self.print_begin)
         self.trainer.add_event_handler(Events.ITERATION_COMPLETED, self.keep_loss)
         evaluator.add_event_handler(Events.COMPLETED, self.print_line)
+
+    def print_begin(self, trainer: Engine) -> None:
+        """Print how long training will be."""
+        self.start = time.perf_counter()
+        show(f"  training: {trainer.state.max_epochs} epochs of {trainer.state.epoch_length} steps")
 
     def keep_loss(self, trainer: Engine) -> None:
         """Keep the loss of one iteration."""

@@ -193,6 +193,10 @@ class ScoreReport:
             self.failures_path.unlink(missing_ok=True)  # of an earlier run
         self.unfinished_path.unlink(missing_ok=True)
         self._written = True
+        logging.getLogger(__name__).info(
+            f"Scores of {len(table)} images: report {self.page_path}, table {self.table_path}, "
+            f"summary {self.summary_path}"
+        )
 
     def _write_unfinished(self) -> None:
         """Write the scores so far; of many images only if 1 % of them are new, as the whole file is written anew."""

@@ -1,5 +1,6 @@
 import csv
 import json
+import logging
 from types import SimpleNamespace
 
 import pytest
@@ -49,6 +50,13 @@ def test_table_has_a_line_per_image_and_a_column_per_metric(tmp_path):
         ["b.jpg", "0.750000", "0.860000"],
         ["c.png", "1.000000", "1.000000"],
     ]
+
+
+def test_log_says_where_the_files_are(tmp_path, caplog):
+    with caplog.at_level(logging.INFO):
+        run(ScoreReport(str(tmp_path), "val"))
+    for name in ("report_val.html", "scores_val.csv", "summary_val.json"):
+        assert (tmp_path / name).is_file() and str(tmp_path / name) in caplog.text
 
 
 def test_summary_has_mean_spread_and_conditions(tmp_path):

@@ -104,6 +104,33 @@ def test_setup_without_disk_says_how_much_is_needed(machine: Machine):
     assert "made a venv" not in result.stdout
 
 
+def test_setup_shows_progress_as_it_comes(machine: Machine):
+    """The download's line is there while pip still runs: it waits for a file that is made when the line has come."""
+    seen = machine.repository / "seen"
+    machine.has("mkdir", f'exec {shutil.which("mkdir")} "$@"')
+    machine.has("cp", f'exec {shutil.which("cp")} "$@"')
+    machine.has("sleep", f'exec {shutil.which("sleep")} "$@"')
+    body = f"""
+        case "$*" in
+            "-m venv "*) mkdir -p "${{@: -1}}/bin" && cp "$0" "${{@: -1}}/bin/python" ;;
+            "-m pip install"*)
+                echo "  Downloading torch-9.whl (104.0 MB)"
+                for i in 1 2 3 4 5 6 7 8 9 10; do [[ -e {seen} ]] && exit 3; sleep 1; done
+                exit 4 ;;
+            *python_version*) echo 3.11.0 ;;
+        esac"""
+    machine.has("python3", body)
+    command = [str(BASH), str(machine.repository / "scripts" / "setup")]
+    environment = {"PATH": str(machine.bin), "HOME": "/"}
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert any("Downloading torch-9.whl" in line for line in process.stdout)
+        seen.touch()
+        assert "pip failed with status 3" in process.stderr.read()
+
+
 def test_setup_refuses_unknown_arguments(machine: Machine):
     result = machine.setup("--develop")
     assert result.returncode == 1

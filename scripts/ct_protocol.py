@@ -35,6 +35,7 @@ TRAINING: dict[str, Any] = {
     "panel_interval": 0,
     "save_interval": 20,
     "resume": True,
+    "class_balance": 0.5,
     "mirror_share": 0,  # it is one patient, lying one way
 }
 STAGE1: dict[str, Any] = {"epochs": 20, "learning_rate": 2e-3, "encoder_learning_rate": 2e-3}

@@ -91,6 +91,7 @@ SMALL_CT: dict[str, Any] = {
     "epochs": 16,
     "stage1_epochs": 4,
     "val_interval": 4,
+    "class_balance": 0.5,
     "mirror_share": 0,
     "optimizer_name": "adam",
     "lr_schedule": "cosine",

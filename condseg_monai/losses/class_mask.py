@@ -19,7 +19,7 @@ __all__ = ["ClassMaskLoss", "class_mask_loss"]
 SMOOTH = 1e-5  # as for one class
 
 
-def class_mask_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+def class_mask_loss(input: Tensor, target: Tensor, reduction: str = "mean", balance: float = 0.0) -> Tensor:
     """Add softmax cross-entropy and Dice, both taken per image and then averaged.
 
     Source: ConDSeg (AAAI 2025), Eq. 2-4, for C classes: the sum of Eq. 2 over two outcomes becomes one over C, and
@@ -37,14 +37,18 @@ def class_mask_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> T
             not.
         target: ``(B, 1, H, W)`` class numbers, 0 (background) to C - 1, any real type.
         reduction: ``"mean"`` over the images, ``"sum"``, or ``"none"`` for ``(B,)``.
+        balance: how far the cross-entropy makes up for the size of a class, in [0, 1]: each of the n pixels of a
+            class in an image weighs ``n ** -balance``. 0: all pixels alike, as in Eq. 2; 1: all classes of the image
+            alike, however small.
 
     Returns:
         Scalar, or ``(B,)``, >= 0: 0 for a certain and right prediction. Finite for finite logits.
 
     Raises:
         TypeError: if ``input`` is not floating point or ``target`` is not real.
-        ValueError: if a shape is not as above, the sizes differ, or ``reduction`` is unknown; on the CPU also if a
-            value of ``target`` is no class number (on a GPU, looking would make it wait in every step).
+        ValueError: if a shape is not as above, the sizes differ, ``reduction`` is unknown, or ``balance`` is not in
+            [0, 1]; on the CPU also if a value of ``target`` is no class number (on a GPU, looking would make it wait
+            in every step).
 
     Example:
         >>> import torch
@@ -59,18 +63,31 @@ def class_mask_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> T
     check_class_target("target", target, "input", input)
     with full_precision(input) as (logits,):
         labels = target[:, 0].long()  # (B, H, W)
-        return reduce_images(_cross_entropy(logits, labels) + _dice(logits.softmax(dim=1), labels), reduction)
+        classes = torch.arange(logits.shape[1], device=logits.device).reshape(1, -1, 1, 1)
+        members = (labels.unsqueeze(1) == classes).to(logits)  # (B, C, H, W)
+        loss = _cross_entropy(logits, labels, members, check_balance(balance)) + _dice(logits.softmax(dim=1), members)
+        return reduce_images(loss, reduction)
 
 
-def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+def check_balance(balance: float) -> float:
+    """Return ``balance`` if it is in [0, 1], else raise."""
+    if not 0 <= balance <= 1:
+        raise ValueError(f"balance must be in [0, 1], got {balance}")
+    return float(balance)
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor, members: Tensor, balance: float) -> Tensor:
     """Eq. 2 for C classes, ``(B,)``."""
-    return F.cross_entropy(logits, labels, reduction="none").mean(dim=(1, 2))
+    losses = F.cross_entropy(logits, labels, reduction="none")
+    if balance == 0:
+        return losses.mean(dim=(1, 2))
+    sizes = (members.sum(dim=(2, 3), keepdim=True) * members).sum(dim=1)  # (B, H, W): of each pixel's own class
+    weights = sizes**-balance
+    return (weights * losses).sum(dim=(1, 2)) / weights.sum(dim=(1, 2))
 
 
-def _dice(probs: Tensor, labels: Tensor) -> Tensor:
+def _dice(probs: Tensor, members: Tensor) -> Tensor:
     """Eq. 3, averaged over the classes that an image has, ``(B,)``."""
-    classes = torch.arange(probs.shape[1], device=probs.device).reshape(1, -1, 1, 1)
-    members = (labels.unsqueeze(1) == classes).to(probs)  # (B, C, H, W)
     intersection = (probs * members).sum(dim=(2, 3))
     total = probs.sum(dim=(2, 3)) + members.sum(dim=(2, 3))
     dice = 1 - (2 * intersection + SMOOTH) / (total + SMOOTH)  # (B, C)
@@ -83,9 +100,10 @@ class ClassMaskLoss(PerImageLoss):
 
     Args:
         reduction: ``"mean"`` over the images, ``"sum"``, or ``"none"`` for one value per image.
+        balance: as for the function.
 
     Raises:
-        ValueError: if ``reduction`` is unknown.
+        ValueError: if ``reduction`` is unknown or ``balance`` is not in [0, 1].
 
     Example:
         >>> import torch
@@ -93,6 +111,10 @@ class ClassMaskLoss(PerImageLoss):
         torch.Size([2])
     """
 
+    def __init__(self, reduction: str = "mean", balance: float = 0.0) -> None:
+        super().__init__(reduction)
+        self.balance = check_balance(balance)
+
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """Compute the loss of logits ``(B, C, H, W)`` against class numbers ``(B, 1, H, W)``."""
-        return class_mask_loss(input, target, reduction=self.reduction)
+        return class_mask_loss(input, target, reduction=self.reduction, balance=self.balance)

@@ -17,7 +17,7 @@ from condseg_monai.losses._common import (
     check_weight,
     full_precision,
 )
-from condseg_monai.losses.class_mask import class_mask_loss
+from condseg_monai.losses.class_mask import check_balance, class_mask_loss
 from condseg_monai.losses.complementary import complementary_loss
 from condseg_monai.losses.mask import mask_loss
 from condseg_monai.losses.region_weight import RegionWeight
@@ -72,9 +72,11 @@ class ConDSegLoss(nn.Module):
         lambda_complementary: constant factor of the complementary term.
         ceiling: largest beta, finite and above 1.
         weight_gradient: whether the gradient flows through beta, as in the equation.
+        class_balance: of the mask's term of several classes, the ``balance`` of :func:`class_mask_loss`.
 
     Raises:
-        ValueError: if a factor is negative or not finite, or ``ceiling`` is not finite and above 1.
+        ValueError: if a factor is negative or not finite, or ``ceiling`` is not finite and above 1, or
+            ``class_balance`` is not in [0, 1].
 
     Example:
         >>> import torch
@@ -94,6 +96,7 @@ class ConDSegLoss(nn.Module):
         lambda_complementary: float = 1.0,
         ceiling: float = 100.0,
         weight_gradient: bool = True,
+        class_balance: float = 0.0,
     ) -> None:
         super().__init__()
         self.lambda_mask = check_weight("lambda_mask", lambda_mask)
@@ -102,6 +105,7 @@ class ConDSegLoss(nn.Module):
         self.lambda_complementary = check_weight("lambda_complementary", lambda_complementary)
         self.region_weight = RegionWeight(ceiling)
         self.weight_gradient = weight_gradient
+        self.class_balance = check_balance(class_balance)
         self.terms: Terms = {}
 
     def forward(self, input: RegionLogits, target: Tensor) -> Tensor:
@@ -123,9 +127,11 @@ class ConDSegLoss(nn.Module):
         several = input.mask.shape[1] > 1
         with full_precision(input.mask, input.foreground, input.background, input.uncertainty, target) as tensors:
             mask, foreground, background, uncertainty, labels = tensors
-            mask_term = (class_mask_loss if several else mask_loss)(mask, labels, reduction="none")
             if several:
+                mask_term = class_mask_loss(mask, labels, reduction="none", balance=self.class_balance)
                 labels = (labels > 0).to(labels)
+            else:
+                mask_term = mask_loss(mask, labels, reduction="none")
             foreground_term = mask_loss(foreground, labels, reduction="none")
             background_term = mask_loss(background, 1 - labels, reduction="none")
             complementary_term = complementary_loss(torch.cat([foreground, background, uncertainty], 1).softmax(dim=1))
@@ -146,6 +152,10 @@ class ConDSegLoss(nn.Module):
                 + self.lambda_background * (beta_2 * background_term).mean()
                 + self.lambda_complementary * complementary_term
             )
+
+    def extra_repr(self) -> str:
+        """Name what a resumed run must not change, for ``repr``."""
+        return f"class_balance={self.class_balance}"
 
 
 def check_regions(input: RegionLogits, target: Tensor) -> None:

@@ -14,7 +14,7 @@ from condseg_monai.losses._common import (
     check_weight,
 )
 from condseg_monai.losses.class_consistency import class_consistency_loss
-from condseg_monai.losses.class_mask import class_mask_loss
+from condseg_monai.losses.class_mask import check_balance, class_mask_loss
 from condseg_monai.losses.consistency import consistency_loss
 from condseg_monai.losses.mask import mask_loss
 
@@ -35,9 +35,11 @@ class ConsistencyReinforcementLoss(nn.Module):
         threshold: probability, in (0, 1), from which (included) a pixel is foreground for the other view; several
             classes have none.
         lambda_consistency: factor of the consistency term; the paper's is 1, and 0 only trains on both views.
+        class_balance: of the terms of several classes, the ``balance`` of :func:`class_mask_loss`.
 
     Raises:
-        ValueError: if ``threshold`` is not in (0, 1) or ``lambda_consistency`` is negative or not finite.
+        ValueError: if ``threshold`` is not in (0, 1) or ``lambda_consistency`` is negative or not finite, or
+            ``class_balance`` is not in [0, 1].
 
     Example:
         >>> import torch
@@ -47,10 +49,11 @@ class ConsistencyReinforcementLoss(nn.Module):
         {'mask_clean': 1.6931, 'mask_augmented': 1.6931, 'consistency': 0.6931}
     """
 
-    def __init__(self, threshold: float = 0.5, lambda_consistency: float = 1.0) -> None:
+    def __init__(self, threshold: float = 0.5, lambda_consistency: float = 1.0, class_balance: float = 0.0) -> None:
         super().__init__()
         self.threshold = check_threshold(threshold)
         self.lambda_consistency = check_weight("lambda_consistency", lambda_consistency)
+        self.class_balance = check_balance(class_balance)
         self.terms: Terms = {}
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
@@ -68,8 +71,8 @@ class ConsistencyReinforcementLoss(nn.Module):
         self.terms = {}
         clean, augmented = split_views(input, target)
         if clean.shape[1] > 1:
-            mask_clean = class_mask_loss(clean, target)
-            mask_augmented = class_mask_loss(augmented, target)
+            mask_clean = class_mask_loss(clean, target, balance=self.class_balance)
+            mask_augmented = class_mask_loss(augmented, target, balance=self.class_balance)
             consistency = class_consistency_loss(clean, augmented)
         else:
             mask_clean = mask_loss(clean, target)
@@ -81,6 +84,10 @@ class ConsistencyReinforcementLoss(nn.Module):
             "consistency": consistency.detach(),
         }
         return mask_clean + mask_augmented + self.lambda_consistency * consistency
+
+    def extra_repr(self) -> str:
+        """Name what a resumed run must not change, for ``repr``."""
+        return f"class_balance={self.class_balance}"
 
 
 def split_views(input: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

@@ -60,6 +60,7 @@ KNOBS = {
     "precision",
     "channels_last",
     "compile",
+    "class_balance",
 }
 # What a command line may say; MONAI hands over True, False and numbers as such, all other words as text.
 WORDS = {True: (True, 1, "true", "TRUE", "yes", "1"), False: (False, 0, "false", "FALSE", "no", "0")}
@@ -260,6 +261,7 @@ def test_semi_supervised_training_shares_all_but_what_it_is_about():
     semi, stage2 = read(SEMI_SUPERVISED), read("train_stage2")
     assert stage2.keys() - semi.keys() == {
         "stage",
+        "class_balance",
         "stage1_checkpoint",
         "decoder_channels",
         "cdfa",

@@ -65,6 +65,20 @@ def test_absent_classes_are_left_to_the_cross_entropy(class_logits):
     assert class_mask_loss(logits, target).item() == pytest.approx(expected.item(), abs=1e-6)
 
 
+@pytest.mark.parametrize("balance", [0.5, 1.0])
+def test_balance_weighs_pixels_by_the_size_of_their_class(class_logits, class_target, balance):
+    logits = class_logits(9)
+    value = class_mask_loss(logits, class_target, reduction="none", balance=balance)
+    plain = class_mask_loss(logits, class_target, reduction="none")
+    for image, (scores, labels) in enumerate(zip(logits, class_target[:, 0], strict=True)):
+        losses = F.cross_entropy(scores[None], labels[None], reduction="none")[0]
+        of_class = [losses[labels == number] for number in labels.unique()]
+        weights = torch.tensor([len(part) ** (1 - balance) for part in of_class], dtype=torch.float64)
+        expected = (weights * torch.stack([part.mean() for part in of_class])).sum() / weights.sum()
+        torch.testing.assert_close(value[image] - plain[image], expected - losses.mean())
+    torch.testing.assert_close(value[1], plain[1])  # background alone
+
+
 def test_predicting_an_absent_class_costs():
     target = torch.zeros(1, 1, 4, 4)
     right = torch.tensor([9.0, 0.0, 0.0]).reshape(1, 3, 1, 1).repeat(1, 1, 4, 4)
@@ -145,6 +159,14 @@ def test_target_of_another_size_raises(shape):
 def test_one_hot_target_raises():
     with pytest.raises(ValueError, match=r"target must be \(B, 1, H, W\)"):
         class_mask_loss(torch.zeros(2, 3, 4, 4), torch.zeros(2, 3, 4, 4))
+
+
+@pytest.mark.parametrize("balance", [-0.1, 1.1, math.nan])
+def test_balance_out_of_range_raises(class_logits, class_target, balance):
+    with pytest.raises(ValueError, match=r"balance must be in \[0, 1\]"):
+        class_mask_loss(class_logits(0), class_target, balance=balance)
+    with pytest.raises(ValueError, match="balance"):
+        ClassMaskLoss(balance=balance)
 
 
 def test_integer_logits_raise():

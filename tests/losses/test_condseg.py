@@ -275,6 +275,12 @@ class TestSeveralClasses:
         assert loss.terms["mask"] == class_mask_loss(output.mask, class_target)
         torch.testing.assert_close(loss.terms["background"], mask_loss(output.background, (class_target == 0)))
 
+    def test_class_balance_is_that_of_the_mask(self, output, class_target):
+        loss = ConDSegLoss(class_balance=0.5)
+        loss(output, class_target)
+        assert loss.terms["mask"] == class_mask_loss(output.mask, class_target, balance=0.5)
+        assert "class_balance=0.5" in repr(loss)  # what a resumed run is held against
+
     def test_perfect_output_costs_nothing(self, class_target):
         mask = 200.0 * torch.nn.functional.one_hot(class_target[:, 0], 4).permute(0, 3, 1, 2) - 100
         foreground = 200.0 * (class_target > 0) - 100

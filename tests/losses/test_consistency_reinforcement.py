@@ -136,6 +136,15 @@ def test_impossible_threshold_raises():
         ConsistencyReinforcementLoss(threshold=1.5)
 
 
+def test_class_balance_is_that_of_both_masks(class_logits, class_target):
+    clean, augmented = class_logits(0), class_logits(1)
+    loss = ConsistencyReinforcementLoss(class_balance=0.5)
+    loss(torch.cat([clean, augmented]), class_target)
+    assert loss.terms["mask_clean"] == class_mask_loss(clean, class_target, balance=0.5)
+    assert loss.terms["mask_augmented"] == class_mask_loss(augmented, class_target, balance=0.5)
+    assert "class_balance=0.5" in repr(loss)  # what a resumed run is held against
+
+
 def test_several_channels_are_several_classes(class_logits, class_target):
     clean, augmented = class_logits(0), class_logits(1)
     loss = ConsistencyReinforcementLoss(lambda_consistency=0.3)

@@ -72,7 +72,7 @@ def parse() -> argparse.Namespace:
 def job_lines(job: str, options: argparse.Namespace, arguments: dict[str, Any]) -> list[str]:
     """The lines of a job, one for each way."""
     wanted = options.ways or ("plain", "network", "folded")
-    ways = [way for way in WAYS[job.partition("-")[0]] if way in wanted]
+    ways = [way for way in WAYS[job] if way in wanted]
     arguments = arguments_for(job, arguments)
     tensors = {way: tensor_bytes(job, way, options.size, arguments) for way in ways if way in COUNTED}
     first_steps = {} if options.no_process else {way: in_a_fresh_process(job, way, options) for way in ways}
@@ -107,8 +107,9 @@ def tensor_bytes(job: str, way: str, size: int, arguments: dict[str, Any]) -> in
 
 
 def arguments_for(job: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    """The network's arguments; stage 1 has no decoder."""
-    return {name: value for name, value in arguments.items() if name != "decoder_channels" or job != "stage1"}
+    """The network's arguments; stage 1 and DEC-Seg have no decoder of a chosen width."""
+    free = job != "stage1" and not job.endswith("dec_seg")
+    return {name: value for name, value in arguments.items() if name != "decoder_channels" or free}
 
 
 def probe(result: torch.Tensor) -> list[float]:

@@ -10,12 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.plain import PlainConDSeg, PlainConDSegStage1
+from benchmarks.plain import PlainConDSeg, PlainConDSegStage1, PlainMedDisSeg
 from condseg_monai import (
     ConDSeg,
     ConDSegLoss,
     ConDSegStage1,
     ConsistencyReinforcementLoss,
+    DECSeg,
+    DECSegLoss,
+    MedDisSeg,
+    MedDisSegLoss,
     fold_batch_norm,
 )
 
@@ -23,20 +27,32 @@ __all__ = ["BATCH_SIZES", "JOBS", "WAYS", "make_step"]
 
 Step = Callable[[], Tensor]
 
-# Job: class of the network, its plain counterpart, further arguments.
-JOBS: dict[str, tuple[type[nn.Module], type[nn.Module], dict[str, Any]]] = {
+# Job: class of the network, its plain counterpart if there is one, further arguments.
+JOBS: dict[str, tuple[type[nn.Module], type[nn.Module] | None, dict[str, Any]]] = {
     "stage1": (ConDSegStage1, PlainConDSegStage1, {}),
     "stage2-paper": (ConDSeg, PlainConDSeg, {"cdfa": "paper"}),
     "stage2-released": (ConDSeg, PlainConDSeg, {"cdfa": "released"}),
+    "stage2-med_disseg": (MedDisSeg, PlainMedDisSeg, {}),
+    "train-dec_seg": (DECSeg, None, {}),
     "inference-paper": (ConDSeg, PlainConDSeg, {"cdfa": "paper"}),
     "inference-released": (ConDSeg, PlainConDSeg, {"cdfa": "released"}),
+    "inference-med_disseg": (MedDisSeg, PlainMedDisSeg, {}),
+    "inference-dec_seg": (DECSeg, None, {}),
 }
-BATCH_SIZES = {"stage1": 4, "stage2": 2, "inference": 1}
+BATCH_SIZES = {"stage1": 4, "stage2": 2, "train": 2, "inference": 1}
 
+_TRAINING_WAYS = ("plain", "network", "channels_last", "bfloat16")
+_INFERENCE_WAYS = ("plain", "network", "folded", "channels_last", "compile", "openvino", "bfloat16")
 # The first is what the others are held against; "network" is the package's network as it comes.
-TRAINING_WAYS = ("plain", "network", "channels_last", "bfloat16")
-INFERENCE_WAYS = ("plain", "network", "folded", "channels_last", "compile", "openvino", "bfloat16")
-WAYS = {"stage1": TRAINING_WAYS, "stage2": TRAINING_WAYS, "inference": INFERENCE_WAYS}
+WAYS = {
+    job: (_INFERENCE_WAYS if job.startswith("inference") else _TRAINING_WAYS)[0 if plain else 1 :]
+    for job, (_, plain, _) in JOBS.items()
+}
+_LOSSES: dict[str, Callable[[], nn.Module]] = {
+    "stage1": ConsistencyReinforcementLoss,
+    "stage2-med_disseg": lambda: MedDisSegLoss(ConDSegLoss()),
+    "train-dec_seg": DECSegLoss,
+}
 
 
 def make_step(
@@ -46,7 +62,7 @@ def make_step(
 
     Args:
         job: one of :data:`JOBS`.
-        way: one of :data:`WAYS` for the job's kind.
+        way: one of :data:`WAYS` for the job.
         size: height and width of the images.
         batch: images; None for the one of :data:`BATCH_SIZES`. Stage 1 passes twice as many views.
         device: where to compute; ``"meta"`` goes through the operations on tensors without values, to count them.
@@ -59,7 +75,7 @@ def make_step(
     kind = job.partition("-")[0]
     ours, plain, arguments = JOBS[job]
     torch.manual_seed(0)
-    network = (plain if way == "plain" else ours)(**{**arguments, **network_arguments})
+    network = (plain if way == "plain" and plain else ours)(**{**arguments, **network_arguments})
     batch = batch or BATCH_SIZES[kind]
     views = 2 * batch if kind == "stage1" else batch
     images = torch.rand(views, 3, size, size, generator=torch.Generator().manual_seed(1)).to(device)
@@ -69,8 +85,7 @@ def make_step(
             fold_batch_norm(network, torch.rand(1, 3, 64, 64), inplace=True)
         return _inference(network.to(device), images, way)
     labels = (torch.rand(batch, 1, size, size, generator=torch.Generator().manual_seed(2)) > 0.5).float().to(device)
-    loss = ConsistencyReinforcementLoss() if kind == "stage1" else ConDSegLoss()
-    return _training(network.train().to(device), images, labels, loss, way)
+    return _training(network.train().to(device), images, labels, _LOSSES.get(job, ConDSegLoss)(), way)
 
 
 def _training(network: nn.Module, images: Tensor, labels: Tensor, loss: nn.Module, way: str) -> Step:

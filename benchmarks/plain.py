@@ -3,19 +3,22 @@
 Same modules, same parameters under the same names, same numbers. What differs is how they are put together, which
 follows the wiring of the released networks: CDFA unfolds windows, multiplies them by the attention and folds them, with
 linear layers over channels last; the auxiliary heads always run; stage 1 enlarges the encoder's maps to full size and
-concatenates them before it convolves.
+concatenates them before it convolves; training keeps what PyTorch keeps.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from condseg_monai import ConDSeg, ConDSegOutput, ConDSegStage1
+from condseg_monai import ConDSeg, ConDSegOutput, ConDSegStage1, MedDisSeg, MedDisSegOutput
 from condseg_monai.networks.blocks import ContrastDrivenFeatureAggregation
+from condseg_monai.networks.lean import LeanModule
 
-__all__ = ["PlainConDSeg", "PlainConDSegStage1", "PlainContrastDrivenFeatureAggregation"]
+__all__ = ["PlainConDSeg", "PlainConDSegStage1", "PlainContrastDrivenFeatureAggregation", "PlainMedDisSeg"]
 
 
 class PlainContrastDrivenFeatureAggregation(ContrastDrivenFeatureAggregation):
@@ -58,18 +61,34 @@ class PlainContrastDrivenFeatureAggregation(ContrastDrivenFeatureAggregation):
 class PlainConDSeg(ConDSeg):
     """ConDSeg with plain CDFAs, whose auxiliary heads run in evaluation too."""
 
-    def __init__(self, *args: object, cdfa: str = "paper", **kwargs: object) -> None:
-        super().__init__(*args, cdfa=cdfa, **kwargs)  # type: ignore[arg-type]
-        for block in self.cdfas:
-            block.__class__ = PlainContrastDrivenFeatureAggregation
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        _make_plain(self)
 
     def forward(self, x: Tensor) -> ConDSegOutput:  # type: ignore[override]
         """The logits of mask and regions, in either mode."""
         return self.forward_regions(x)
 
 
+class PlainMedDisSeg(MedDisSeg):
+    """Med-DisSeg made plain in the same way."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        _make_plain(self)
+
+    def forward(self, x: Tensor) -> MedDisSegOutput:  # type: ignore[override]
+        """The logits of mask and regions and the deepest map, in either mode."""
+        output, features = self._forward_regions(x)
+        return MedDisSegOutput(*output, features)
+
+
 class PlainConDSegStage1(ConDSegStage1):
     """The first stage with the encoder's maps enlarged before the 1x1 convolutions, as the paper's figure has it."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        _make_plain(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Mask logits ``(B, out_channels, H, W)``; H and W are multiples of the encoder's stride."""
@@ -78,6 +97,15 @@ class PlainConDSegStage1(ConDSegStage1):
         ]
         levels = [F.relu(level.norm(level.conv(enlarged))) for level, enlarged in zip(self.levels, maps, strict=True)]
         return self.fuse(torch.cat(levels, dim=1))
+
+
+def _make_plain(network: nn.Module) -> None:
+    """Let training keep everything, and CDFAs be composed plainly."""
+    for module in network.modules():
+        if isinstance(module, LeanModule):
+            module.lean = False
+        if isinstance(module, ContrastDrivenFeatureAggregation):
+            module.__class__ = PlainContrastDrivenFeatureAggregation
 
 
 def _linear(x: Tensor, layer: nn.Conv2d) -> Tensor:

@@ -7,6 +7,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from condseg_monai.networks.blocks.convolution import conv_norm_act, upsample
+from condseg_monai.networks.lean import LeanModule
 
 __all__ = ["AuxiliaryHead"]
 
@@ -14,7 +15,7 @@ __all__ = ["AuxiliaryHead"]
 _WIDTHS = {16: (2.0, 2.0, 1.0, 0.5, 0.5), 32: (1.0, 1.0, 1.0, 0.5, 0.5, 0.25)}
 
 
-class AuxiliaryHead(nn.Module):
+class AuxiliaryHead(LeanModule):
     """Convolve and upsample, in turn, from the deepest stride to the input's size, then one logit per pixel.
 
     Source: ConDSeg (AAAI 2025), "Semantic Information Decoupling". The supplementary figure draws attention modules

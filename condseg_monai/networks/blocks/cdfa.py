@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from condseg_monai.networks.blocks.convolution import conv_norm_act, upsample
+from condseg_monai.networks.lean import LeanModule, LeanSequential
 
 __all__ = ["ContrastDrivenFeatureAggregation", "RegionFeatures", "window_attention"]
 
@@ -61,7 +62,7 @@ class ContrastDrivenFeatureAggregation(nn.Module):
         self.window = window
         self.heads = heads
         self.scale = (channels // heads) ** -0.5 if self.released else 1.0
-        self.input = nn.Sequential(
+        self.input = LeanSequential(
             conv_norm_act(in_channels, channels, act=act), conv_norm_act(channels, channels, act=act)
         )
         # Linear layers over channels are 1x1 convolutions: no permutation of the maps is needed.
@@ -69,7 +70,7 @@ class ContrastDrivenFeatureAggregation(nn.Module):
         self.foreground_attention = nn.Conv2d(channels, heads * window**4, kernel_size=1)
         self.background_attention = nn.Conv2d(channels, heads * window**4, kernel_size=1)
         self.projection = nn.Conv2d(channels, channels, kernel_size=1) if self.released else nn.Identity()
-        self.output = nn.Sequential(
+        self.output = LeanSequential(
             conv_norm_act(channels, channels, act=act), conv_norm_act(channels, channels, act=act)
         )
 
@@ -102,7 +103,7 @@ class ContrastDrivenFeatureAggregation(nn.Module):
         return torch.softmax(logits.contiguous().view(b, self.heads, positions, positions, h, w) * self.scale, dim=3)
 
 
-class RegionFeatures(nn.Module):
+class RegionFeatures(LeanModule):
     """Bring one region's features from the deepest stride to that of a CDFA stage.
 
     One convolution, then ``log2(factor)`` times an upsampling by two and a convolution.

@@ -9,11 +9,12 @@ from torch import Tensor, nn
 from condseg_monai.networks.blocks.channel_attention import ChannelAttention
 from condseg_monai.networks.blocks.convolution import conv_norm_act
 from condseg_monai.networks.blocks.spatial_attention import SpatialAttention
+from condseg_monai.networks.lean import LeanModule
 
 __all__ = ["PreEnhancement"]
 
 
-class PreEnhancement(nn.Module):
+class PreEnhancement(LeanModule):
     """Gather context at four dilations, each under channel attention, on top of a 1x1 shortcut.
 
     Source: ConDSeg (AAAI 2025), "Contrast-Driven Feature Aggregation": the dilated convolution layer ahead of CDFA.

@@ -10,11 +10,12 @@ from condseg_monai.networks.blocks.cbam import CBAM
 from condseg_monai.networks.blocks.channel_attention import ChannelAttention
 from condseg_monai.networks.blocks.convolution import conv_norm_act, upsample
 from condseg_monai.networks.blocks.spatial_attention import SpatialAttention
+from condseg_monai.networks.lean import LeanModule
 
 __all__ = ["SizeAwareDecoder"]
 
 
-class SizeAwareDecoder(nn.Module):
+class SizeAwareDecoder(LeanModule):
     """Merge a stage with the next deeper one through densely added residual convolutions and attention.
 
     Source: ConDSeg (AAAI 2025), "Size-Aware Decoder". ConDSeg has three: for small, medium and large targets. With TeLU

@@ -16,6 +16,7 @@ from condseg_monai.networks.blocks.sa_decoder import SizeAwareDecoder
 from condseg_monai.networks.blocks.sid import SemanticInformationDecoupling
 from condseg_monai.networks.class_names import name_classes
 from condseg_monai.networks.encoders import Encoder, get_encoder
+from condseg_monai.networks.lean import LeanModule
 from condseg_monai.networks.nets.initialization import initialize_decoder, start_at_prior
 from condseg_monai.networks.nets.padding import check_image, crop, pad_to_multiple
 
@@ -197,21 +198,28 @@ class ConDSeg(nn.Module):
         foreground = self.sid.foreground(maps[3])
         background = self.sid.background(maps[3])
 
-        enhanced: list[Tensor] = []
-        for i, pre_enhancement in enumerate(self.pre_enhancements):
-            enhanced.append(pre_enhancement(maps[i]))
-        foregrounds: list[Tensor] = []
-        for features in self.foreground_features:
-            foregrounds.append(features(foreground))
-        backgrounds: list[Tensor] = []
-        for features in self.background_features:
-            backgrounds.append(features(background))
-
-        # Indices, not a loop from the deepest: TorchScript calls the members of a list by constant index only.
-        f4 = self.cdfas[3](enhanced[3], foregrounds[3], backgrounds[3])
-        f3 = self.cdfas[2](torch.cat([enhanced[2], upsample(f4, 2)], dim=1), foregrounds[2], backgrounds[2])
-        f2 = self.cdfas[1](torch.cat([enhanced[1], upsample(f3, 2)], dim=1), foregrounds[1], backgrounds[1])
-        f1 = self.cdfas[0](torch.cat([enhanced[0], upsample(f2, 2)], dim=1), foregrounds[0], backgrounds[0])
+        # Indices, not a loop from the deepest: TorchScript calls the members of a list by constant index only. Features
+        # are made where they are used, so that in evaluation each level's are gone when the next begins.
+        f4 = self.cdfas[3](
+            self.pre_enhancements[3](maps[3]),
+            self.foreground_features[3](foreground),
+            self.background_features[3](background),
+        )
+        f3 = self.cdfas[2](
+            torch.cat([self.pre_enhancements[2](maps[2]), upsample(f4, 2)], dim=1),
+            self.foreground_features[2](foreground),
+            self.background_features[2](background),
+        )
+        f2 = self.cdfas[1](
+            torch.cat([self.pre_enhancements[1](maps[1]), upsample(f3, 2)], dim=1),
+            self.foreground_features[1](foreground),
+            self.background_features[1](background),
+        )
+        f1 = self.cdfas[0](
+            torch.cat([self.pre_enhancements[0](maps[0]), upsample(f2, 2)], dim=1),
+            self.foreground_features[0](foreground),
+            self.background_features[0](background),
+        )
 
         small = self.small_decoder(f1, f2)
         medium = self.medium_decoder(f2, f3)
@@ -219,7 +227,7 @@ class ConDSeg(nn.Module):
         return crop(self.output(small, medium, large), x), foreground, background, maps[3]
 
 
-class _MaskHead(nn.Module):
+class _MaskHead(LeanModule):
     """Fuse the three decoders at the finest stride, enlarge to the input's size, and give the mask's logits."""
 
     def __init__(self, channels: int, out_channels: int, stride: int, dropout: float, act: str) -> None:

@@ -1,0 +1,136 @@
+"""Lean training is training, in values, gradients and running statistics, and keeps less."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from benchmarks.measure import PeakTensorBytes
+from condseg_monai.networks.blocks import (
+    AuxiliaryHead,
+    PreEnhancement,
+    RegionFeatures,
+    SizeAwareDecoder,
+    conv_norm_act,
+    upsample,
+)
+from condseg_monai.networks.lean import LeanModule, LeanSequential
+
+BLOCKS = {
+    "sequence": lambda: LeanSequential(conv_norm_act(4, 4), conv_norm_act(4, 4, 1)),
+    "auxiliary head": lambda: AuxiliaryHead(4, 16),
+    "region features": lambda: RegionFeatures(4, 4),
+    "pre-enhancement": lambda: PreEnhancement(4, 4, act="telu"),
+    "decoder": lambda: SizeAwareDecoder(4),
+    "CBAT decoder": lambda: SizeAwareDecoder(4, act="telu", cbat=True),
+}
+
+
+class Block(LeanModule):
+    """Two convolutions at two sizes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = conv_norm_act(3, 8)
+        self.conv2 = conv_norm_act(8, 5, act="telu")
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv2(upsample(self.conv1(x), 2))
+
+
+def make(name: str) -> tuple[LeanModule, LeanModule]:
+    """A block with BatchNorms of all kinds of weights, and its twin that is not lean."""
+    torch.manual_seed(0)
+    block = BLOCKS[name]().double()
+    for norm in block.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            nn.init.uniform_(norm.weight, 0.5, 1.5)
+            nn.init.normal_(norm.bias)
+    plain = copy.deepcopy(block)
+    for module in plain.modules():
+        if isinstance(module, LeanModule):
+            module.lean = False
+    return block, plain
+
+
+def inputs_of(name: str) -> tuple[torch.Tensor, ...]:
+    image = torch.randn(2, 4, 6, 4, dtype=torch.float64)
+    return (image, torch.randn(2, 4, 3, 2, dtype=torch.float64)) if "decoder" in name else (image,)
+
+
+def assert_equal(ours: nn.Module, theirs: nn.Module) -> None:
+    for (name, a), b in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad, rtol=0, atol=0, msg=name)
+    for (name, a), b in zip(ours.named_buffers(), theirs.buffers(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0, msg=name)
+
+
+@pytest.mark.parametrize("name", list(BLOCKS))
+def test_values_gradients_and_statistics_are_the_same_to_the_last_bit(name):
+    block, plain = make(name)
+    inputs = inputs_of(name)
+    gradients = []
+    for module in (block, plain):
+        own = [x.clone().requires_grad_() for x in inputs]
+        output = module(*own)
+        output.square().sum().backward()
+        gradients.append([output.detach(), *(x.grad for x in own)])
+    for ours, theirs in zip(*gradients, strict=True):
+        assert torch.equal(ours, theirs)
+    assert_equal(block, plain)
+    assert all(norm.num_batches_tracked == 1 for norm in block.modules() if isinstance(norm, nn.BatchNorm2d))
+
+
+def test_training_keeps_the_outputs_of_convolutions_and_nothing_else():
+    block, image = Block(), torch.rand(2, 3, 16, 16)
+    with PeakTensorBytes() as tensors:
+        output = block(image)
+    convolved, enlarged = 2 * 8 * 16 * 16 * 4, 2 * 5 * 32 * 32 * 4
+    assert tensors.now - convolved - 2 * enlarged < 2000, "statistics of the batch are small"
+    del output
+    assert tensors.now < 2000
+
+
+def test_an_image_without_gradient_still_teaches_the_weights():
+    block = Block()
+    block(torch.rand(2, 3, 8, 8)).square().sum().backward()
+    assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in block.parameters())
+
+
+def test_a_graph_that_is_retained_can_be_walked_again():
+    block, plain = make("decoder")
+    inputs = inputs_of("decoder")
+    for module in (block, plain):
+        output = module(*inputs)
+        output.sum().backward(retain_graph=True)
+        output.square().sum().backward()
+    assert_equal(block, plain)
+
+
+def test_gradients_of_gradients_are_the_same():
+    block, plain = make("region features")
+    image = torch.randn(2, 4, 3, 2, dtype=torch.float64)
+    for module in (block, plain):
+        own = image.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(module(own).square().sum(), own, create_graph=True)
+        gradient.square().sum().backward()
+    for ours, theirs in zip(block.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad)
+
+
+@pytest.mark.parametrize("case", ["evaluation", "no gradient", "mixed precision", "hook"])
+def test_where_nothing_would_be_gained_the_block_is_simply_called(case, monkeypatch):
+    monkeypatch.setattr("condseg_monai.networks.lean.checkpoint", lambda *_, **__: pytest.fail("keeps only a part"))
+    block = Block()
+    if case == "evaluation":
+        block.eval()
+    if case == "hook":
+        block.conv1.register_forward_hook(lambda *_: None)
+    with (
+        torch.set_grad_enabled(case != "no gradient"),
+        torch.autocast("cpu", torch.bfloat16, enabled=case == "mixed precision"),
+    ):
+        assert block(torch.rand(2, 3, 8, 8)).shape == (2, 5, 16, 16)

@@ -97,12 +97,17 @@ def full_precision(first: Tensor, *others: Tensor) -> Iterator[tuple[Tensor, ...
 
 
 class PerImageLoss(nn.Module):
-    """A loss with one value per image and a choice of how they become one; its errors are those of ``reduction``."""
+    """Cross-entropy plus Dice with one value per image, and a choice of how they become one."""
 
-    def __init__(self, reduction: str = "mean") -> None:
+    def __init__(self, reduction: str = "mean", lambda_ce: float = 1.0) -> None:
         super().__init__()
         check_reduction(reduction)
         self.reduction = reduction
+        self.lambda_ce = check_weight("lambda_ce", lambda_ce)
+
+    def extra_repr(self) -> str:
+        """Name what was chosen, for ``repr``."""
+        return f"reduction={self.reduction!r}, lambda_ce={self.lambda_ce}"
 
 
 def check_reduction(reduction: str) -> None:

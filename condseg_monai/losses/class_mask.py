@@ -10,6 +10,7 @@ from condseg_monai.losses._common import (
     PerImageLoss,
     check_class_logits,
     check_class_target,
+    check_weight,
     full_precision,
     reduce_images,
 )
@@ -19,7 +20,9 @@ __all__ = ["ClassMaskLoss", "class_mask_loss"]
 SMOOTH = 1e-5  # as for one class
 
 
-def class_mask_loss(input: Tensor, target: Tensor, reduction: str = "mean", balance: float = 0.0) -> Tensor:
+def class_mask_loss(
+    input: Tensor, target: Tensor, reduction: str = "mean", lambda_ce: float = 1.0, balance: float = 0.0
+) -> Tensor:
     """Add softmax cross-entropy and Dice, both taken per image and then averaged.
 
     Source: ConDSeg (AAAI 2025), Eq. 2-4, for C classes: the sum of Eq. 2 over two outcomes becomes one over C, and
@@ -37,6 +40,7 @@ def class_mask_loss(input: Tensor, target: Tensor, reduction: str = "mean", bala
             not.
         target: ``(B, 1, H, W)`` class numbers, 0 (background) to C - 1, any real type.
         reduction: ``"mean"`` over the images, ``"sum"``, or ``"none"`` for ``(B,)``.
+        lambda_ce: factor of the cross-entropy; the paper's is 1.
         balance: how far the cross-entropy makes up for the size of a class, in [0, 1]: each of the n pixels of a
             class in an image weighs ``n ** -balance``. 0: all pixels alike, as in Eq. 2; 1: all classes of the image
             alike, however small.
@@ -46,9 +50,9 @@ def class_mask_loss(input: Tensor, target: Tensor, reduction: str = "mean", bala
 
     Raises:
         TypeError: if ``input`` is not floating point or ``target`` is not real.
-        ValueError: if a shape is not as above, the sizes differ, ``reduction`` is unknown, or ``balance`` is not in
-            [0, 1]; on the CPU also if a value of ``target`` is no class number (on a GPU, looking would make it wait
-            in every step).
+        ValueError: if a shape is not as above, the sizes differ, ``reduction`` is unknown, ``lambda_ce`` is negative or
+            not finite, or ``balance`` is not in [0, 1]; on the CPU also if a value of ``target`` is no class number (on
+            a GPU, looking would make it wait in every step).
 
     Example:
         >>> import torch
@@ -61,12 +65,13 @@ def class_mask_loss(input: Tensor, target: Tensor, reduction: str = "mean", bala
     """
     check_class_logits("input", input)
     check_class_target("target", target, "input", input)
+    check_weight("lambda_ce", lambda_ce)
     with full_precision(input) as (logits,):
         labels = target[:, 0].long()  # (B, H, W)
         classes = torch.arange(logits.shape[1], device=logits.device).reshape(1, -1, 1, 1)
         members = (labels.unsqueeze(1) == classes).to(logits)  # (B, C, H, W)
-        loss = _cross_entropy(logits, labels, members, check_balance(balance)) + _dice(logits.softmax(dim=1), members)
-        return reduce_images(loss, reduction)
+        cross_entropy = _cross_entropy(logits, labels, members, check_balance(balance))
+        return reduce_images(lambda_ce * cross_entropy + _dice(logits.softmax(dim=1), members), reduction)
 
 
 def check_balance(balance: float) -> float:
@@ -100,10 +105,12 @@ class ClassMaskLoss(PerImageLoss):
 
     Args:
         reduction: ``"mean"`` over the images, ``"sum"``, or ``"none"`` for one value per image.
+        lambda_ce: as for the function.
         balance: as for the function.
 
     Raises:
-        ValueError: if ``reduction`` is unknown or ``balance`` is not in [0, 1].
+        ValueError: if ``reduction`` is unknown, ``lambda_ce`` is negative or not finite, or ``balance`` is not in
+            [0, 1].
 
     Example:
         >>> import torch
@@ -111,10 +118,14 @@ class ClassMaskLoss(PerImageLoss):
         torch.Size([2])
     """
 
-    def __init__(self, reduction: str = "mean", balance: float = 0.0) -> None:
-        super().__init__(reduction)
+    def __init__(self, reduction: str = "mean", lambda_ce: float = 1.0, balance: float = 0.0) -> None:
+        super().__init__(reduction, lambda_ce)
         self.balance = check_balance(balance)
+
+    def extra_repr(self) -> str:
+        """Name what was chosen, for ``repr``."""
+        return f"{super().extra_repr()}, balance={self.balance}"
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """Compute the loss of logits ``(B, C, H, W)`` against class numbers ``(B, 1, H, W)``."""
-        return class_mask_loss(input, target, reduction=self.reduction, balance=self.balance)
+        return class_mask_loss(input, target, reduction=self.reduction, lambda_ce=self.lambda_ce, balance=self.balance)

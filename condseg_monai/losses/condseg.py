@@ -72,6 +72,7 @@ class ConDSegLoss(nn.Module):
         lambda_complementary: constant factor of the complementary term.
         ceiling: largest beta, finite and above 1.
         weight_gradient: whether the gradient flows through beta, as in the equation.
+        lambda_ce: factor of the cross-entropy in the mask term, as in :func:`mask_loss`; the regions keep theirs.
         class_balance: of the mask's term of several classes, the ``balance`` of :func:`class_mask_loss`.
 
     Raises:
@@ -96,6 +97,7 @@ class ConDSegLoss(nn.Module):
         lambda_complementary: float = 1.0,
         ceiling: float = 100.0,
         weight_gradient: bool = True,
+        lambda_ce: float = 1.0,
         class_balance: float = 0.0,
     ) -> None:
         super().__init__()
@@ -105,6 +107,7 @@ class ConDSegLoss(nn.Module):
         self.lambda_complementary = check_weight("lambda_complementary", lambda_complementary)
         self.region_weight = RegionWeight(ceiling)
         self.weight_gradient = weight_gradient
+        self.lambda_ce = check_weight("lambda_ce", lambda_ce)
         self.class_balance = check_balance(class_balance)
         self.terms: Terms = {}
 
@@ -128,10 +131,12 @@ class ConDSegLoss(nn.Module):
         with full_precision(input.mask, input.foreground, input.background, input.uncertainty, target) as tensors:
             mask, foreground, background, uncertainty, labels = tensors
             if several:
-                mask_term = class_mask_loss(mask, labels, reduction="none", balance=self.class_balance)
+                mask_term = class_mask_loss(
+                    mask, labels, reduction="none", lambda_ce=self.lambda_ce, balance=self.class_balance
+                )
                 labels = (labels > 0).to(labels)
             else:
-                mask_term = mask_loss(mask, labels, reduction="none")
+                mask_term = mask_loss(mask, labels, reduction="none", lambda_ce=self.lambda_ce)
             foreground_term = mask_loss(foreground, labels, reduction="none")
             background_term = mask_loss(background, 1 - labels, reduction="none")
             complementary_term = complementary_loss(torch.cat([foreground, background, uncertainty], 1).softmax(dim=1))
@@ -155,7 +160,8 @@ class ConDSegLoss(nn.Module):
 
     def extra_repr(self) -> str:
         """Name what a resumed run must not change, for ``repr``."""
-        return f"class_balance={self.class_balance}"
+        names = ("lambda_mask", "lambda_foreground", "lambda_background", "lambda_complementary", "weight_gradient")
+        return ", ".join(f"{name}={getattr(self, name)}" for name in (*names, "lambda_ce", "class_balance"))
 
 
 def check_regions(input: RegionLogits, target: Tensor) -> None:

@@ -35,11 +35,12 @@ class ConsistencyReinforcementLoss(nn.Module):
         threshold: probability, in (0, 1), from which (included) a pixel is foreground for the other view; several
             classes have none.
         lambda_consistency: factor of the consistency term; the paper's is 1, and 0 only trains on both views.
+        lambda_ce: factor of the cross-entropy in both mask terms, as in :func:`mask_loss`.
         class_balance: of the terms of several classes, the ``balance`` of :func:`class_mask_loss`.
 
     Raises:
-        ValueError: if ``threshold`` is not in (0, 1) or ``lambda_consistency`` is negative or not finite, or
-            ``class_balance`` is not in [0, 1].
+        ValueError: if ``threshold`` is not in (0, 1), ``class_balance`` is not in [0, 1], or a factor is negative or
+            not finite.
 
     Example:
         >>> import torch
@@ -49,10 +50,17 @@ class ConsistencyReinforcementLoss(nn.Module):
         {'mask_clean': 1.6931, 'mask_augmented': 1.6931, 'consistency': 0.6931}
     """
 
-    def __init__(self, threshold: float = 0.5, lambda_consistency: float = 1.0, class_balance: float = 0.0) -> None:
+    def __init__(
+        self,
+        threshold: float = 0.5,
+        lambda_consistency: float = 1.0,
+        lambda_ce: float = 1.0,
+        class_balance: float = 0.0,
+    ) -> None:
         super().__init__()
         self.threshold = check_threshold(threshold)
         self.lambda_consistency = check_weight("lambda_consistency", lambda_consistency)
+        self.lambda_ce = check_weight("lambda_ce", lambda_ce)
         self.class_balance = check_balance(class_balance)
         self.terms: Terms = {}
 
@@ -71,12 +79,14 @@ class ConsistencyReinforcementLoss(nn.Module):
         self.terms = {}
         clean, augmented = split_views(input, target)
         if clean.shape[1] > 1:
-            mask_clean = class_mask_loss(clean, target, balance=self.class_balance)
-            mask_augmented = class_mask_loss(augmented, target, balance=self.class_balance)
+            mask_clean, mask_augmented = (
+                class_mask_loss(view, target, lambda_ce=self.lambda_ce, balance=self.class_balance)
+                for view in (clean, augmented)
+            )
             consistency = class_consistency_loss(clean, augmented)
         else:
-            mask_clean = mask_loss(clean, target)
-            mask_augmented = mask_loss(augmented, target)
+            mask_clean = mask_loss(clean, target, lambda_ce=self.lambda_ce)
+            mask_augmented = mask_loss(augmented, target, lambda_ce=self.lambda_ce)
             consistency = consistency_loss(clean, augmented, threshold=self.threshold)
         self.terms = {
             "mask_clean": mask_clean.detach(),
@@ -87,7 +97,8 @@ class ConsistencyReinforcementLoss(nn.Module):
 
     def extra_repr(self) -> str:
         """Name what a resumed run must not change, for ``repr``."""
-        return f"class_balance={self.class_balance}"
+        names = ("threshold", "lambda_consistency", "lambda_ce", "class_balance")
+        return ", ".join(f"{name}={getattr(self, name)}" for name in names)
 
 
 def split_views(input: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ from condseg_monai.losses._common import (
     check_floating,
     check_same_shape,
     check_target,
+    check_weight,
     full_precision,
     reduce_images,
 )
@@ -19,7 +20,7 @@ __all__ = ["MaskLoss", "mask_loss"]
 SMOOTH = 1e-5  # decides 0 / 0 in the Dice term: an empty prediction of an empty mask costs nothing
 
 
-def mask_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+def mask_loss(input: Tensor, target: Tensor, reduction: str = "mean", lambda_ce: float = 1.0) -> Tensor:
     """Add binary cross-entropy and Dice, both taken per image and then averaged.
 
     Source: ConDSeg (AAAI 2025), Eq. 2-4.  Note: Dice over a whole batch would let large lesions hide small ones and
@@ -29,13 +30,15 @@ def mask_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
         input: ``(B, 1, H, W)`` logits, any floating type. Computed in float32 (float64 stays), autocast or not.
         target: ``(B, 1, H, W)`` in [0, 1], any real type.
         reduction: ``"mean"`` over the images, ``"sum"``, or ``"none"`` for ``(B,)``.
+        lambda_ce: factor of the cross-entropy; the paper's is 1.
 
     Returns:
         Scalar, or ``(B,)``, >= 0: 0 for a certain and right prediction. Finite for finite logits, empty masks included.
 
     Raises:
         TypeError: if ``input`` is not floating point or ``target`` is not real.
-        ValueError: if a shape is not ``(B, 1, H, W)``, the shapes differ, or ``reduction`` is unknown.
+        ValueError: if a shape is not ``(B, 1, H, W)``, the shapes differ, ``reduction`` is unknown, or ``lambda_ce``
+            is negative or not finite.
 
     Example:
         >>> import torch
@@ -48,8 +51,10 @@ def mask_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     check_floating("input", input)
     check_target("target", target)
     check_same_shape("input", input, "target", target)
+    check_weight("lambda_ce", lambda_ce)
     with full_precision(input, target) as (logits, labels):
-        return reduce_images(_cross_entropy(logits, labels) + _dice(logits.sigmoid(), labels), reduction)
+        per_image = lambda_ce * _cross_entropy(logits, labels) + _dice(logits.sigmoid(), labels)
+        return reduce_images(per_image, reduction)
 
 
 def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -69,9 +74,11 @@ class MaskLoss(PerImageLoss):
 
     Args:
         reduction: ``"mean"`` over the images, ``"sum"``, or ``"none"`` for one value per image.
+        lambda_ce: factor of the cross-entropy; the paper's is 1. Dice counts a lesion found where the cross-entropy
+            asks for a probability, so a smaller factor draws doubtful lesions larger.
 
     Raises:
-        ValueError: if ``reduction`` is unknown.
+        ValueError: if ``reduction`` is unknown or ``lambda_ce`` is negative or not finite.
 
     Example:
         >>> import torch
@@ -81,4 +88,4 @@ class MaskLoss(PerImageLoss):
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """Compute the loss of logits ``(B, 1, H, W)`` against a target of the same shape."""
-        return mask_loss(input, target, reduction=self.reduction)
+        return mask_loss(input, target, reduction=self.reduction, lambda_ce=self.lambda_ce)

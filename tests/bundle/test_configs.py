@@ -202,7 +202,7 @@ def test_a_word_that_is_neither_is_refused_by_the_name_of_the_flag(flag):
 
 @pytest.mark.parametrize("name", BASES)
 def test_names_of_knobs_are_those_of_every_file(name):
-    allowed = KNOBS | {"bundle_root", "stage", "split", "lr_schedule", "plateau_patience", "progress_bar"}
+    allowed = KNOBS | {"bundle_root", "stage", "split", "lr_schedule", "lambda_ce", "plateau_patience", "progress_bar"}
     plain = {key for key, value in read(name).items() if not isinstance(value, (dict, list))}
     if name == SEMI_SUPERVISED:
         allowed |= DEC_SEG_KNOBS
@@ -225,6 +225,7 @@ def test_defaults_are_those_of_the_paper_and_the_release():
         "epochs": 300,
         "early_stop_patience": 100,
         "lr_schedule": "plateau",
+        "lambda_ce": 1.0,
         "plateau_patience": 30,
         "mask_threshold": 127,
         "check_data": True,
@@ -267,6 +268,7 @@ def test_semi_supervised_training_shares_all_but_what_it_is_about():
         "cdfa",
         "plateau_patience",
         "lr_schedule",
+        "lambda_ce",
     }
     assert semi.keys() - stage2.keys() == DEC_SEG_KNOBS | {
         "training_network_def",

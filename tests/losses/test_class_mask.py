@@ -28,9 +28,12 @@ def test_equals_the_oracle(class_logits, class_target):
 
 
 def test_equals_monai_dice_plus_cross_entropy_where_all_classes_are_there(class_logits, class_target):
-    expected = DiceCELoss(softmax=True, to_onehot_y=True, smooth_nr=1e-5, smooth_dr=1e-5)
     logits, target = class_logits(1), torch.stack([class_target[0].roll(shift, dims=2) for shift in range(3)])
-    torch.testing.assert_close(class_mask_loss(logits, target), expected(logits, target))
+    for factor in (1.0, 0.2):
+        expected = DiceCELoss(softmax=True, to_onehot_y=True, smooth_nr=1e-5, smooth_dr=1e-5, lambda_ce=factor)
+        torch.testing.assert_close(
+            ClassMaskLoss(lambda_ce=factor)(logits, target), expected(logits, target), msg=str(factor)
+        )
 
 
 def test_hand_worked_image():

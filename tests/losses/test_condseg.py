@@ -71,6 +71,18 @@ def test_terms_are_the_unweighted_losses_and_the_betas(output, target):
         torch.testing.assert_close(loss.terms[name], value.detach(), msg=name)
 
 
+def test_cross_entropy_of_the_mask_alone_is_weighed(output, target):
+    loss, plain = ConDSegLoss(lambda_ce=0.2), ConDSegLoss()
+    difference = plain(output, target) - loss(output, target)
+    torch.testing.assert_close(loss.terms["mask"], mask_loss(output.mask, target, lambda_ce=0.2))
+    torch.testing.assert_close(difference, plain.terms["mask"] - loss.terms["mask"])
+
+
+def test_repr_names_the_factors():
+    assert "lambda_foreground=0.5" in repr(ConDSegLoss(lambda_foreground=0.5, lambda_ce=0.2))
+    assert "lambda_ce=0.2" in repr(ConDSegLoss(lambda_ce=0.2))
+
+
 def test_terms_are_emptied_by_a_call_that_fails(output, target):
     loss = ConDSegLoss()
     loss(output, target)

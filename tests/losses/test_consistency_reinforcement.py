@@ -44,6 +44,14 @@ def test_first_half_is_the_clean_views(views, target):
     assert loss.terms["consistency"] == consistency_loss(views[:3], views[3:])
 
 
+def test_cross_entropy_of_both_views_is_weighed(views, target):
+    loss = ConsistencyReinforcementLoss(lambda_ce=0.2)
+    loss(views, target)
+    assert loss.terms["mask_clean"] == mask_loss(views[:3], target, lambda_ce=0.2)
+    assert loss.terms["mask_augmented"] == mask_loss(views[3:], target, lambda_ce=0.2)
+    assert "lambda_ce=0.2" in repr(loss)
+
+
 def test_terms_add_up_and_keep_no_graph(views, target):
     loss = ConsistencyReinforcementLoss(lambda_consistency=0.3)
     value = loss(views.requires_grad_(), target)

@@ -25,6 +25,23 @@ def test_equals_monai_dice_plus_cross_entropy(make_logits, target):
     torch.testing.assert_close(mask_loss(logits, target), expected)
 
 
+def test_cross_entropy_is_weighed_as_monai_does(make_logits, target):
+    logits = make_logits(1)
+    expected = DiceCELoss(sigmoid=True, smooth_nr=1e-5, smooth_dr=1e-5, lambda_ce=0.2)(logits, target)
+    torch.testing.assert_close(mask_loss(logits, target, lambda_ce=0.2), expected)
+    module = MaskLoss(lambda_ce=0.2)
+    torch.testing.assert_close(module(logits, target), expected)
+    assert repr(module) == "MaskLoss(reduction='mean', lambda_ce=0.2)"
+
+
+@pytest.mark.parametrize("factor", [-0.1, math.inf, math.nan])
+def test_factor_must_be_finite_and_not_negative(factor, make_logits, target):
+    with pytest.raises(ValueError, match="lambda_ce must be finite and not negative"):
+        MaskLoss(lambda_ce=factor)
+    with pytest.raises(ValueError, match="lambda_ce must be finite and not negative"):
+        mask_loss(make_logits(0), target, lambda_ce=factor)
+
+
 def test_hand_worked_image():
     logits = torch.tensor([[[[math.log(3), -math.log(3)]]]])  # probabilities 3/4 and 1/4
     target = torch.tensor([[[[1.0, 0.0]]]])

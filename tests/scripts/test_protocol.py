@@ -59,5 +59,5 @@ def test_encoder_is_slower_after_stage_1_only(monkeypatch, tmp_path):
         protocol.main()
     rates = [(configs[0], rate) for configs, rate, _ in runs if "evaluate.json" not in configs]
     first, second = "train_stage1.json", "train_stage2.json"
-    assert rates == [(first, 3e-3), (second, 7e-4), (second, 3e-3), (first, 0.5), (second, 0.5)]
+    assert rates == [(first, 3e-3), (second, 5e-4), (second, 3e-3), (first, 0.5), (second, 0.5)]
     assert [checkpoint is None for _, _, checkpoint in runs] == [False] * 3 + [True] * 2 + [False] * 3

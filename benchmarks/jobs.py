@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +19,7 @@ from condseg_monai import (
     DECSegLoss,
     MedDisSeg,
     MedDisSegLoss,
+    OpenVINONetwork,
     fold_batch_norm,
 )
 
@@ -115,7 +115,7 @@ def _inference(network: nn.Module, images: Tensor, way: str) -> Step:
     if way == "compile":
         run = torch.compile(network, mode="reduce-overhead" if images.is_cuda else None)
     if way == "openvino":
-        run = _openvino(network, images)
+        run = OpenVINONetwork(network)
 
     def step() -> Tensor:
         with torch.inference_mode() if way != "compile" else torch.no_grad(), _autocast(images, way):
@@ -135,12 +135,3 @@ def _result(value: Tensor) -> Tensor:
     """Bring a result to the CPU, which waits for the device; without values there is nothing to bring."""
     value = value.detach().float()
     return value if value.is_meta else value.cpu()
-
-
-def _openvino(network: nn.Module, images: Tensor) -> Callable[[Tensor], Tensor]:
-    import openvino
-
-    traced = torch.jit.trace(copy.deepcopy(network), images, check_trace=False)
-    model = openvino.convert_model(traced, example_input=images, input=[tuple(images.shape)])
-    compiled = openvino.compile_model(model, "CPU", {"INFERENCE_NUM_THREADS": torch.get_num_threads()})
-    return lambda x: torch.from_numpy(compiled(x.numpy())[0])

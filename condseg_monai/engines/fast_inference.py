@@ -11,6 +11,7 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from condseg_monai.engines.flags import read_flag
+from condseg_monai.engines.openvino_network import OpenVINONetwork, check_openvino
 from condseg_monai.networks.fold_batch_norm import fold_batch_norm
 
 __all__ = ["FastInference", "faster_copy", "use_channels_last"]
@@ -30,14 +31,23 @@ class FastInference:
         channels_last: keep tensors with the channels of a pixel next to each other.
         compile: compile with ``torch.compile``. On a GPU, with CUDA graphs. The first batch then waits for the
             compiler, a minute or so, and a last, smaller batch once more.
+        openvino: let OpenVINO run it (:class:`~condseg_monai.OpenVINONetwork`), on a CPU.
 
     Raises:
-        ValueError: if a flag is neither true nor false.
+        ImportError: if OpenVINO is asked for and not installed.
+        ValueError: if a flag is neither true nor false, or both ``compile`` and ``openvino`` are true.
     """
 
-    def __init__(self, channels_last: bool | str = False, compile: bool | str = False) -> None:
+    def __init__(
+        self, channels_last: bool | str = False, compile: bool | str = False, openvino: bool | str = False
+    ) -> None:
         self.channels_last = read_flag(channels_last, "channels_last")
         self.compile = read_flag(compile, "compile")
+        self.openvino = read_flag(openvino, "openvino")
+        if self.compile and self.openvino:
+            raise ValueError("compile and openvino are two ways to run one network: choose one")
+        if self.openvino:
+            check_openvino()
         self._network: nn.Module | None = None
 
     def attach(self, engine: Engine) -> None:
@@ -60,7 +70,7 @@ class FastInference:
             evaluator.network = self._network
         self._network = evaluator.network
         evaluator.network = faster_copy(
-            getattr(evaluator.network, "module", evaluator.network), self.channels_last, self.compile
+            getattr(evaluator.network, "module", evaluator.network), self.channels_last, self.compile, self.openvino
         )
 
     def stop(self, engine: Engine) -> None:
@@ -74,7 +84,9 @@ class FastInference:
             evaluator.network, self._network = self._network, None
 
 
-def faster_copy(network: nn.Module, channels_last: bool = False, compile: bool = False) -> nn.Module:
+def faster_copy(
+    network: nn.Module, channels_last: bool = False, compile: bool = False, openvino: bool = False
+) -> nn.Module:
     """Make a copy of a network with its BatchNorms folded into the convolutions, laid out and compiled as asked.
 
     Args:
@@ -82,6 +94,7 @@ def faster_copy(network: nn.Module, channels_last: bool = False, compile: bool =
             copy keeps it, with a warning.
         channels_last: as for :class:`FastInference`.
         compile: likewise.
+        openvino: likewise.
 
     Returns:
         The copy, for evaluation.
@@ -97,7 +110,7 @@ def faster_copy(network: nn.Module, channels_last: bool = False, compile: bool =
     copied = use_channels_last(copied, channels_last)
     if compile:
         copied = torch.compile(copied, mode="reduce-overhead" if weight.is_cuda else None)  # type: ignore[assignment]
-    return copied
+    return OpenVINONetwork(copied) if openvino else copied
 
 
 def use_channels_last(network: nn.Module, channels_last: bool | str) -> nn.Module:

@@ -3,7 +3,7 @@ import torch
 from ignite.engine import Engine, Events
 from torch import nn
 
-from condseg_monai import ConDSeg, FastInference, use_channels_last
+from condseg_monai import ConDSeg, FastInference, OpenVINONetwork, use_channels_last
 
 
 class Evaluator(Engine):
@@ -80,6 +80,40 @@ def test_compiler_gets_the_folded_network_and_what_it_makes_is_run(network, monk
     ((module, kwargs),) = compiled
     assert not any(isinstance(part, nn.BatchNorm2d) for part in module.modules())
     assert kwargs == {"mode": None}
+
+
+def test_openvino_predicts_the_same_masks_and_pytorch_the_regions():
+    pytest.importorskip("openvino")
+    torch.manual_seed(0)
+    network = ConDSeg(encoder="resnet18", decoder_channels=16).eval()
+    evaluator = Evaluator(network)
+    ran = []
+    evaluator.add_event_handler(Events.ITERATION_STARTED, lambda engine: ran.append(engine.network))
+    FastInference(openvino="true", channels_last=True).attach(evaluator)
+    for image in (torch.rand(2, 3, 48, 33), torch.rand(1, 3, 32, 32)):  # the last batch is smaller
+        with torch.no_grad():
+            expected = network(image)
+        scale = expected.abs().max().item()
+        torch.testing.assert_close(predictions(evaluator, image), expected, rtol=0, atol=1e-4 * scale)
+    assert isinstance(ran[0], OpenVINONetwork) and evaluator.network is network
+    regions = ran[0].predict_regions(image).regions
+    torch.testing.assert_close(regions, network.predict_regions(image).regions, rtol=0, atol=1e-3)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = ran[0].nothing
+
+
+def test_without_openvino_the_error_names_the_extra(monkeypatch):
+    monkeypatch.setattr("condseg_monai.engines.openvino_network._has_openvino", False)
+    with pytest.raises(ImportError, match=r'pip install "condseg_monai\[openvino\]"'):
+        FastInference(openvino=True)
+
+
+def test_openvino_is_for_the_cpu_and_instead_of_a_compiler(monkeypatch):
+    monkeypatch.setattr("condseg_monai.engines.openvino_network._has_openvino", True)
+    with pytest.raises(ValueError, match="choose one"):
+        FastInference(compile=True, openvino=True)
+    with pytest.raises(ValueError, match="it is on meta: add --device cpu"):
+        OpenVINONetwork(nn.Conv2d(1, 1, 1, device="meta"))
 
 
 def test_layout_is_changed_only_if_asked():

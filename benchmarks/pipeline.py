@@ -1,0 +1,111 @@
+"""Compare the bundle's inference from files to files with the network alone.
+
+    python -m benchmarks.pipeline                               # the default network, 256 x 256
+    python -m benchmarks.pipeline --images 8 --clock cpu --num_workers 0
+
+Both segment the same number of images in batches of the same size, in turns. The network alone is the folded one on a
+batch in memory. With ``--clock cpu`` only the work of this process counts: take ``--num_workers 0`` along with it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.bundle import ConfigWorkflow
+from PIL import Image
+
+from benchmarks.measure import CLOCKS
+from condseg_monai import ConDSeg, fold_batch_norm
+
+__all__ = ["open_inference"]
+
+_BUNDLE = Path(__file__).resolve().parents[1] / "bundle"
+
+
+def main() -> None:
+    """Measure and print images per second."""
+    options = parse()
+    now = CLOCKS[options.clock]
+    count = options.images // options.batch_size * options.batch_size
+    knobs = {name: getattr(options, name) for name in ("image_size", "batch_size", "num_workers", "encoder")}
+    knobs["decoder_channels"] = options.decoder_channels
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_pictures(folder / "images", count)
+        torch.manual_seed(0)
+        network = ConDSeg(encoder=options.encoder, decoder_channels=options.decoder_channels).eval()
+        torch.save(network.state_dict(), folder / "model.pt")
+        image = torch.rand(options.batch_size, 3, options.image_size, options.image_size)
+        folded = fold_batch_norm(network, torch.rand(1, 3, 64, 64))
+        alone, whole = [], []
+        for turn in range(options.repeats):
+            started = now()
+            with torch.inference_mode():
+                for _ in range(count // options.batch_size):
+                    folded(image)
+            alone.append(now() - started)
+            workflow = open_inference(folder, folder / f"out{turn}", **knobs)
+            started = now()
+            workflow.run()
+            whole.append(now() - started)
+    ratio = statistics.median(a / b for a, b in zip(alone, whole, strict=True))
+    print(f"network alone:       {count / statistics.median(alone):.3f} images/s")
+    print(f"from files to files: {count / statistics.median(whole):.3f} images/s, {100 * ratio:.1f} % of that")
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.pipeline", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--images", type=int, default=16, help="rounded down to whole batches")
+    parser.add_argument("--image_size", type=int, default=256)
+    parser.add_argument("--batch_size", type=int, default=4)
+    parser.add_argument("--num_workers", type=int, default=2)
+    parser.add_argument("--encoder", default="resnet50")
+    parser.add_argument("--decoder_channels", type=int, default=128)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--clock", choices=list(CLOCKS), default="wall")
+    return parser.parse_args()
+
+
+def open_inference(folder: Path, output_dir: Path, **knobs: Any) -> ConfigWorkflow:
+    """The bundle's inference over ``folder/images`` with ``folder/model.pt`` on the CPU, ready to run.
+
+    Args:
+        folder: has the images and the weights.
+        output_dir: gets the masks.
+        knobs: of ``configs/inference.json``.
+    """
+    workflow = ConfigWorkflow(
+        str(_BUNDLE / "configs" / "inference.json"),
+        logging_file=False,
+        workflow_type="infer",
+        bundle_root=str(_BUNDLE),
+        dataset_dir=str(folder / "images"),
+        output_dir=str(output_dir),
+        ckpt_dir=str(folder),
+        device="cpu",
+        progress_bar=False,
+        **knobs,
+    )
+    workflow.initialize()
+    return workflow
+
+
+def write_pictures(folder: Path, number: int) -> None:
+    """Write noisy JPEGs of 500 x 574 pixels, a common size of endoscopic images."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for i in range(number):
+        Image.fromarray(rng.integers(0, 256, (500, 574, 3), dtype=np.uint8)).save(folder / f"{i:05d}.jpg")
+
+
+if __name__ == "__main__":
+    main()

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import pickle
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from condseg_monai.checkpoints.condseg import RELEASED_MODELS, from_released
 from condseg_monai.checkpoints.dec_seg import merge_binary_logits
 from condseg_monai.engines.files import atomic_write
+from condseg_monai.networks.state_dicts import read_state_dict
 
 __all__ = ["add_command", "convert_checkpoint"]
 
@@ -33,24 +32,13 @@ def convert_checkpoint(source: Path, target: Path, model: str, overwrite: bool =
     """
     if target.exists() and not overwrite:
         raise FileExistsError(f"{target} exists; give another file, or --overwrite to replace it")
-    try:
-        loaded = torch.load(source, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise ValueError(f"{source} is not a PyTorch file of plain tensors: {error}") from error
-    converted = from_released(_state_dict(loaded, source), model).state_dict()
+    released = read_state_dict(source, "source", wrappers=("state_dict", "model"))
+    released = {key.removeprefix("module."): value for key, value in released.items()}
+    converted = from_released(released, model).state_dict()
     if model == "dec_seg":
         converted = merge_binary_logits(converted)
     with atomic_write(target) as temporary:
         torch.save(converted, temporary)
-
-
-def _state_dict(loaded: Any, source: Path) -> dict[str, torch.Tensor]:
-    for wrapper in ("state_dict", "model"):
-        if isinstance(loaded, dict) and isinstance(loaded.get(wrapper), dict):
-            loaded = loaded[wrapper]
-    if not isinstance(loaded, dict) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
-        raise ValueError(f"{source} holds no state_dict but {type(loaded).__name__}")
-    return {key.removeprefix("module."): value for key, value in loaded.items()}
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -6,14 +6,13 @@ import logging
 import os
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import NamedTuple
 
 from torch import nn
 
 from condseg_monai.data.dataset_report import inspect_dataset
 from condseg_monai.data.pairing import Case, DatasetError, Finding
-from condseg_monai.networks.state_dicts import check_checkpoint
+from condseg_monai.engines.required_checkpoint import require_checkpoint
 
 __all__ = ["EvaluationCases", "EvaluationError"]
 
@@ -84,16 +83,11 @@ class EvaluationCases:
             EvaluationError: if ``checkpoint`` is missing, damaged or of another network.
             DatasetError: see :attr:`good`.
         """
-        if not Path(checkpoint).is_file():
-            raise EvaluationError(
-                f"{checkpoint} is missing: train it first, convert a released one with "
-                "python -m condseg_monai convert-checkpoint, or set checkpoint to the file to score"
-            )
-        if network is not None:
-            try:
-                check_checkpoint(checkpoint, network)
-            except ValueError as error:
-                raise EvaluationError(str(error)) from error
+        remedy = (
+            "train it first, convert a released one with python -m condseg_monai convert-checkpoint, or set checkpoint "
+            "to the file to score"
+        )
+        require_checkpoint(checkpoint, network, remedy, EvaluationError)
         logger = logging.getLogger(__name__)
         logger.info(f"{len(self.good)} cases of {self.split} to score")
         for warning in self._sorted.warnings:

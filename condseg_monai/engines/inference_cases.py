@@ -18,7 +18,7 @@ from condseg_monai.data.image_reader import IMAGE_EXTENSIONS, UnreadableImageErr
 from condseg_monai.data.pairing import Case, DatasetError, name_key, some
 from condseg_monai.engines.files import write_json
 from condseg_monai.engines.flags import read_flag
-from condseg_monai.networks.state_dicts import check_checkpoint
+from condseg_monai.engines.required_checkpoint import require_checkpoint
 
 __all__ = ["InferenceCases", "InferenceError"]
 
@@ -92,16 +92,11 @@ class InferenceCases:
             InferenceError: if ``checkpoint`` is missing, damaged or of another network, there is no image, two images
                 would write the same mask, or the masks would go among the images or the masks of a data set.
         """
-        if not Path(checkpoint).is_file():
-            raise InferenceError(
-                f"{checkpoint} is missing: train it with train_stage1.json and train_stage2.json, convert a released "
-                "one with python -m condseg_monai convert-checkpoint, or set ckpt_dir to the folder that has model.pt"
-            )
-        if network is not None:
-            try:
-                check_checkpoint(checkpoint, network)
-            except ValueError as error:
-                raise InferenceError(str(error)) from error
+        remedy = (
+            "train it with train_stage1.json and train_stage2.json, convert a released one with "
+            "python -m condseg_monai convert-checkpoint, or set ckpt_dir to the folder that has model.pt"
+        )
+        require_checkpoint(checkpoint, network, remedy, InferenceError)
         todo, kept, failed, obstacle = self._sorted
         if obstacle is not None:
             raise InferenceError(obstacle)

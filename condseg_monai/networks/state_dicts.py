@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["check_checkpoint", "name_keys", "optional_path", "read_state_dict"]
+__all__ = ["check_checkpoint", "describe_differences", "name_keys", "optional_path", "read_state_dict"]
 
 
 def optional_path(path: str | os.PathLike[str] | None) -> Path | None:
@@ -24,12 +24,15 @@ def name_keys(keys: Iterable[str], limit: int = 12) -> str:
     return f"[{', '.join(names[:limit] + more)}]"
 
 
-def read_state_dict(path: str | os.PathLike[str], what: str) -> Mapping[str, Tensor]:
+def read_state_dict(
+    path: str | os.PathLike[str], what: str, wrappers: Sequence[str] = ("model",)
+) -> Mapping[str, Tensor]:
     """Read a file of named tensors onto the CPU.
 
     Args:
-        path: a file that ``torch.save`` wrote: a state_dict, alone or under ``"model"``.
+        path: a file that ``torch.save`` wrote: a state_dict, alone or under one of ``wrappers``.
         what: the argument that names the file, for errors.
+        wrappers: keys under which a state_dict may lie, also one in the other in this order.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -43,11 +46,30 @@ def read_state_dict(path: str | os.PathLike[str], what: str) -> Mapping[str, Ten
         raise ValueError(
             f"{what}: {os.fspath(path)} is damaged or no PyTorch file of plain tensors ({error}); give another"
         ) from error
-    if isinstance(loaded, Mapping) and isinstance(loaded.get("model"), Mapping):
-        loaded = loaded["model"]
+    for wrapper in wrappers:
+        if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
+            loaded = loaded[wrapper]
     if not isinstance(loaded, Mapping) or not all(isinstance(value, Tensor) for value in loaded.values()):
         raise ValueError(f"{what}: {os.fspath(path)} holds no state_dict but {type(loaded).__name__}; give another")
     return loaded
+
+
+def describe_differences(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
+    """Name the keys that keep tensors from being loaded: missing, unknown, of other shapes; nothing if all fit.
+
+    Args:
+        found: what is to be loaded.
+        expected: the state_dict that it is to replace.
+    """
+    missing, unknown = expected.keys() - found.keys(), found.keys() - expected.keys()
+    shapes = [
+        f"{key} {tuple(found[key].shape)} instead of {tuple(expected[key].shape)}"
+        for key in expected.keys() & found.keys()
+        if found[key].shape != expected[key].shape
+    ]
+    if not (missing or unknown or shapes):
+        return ""
+    return f"missing keys {name_keys(missing)}, unknown keys {name_keys(unknown)}, other shapes {name_keys(shapes)}"
 
 
 def check_checkpoint(path: str | os.PathLike[str], network: nn.Module) -> None:
@@ -62,16 +84,9 @@ def check_checkpoint(path: str | os.PathLike[str], network: nn.Module) -> None:
         ValueError: if it cannot be read or does not fit; the message names the file and the keys.
     """
     state_dict = read_state_dict(path, "checkpoint")
-    expected = getattr(network, "module", network).state_dict()
-    missing, unknown = expected.keys() - state_dict.keys(), state_dict.keys() - expected.keys()
-    shapes = [
-        f"{key} {tuple(state_dict[key].shape)} instead of {tuple(expected[key].shape)}"
-        for key in expected.keys() & state_dict.keys()
-        if state_dict[key].shape != expected[key].shape
-    ]
-    if missing or unknown or shapes:
+    differences = describe_differences(state_dict, getattr(network, "module", network).state_dict())
+    if differences:
         raise ValueError(
             f"checkpoint: {os.fspath(path)} does not fit the network; encoder, decoder_channels and cdfa must be those "
-            f"it was trained with: missing keys {name_keys(missing)}, unknown keys {name_keys(unknown)}, "
-            f"other shapes {name_keys(shapes)}"
+            f"it was trained with: {differences}"
         )

@@ -42,7 +42,7 @@ def test_an_existing_file_is_kept_unless_told(released, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(b"not a checkpoint", "not a PyTorch file"), ({"a": 1}, "holds no state_dict"), ({"a.weight": None}, "a.weight")],
+    [(b"not a checkpoint", "no PyTorch file"), ({"a": 1}, "holds no state_dict"), ({"a.weight": None}, "a.weight")],
 )
 def test_a_file_that_is_no_checkpoint_fails_and_leaves_nothing(content, words, tmp_path, capsys):
     source, target = tmp_path / "source.pth", tmp_path / "target.pt"

@@ -15,7 +15,7 @@ from condseg_monai.networks.encoders.pvt import PVTv2Encoder, pvt_state_dict_fro
 from condseg_monai.networks.encoders.res2net import Res2NetEncoder
 from condseg_monai.networks.encoders.resnet import ResNetEncoder
 from condseg_monai.networks.encoders.vgg import VGGEncoder
-from condseg_monai.networks.state_dicts import name_keys, optional_path, read_state_dict
+from condseg_monai.networks.state_dicts import describe_differences, optional_path, read_state_dict
 
 __all__ = ["IMAGENET_FILES", "load_encoder_weights"]
 
@@ -141,17 +141,9 @@ def _fill(encoder: Encoder, state_dict: Mapping[str, Tensor], source: str) -> No
     first = next(key for key in expected if expected[key].ndim == 4)
     if first in given:
         given[first] = _adapt_input(given[first], expected[first].shape[1])
-    missing, unknown = expected.keys() - given.keys(), given.keys() - expected.keys()
-    shapes = [
-        f"{key} {tuple(given[key].shape)} instead of {tuple(expected[key].shape)}"
-        for key in expected.keys() & given.keys()
-        if given[key].shape != expected[key].shape
-    ]
-    if missing or unknown or shapes:
-        raise ValueError(
-            f"{source} does not fit the encoder {type(encoder).__name__}: missing keys {name_keys(missing)}, "
-            f"unknown keys {name_keys(unknown)}, other shapes {name_keys(shapes)}"
-        )
+    differences = describe_differences(given, expected)
+    if differences:
+        raise ValueError(f"{source} does not fit the encoder {type(encoder).__name__}: {differences}")
     target.load_state_dict(given)
 
 

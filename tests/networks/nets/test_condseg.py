@@ -84,6 +84,11 @@ class TestConDSeg(NetworkContract):
         with torch.no_grad():
             assert network(self.image(40, 40)).shape == (2, 1, 40, 40)
 
+    def test_res2net_serves_it_too(self):
+        network = self.build(encoder="res2net50_v1b", decoder_channels=8).eval()
+        with torch.no_grad():
+            assert network(self.image(40, 33)).shape == (2, 1, 40, 33)
+
     def test_default_size_is_the_released_one(self):
         with torch.device("meta"):
             network = ConDSeg(cdfa="released")

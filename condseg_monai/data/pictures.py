@@ -16,7 +16,7 @@ __all__ = ["class_colors", "contact_sheet", "draw_classes", "draw_heat_map", "dr
 PREDICTION_COLOR = (0, 229, 255)
 LABEL_COLOR = (255, 221, 0)
 
-# From Paul Tol's "bright", "vibrant" and "light" schemes.
+# From Paul Tol's "bright", "vibrant" and "light" schemes, which are made to be told apart by colour-blind people too.
 _CLASS_COLORS = np.array(
     [
         (238, 102, 119),
@@ -98,7 +98,7 @@ def draw_overlay(image: ArrayLike, mask: ArrayLike, label: ArrayLike | None = No
 
 
 def class_colors(count: int) -> np.ndarray:
-    """Choose a colour for each class: black for the background, then colours that colour-blind people tell apart too.
+    """Choose a colour for each class: black for the background, then colours that are far apart.
 
     Args:
         count: how many, the background included; from the fourteenth class on colours come again.

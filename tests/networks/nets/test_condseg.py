@@ -9,6 +9,7 @@ from torch import nn
 from condseg_monai import ConDSeg, ConDSegOutput
 from condseg_monai.networks import Encoder
 from tests.networks.contract import NetworkContract
+from tests.networks.without_cdfa import without_cdfa
 
 
 class TestConDSeg(NetworkContract):
@@ -99,10 +100,16 @@ class TestReleasedForm(TestConDSeg):
     def build(self, **arguments):
         return super().build(**{"cdfa": "released", **arguments})
 
+    def to_export(self, network):
+        return without_cdfa(network, 16, keep=[3])
+
 
 class TestOnVGG(NetworkContract):
     def build(self, **arguments):
         return ConDSeg(**{"encoder": "vgg19", "decoder_channels": 8, **arguments})
+
+    def to_export(self, network):
+        return without_cdfa(network, 8)
 
     def train_outputs(self, output):
         return list(output)
@@ -115,6 +122,9 @@ class TestOnPVT(NetworkContract):
     def build(self, **arguments):
         pytest.importorskip("transformers")
         return ConDSeg(**{"encoder": "pvt_v2_b2", "decoder_channels": 8, **arguments})
+
+    def to_export(self, network):
+        return without_cdfa(network, 8)
 
     def train_outputs(self, output):
         return list(output)

@@ -6,11 +6,15 @@ import torch
 
 from condseg_monai import ConDSeg, ConDSegStage1, MedDisSeg, MedDisSegOutput, MedDisSegStage1, MedDisSegStage1Output
 from tests.networks.contract import NetworkContract
+from tests.networks.without_cdfa import without_cdfa
 
 
 class TestMedDisSeg(NetworkContract):
     def build(self, **arguments):
         return MedDisSeg(**{"encoder": "resnet18", "decoder_channels": 16, **arguments})
+
+    def to_export(self, network):
+        return without_cdfa(network, 16)
 
     def train_outputs(self, output):
         assert isinstance(output, MedDisSegOutput)

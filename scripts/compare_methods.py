@@ -3,16 +3,16 @@
 Every method trains for as many steps as ``--epochs`` epochs of all images have: one of two stages gives a third of them
 to stage 1, and what learns from 25 % of the labels, half of each batch, goes twice through them for each of these
 epochs. The weights with the best validation mIoU are scored on ``--split``. Everything runs through the bundle's
-configs; what follows ``--`` is passed on to all of them as knobs. Where an evaluation is there already it is kept: a
-comparison that was cut short goes on, and methods or seeds can be added later. A run that fails is named at the end,
-and the others go on.
+configs; what follows ``--`` is passed on to all of them as knobs. What is trained and scored already is kept: a
+comparison that was cut short goes on, and methods, seeds or, with ``--split`` and ``--score_dir``, other images can be
+added later. A run that fails is named at the end, and the others go on.
 
     .venv/bin/python scripts/compare_methods.py --dataset_dir DIR --output_dir runs/comparison -- --image_size 96
     .venv/bin/python scripts/compare_methods.py --list
 
-``comparison.md`` and ``comparison.json`` in ``--output_dir`` hold, for each method: the mean over images and seeds, the
-lowest and the highest seed, a 95 % bootstrap interval over images (each image's score averaged over the seeds), and the
-difference to the first method with its interval, image by image.
+``comparison.md`` and ``comparison.json`` in ``--output_dir`` (with ``--score_dir``, its name in theirs) hold, for each
+method: the mean over images and seeds, the lowest and the highest seed, a 95 % bootstrap interval over images (each
+image's score averaged over the seeds), and the difference to the first method with its interval, image by image.
 """
 
 from __future__ import annotations
@@ -100,11 +100,12 @@ def main() -> int:
             except Exception as error:
                 _log.exception(f"{name}, seed {seed} failed")
                 failed.append(f"{name}, seed {seed}: {cause(error)}")
-    rows = summarize(output_dir, options.methods, options.seeds, options.split)
+    rows = summarize(output_dir, options.methods, options.seeds, options.split, scores_folder(options))
     budget = {"epochs": options.epochs, "seeds": options.seeds, "split": options.split, **KNOBS, **knobs}
     text = render(rows, options.split)
-    write(output_dir / "comparison.json", json.dumps({"budget": budget, "methods": rows, "failed": failed}, indent=2))
-    write(output_dir / "comparison.md", text)
+    stem = scores_folder(options).replace("scores", "comparison")
+    write(output_dir / f"{stem}.json", json.dumps({"budget": budget, "methods": rows, "failed": failed}, indent=2))
+    write(output_dir / f"{stem}.md", text)
     print(text)
     for line in failed:
         print(f"failed: {line}", file=sys.stderr)
@@ -121,6 +122,7 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, dict[str, Any]]
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="SEED")
     parser.add_argument("--epochs", type=int, default=15, help="of each method, all its stages together (default: 15)")
     parser.add_argument("--split", default="test", help="the list to score (default: test)")
+    parser.add_argument("--score_dir", type=Path, help="a data set to score instead, with the weights trained already")
     parser.add_argument("--list", action=_List, nargs=0, help="name the methods and exit")
     options = parser.parse_args(arguments[:at])
     if options.epochs < 3:
@@ -133,6 +135,11 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, dict[str, Any]]
     if unknown:
         parser.error(f"no such knob: {', '.join(unknown)}")
     return options, knobs
+
+
+def scores_folder(options: argparse.Namespace) -> str:
+    """The folder of a run's scores, its own for each data set that is scored."""
+    return "scores" if options.score_dir is None else f"scores_{options.score_dir.resolve().name}"
 
 
 class _List(argparse.Action):
@@ -152,8 +159,9 @@ def known_names(files: Sequence[str]) -> set[str]:
 
 
 def train_and_score(name: str, seed: int, options: argparse.Namespace, knobs: Mapping[str, Any], folder: Path) -> None:
-    """Train one method with one seed and score it, unless its scores are there."""
-    if (folder / "scores" / f"scores_{options.split}.csv").is_file():
+    """Train one method with one seed and score it, as far as that is not done already."""
+    scores = folder / scores_folder(options)
+    if (scores / f"scores_{options.split}.csv").is_file():
         _log.info(f"{name}, seed {seed}: scored already")
         return
     method, models = METHODS[name], folder / "models"
@@ -170,15 +178,18 @@ def train_and_score(name: str, seed: int, options: argparse.Namespace, knobs: Ma
         "overwrite": True,
         "stage1_checkpoint": str(models / "stage1.pt") if method.stage1 else None,
     }
-    start = time.perf_counter()
-    if method.stage1:
-        run(method.stage1, {**common, "epochs": stage1_epochs})
-    run(method.train, {**common, "epochs": method.passes * (options.epochs - stage1_epochs)})
-    seconds = time.perf_counter() - start
-    scored = {"output_dir": str(folder / "scores"), "split": options.split, "checkpoint": str(models / "model.pt")}
+    if not (folder / "seconds.json").is_file():  # written when all is trained
+        start = time.perf_counter()
+        if method.stage1:
+            run(method.stage1, {**common, "epochs": stage1_epochs})
+        run(method.train, {**common, "epochs": method.passes * (options.epochs - stage1_epochs)})
+        seconds = time.perf_counter() - start
+        write(folder / "seconds.json", json.dumps({"training": round(seconds, 1)}))
+        _log.info(f"{name}, seed {seed}: trained in {seconds:.0f} s")
+    scored = {"output_dir": str(scores), "split": options.split, "checkpoint": str(models / "model.pt")}
+    if options.score_dir is not None:
+        scored["dataset_dir"] = str(options.score_dir.resolve())
     run((*method.train, "evaluate"), {**common, **scored})
-    write(folder / "seconds.json", json.dumps({"training": round(seconds, 1)}))
-    _log.info(f"{name}, seed {seed}: trained in {seconds:.0f} s")
 
 
 def run(files: Sequence[str], knobs: Mapping[str, Any]) -> None:
@@ -197,14 +208,18 @@ def run(files: Sequence[str], knobs: Mapping[str, Any]) -> None:
     workflow.finalize()
 
 
-def summarize(output_dir: Path, methods: Sequence[str], seeds: Sequence[int], split: str) -> list[dict[str, Any]]:
+def summarize(
+    output_dir: Path, methods: Sequence[str], seeds: Sequence[int], split: str, scores: str
+) -> list[dict[str, Any]]:
     """One entry per method that has scores of at least one seed; the first one is what the others are compared with."""
     from condseg_monai import bootstrap_interval
 
     rows: list[dict[str, Any]] = []
     first: dict[str, Any] = {}
     for name in methods:
-        tables, found = read_tables(output_dir / name, seeds, split)
+        tables, found = read_tables(
+            [(seed, output_dir / name / f"seed{seed}" / scores / f"scores_{split}.csv") for seed in seeds]
+        )
         if not tables:
             continue
         row: dict[str, Any] = {"method": name, "title": METHODS[name].title, "seeds": found, "scores": {}}
@@ -227,15 +242,14 @@ def summarize(output_dir: Path, methods: Sequence[str], seeds: Sequence[int], sp
     return rows
 
 
-def read_tables(folder: Path, seeds: Sequence[int], split: str) -> tuple[dict[str, np.ndarray[Any, Any]], list[int]]:
+def read_tables(paths: Sequence[tuple[int, Path]]) -> tuple[dict[str, np.ndarray[Any, Any]], list[int]]:
     """Scores ``(seeds, images)`` by name, images in the order of their names, and the seeds that there are."""
     import numpy as np
 
     from condseg_monai.reports.score_table import ScoreTable
 
     tables = {}
-    for seed in seeds:
-        path = folder / f"seed{seed}" / "scores" / f"scores_{split}.csv"
+    for seed, path in paths:
         if path.is_file():
             table = ScoreTable.read(path)
             tables[seed] = table.select(np.argsort(table.files))

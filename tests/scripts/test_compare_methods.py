@@ -45,8 +45,17 @@ def test_methods_are_trained_scored_and_kept(
     assert [row["images"] for row in found["methods"]] == [2, 2]
     assert (tmp_path / "comparison.md").read_text() in capsys.readouterr().out
 
-    monkeypatch.setattr(compare_methods, "run", lambda *_: pytest.fail("it was trained and scored already"))
+    ran = []
+    monkeypatch.setattr(compare_methods, "run", lambda files, knobs: ran.append((files, knobs)))
     assert call(monkeypatch, tmp_path, *words, dataset_dir=tiny_dataset) == 0
+    assert ran == []  # all was trained and scored already
+
+    other = ["--score_dir", str(tmp_path / "other"), "--split", "val"]
+    call(monkeypatch, tmp_path, *other, *words, dataset_dir=tiny_dataset)
+    assert [(files[-1], knobs["split"]) for files, knobs in ran] == [("evaluate", "val")] * 2
+    assert {knobs["dataset_dir"] for _, knobs in ran} == {str(tmp_path / "other")}
+    assert Path(ran[0][1]["output_dir"]) == tmp_path / "med_disseg" / "seed3" / "scores_other"
+    assert (tmp_path / "comparison_other.json").is_file()
 
 
 def test_the_table_is_what_the_scores_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -174,8 +174,9 @@ class RunRecord:
         Args:
             evaluator: the evaluator, its checkpoint saved.
         """
-        best = self._best()
-        if not self._record or best is None or best["epoch"] == self._record.get("best", {}).get("epoch"):
+        best, known = self._best(), self._record.get("best", {})
+        # An epoch that a resumed run repeats may score otherwise than before: its number alone says nothing.
+        if not self._record or best is None or all(known.get(key) == best[key] for key in ("epoch", "value")):
             return
         for name in self.checkpoints[:1]:
             file = self.path.with_name(name)
@@ -241,7 +242,7 @@ class RunRecord:
     def _keep_best(self) -> None:
         """Have the checkpoint's score to beat, if it is of an epoch after the state that training goes on from."""
         best, here = self._record.get("best"), self._best()
-        if self.evaluator is None or best is None or here is None or best["value"] <= here["value"]:
+        if self.evaluator is None or best is None or (here is not None and best["value"] <= here["value"]):
             return
         file = self.path.with_name(best.get("checkpoint", ""))
         if not file.is_file() or file_sha256(file) != best["sha256"]:

@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.module import _has_any_global_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
@@ -21,17 +22,17 @@ class LeanModule(nn.Module):
     lean = True
     """False on an instance: training keeps what PyTorch keeps."""
 
-    def __call__(self, *inputs: Any) -> Any:
+    def __call__(self, *inputs: Any, **kwargs: Any) -> Any:
         """Apply ``forward``."""
         apply = super().__call__
-        return keep_convolutions(self, apply, *inputs) if self.lean else apply(*inputs)
+        return keep_convolutions(self, apply, *inputs, **kwargs) if self.lean else apply(*inputs, **kwargs)
 
 
 class LeanSequential(LeanModule, nn.Sequential):
     """``nn.Sequential``, called through :func:`keep_convolutions`."""
 
 
-def keep_convolutions(module: nn.Module, function: Callable[..., Any], *inputs: Any) -> Any:
+def keep_convolutions(module: nn.Module, function: Callable[..., Any], *inputs: Any, **kwargs: Any) -> Any:
     """Call ``function`` so that training keeps its inputs and the outputs of its convolutions, and nothing else.
 
     PyTorch keeps the input and the output of nearly every layer until the backward pass. Normalisation, activation,
@@ -46,22 +47,31 @@ def keep_convolutions(module: nn.Module, function: Callable[..., Any], *inputs: 
     In evaluation, without gradients, in mixed precision (where time counts more than memory), in a module with hooks
     (they would run twice), and where a compiler or an exporter looks, ``function`` is simply called.
 
+    The backward pass needs the module as it was in the forward pass: the same mode, and weights that nobody has changed
+    since. So ``torch.func`` and modules whose forward pass changes state of another kind than running statistics
+    (spectral norm does) are not for this; ``lean = False`` on the instance leaves them alone.
+
     Args:
-        module: holds every BatchNorm that ``function`` applies.
-        function: computes a tensor or several from ``inputs``, which it does not change.
+        module: holds every normalisation with running statistics that ``function`` applies.
+        function: computes a tensor or several from ``inputs``, which it does not change, nor, in place, the output of a
+            convolution.
         inputs: its arguments.
+        kwargs: its arguments by name.
 
     Returns:
         What ``function`` returns.
+
+    Raises:
+        RuntimeError: if ``function`` changes the output of a convolution in place.
     """
     if not _is_worth_it(module):
-        return function(*inputs)
+        return function(*inputs, **kwargs)
 
     def contexts() -> tuple[contextlib.AbstractContextManager[Any], contextlib.AbstractContextManager[Any]]:
         outputs: list[Tensor] = []
         return _Remember(outputs), _Again(module, outputs)
 
-    return checkpoint(function, *inputs, use_reentrant=False, context_fn=contexts)
+    return checkpoint(function, *inputs, use_reentrant=False, context_fn=contexts, **kwargs)
 
 
 def _is_worth_it(module: nn.Module) -> bool:
@@ -71,22 +81,40 @@ def _is_worth_it(module: nn.Module) -> bool:
         return False
     if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"):
         return False
+    if _has_any_global_hook():
+        return False
     return not any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for m in module.modules())
 
 
 class _Remember(TorchDispatchMode):
-    """Note the outputs of convolutions."""
+    """Note the outputs of convolutions, and see that they stay what they are."""
 
     def __init__(self, outputs: list[Tensor]) -> None:
         super().__init__()
         self.outputs = outputs
+        self.storages: set[int] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operation below autograd."""
+        if func._schema.is_mutable:
+            self._refuse_noted(func, args, kwargs or {})
         result = func(*args, **(kwargs or {}))
         if func is torch.ops.aten.convolution.default:
-            self.outputs.append(result.detach())  # the tensor itself would hold the graph that holds it
+            output = result.detach()  # the tensor itself would hold the graph that holds it
+            self.outputs.append(output)
+            self.storages.add(output.untyped_storage().data_ptr())
         return result
+
+    def _refuse_noted(self, func: Any, args: Any, kwargs: Any) -> None:
+        for i, argument in enumerate(func._schema.arguments):
+            value = args[i] if i < len(args) else kwargs.get(argument.name)
+            if not isinstance(value, Tensor) or argument.alias_info is None or not argument.alias_info.is_write:
+                continue
+            if value.untyped_storage().data_ptr() in self.storages:
+                raise RuntimeError(
+                    f"{func} changes the output of a convolution in place, so its block cannot be computed again: let "
+                    "it change a copy, or set lean = False on the block"
+                )
 
 
 class _Replay(TorchDispatchMode):
@@ -121,14 +149,16 @@ class _Again:
 
 @contextlib.contextmanager
 def _scratch_statistics(module: nn.Module) -> Iterator[None]:
-    """Let BatchNorms update copies of their running statistics: with none at all, autograd would save fewer tensors."""
-    norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
-    own = [(norm.running_mean, norm.running_var, norm.num_batches_tracked) for norm in norms]
-    for norm, (mean, variance, _) in zip(norms, own, strict=True):
-        assert mean is not None and variance is not None
-        norm.running_mean, norm.running_var, norm.num_batches_tracked = mean.clone(), variance.clone(), None
+    """Let norms update copies of their running statistics: with none at all, autograd would save fewer tensors."""
+    names = ("running_mean", "running_var", "num_batches_tracked")
+    norms = [m for m in module.modules() if isinstance(m, _NormBase) and m.running_mean is not None]
+    own = [{name: getattr(norm, name) for name in names} for norm in norms]
+    for norm, buffers in zip(norms, own, strict=True):
+        for name, buffer in buffers.items():
+            setattr(norm, name, None if buffer is None else buffer.clone())
     try:
         yield
     finally:
-        for norm, (mean, variance, number) in zip(norms, own, strict=True):
-            norm.running_mean, norm.running_var, norm.num_batches_tracked = mean, variance, number
+        for norm, buffers in zip(norms, own, strict=True):
+            for name, buffer in buffers.items():
+                setattr(norm, name, buffer)

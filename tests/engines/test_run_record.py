@@ -70,6 +70,20 @@ def test_result_holds_epochs_best_metric_and_checkpoint_hashes(tmp_path):
     assert result["checkpoints"] == {"model.pt": file_sha256(tmp_path / "model.pt")}
 
 
+def test_best_is_what_the_checkpoint_is_though_an_epoch_is_repeated(tmp_path):
+    evaluator = Engine(lambda engine, batch: None)
+    evaluator.state.key_metric_name, evaluator.state.best_metric, evaluator.state.best_metric_epoch = "iou", 0.80, 5
+    record = RunRecord(str(tmp_path), "run.json", {}, evaluator=evaluator, checkpoints=["model.pt"])
+    run(record)
+    for weights, value in ((b"first", 0.80), (b"second", 0.81)):
+        (tmp_path / "model.pt").write_bytes(weights)
+        evaluator.state.best_metric = value
+        record.validated(evaluator)
+        best = read(tmp_path / "run.json")["best"]
+        assert (best["epoch"], best["value"]) == (5, value)
+        assert best["sha256"] == file_sha256(tmp_path / "model.pt")
+
+
 def test_record_names_the_checkpoint_that_training_starts_from(tmp_path):
     (tmp_path / "stage1.pt").write_bytes(b"weights")
     run(RunRecord(str(tmp_path), "run.json", {}, starts_from=str(tmp_path / "stage1.pt")))

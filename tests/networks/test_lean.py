@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 
 import pytest
 import torch
 from torch import nn
+from torch.nn.modules.module import register_module_forward_hook
 
 from benchmarks.measure import PeakTensorBytes
 from condseg_monai.networks.blocks import (
@@ -121,7 +123,7 @@ def test_gradients_of_gradients_are_the_same():
         torch.testing.assert_close(ours.grad, theirs.grad)
 
 
-@pytest.mark.parametrize("case", ["evaluation", "no gradient", "mixed precision", "hook"])
+@pytest.mark.parametrize("case", ["evaluation", "no gradient", "mixed precision", "hook", "global hook"])
 def test_where_nothing_would_be_gained_the_block_is_simply_called(case, monkeypatch):
     monkeypatch.setattr("condseg_monai.networks.lean.checkpoint", lambda *_, **__: pytest.fail("keeps only a part"))
     block = Block()
@@ -129,8 +131,41 @@ def test_where_nothing_would_be_gained_the_block_is_simply_called(case, monkeypa
         block.eval()
     if case == "hook":
         block.conv1.register_forward_hook(lambda *_: None)
+    anywhere = register_module_forward_hook(lambda *_: None) if case == "global hook" else contextlib.nullcontext()
     with (
+        anywhere,
         torch.set_grad_enabled(case != "no gradient"),
         torch.autocast("cpu", torch.bfloat16, enabled=case == "mixed precision"),
     ):
         assert block(torch.rand(2, 3, 8, 8)).shape == (2, 5, 16, 16)
+
+
+def test_arguments_may_have_names():
+    block, plain = make("pre-enhancement")
+    (image,) = inputs_of("pre-enhancement")
+    assert torch.equal(block(x=image), plain(image))
+    assert torch.equal(block.eval()(x=image), plain.eval()(image))
+
+
+def test_an_output_of_a_convolution_changed_in_place_is_refused():
+    block = LeanSequential(nn.Conv2d(3, 4, 1), nn.ReLU(inplace=True), nn.BatchNorm2d(4))
+    with pytest.raises(RuntimeError, match=r"relu_\.default changes the output of a convolution in place"):
+        block(torch.rand(2, 3, 8, 8))
+
+
+@pytest.mark.parametrize("norm", ["instance", "without statistics", "synchronised"])
+def test_other_norms_count_each_step_once(norm):
+    make_norm = {
+        "instance": lambda: nn.InstanceNorm2d(4, affine=True, track_running_stats=True),
+        "without statistics": lambda: nn.BatchNorm2d(4, track_running_stats=False),
+        "synchronised": lambda: nn.BatchNorm2d(4),
+    }[norm]
+    block = LeanSequential(nn.Conv2d(3, 4, 1), make_norm(), nn.ReLU())
+    if norm == "synchronised":
+        block = nn.SyncBatchNorm.convert_sync_batchnorm(block)
+    plain = copy.deepcopy(block)
+    plain.lean = False
+    image = torch.rand(2, 3, 8, 8)
+    for module in (block, plain):
+        module(image).square().sum().backward()
+    assert_equal(block, plain)

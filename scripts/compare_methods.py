@@ -3,9 +3,10 @@
 Every method trains for as many steps as ``--epochs`` epochs of all images have: one of two stages gives a third of them
 to stage 1, and what learns from 25 % of the labels, half of each batch, goes twice through them for each of these
 epochs. The weights with the best validation mIoU are scored on ``--split``. Everything runs through the bundle's
-configs; what follows ``--`` is passed on to all of them as knobs. What is trained and scored already is kept: a
-comparison that was cut short goes on, and methods, seeds or, with ``--split`` and ``--score_dir``, other images can be
-added later. A run that fails is named at the end, and the others go on.
+configs; what follows ``--`` is passed on as knobs to all methods that have them; for the others it says what they lack.
+What is trained and scored already is kept: a comparison that was cut short goes on, and methods, seeds or, with
+``--split`` and ``--score_dir``, other images can be added later. A run that fails is named at the end, and the others
+go on.
 
     .venv/bin/python scripts/compare_methods.py --dataset_dir DIR --output_dir runs/comparison -- --image_size 96
     .venv/bin/python scripts/compare_methods.py --list
@@ -18,6 +19,7 @@ image's score averaged over the seeds), and the difference to the first method w
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import logging
 import sys
@@ -139,7 +141,10 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, dict[str, Any]]
 
 def scores_folder(options: argparse.Namespace) -> str:
     """The folder of a run's scores, its own for each data set that is scored."""
-    return "scores" if options.score_dir is None else f"scores_{options.score_dir.resolve().name}"
+    if options.score_dir is None:
+        return "scores"
+    path = options.score_dir.resolve()
+    return f"scores_{path.name}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"  # many are called "dataset"
 
 
 class _List(argparse.Action):
@@ -165,6 +170,8 @@ def train_and_score(name: str, seed: int, options: argparse.Namespace, knobs: Ma
         _log.info(f"{name}, seed {seed}: scored already")
         return
     method, models = METHODS[name], folder / "models"
+    if missing := sorted(knobs.keys() - set().union(*(known_names(files) for files in all_files([name])))):
+        _log.warning(f"{name} has no knob {', '.join(missing)}: trained without")
     stage1_epochs = options.epochs // 3 if method.stage1 else 0
     common = {
         **KNOBS,

@@ -11,7 +11,8 @@ among those trained on. Everything runs through the bundle's configs; what follo
 Another network on the same images, augmentation, budget and scores, by an overlay of the bundle:
 
     .venv/bin/python scripts/protocol.py --sessile_dir DIR --kvasir_dir DIR --output_dir runs/unet --no_stage1 \
-        --epochs 15 --overlay unet.json -- --decoder_channels 32 --learning_rate 1e-3 --lr_schedule plateau
+        --epochs 15 --overlay unet.json \
+        -- --decoder_channels 32 --learning_rate 1e-3 --network_def#num_res_units 0 --network_def#norm instance
 """
 
 from __future__ import annotations

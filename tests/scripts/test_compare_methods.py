@@ -54,8 +54,22 @@ def test_methods_are_trained_scored_and_kept(
     call(monkeypatch, tmp_path, *other, *words, dataset_dir=tiny_dataset)
     assert [(files[-1], knobs["split"]) for files, knobs in ran] == [("evaluate", "val")] * 2
     assert {knobs["dataset_dir"] for _, knobs in ran} == {str(tmp_path / "other")}
-    assert Path(ran[0][1]["output_dir"]) == tmp_path / "med_disseg" / "seed3" / "scores_other"
-    assert (tmp_path / "comparison_other.json").is_file()
+    assert Path(ran[0][1]["output_dir"]).parent == tmp_path / "med_disseg" / "seed3"
+    assert [path.name[:17] for path in tmp_path.glob("comparison_*.json")] == ["comparison_other_"]
+    elsewhere = ["--score_dir", str(tmp_path / "elsewhere" / "other"), "--split", "val"]
+    call(monkeypatch, tmp_path, *elsewhere, *words, dataset_dir=tiny_dataset)
+    folders = {knobs["output_dir"] for files, knobs in ran}
+    assert len(folders) == len(ran) == 4  # two methods on two data sets of one name
+
+
+def test_a_knob_that_a_method_lacks_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr(compare_methods, "run", lambda *_: None)
+    call(monkeypatch, tmp_path, "--methods", "condseg", "dec_seg", "--seeds", "0", "--", "--lr_schedule", "cosine")
+    assert [record.message for record in caplog.records if "no knob" in record.message] == [
+        "dec_seg has no knob lr_schedule: trained without"
+    ]
 
 
 def test_the_table_is_what_the_scores_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -12,6 +12,7 @@ from torch import nn
 
 from condseg_monai.engines.flags import read_flag
 from condseg_monai.engines.openvino_network import OpenVINONetwork, check_openvino
+from condseg_monai.engines.precision_inferer import check_precision
 from condseg_monai.networks.fold_batch_norm import fold_batch_norm
 
 __all__ = ["FastInference", "faster_copy", "use_channels_last"]
@@ -32,20 +33,28 @@ class FastInference:
         compile: compile with ``torch.compile``. On a GPU, with CUDA graphs. The first batch then waits for the
             compiler, a minute or so, and a last, smaller batch once more.
         openvino: let OpenVINO run it (:class:`~condseg_monai.OpenVINONetwork`), on a CPU.
+        precision: the one the evaluator's inferer has; only checked.
 
     Raises:
         ImportError: if OpenVINO is asked for and not installed.
-        ValueError: if a flag is neither true nor false, or both ``compile`` and ``openvino`` are true.
+        ValueError: if a flag is neither true nor false, the precision is unknown, or ``openvino`` goes with ``compile``
+            or a precision other than ``"float32"``.
     """
 
     def __init__(
-        self, channels_last: bool | str = False, compile: bool | str = False, openvino: bool | str = False
+        self,
+        channels_last: bool | str = False,
+        compile: bool | str = False,
+        openvino: bool | str = False,
+        precision: str = "float32",
     ) -> None:
         self.channels_last = read_flag(channels_last, "channels_last")
         self.compile = read_flag(compile, "compile")
         self.openvino = read_flag(openvino, "openvino")
         if self.compile and self.openvino:
             raise ValueError("compile and openvino are two ways to run one network: choose one")
+        if self.openvino and check_precision(precision) != "float32":
+            raise ValueError(f"openvino runs the network in float32, precision is {precision}: choose one of the two")
         if self.openvino:
             check_openvino()
         self._network: nn.Module | None = None

@@ -102,7 +102,7 @@ class _Remember(TorchDispatchMode):
         if func is torch.ops.aten.convolution.default:
             output = result.detach()  # the tensor itself would hold the graph that holds it
             self.outputs.append(output)
-            self.storages.add(output.untyped_storage().data_ptr())
+            self.storages.add(output.untyped_storage()._cdata)  # not data_ptr: that is 0 for each meta tensor
         return result
 
     def _refuse_noted(self, func: Any, args: Any, kwargs: Any) -> None:
@@ -110,7 +110,7 @@ class _Remember(TorchDispatchMode):
             value = args[i] if i < len(args) else kwargs.get(argument.name)
             if not isinstance(value, Tensor) or argument.alias_info is None or not argument.alias_info.is_write:
                 continue
-            if value.untyped_storage().data_ptr() in self.storages:
+            if value.untyped_storage()._cdata in self.storages:
                 raise RuntimeError(
                     f"{func} changes the output of a convolution in place, so its block cannot be computed again: let "
                     "it change a copy, or set lean = False on the block"

@@ -12,7 +12,7 @@ from condseg_monai.engines import atomic_write
 __all__ = ["draw_charts"]
 
 _SCALE = 2
-_SIZE, _LEFT, _RIGHT, _TOP, _BOTTOM = (360, 240), 52, 16, 30, 42
+_SIZE, _LEFT, _RIGHT, _TOP, _BOTTOM = (360, 240), 52, 22, 30, 42
 _LINE = (31, 119, 180)
 _GRID = (225, 225, 225)
 

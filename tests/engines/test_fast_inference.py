@@ -1,4 +1,5 @@
 import copy
+import os
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -11,7 +12,11 @@ from torch import nn
 from condseg_monai import ConDSeg, FastInference, OpenVINONetwork, use_channels_last
 
 # Not importorskip: importing OpenVINO as it is sends telemetry.
-needs_openvino = pytest.mark.skipif(find_spec("openvino") is None, reason="needs the extra openvino")
+# And in a process of its own: a worker of pytest-xdist that had OpenVINO loaded crashed once when it started another.
+needs_openvino = pytest.mark.skipif(
+    find_spec("openvino") is None or "PYTEST_XDIST_WORKER" in os.environ,
+    reason="needs the extra openvino, and one process (-n 0)",
+)
 
 
 class Evaluator(Engine):

@@ -79,6 +79,13 @@ def check_weight(name: str, value: float) -> float:
     return value
 
 
+def check_balance(name: str, value: float) -> float:
+    """Return ``value`` if it is in [0, 1], from no balance of the classes to all of it, else raise."""
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name} must be in [0, 1], got {value}")
+    return float(value)
+
+
 def check_threshold(value: float) -> float:
     """Return ``value`` if it is a probability that can separate foreground from background, else raise."""
     if not 0 < value < 1:
@@ -99,15 +106,32 @@ def full_precision(first: Tensor, *others: Tensor) -> Iterator[tuple[Tensor, ...
 class PerImageLoss(nn.Module):
     """Cross-entropy plus Dice with one value per image, and a choice of how they become one."""
 
-    def __init__(self, reduction: str = "mean", lambda_ce: float = 1.0) -> None:
+    def __init__(self, reduction: str = "mean", lambda_ce: float = 1.0, balance: float = 0.0) -> None:
         super().__init__()
         check_reduction(reduction)
         self.reduction = reduction
         self.lambda_ce = check_weight("lambda_ce", lambda_ce)
+        self.balance = check_balance("balance", balance)
 
     def extra_repr(self) -> str:
         """Name what was chosen, for ``repr``."""
-        return f"reduction={self.reduction!r}, lambda_ce={self.lambda_ce}"
+        return f"reduction={self.reduction!r}, lambda_ce={self.lambda_ce}, balance={self.balance}"
+
+
+def balanced_mean(losses: Tensor, members: Tensor, balance: float) -> Tensor:
+    """Average the losses of each image's pixels, weighing a pixel of a class of n pixels ``n ** -balance``.
+
+    Args:
+        losses: ``(B, 1, H, W)``.
+        members: ``(B, C, H, W)``, how far a pixel belongs to each class; they add up to 1.
+        balance: in [0, 1].
+
+    Returns:
+        ``(B,)``.
+    """
+    sizes = members.sum(dim=(2, 3), keepdim=True).clamp(min=1)  # 0 ** -balance of an absent class would be infinite
+    weights = (members * sizes**-balance).sum(dim=1, keepdim=True)
+    return (weights * losses).sum(dim=(1, 2, 3)) / weights.sum(dim=(1, 2, 3))
 
 
 def check_reduction(reduction: str) -> None:

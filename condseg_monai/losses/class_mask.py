@@ -8,6 +8,8 @@ from torch import Tensor
 
 from condseg_monai.losses._common import (
     PerImageLoss,
+    balanced_mean,
+    check_balance,
     check_class_logits,
     check_class_target,
     check_weight,
@@ -27,8 +29,8 @@ def class_mask_loss(
 
     Source: ConDSeg (AAAI 2025), Eq. 2-4, for C classes: the sum of Eq. 2 over two outcomes becomes one over C, and
     Eq. 3 is averaged over the classes an image has, background included. Of two classes, where the logits of the
-    background are 0, the cross-entropy is that of :func:`mask_loss` and, in an image that has it, so is the
-    foreground's Dice.
+    background are 0, the cross-entropy is that of :func:`mask_loss`, whatever ``balance``, and, in an image
+    that has it, so is the foreground's Dice.
 
     Note: TransUNet averages Dice over all classes of a whole batch. Of an image, which lacks most organs, that would
     thin the Dice of those it has, and add that of the others: 1 whatever is predicted, but close to nothing, where its
@@ -66,19 +68,13 @@ def class_mask_loss(
     check_class_logits("input", input)
     check_class_target("target", target, "input", input)
     check_weight("lambda_ce", lambda_ce)
+    check_balance("balance", balance)
     with full_precision(input) as (logits,):
         labels = target[:, 0].long()  # (B, H, W)
         classes = torch.arange(logits.shape[1], device=logits.device).reshape(1, -1, 1, 1)
         members = (labels.unsqueeze(1) == classes).to(logits)  # (B, C, H, W)
-        cross_entropy = _cross_entropy(logits, labels, members, check_balance(balance))
+        cross_entropy = _cross_entropy(logits, labels, members, balance)
         return reduce_images(lambda_ce * cross_entropy + _dice(logits.softmax(dim=1), members), reduction)
-
-
-def check_balance(balance: float) -> float:
-    """Return ``balance`` if it is in [0, 1], else raise."""
-    if not 0 <= balance <= 1:
-        raise ValueError(f"balance must be in [0, 1], got {balance}")
-    return float(balance)
 
 
 def _cross_entropy(logits: Tensor, labels: Tensor, members: Tensor, balance: float) -> Tensor:
@@ -86,9 +82,7 @@ def _cross_entropy(logits: Tensor, labels: Tensor, members: Tensor, balance: flo
     losses = F.cross_entropy(logits, labels, reduction="none")
     if balance == 0:
         return losses.mean(dim=(1, 2))
-    sizes = (members.sum(dim=(2, 3), keepdim=True) * members).sum(dim=1)  # (B, H, W): of each pixel's own class
-    weights = sizes**-balance
-    return (weights * losses).sum(dim=(1, 2)) / weights.sum(dim=(1, 2))
+    return balanced_mean(losses.unsqueeze(1), members, balance)
 
 
 def _dice(probs: Tensor, members: Tensor) -> Tensor:
@@ -117,14 +111,6 @@ class ClassMaskLoss(PerImageLoss):
         >>> ClassMaskLoss(reduction="none")(torch.zeros(2, 9, 4, 4), torch.zeros(2, 1, 4, 4)).shape
         torch.Size([2])
     """
-
-    def __init__(self, reduction: str = "mean", lambda_ce: float = 1.0, balance: float = 0.0) -> None:
-        super().__init__(reduction, lambda_ce)
-        self.balance = check_balance(balance)
-
-    def extra_repr(self) -> str:
-        """Name what was chosen, for ``repr``."""
-        return f"{super().extra_repr()}, balance={self.balance}"
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """Compute the loss of logits ``(B, C, H, W)`` against class numbers ``(B, 1, H, W)``."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from condseg_monai.losses._common import (
     Terms,
+    check_balance,
     check_class_logits,
     check_class_target,
     check_floating,
@@ -17,7 +18,7 @@ from condseg_monai.losses._common import (
     check_weight,
     full_precision,
 )
-from condseg_monai.losses.class_mask import check_balance, class_mask_loss
+from condseg_monai.losses.class_mask import class_mask_loss
 from condseg_monai.losses.complementary import complementary_loss
 from condseg_monai.losses.mask import mask_loss
 from condseg_monai.losses.region_weight import RegionWeight
@@ -73,7 +74,8 @@ class ConDSegLoss(nn.Module):
         ceiling: largest beta, finite and above 1.
         weight_gradient: whether the gradient flows through beta, as in the equation.
         lambda_ce: factor of the cross-entropy in the mask term, as in :func:`mask_loss`; the regions keep theirs.
-        class_balance: of the mask's term of several classes, the ``balance`` of :func:`class_mask_loss`.
+        class_balance: ``balance`` of the cross-entropy in the mask term, as in :func:`mask_loss` and
+            :func:`class_mask_loss`; the regions count all pixels alike.
 
     Raises:
         ValueError: if a factor is negative or not finite, or ``ceiling`` is not finite and above 1, or
@@ -108,7 +110,7 @@ class ConDSegLoss(nn.Module):
         self.region_weight = RegionWeight(ceiling)
         self.weight_gradient = weight_gradient
         self.lambda_ce = check_weight("lambda_ce", lambda_ce)
-        self.class_balance = check_balance(class_balance)
+        self.class_balance = check_balance("class_balance", class_balance)
         self.terms: Terms = {}
 
     def forward(self, input: RegionLogits, target: Tensor) -> Tensor:
@@ -130,13 +132,10 @@ class ConDSegLoss(nn.Module):
         several = input.mask.shape[1] > 1
         with full_precision(input.mask, input.foreground, input.background, input.uncertainty, target) as tensors:
             mask, foreground, background, uncertainty, labels = tensors
+            of_mask = class_mask_loss if several else mask_loss
+            mask_term = of_mask(mask, labels, reduction="none", lambda_ce=self.lambda_ce, balance=self.class_balance)
             if several:
-                mask_term = class_mask_loss(
-                    mask, labels, reduction="none", lambda_ce=self.lambda_ce, balance=self.class_balance
-                )
                 labels = (labels > 0).to(labels)
-            else:
-                mask_term = mask_loss(mask, labels, reduction="none", lambda_ce=self.lambda_ce)
             foreground_term = mask_loss(foreground, labels, reduction="none")
             background_term = mask_loss(background, 1 - labels, reduction="none")
             complementary_term = complementary_loss(torch.cat([foreground, background, uncertainty], 1).softmax(dim=1))

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from condseg_monai.losses._common import (
     Terms,
+    check_balance,
     check_class_logits,
     check_class_target,
     check_floating,
@@ -14,7 +15,7 @@ from condseg_monai.losses._common import (
     check_weight,
 )
 from condseg_monai.losses.class_consistency import class_consistency_loss
-from condseg_monai.losses.class_mask import check_balance, class_mask_loss
+from condseg_monai.losses.class_mask import class_mask_loss
 from condseg_monai.losses.consistency import consistency_loss
 from condseg_monai.losses.mask import mask_loss
 
@@ -36,7 +37,8 @@ class ConsistencyReinforcementLoss(nn.Module):
             classes have none.
         lambda_consistency: factor of the consistency term; the paper's is 1, and 0 only trains on both views.
         lambda_ce: factor of the cross-entropy in both mask terms, as in :func:`mask_loss`.
-        class_balance: of the terms of several classes, the ``balance`` of :func:`class_mask_loss`.
+        class_balance: ``balance`` of the cross-entropy in both mask terms, as in :func:`mask_loss` and
+            :func:`class_mask_loss`; the consistency term counts all pixels alike.
 
     Raises:
         ValueError: if ``threshold`` is not in (0, 1), ``class_balance`` is not in [0, 1], or a factor is negative or
@@ -61,7 +63,7 @@ class ConsistencyReinforcementLoss(nn.Module):
         self.threshold = check_threshold(threshold)
         self.lambda_consistency = check_weight("lambda_consistency", lambda_consistency)
         self.lambda_ce = check_weight("lambda_ce", lambda_ce)
-        self.class_balance = check_balance(class_balance)
+        self.class_balance = check_balance("class_balance", class_balance)
         self.terms: Terms = {}
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
@@ -78,15 +80,14 @@ class ConsistencyReinforcementLoss(nn.Module):
         """
         self.terms = {}
         clean, augmented = split_views(input, target)
-        if clean.shape[1] > 1:
-            mask_clean, mask_augmented = (
-                class_mask_loss(view, target, lambda_ce=self.lambda_ce, balance=self.class_balance)
-                for view in (clean, augmented)
-            )
+        several = clean.shape[1] > 1
+        of_mask = class_mask_loss if several else mask_loss
+        mask_clean, mask_augmented = (
+            of_mask(view, target, lambda_ce=self.lambda_ce, balance=self.class_balance) for view in (clean, augmented)
+        )
+        if several:
             consistency = class_consistency_loss(clean, augmented)
         else:
-            mask_clean = mask_loss(clean, target, lambda_ce=self.lambda_ce)
-            mask_augmented = mask_loss(augmented, target, lambda_ce=self.lambda_ce)
             consistency = consistency_loss(clean, augmented, threshold=self.threshold)
         self.terms = {
             "mask_clean": mask_clean.detach(),

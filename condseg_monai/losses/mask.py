@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from condseg_monai.losses._common import (
     PerImageLoss,
+    balanced_mean,
+    check_balance,
     check_floating,
     check_same_shape,
     check_target,
@@ -20,7 +23,9 @@ __all__ = ["MaskLoss", "mask_loss"]
 SMOOTH = 1e-5  # decides 0 / 0 in the Dice term: an empty prediction of an empty mask costs nothing
 
 
-def mask_loss(input: Tensor, target: Tensor, reduction: str = "mean", lambda_ce: float = 1.0) -> Tensor:
+def mask_loss(
+    input: Tensor, target: Tensor, reduction: str = "mean", lambda_ce: float = 1.0, balance: float = 0.0
+) -> Tensor:
     """Add binary cross-entropy and Dice, both taken per image and then averaged.
 
     Source: ConDSeg (AAAI 2025), Eq. 2-4.  Note: Dice over a whole batch would let large lesions hide small ones and
@@ -31,14 +36,18 @@ def mask_loss(input: Tensor, target: Tensor, reduction: str = "mean", lambda_ce:
         target: ``(B, 1, H, W)`` in [0, 1], any real type.
         reduction: ``"mean"`` over the images, ``"sum"``, or ``"none"`` for ``(B,)``.
         lambda_ce: factor of the cross-entropy; the paper's is 1.
+        balance: how far the cross-entropy makes up for the size of a lesion, in [0, 1]: in each image, foreground and
+            background being two classes, a pixel of the class of n pixels weighs ``n ** -balance``. 0: all pixels
+            alike, as in Eq. 2; 1: both classes alike, however small. Where ``target`` is between 0 and 1, a pixel
+            counts, and weighs, for both in these shares.
 
     Returns:
         Scalar, or ``(B,)``, >= 0: 0 for a certain and right prediction. Finite for finite logits, empty masks included.
 
     Raises:
         TypeError: if ``input`` is not floating point or ``target`` is not real.
-        ValueError: if a shape is not ``(B, 1, H, W)``, the shapes differ, ``reduction`` is unknown, or ``lambda_ce``
-            is negative or not finite.
+        ValueError: if a shape is not ``(B, 1, H, W)``, the shapes differ, ``reduction`` is unknown, ``lambda_ce`` is
+            negative or not finite, or ``balance`` is not in [0, 1].
 
     Example:
         >>> import torch
@@ -52,14 +61,18 @@ def mask_loss(input: Tensor, target: Tensor, reduction: str = "mean", lambda_ce:
     check_target("target", target)
     check_same_shape("input", input, "target", target)
     check_weight("lambda_ce", lambda_ce)
+    check_balance("balance", balance)
     with full_precision(input, target) as (logits, labels):
-        per_image = lambda_ce * _cross_entropy(logits, labels) + _dice(logits.sigmoid(), labels)
+        per_image = lambda_ce * _cross_entropy(logits, labels, balance) + _dice(logits.sigmoid(), labels)
         return reduce_images(per_image, reduction)
 
 
-def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+def _cross_entropy(logits: Tensor, labels: Tensor, balance: float) -> Tensor:
     """Eq. 2, ``(B,)``; from the logits, so that a saturated prediction keeps a finite value and gradient."""
-    return F.binary_cross_entropy_with_logits(logits, labels, reduction="none").mean(dim=(1, 2, 3))
+    losses = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
+    if balance == 0:
+        return losses.mean(dim=(1, 2, 3))
+    return balanced_mean(losses, torch.cat([1 - labels, labels], dim=1), balance)
 
 
 def _dice(probs: Tensor, labels: Tensor) -> Tensor:
@@ -76,9 +89,11 @@ class MaskLoss(PerImageLoss):
         reduction: ``"mean"`` over the images, ``"sum"``, or ``"none"`` for one value per image.
         lambda_ce: factor of the cross-entropy; the paper's is 1. Dice counts a lesion found where the cross-entropy
             asks for a probability, so a smaller factor draws doubtful lesions larger.
+        balance: as for the function.
 
     Raises:
-        ValueError: if ``reduction`` is unknown or ``lambda_ce`` is negative or not finite.
+        ValueError: if ``reduction`` is unknown, ``lambda_ce`` is negative or not finite, or ``balance`` is not in
+            [0, 1].
 
     Example:
         >>> import torch
@@ -88,4 +103,4 @@ class MaskLoss(PerImageLoss):
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """Compute the loss of logits ``(B, 1, H, W)`` against a target of the same shape."""
-        return mask_loss(input, target, reduction=self.reduction, lambda_ce=self.lambda_ce)
+        return mask_loss(input, target, reduction=self.reduction, lambda_ce=self.lambda_ce, balance=self.balance)

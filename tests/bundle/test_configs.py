@@ -340,6 +340,26 @@ def test_every_metric_that_is_read_is_computed(name):
     assert mentioned <= {"val_mean_iou"}
 
 
+@pytest.mark.parametrize(
+    "files",
+    [
+        ("train_stage1",),
+        ("train_stage2",),
+        ("train_stage1", "med_disseg"),
+        ("train_stage2", "med_disseg"),
+        ("train_stage2", "unet"),
+        ("train_dec_seg", "semi_supervised_condseg"),
+    ],
+    ids="+".join,
+)
+def test_every_loss_of_a_mask_takes_the_knobs_of_its_cross_entropy(files):
+    parser = merged(*files)
+    assert (parser.get("lambda_ce"), parser.get("class_balance")) == (1.0, 0.0)
+    parser["lambda_ce"], parser["class_balance"] = 0.25, 0.5
+    text = repr(parser.get_parsed_content("loss"))
+    assert "lambda_ce=0.25" in text and "balance=0.5" in text
+
+
 def test_overlays_count_no_positions():
     for name in OVERLAYS:
         assert not [key for key in read(name) if re.search(r"#\d", key)]

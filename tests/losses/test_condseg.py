@@ -78,6 +78,20 @@ def test_cross_entropy_of_the_mask_alone_is_weighed(output, target):
     torch.testing.assert_close(difference, plain.terms["mask"] - loss.terms["mask"])
 
 
+def test_class_balance_is_that_of_the_mask_alone(output, target):
+    loss, plain = ConDSegLoss(class_balance=0.5, lambda_ce=0.2), ConDSegLoss(lambda_ce=0.2)
+    difference = plain(output, target) - loss(output, target)
+    torch.testing.assert_close(loss.terms["mask"], mask_loss(output.mask, target, lambda_ce=0.2, balance=0.5))
+    assert loss.terms["mask"] != plain.terms["mask"]
+    torch.testing.assert_close(difference, plain.terms["mask"] - loss.terms["mask"])
+
+
+@pytest.mark.parametrize("balance", [-0.1, 1.1, math.nan])
+def test_impossible_class_balance_raises(balance):
+    with pytest.raises(ValueError, match=r"class_balance must be in \[0, 1\]"):
+        ConDSegLoss(class_balance=balance)
+
+
 def test_repr_names_the_factors():
     assert "lambda_foreground=0.5" in repr(ConDSegLoss(lambda_foreground=0.5, lambda_ce=0.2))
     assert "lambda_ce=0.2" in repr(ConDSegLoss(lambda_ce=0.2))

@@ -144,6 +144,20 @@ def test_impossible_threshold_raises():
         ConsistencyReinforcementLoss(threshold=1.5)
 
 
+@pytest.mark.parametrize("balance", [-0.1, 1.1, math.nan])
+def test_impossible_class_balance_raises(balance):
+    with pytest.raises(ValueError, match=r"class_balance must be in \[0, 1\]"):
+        ConsistencyReinforcementLoss(class_balance=balance)
+
+
+def test_class_balance_is_that_of_both_binary_masks(views, target):
+    loss = ConsistencyReinforcementLoss(class_balance=0.5, lambda_ce=0.2)
+    loss(views, target)
+    assert loss.terms["mask_clean"] == mask_loss(views[:3], target, lambda_ce=0.2, balance=0.5)
+    assert loss.terms["mask_augmented"] == mask_loss(views[3:], target, lambda_ce=0.2, balance=0.5)
+    assert loss.terms["consistency"] == consistency_loss(views[:3], views[3:])
+
+
 def test_class_balance_is_that_of_both_masks(class_logits, class_target):
     clean, augmented = class_logits(0), class_logits(1)
     loss = ConsistencyReinforcementLoss(class_balance=0.5)

@@ -66,9 +66,11 @@ def test_a_knob_that_a_method_lacks_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     monkeypatch.setattr(compare_methods, "run", lambda *_: None)
-    call(monkeypatch, tmp_path, "--methods", "condseg", "dec_seg", "--seeds", "0", "--", "--lr_schedule", "cosine")
+    knobs, methods = ["--lr_schedule", "cosine", "--class_balance", "0.5"], ["condseg", "dec_seg", "condseg_student"]
+    call(monkeypatch, tmp_path, "--methods", *methods, "--seeds", "0", "--", *knobs)
     assert [record.message for record in caplog.records if "no knob" in record.message] == [
-        "dec_seg has no knob lr_schedule: trained without"
+        "dec_seg has no knob class_balance, lr_schedule: trained without",
+        "condseg_student has no knob lr_schedule: trained without",
     ]
 
 

@@ -2,8 +2,9 @@
 
 Same modules, same parameters under the same names, same numbers. What differs is how they are put together, which
 follows the wiring of the released networks: CDFA unfolds windows, multiplies them by the attention and folds them, with
-linear layers over channels last; the auxiliary heads always run; stage 1 enlarges the encoder's maps to full size and
-concatenates them before it convolves; training keeps what PyTorch keeps.
+linear layers over channels last; maps are enlarged and joined before they are convolved; the auxiliary heads always
+run; stage 1 enlarges the encoder's maps to full size and concatenates them before it convolves; training keeps what
+PyTorch keeps.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from condseg_monai import ConDSeg, ConDSegOutput, ConDSegStage1, MedDisSeg, MedDisSegOutput
-from condseg_monai.networks.blocks import ContrastDrivenFeatureAggregation
+from condseg_monai.networks.blocks import ContrastDrivenFeatureAggregation, UpsampledConv2d
 from condseg_monai.networks.lean import LeanModule
 
 __all__ = ["PlainConDSeg", "PlainConDSegStage1", "PlainContrastDrivenFeatureAggregation", "PlainMedDisSeg"]
@@ -24,9 +25,9 @@ __all__ = ["PlainConDSeg", "PlainConDSegStage1", "PlainContrastDrivenFeatureAggr
 class PlainContrastDrivenFeatureAggregation(ContrastDrivenFeatureAggregation):
     """CDFA by unfold, batched matrix products and fold."""
 
-    def forward(self, x: Tensor, foreground: Tensor, background: Tensor) -> Tensor:
+    def forward(self, x: Tensor, foreground: Tensor, background: Tensor, deeper: Tensor | None = None) -> Tensor:
         """Aggregate ``x``; arguments and result as for the class this one is compared with."""
-        values = _linear(self.input(x).permute(0, 2, 3, 1), self.value)
+        values = _linear(self.input(x, deeper).permute(0, 2, 3, 1), self.value)
         fg = self._plain_attention(foreground, self.foreground_attention)
         bg = self._plain_attention(background, self.background_attention)
         if self.released:
@@ -104,6 +105,8 @@ def _make_plain(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, LeanModule):
             module.lean = False
+        if isinstance(module, UpsampledConv2d):
+            module.low_resolution = False
         if isinstance(module, ContrastDrivenFeatureAggregation):
             module.__class__ = PlainContrastDrivenFeatureAggregation
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch.nn.modules.module import _has_any_global_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
-__all__ = ["LeanModule", "LeanSequential", "keep_convolutions"]
+__all__ = ["LeanModule", "LeanSequential", "compute_once", "keep_convolutions"]
 
 
 class LeanModule(nn.Module):
@@ -74,6 +75,19 @@ def keep_convolutions(module: nn.Module, function: Callable[..., Any], *inputs: 
     return checkpoint(function, *inputs, use_reentrant=False, context_fn=contexts, **kwargs)
 
 
+def compute_once(compute: Callable[[], Tensor]) -> Tensor:
+    """Count the result of ``compute`` as the output of one convolution.
+
+    Inside :func:`keep_convolutions` the result is kept, nothing that is made on the way is, and the backward pass does
+    not call ``compute`` again. Elsewhere ``compute`` is simply called.
+    """
+    mode = getattr(_here, "mode", None)
+    return compute() if mode is None else mode.compute_once(compute)
+
+
+_here = threading.local()  # the mode that is active in this thread
+
+
 def _is_worth_it(module: nn.Module) -> bool:
     if not module.training or not torch.is_grad_enabled():
         return False
@@ -86,24 +100,51 @@ def _is_worth_it(module: nn.Module) -> bool:
     return not any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for m in module.modules())
 
 
-class _Remember(TorchDispatchMode):
+class _Mode(TorchDispatchMode):
+    """What :func:`compute_once` turns to while it is active."""
+
+    def __enter__(self) -> Any:
+        self.before = getattr(_here, "mode", None)
+        _here.mode = self
+        return super().__enter__()
+
+    def __exit__(self, *exception: Any) -> None:
+        super().__exit__(*exception)
+        _here.mode = self.before
+
+
+class _Remember(_Mode):
     """Note the outputs of convolutions, and see that they stay what they are."""
 
     def __init__(self, outputs: list[Tensor]) -> None:
         super().__init__()
         self.outputs = outputs
         self.storages: set[int] = set()
+        self.noting = True
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operation below autograd."""
-        if func._schema.is_mutable:
+        if self.noting and func._schema.is_mutable:
             self._refuse_noted(func, args, kwargs or {})
         result = func(*args, **(kwargs or {}))
-        if func is torch.ops.aten.convolution.default:
-            output = result.detach()  # the tensor itself would hold the graph that holds it
-            self.outputs.append(output)
-            self.storages.add(output.untyped_storage()._cdata)  # not data_ptr: that is 0 for each meta tensor
+        if self.noting and func is torch.ops.aten.convolution.default:
+            self._note(result)
         return result
+
+    def compute_once(self, compute: Callable[[], Tensor]) -> Tensor:
+        """Note the result of ``compute`` only."""
+        self.noting = False
+        try:
+            result = compute()
+        finally:
+            self.noting = True
+        self._note(result)
+        return result
+
+    def _note(self, result: Tensor) -> None:
+        output = result.detach()  # the tensor itself would hold the graph that holds it
+        self.outputs.append(output)
+        self.storages.add(output.untyped_storage()._cdata)  # not data_ptr: that is 0 for each meta tensor
 
     def _refuse_noted(self, func: Any, args: Any, kwargs: Any) -> None:
         for i, argument in enumerate(func._schema.arguments):
@@ -117,7 +158,7 @@ class _Remember(TorchDispatchMode):
                 )
 
 
-class _Replay(TorchDispatchMode):
+class _Replay(_Mode):
     """Hand out the noted outputs instead of computing convolutions."""
 
     def __init__(self, outputs: list[Tensor]) -> None:
@@ -129,6 +170,10 @@ class _Replay(TorchDispatchMode):
         if func is torch.ops.aten.convolution.default:
             return next(self.outputs).detach()
         return func(*args, **(kwargs or {}))
+
+    def compute_once(self, compute: Callable[[], Tensor]) -> Tensor:
+        """Hand out what ``compute`` gave."""
+        return next(self.outputs).detach()
 
 
 class _Again:

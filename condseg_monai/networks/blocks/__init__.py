@@ -14,6 +14,11 @@ from condseg_monai.networks.blocks.scale_decoder import ScaleDecoder
 from condseg_monai.networks.blocks.sid import SemanticInformationDecoupling
 from condseg_monai.networks.blocks.spatial_attention import SpatialAttention
 from condseg_monai.networks.blocks.telu import TeLU
+from condseg_monai.networks.blocks.upsampled_convolution import (
+    UpsampledConv2d,
+    UpsampledConvolution,
+    convolve_upsampled,
+)
 
 __all__ = [
     "CBAM",
@@ -30,7 +35,10 @@ __all__ = [
     "SizeAwareDecoder",
     "SpatialAttention",
     "TeLU",
+    "UpsampledConv2d",
+    "UpsampledConvolution",
     "conv_norm_act",
+    "convolve_upsampled",
     "upsample",
     "window_attention",
 ]

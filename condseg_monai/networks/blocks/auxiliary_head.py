@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from condseg_monai.networks.blocks.convolution import conv_norm_act, upsample
+from condseg_monai.networks.blocks.upsampled_convolution import UpsampledConvolution
 from condseg_monai.networks.lean import LeanModule
 
 __all__ = ["AuxiliaryHead"]
@@ -32,11 +32,11 @@ class AuxiliaryHead(LeanModule):
         if stride not in _WIDTHS:
             raise ValueError(f"stride must be one of {sorted(_WIDTHS)}, got {stride}")
         widths = [channels, *(max(1, int(width * channels)) for width in _WIDTHS[stride])]
-        self.convs = nn.ModuleList(conv_norm_act(i, o, act=act) for i, o in pairwise(widths))
+        self.convs = nn.ModuleList(UpsampledConvolution(i, o, act=act) for i, o in pairwise(widths))
         self.logits = nn.Conv2d(widths[-1], 1, kernel_size=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, channels, H, W)`` to logits ``(B, 1, stride * H, stride * W)``."""
         for i, conv in enumerate(self.convs):
-            x = conv(x if i == 0 else upsample(x, 2))
+            x = conv([x], [1 if i == 0 else 2])
         return self.logits(x)

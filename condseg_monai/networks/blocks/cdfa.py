@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from condseg_monai.networks.blocks.convolution import conv_norm_act, upsample
+from condseg_monai.networks.blocks.convolution import conv_norm_act
+from condseg_monai.networks.blocks.upsampled_convolution import UpsampledConvolution
 from condseg_monai.networks.lean import LeanModule, LeanSequential
 
 __all__ = ["ContrastDrivenFeatureAggregation", "RegionFeatures", "window_attention"]
@@ -62,8 +63,8 @@ class ContrastDrivenFeatureAggregation(nn.Module):
         self.window = window
         self.heads = heads
         self.scale = (channels // heads) ** -0.5 if self.released else 1.0
-        self.input = LeanSequential(
-            conv_norm_act(in_channels, channels, act=act), conv_norm_act(channels, channels, act=act)
+        self.input = _Input(
+            UpsampledConvolution(in_channels, channels, act=act), conv_norm_act(channels, channels, act=act)
         )
         # Linear layers over channels are 1x1 convolutions: no permutation of the maps is needed.
         self.value = nn.Conv2d(channels, channels, kernel_size=1)
@@ -74,18 +75,20 @@ class ContrastDrivenFeatureAggregation(nn.Module):
             conv_norm_act(channels, channels, act=act), conv_norm_act(channels, channels, act=act)
         )
 
-    def forward(self, x: Tensor, foreground: Tensor, background: Tensor) -> Tensor:
+    def forward(self, x: Tensor, foreground: Tensor, background: Tensor, deeper: torch.Tensor | None = None) -> Tensor:
         """Aggregate ``x`` under the contrast between the regions.
 
         Args:
-            x: ``(B, in_channels, H, W)``.
+            x: ``(B, C, H, W)``.
             foreground: ``(B, channels, H, W)`` features of the foreground.
             background: ``(B, channels, H, W)`` features of the background.
+            deeper: ``(B, in_channels - C, H / 2, W / 2)``, the output of the next deeper stage, which is enlarged and
+                joined to ``x``; None if C is ``in_channels``.
 
         Returns:
             ``(B, channels, H, W)``.
         """
-        values = self.value(self.input(x))
+        values = self.value(self.input(x, deeper))
         fg = self._attention(self.foreground_attention(foreground))
         bg = self._attention(self.background_attention(background))
         if self.released:
@@ -103,6 +106,13 @@ class ContrastDrivenFeatureAggregation(nn.Module):
         return torch.softmax(logits.contiguous().view(b, self.heads, positions, positions, h, w) * self.scale, dim=3)
 
 
+class _Input(LeanSequential):
+    """Two convolutions; the first joins the deeper stage."""
+
+    def forward(self, x: Tensor, deeper: torch.Tensor | None = None) -> Tensor:
+        return self[1](self[0]([x], [1]) if deeper is None else self[0]([x, deeper], [1, 2]))
+
+
 class RegionFeatures(LeanModule):
     """Bring one region's features from the deepest stride to that of a CDFA stage.
 
@@ -117,13 +127,13 @@ class RegionFeatures(LeanModule):
     def __init__(self, channels: int, factor: int, act: str = "relu") -> None:
         super().__init__()
         self.convs = nn.ModuleList(
-            conv_norm_act(channels, channels, act=act) for _ in range(int(math.log2(factor)) + 1)
+            UpsampledConvolution(channels, channels, act=act) for _ in range(int(math.log2(factor)) + 1)
         )
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, channels, H, W)`` to ``(B, channels, factor * H, factor * W)``."""
         for i, conv in enumerate(self.convs):
-            x = conv(x if i == 0 else upsample(x, 2))
+            x = conv([x], [1 if i == 0 else 2])
         return x
 
 

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from condseg_monai.networks.blocks.auxiliary_head import AuxiliaryHead
 from condseg_monai.networks.blocks.cdfa import ContrastDrivenFeatureAggregation, RegionFeatures
-from condseg_monai.networks.blocks.convolution import conv_norm_act, upsample
+from condseg_monai.networks.blocks.convolution import conv_norm_act
 from condseg_monai.networks.blocks.pre_enhancement import PreEnhancement
 from condseg_monai.networks.blocks.sa_decoder import SizeAwareDecoder
 from condseg_monai.networks.blocks.sid import SemanticInformationDecoupling
+from condseg_monai.networks.blocks.upsampled_convolution import UpsampledConvolution
 from condseg_monai.networks.class_names import name_classes
 from condseg_monai.networks.encoders import Encoder, get_encoder
 from condseg_monai.networks.lean import LeanModule
@@ -206,19 +207,22 @@ class ConDSeg(nn.Module):
             self.background_features[3](background),
         )
         f3 = self.cdfas[2](
-            torch.cat([self.pre_enhancements[2](maps[2]), upsample(f4, 2)], dim=1),
+            self.pre_enhancements[2](maps[2]),
             self.foreground_features[2](foreground),
             self.background_features[2](background),
+            f4,
         )
         f2 = self.cdfas[1](
-            torch.cat([self.pre_enhancements[1](maps[1]), upsample(f3, 2)], dim=1),
+            self.pre_enhancements[1](maps[1]),
             self.foreground_features[1](foreground),
             self.background_features[1](background),
+            f3,
         )
         f1 = self.cdfas[0](
-            torch.cat([self.pre_enhancements[0](maps[0]), upsample(f2, 2)], dim=1),
+            self.pre_enhancements[0](maps[0]),
             self.foreground_features[0](foreground),
             self.background_features[0](background),
+            f2,
         )
 
         small = self.small_decoder(f1, f2)
@@ -233,13 +237,13 @@ class _MaskHead(LeanModule):
     def __init__(self, channels: int, out_channels: int, stride: int, dropout: float, act: str) -> None:
         super().__init__()
         self.stride = stride
-        self.fuse = conv_norm_act(3 * channels, channels, act=act)
-        self.conv1 = conv_norm_act(channels, channels, act=act)
+        self.fuse = UpsampledConvolution(3 * channels, channels, act=act)
+        self.conv1 = UpsampledConvolution(channels, channels, act=act)
         self.conv2 = conv_norm_act(channels, channels // 2, 1, act=act)
         self.dropout = nn.Dropout2d(dropout)
         self.logits = nn.Conv2d(channels // 2, out_channels, kernel_size=1)
 
     def forward(self, small: Tensor, medium: Tensor, large: Tensor) -> Tensor:
-        x = self.fuse(torch.cat([small, upsample(medium, 2), upsample(large, 4)], dim=1))
-        x = self.conv2(self.conv1(upsample(x, self.stride)))
+        x = self.fuse([small, medium, large], [1, 2, 4])
+        x = self.conv2(self.conv1([x], [self.stride]))
         return self.logits(self.dropout(x))

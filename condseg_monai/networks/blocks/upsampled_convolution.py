@@ -114,7 +114,8 @@ def convolve_upsampled(
     shifted against each other and added, which one small matrix for the rows and one for the columns do at once. That
     goes tile by tile, so that the K x K results never exist as a whole.
 
-    It can be differentiated once.
+    It can be differentiated once. A value that is not finite reaches the whole tile it is in, of 16 pixels and their
+    neighbours, where a convolution would spread it over K pixels.
 
     Args:
         maps: ``(B, C_i, H_i, W_i)``, all ``(H, W)`` when enlarged.
@@ -250,9 +251,8 @@ def _weights(low: int, factor: int, size: int) -> Tensor:
     zero beyond its ends.
     """
     high = factor * low
-    enlarge = F.interpolate(torch.eye(low, dtype=torch.float64)[None], size=high, mode="linear", align_corners=True)[
-        0
-    ].T
+    each = torch.eye(low, dtype=torch.float64).unsqueeze(0)
+    enlarge = F.interpolate(each, size=high, mode="linear", align_corners=True).squeeze(0).T  # (high, low)
     weights = enlarge.new_zeros(high, size, low)
     for t in range(size):
         shift = t - size // 2

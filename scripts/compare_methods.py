@@ -28,7 +28,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from demo_arguments import BUNDLE, parse_knobs
+from demo_arguments import BUNDLE, no_such_knob, parse_knobs, top_level_values
 
 if TYPE_CHECKING:
     import numpy as np
@@ -133,9 +133,11 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, dict[str, Any]]
         knobs = parse_knobs(arguments[at + 1 :])
     except ValueError as error:
         parser.error(f"after --: {error}")
-    unknown = sorted(knobs.keys() - set().union(*(known_names(files) for files in all_files(options.methods))))
+    files_read = all_files(options.methods)
+    unknown = sorted(knobs.keys() - set().union(*map(known_names, files_read)))
     if unknown:
-        parser.error(f"no such knob: {', '.join(unknown)}")
+        known = set().union(*map(top_level_values, files_read))
+        parser.error(f"{no_such_knob(unknown, known)}; there are {', '.join(sorted(known))}")
     return options, knobs
 
 

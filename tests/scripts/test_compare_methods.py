@@ -118,7 +118,7 @@ def test_a_method_that_fails_is_named_and_the_others_go_on(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--", "--image_sise", "32"], "no such knob: image_sise"),
+        (["--", "--image_sise", "32"], "no such knob: image_sise (did you mean image_size?); there are amp, "),
         (["--epochs", "2"], "--epochs must be at least 3"),
         (["--methods", "nnunet"], "invalid choice: 'nnunet'"),
         (["--", "--image_size"], "after --: --image_size needs a value"),

@@ -118,7 +118,9 @@ def test_existing_weight_files_are_named_absolutely(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--epoch", "3"], "no such knob: epoch;"),
+        (["--epoch", "3"], "no such knob: epoch (did you mean epochs?);"),
+        (["--stage1_epoch", "3"], "no such knob: stage1_epoch (did you mean stage1_epochs?);"),
+        (["--learning_rat", "1e-3", "--zzz", "1"], "learning_rat (did you mean learning_rate?), zzz;"),
         (["--stage1_decoder_channels", "8"], "no such knob: stage1_decoder_channels"),
         (["--ckpt_dir", "x"], "no such knob: ckpt_dir"),
         (["--labeled_fraction", "1"], "no such knob: labeled_fraction"),

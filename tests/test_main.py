@@ -58,6 +58,8 @@ def test_check_data_fails_on_errors_alone_and_speaks_json(tmp_path, kvasir, caps
     "arguments, words",
     [
         (["check-data", "DIR", "--mask_threshold", "255"], "mask_threshold must be in [0, 255), got 255"),
+        (["check-data", "OUT"], "OUT does not exist"),
+        (["check-data", __file__], "test_main.py is not a folder"),
         (["prepare", "glas", "DIR", "OUT", "--hold_out", "val"], "hold_out must be SPLIT=N"),
         (["prepare", "glas", "DIR", "OUT"], "it should hold train_1.bmp"),
     ],

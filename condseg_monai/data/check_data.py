@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 from condseg_monai.data.dataset_report import DatasetReport, inspect_dataset
+from condseg_monai.data.pairing import DatasetError, folder_problem
 
 __all__ = ["add_command", "report_as_text"]
 
@@ -74,6 +75,8 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 def _run(options: argparse.Namespace) -> int:
     if not 0 <= options.mask_threshold < 255:
         raise ValueError(f"mask_threshold must be in [0, 255), got {options.mask_threshold:g}")
+    if problem := folder_problem(options.dataset_dir):
+        raise DatasetError(problem)
     report = inspect_dataset(options.dataset_dir, mask_threshold=options.mask_threshold)
     print(json.dumps(report.as_dict(), indent=2) if options.json else report_as_text(report))
     return 1 if report.errors else 0

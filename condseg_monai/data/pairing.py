@@ -19,9 +19,11 @@ __all__ = [
     "Pairing",
     "find_cases",
     "find_unlisted",
+    "folder_problem",
     "index_by_stem",
     "list_image_files",
     "list_problems",
+    "missing_parts",
     "name_key",
     "overlaps",
     "pair_all",
@@ -86,10 +88,8 @@ def find_cases(root: Path, splits: Sequence[str]) -> Pairing:
     if unknown:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {', '.join(map(repr, unknown))}")
     cases: dict[str, list[Case]] = {split: [] for split in splits}
-    missing = [f"{name}/ is missing" for name in ("images", "masks") if not (root / name).is_dir()]
-    missing += [f"{split}.txt is missing" for split in splits if not (root / f"{split}.txt").is_file()]
-    if missing:
-        return Pairing(cases, [Finding("layout", text) for text in (*missing, _LAYOUT)], set())
+    if missing := missing_parts(root, splits, _LAYOUT):
+        return Pairing(cases, missing, set())
     images, masks = index_by_stem(root / "images"), index_by_stem(root / "masks")
     problems: list[Finding] = []
     stems: dict[str, list[str]] = {}
@@ -109,6 +109,28 @@ def find_cases(root: Path, splits: Sequence[str]) -> Pairing:
                 cases[split] += [case] if case else []
     problems += [Finding("overlap", text) for text in overlaps(stems, splits)]
     return Pairing(cases, problems, {stem for listed in stems.values() for stem in listed})
+
+
+def folder_problem(root: Path) -> str | None:
+    """Why a data set cannot be read at all, if so: its folder is not there, or is no folder."""
+    if root.is_dir():
+        return None
+    return f"{root} is not a folder" if root.exists() else f"{root} does not exist"
+
+
+def missing_parts(root: Path, lists: Sequence[str], layout: str) -> list[Finding]:
+    """What a data set lacks, in one finding that ends with ``layout``, how it should be laid out; or nothing.
+
+    Args:
+        root: folder of the data set.
+        lists: names of the lists that are about to be used, without ``.txt``.
+        layout: one line.
+    """
+    if problem := folder_problem(root):
+        return [Finding("layout", problem)]
+    missing = [f"{name}/ is missing" for name in ("images", "masks") if not (root / name).is_dir()]
+    missing += [f"{name}.txt is missing" for name in lists if not (root / f"{name}.txt").is_file()]
+    return [Finding("layout", f"{', '.join(missing)}; {layout}")] if missing else []
 
 
 def pair_all(root: Path) -> Pairing:

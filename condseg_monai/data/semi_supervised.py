@@ -22,6 +22,7 @@ from condseg_monai.data.pairing import (
     Pairing,
     index_by_stem,
     list_problems,
+    missing_parts,
     overlaps,
     pair_stem,
     read_list,
@@ -31,6 +32,10 @@ from condseg_monai.data.pairing import (
 __all__ = ["PlaceholderLabeld", "semi_supervised_datalists"]
 
 _LISTS = ("labeled", "unlabeled")
+_LAYOUT = (
+    "semi-supervised training reads labeled.txt and unlabeled.txt, or train.txt with labeled_fraction (a share such as "
+    "0.25), and val.txt"
+)
 
 
 def semi_supervised_datalists(
@@ -82,14 +87,8 @@ def semi_supervised_datalists(
 def _pair_lists(root: Path, split: str, labeled_fraction: float | None, seed: int) -> Pairing:
     cases: dict[str, list[Case]] = {name: [] for name in (*_LISTS, split)}
     sources = _LISTS if labeled_fraction is None else ("train",)
-    missing = [f"{name}/ is missing" for name in ("images", "masks") if not (root / name).is_dir()]
-    missing += [f"{name}.txt is missing" for name in (*sources, split) if not (root / f"{name}.txt").is_file()]
-    if missing:
-        layout = (
-            "semi-supervised training reads labeled.txt and unlabeled.txt, or train.txt with labeled_fraction (a share "
-            "such as 0.25), and val.txt"
-        )
-        return Pairing(cases, [Finding("layout", text) for text in (*missing, layout)], set())
+    if missing := missing_parts(root, (*sources, split), _LAYOUT):
+        return Pairing(cases, missing, set())
     images, masks = index_by_stem(root / "images"), index_by_stem(root / "masks")
     others = [name for name in ("val", "test") if name == split or (root / f"{name}.txt").is_file()]
     stems = {

@@ -87,10 +87,17 @@ class TestPairing:
 
 class TestChecks:
     def test_missing_folders_and_lists_are_all_named_with_the_layout(self, tmp_path):
-        message = problems_of(tmp_path / "nowhere")
+        message = problems_of(tmp_path)
         for name in ("images/ is missing", "masks/ is missing", "train.txt is missing", "val.txt is missing"):
             assert name in message
         assert "each line of a list is the name of a file in images/" in message
+        assert "has 1 problem(s)" in message  # the layout is no problem
+
+    def test_missing_folder_is_said_to_be_missing_and_nothing_else(self, tmp_path):
+        message = problems_of(tmp_path / "nowhere")
+        assert message.endswith(f"\n  - {tmp_path / 'nowhere'} does not exist") and message.count("\n") == 1
+        (tmp_path / "file").touch()
+        assert problems_of(tmp_path / "file").endswith("file is not a folder")
 
     def test_one_error_lists_every_bad_case_of_every_split(self, dataset):
         write_pair(dataset, "no_mask.png", "other.png")

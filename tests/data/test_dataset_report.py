@@ -159,7 +159,8 @@ class TestWithoutLists:
 
     def test_a_folder_of_something_else_is_told_the_layout(self, tmp_path):
         report = inspect_dataset(tmp_path)
-        assert "images/ is missing" in texts(report.errors) and "a data set is a folder with" in texts(report.errors)
+        assert "images/ is missing, masks/ is missing; a data set is a folder with" in texts(report.errors)
+        assert len(report.errors) == 1
 
 
 def test_table_has_a_line_per_split_and_finding(dataset):

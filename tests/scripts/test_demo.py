@@ -89,7 +89,7 @@ def test_failed_step_ends_with_its_reason_and_keeps_the_traceback(
     assert logged == [tmp_path / "run_001" / "log.txt"]
     error = capsys.readouterr().err
     assert "DatasetError" in error
-    assert "images/ is missing" in error
+    assert f"{tmp_path / 'none'} does not exist" in error
 
 
 def test_stopped_demo_says_how_to_go_on(

@@ -52,15 +52,16 @@ def compare_scores(a: ScoreTable, b: ScoreTable, seed: int = 0) -> dict[str, dic
     return {name: _compare(a.scores[name], b.scores[name], is_lower_better(name), seed) for name in names}
 
 
-def find_score_tables(a: Path, b: Path) -> tuple[Path, Path]:
+def find_score_tables(a: Path, b: Path, split: str | None = None) -> tuple[Path, Path]:
     """Return the CSV files that two arguments mean: themselves, or those of one split in two folders.
 
     Args:
         a: ``scores_*.csv`` or a folder with one.
         b: the same.
+        split: of folders, take ``scores_{split}.csv``; None takes the only split that both have.
 
     Raises:
-        ValueError: if a folder has none, or it cannot be told which of several is meant.
+        ValueError: if a folder has none, not the one of ``split``, or it cannot be told which of several is meant.
         OSError: if a path does not exist.
     """
     choices = []
@@ -74,6 +75,10 @@ def find_score_tables(a: Path, b: Path) -> tuple[Path, Path]:
         choices.append([file for file in found if file.name not in earlier])
         if not choices[-1]:
             raise ValueError(f"{path} has no scores_*.csv: run the evaluation first")
+        if split is not None and path.is_dir():
+            if (wanted := path / f"scores_{split}.csv") not in found:
+                raise ValueError(f"{path} has no {wanted.name}, but {', '.join(sorted(names))}")
+            choices[-1] = [wanted]
     if all(len(files) == 1 for files in choices):
         return choices[0][0], choices[1][0]
     pairs = [(x, y) for x in choices[0] for y in choices[1] if x.name == y.name or x == a or y == b]
@@ -81,7 +86,9 @@ def find_score_tables(a: Path, b: Path) -> tuple[Path, Path]:
         lists = "; ".join(
             f"{path} has {', '.join(file.name for file in files)}" for path, files in zip((a, b), choices, strict=True)
         )
-        raise ValueError(f"which scores are meant? {lists}; give the files instead of folders")
+        splits = [x.stem.removeprefix("scores_") for x, y in pairs if x.name == y.name]
+        options = "".join(f"--split {name} or " for name in splits)
+        raise ValueError(f"which scores are meant? {lists}; give {options}the files instead of folders")
     return pairs[0]
 
 
@@ -97,13 +104,14 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     parser.add_argument("a", type=Path, metavar="A", help="folder of an evaluation, or its scores_*.csv")
     parser.add_argument("b", type=Path, metavar="B", help="another, of the same images")
+    parser.add_argument("--split", help="the split to compare, such as test, of folders that have several")
     parser.add_argument("--common", action="store_true", help="leave out and name all images that one of the two lacks")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.set_defaults(run=_run)
 
 
 def _run(options: argparse.Namespace) -> None:
-    paths = find_score_tables(options.a, options.b)
+    paths = find_score_tables(options.a, options.b, options.split)
     found = ScoreTable.read(paths[0]), ScoreTable.read(paths[1])
     summaries = [_summary_beside(path) for path in paths]
     left_out = _only_in_one(*found)

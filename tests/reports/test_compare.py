@@ -163,8 +163,23 @@ def test_tables_are_found_by_split_and_earlier_ones_left_alone(tmp_path):
     assert find_score_tables(a, b) == (a / "scores_val.csv", b / "scores_val.csv")
     assert find_score_tables(a, b / "scores_test.csv") == (a / "scores_val.csv", b / "scores_test.csv")
     evaluation(a, DICE, name="scores_test.csv")
-    with pytest.raises(ValueError, match=r"which scores are meant\?.*scores_test.csv, scores_val.csv"):
+    with pytest.raises(ValueError, match=r"which scores are meant\?.*scores_test.csv, scores_val.csv; give --split"):
         find_score_tables(a, b)
+
+
+def test_one_of_several_splits_is_compared_on_demand(tmp_path, capsys):
+    a, b = evaluation(tmp_path / "a", DICE), evaluation(tmp_path / "b", DICE)
+    for folder, gain in ((a, 0), (b, 0.1)):
+        evaluation(folder, DICE / 2 + gain, name="scores_test.csv")
+    assert main(["compare", str(a), str(b)]) == 1
+    assert "give --split test or --split val or the files instead of folders" in capsys.readouterr().err
+    assert main(["compare", str(a), str(b), "--split", "test", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["a"], found["b"]) == (str(a / "scores_test.csv"), str(b / "scores_test.csv"))
+    assert found["scores"]["val_mean_dice"]["difference"] == pytest.approx(0.1)
+    assert find_score_tables(a, b / "scores_val.csv", "test") == (a / "scores_test.csv", b / "scores_val.csv")
+    assert main(["compare", str(a), str(b), "--split", "tset"]) == 1
+    assert "a has no scores_tset.csv, but scores_test.csv, scores_val.csv" in capsys.readouterr().err
 
 
 def test_what_is_not_there_is_an_error(tmp_path, capsys):

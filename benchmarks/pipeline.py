@@ -4,7 +4,8 @@
     python -m benchmarks.pipeline --images 8 --clock cpu --num_workers 0
 
 Both segment the same number of images in batches of the same size, in turns. The network alone is the one the bundle
-runs on a CPU, folded and channels last, on a batch in memory. With ``--clock cpu`` only the work of this process counts: take ``--num_workers 0`` along with it.
+runs on a CPU, folded and channels last, on a batch in memory. With ``--clock cpu`` only the work of this process
+counts: take ``--num_workers 0`` along with it.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from monai.bundle import ConfigWorkflow
 from monai.networks.utils import eval_mode
 
 from condseg_monai import binary_scores, contact_sheet, draw_heat_map, draw_overlay, read_natural_image
+from condseg_monai.data.pictures import LABEL_COLOR, PREDICTION_COLOR
 
 COLUMNS = ("Image", "Label", "Prediction", "Foreground", "Background", "Uncertainty")
 SCORES = {
@@ -129,7 +130,11 @@ def draw_sheet(
         regions = [draw_heat_map(region) for region in _regions(workflow, path, label.shape)] if has_regions else []
         rows.append([image, label, draw_overlay(image, pred, label, legend=False), *regions])
         titles.append(f"{path.name}, Dice {dice[path.name]:.2f}")
-    return contact_sheet(rows, COLUMNS[: len(rows[0])], titles)
+    legend = {"outline of the label": LABEL_COLOR, "outline of the prediction": PREDICTION_COLOR}
+    if has_regions:
+        nothing, certain = draw_heat_map([[0, 1]])[0].tolist()
+        legend |= {"probability 0": nothing, "probability 1": certain}
+    return contact_sheet(rows, COLUMNS[: len(rows[0])], titles, legend=legend)
 
 
 def _regions(workflow: ConfigWorkflow, path: Path, size: tuple[int, ...]) -> np.ndarray:

@@ -212,7 +212,8 @@ def contact_sheet(
         top += above + heights[i] + gap
     for name, color, left, below in entries:
         middle = top + below + line // 2
-        draw.rectangle((left, middle - size // 2, left + size, middle + size // 2), fill=color)
+        square = (left, middle - size // 2, left + size, middle + size // 2)
+        draw.rectangle(square, fill=color, outline=(80, 80, 80))  # a pale one would not stand out from the sheet
         draw.text((left + size + gap, middle), name, fill="black", font=font, anchor="lm")
     return sheet
 

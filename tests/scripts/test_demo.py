@@ -14,6 +14,9 @@ import pytest
 from demo_arguments import METHODS, parse_arguments
 from PIL import Image
 
+from condseg_monai import draw_heat_map
+from condseg_monai.data.pictures import LABEL_COLOR, PREDICTION_COLOR
+
 TINY = ["--image_size=32", "--decoder_channels=4", "--epochs=1", "--stage1_epochs=1", "--device=cpu", "--amp=False"]
 
 
@@ -60,8 +63,13 @@ def test_demo_on_own_data_leaves_scores_masks_and_a_sheet(
     for split, count in (("val", 3), ("test", 2)):
         with (tmp_path / "scores" / f"scores_{split}.csv").open(newline="") as stream:
             assert len(list(csv.DictReader(stream))) == count
-    sheet = Image.open(tmp_path / "contact_sheet.png")
-    assert len(sheet.convert("RGB").getcolors(maxcolors=1 << 24)) > 50
+    sheet = np.asarray(Image.open(tmp_path / "contact_sheet.png").convert("RGB"))
+    assert len(np.unique(sheet.reshape(-1, 3), axis=0)) > 50
+    below = sheet[-20:]  # the legend
+    for color in (LABEL_COLOR, PREDICTION_COLOR):
+        assert (below == color).all(axis=-1).sum() > 50
+    certain = (below == draw_heat_map([[1]])[0, 0]).all(axis=-1).sum()
+    assert (certain > 50) == (method not in ("dec_seg", "unet"))
 
 
 def test_demo_fails_if_the_synthetic_images_were_not_learned(

@@ -35,7 +35,7 @@ def show(text: str = "", **kwargs: Any) -> None:
 
 
 class EpochLines:
-    """Prints a line when training begins and after each validation of a training workflow.
+    """Prints a line when training begins and after each epoch of a training workflow, with scores if it validated.
 
     Args:
         workflow: initialised, not yet run.
@@ -45,10 +45,12 @@ class EpochLines:
         self.trainer: Engine = workflow.parser.get_parsed_content("train#trainer")
         evaluator: Engine = workflow.parser.get_parsed_content("validate#evaluator")
         self.losses: list[float] = []
+        self.scores = ""
         self.start = time.perf_counter()
         self.trainer.add_event_handler(Events.STARTED, self.print_begin)
         self.trainer.add_event_handler(Events.ITERATION_COMPLETED, self.keep_loss)
-        evaluator.add_event_handler(Events.COMPLETED, self.print_line)
+        evaluator.add_event_handler(Events.COMPLETED, self.keep_scores)
+        self.trainer.add_event_handler(Events.EPOCH_COMPLETED, self.print_line)  # after the config's handlers
 
     def print_begin(self, trainer: Engine) -> None:
         """Print how long training will be."""
@@ -60,14 +62,19 @@ class EpochLines:
         output: Any = trainer.state.output
         self.losses.append(output["loss"].item())
 
-    def print_line(self, evaluator: Engine) -> None:
-        """Print epoch, mean loss since the last line, scores and seconds."""
-        state, metrics, now = self.trainer.state, evaluator.state.metrics, time.perf_counter()
+    def keep_scores(self, evaluator: Engine) -> None:
+        """Keep the scores of one validation."""
+        metrics = evaluator.state.metrics
+        self.scores = f"   val mIoU {metrics['val_mean_iou']:.3f}   mDSC {metrics['val_mean_dice']:.3f}"
+
+    def print_line(self, trainer: Engine) -> None:
+        """Print epoch, its mean loss, seconds, and scores if there was a validation."""
+        state, now = trainer.state, time.perf_counter()
         show(
             f"  epoch {state.epoch:3d}/{state.max_epochs}   loss {np.mean(self.losses or [np.nan]):7.4f}   "
-            f"val mIoU {metrics['val_mean_iou']:.3f}   mDSC {metrics['val_mean_dice']:.3f}   {now - self.start:4.0f} s"
+            f"{now - self.start:4.0f} s{self.scores}"
         )
-        self.losses, self.start = [], now
+        self.losses, self.scores, self.start = [], "", now
 
 
 def dice_of_everything(workflow: ConfigWorkflow) -> float:

@@ -5,13 +5,17 @@ import logging
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import demo
 import demo_synapse
 import nibabel
 import numpy as np
 import pytest
+import torch
 from demo_arguments import METHODS, parse_arguments
+from demo_report import EpochLines
+from ignite.engine import Engine, Events
 from PIL import Image
 
 from condseg_monai import draw_heat_map
@@ -85,6 +89,27 @@ def test_demo_fails_if_the_synthetic_images_were_not_learned(
     assert "epoch   1/1" in output.out
     assert "the validation mDSC is" in output.err
     assert {"stage1.pt", "model.pt"} <= {path.name for path in (tmp_path / "models").iterdir()}
+
+
+def test_every_epoch_has_a_line_and_scores_where_it_was_validated(capsys: pytest.CaptureFixture[str]):
+    trainer = Engine(lambda engine, batch: {"loss": torch.tensor(batch * engine.state.epoch)})
+    evaluator = Engine(lambda engine, batch: None)
+
+    @trainer.on(Events.EPOCH_COMPLETED(every=2))
+    def validate() -> None:
+        evaluator.state.metrics = {"val_mean_iou": 0.25, "val_mean_dice": 0.4}
+        evaluator.run([0])
+
+    parts = {"train#trainer": trainer, "validate#evaluator": evaluator}
+    EpochLines(SimpleNamespace(parser=SimpleNamespace(get_parsed_content=parts.__getitem__)))  # type: ignore[arg-type]
+    trainer.run([1.0, 2.0], max_epochs=3)
+    begin, *lines = capsys.readouterr().out.splitlines()
+    assert begin == "  training: 3 epochs of 2 steps"
+    assert [line.split() for line in lines] == [
+        ["epoch", "1/3", "loss", "1.5000", "0", "s"],
+        ["epoch", "2/3", "loss", "3.0000", "0", "s", "val", "mIoU", "0.250", "mDSC", "0.400"],
+        ["epoch", "3/3", "loss", "4.5000", "0", "s"],
+    ]
 
 
 def test_failed_step_ends_with_its_reason_and_keeps_the_traceback(

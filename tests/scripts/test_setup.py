@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,27 @@ def test_setup_shows_progress_as_it_comes(machine: Machine):
         assert any("Downloading torch-9.whl" in line for line in process.stdout)
         seen.touch()
         assert "pip failed with status 3" in process.stderr.read()
+
+
+def test_script_beside_a_clone_of_the_package_s_name_imports_the_package(tmp_path: Path):
+    clone, script, built = tmp_path / "condseg_monai", tmp_path / "script.py", tmp_path / "built"
+    (clone / "condseg_monai").mkdir(parents=True)
+    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "condseg_monai/version.py"):
+        shutil.copy(REPOSITORY / name, clone / name)
+    (clone / "condseg_monai" / "__init__.py").touch()
+    build = "import sys; from setuptools.build_meta import build_editable; build_editable(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", build, str(built)], cwd=clone, check=True, capture_output=True)
+    site = built / "site-packages"
+    shutil.unpack_archive(next(built.glob("*.whl")), site, "zip")
+    script.write_text(
+        f"import site\nsite.addsitedir({str(site)!r})\nimport condseg_monai\nprint(condseg_monai.__file__)\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    # -S: without the project's own editable install
+    said = subprocess.run(
+        [sys.executable, "-S", str(script)], env=environment, check=True, capture_output=True, text=True
+    )
+    assert said.stdout.strip() == str(clone / "condseg_monai" / "__init__.py")
 
 
 def test_setup_refuses_unknown_arguments(machine: Machine):

@@ -13,9 +13,10 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from demo_arguments import METHODS, parse_arguments
+from demo_arguments import BUNDLE, METHODS, parse_arguments
 from demo_report import EpochLines
 from ignite.engine import Engine, Events
+from monai.bundle import ConfigWorkflow
 from PIL import Image
 
 from condseg_monai import draw_heat_map
@@ -28,10 +29,10 @@ TINY = ["--image_size=32", "--decoder_channels=4", "--epochs=1", "--stage1_epoch
 def same_loggers() -> Iterator[None]:
     """Give MONAI's loggers back what the demo takes from them."""
     loggers = [logger for logger in logging.root.manager.loggerDict.values() if isinstance(logger, logging.Logger)]
-    before = [(logger, list(logger.handlers), logger.propagate) for logger in loggers]
+    before = [(logger, list(logger.handlers), list(logger.filters), logger.propagate) for logger in loggers]
     yield
-    for logger, handlers, propagate in before:
-        logger.handlers[:], logger.propagate = handlers, propagate
+    for logger, handlers, filters, propagate in before:
+        logger.handlers[:], logger.filters[:], logger.propagate = handlers, filters, propagate
 
 
 def test_runs_are_numbered_and_never_share_a_folder(tmp_path: Path):
@@ -110,6 +111,13 @@ def test_every_epoch_has_a_line_and_scores_where_it_was_validated(capsys: pytest
         ["epoch", "2/3", "loss", "3.0000", "0", "s", "val", "mIoU", "0.250", "mDSC", "0.400"],
         ["epoch", "3/3", "loss", "4.5000", "0", "s"],
     ]
+
+
+def test_log_has_warnings_of_monai_but_not_of_logging_that_is_the_demo_s_own(caplog: pytest.LogCaptureFixture):
+    demo.redirect_monai()
+    ConfigWorkflow(str(BUNDLE / "configs" / "inference.json"), logging_file=False, workflow_type="infer")
+    logging.getLogger("monai.bundle.workflows").warning("another")
+    assert [record.message for record in caplog.records if record.name == "monai.bundle.workflows"] == ["another"]
 
 
 def test_failed_step_ends_with_its_reason_and_keeps_the_traceback(

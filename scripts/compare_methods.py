@@ -28,7 +28,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from demo_arguments import BUNDLE, no_such_knob, parse_knobs, top_level_values
+from demo_arguments import BUNDLE, parse_knobs, top_level_values
 
 if TYPE_CHECKING:
     import numpy as np
@@ -136,6 +136,8 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, dict[str, Any]]
     files_read = all_files(options.methods)
     unknown = sorted(knobs.keys() - set().union(*map(known_names, files_read)))
     if unknown:
+        from condseg_monai.engines.knobs import no_such_knob  # imported late: it takes seconds, and --help should not
+
         known = set().union(*map(top_level_values, files_read))
         parser.error(f"{no_such_knob(unknown, known)}; there are {', '.join(sorted(known))}")
     return options, knobs

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import ast
-import difflib
 import json
 import os
 import shlex
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -243,19 +242,12 @@ def check_knobs(knobs: Mapping[str, Any], method: str = "condseg", task: str = "
     stage1 = {_STAGE1_PREFIX + name for name in top_level_values(steps.stage1) - _OWN}
     unknown = [name for name in knobs if name not in known | stage1]
     if unknown:
+        from condseg_monai.engines.knobs import no_such_knob  # imported late: it takes seconds, and --help should not
+
         raise ValueError(
             f"{no_such_knob(unknown, known | stage1)}; there are {', '.join(sorted(known))}, "
             f"and most of them with {_STAGE1_PREFIX} in front"
         )
-
-
-def no_such_knob(unknown: Iterable[str], known: Collection[str]) -> str:
-    """Say which names are no knobs, each with the knob that it looks like, if there is one."""
-    names = []
-    for name in unknown:
-        like = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.7)
-        names.append(f"{name} (did you mean {like[0]}?)" if like else name)
-    return f"no such knob: {', '.join(names)}"
 
 
 def top_level_values(files: Sequence[str]) -> set[str]:

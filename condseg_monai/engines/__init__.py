@@ -10,6 +10,7 @@ from condseg_monai.engines.files import atomic_write, file_sha256, keep_earlier,
 from condseg_monai.engines.flags import read_flag
 from condseg_monai.engines.guarded_trainer import GuardedTrainer, NonFiniteLossError
 from condseg_monai.engines.inference_cases import InferenceCases, InferenceError
+from condseg_monai.engines.knobs import check_knobs
 from condseg_monai.engines.openvino_network import OpenVINONetwork
 from condseg_monai.engines.optimization import get_lr_scheduler, poly_decay, sgd_or_adam
 from condseg_monai.engines.panels import RegionPanel, ViewPanel
@@ -64,6 +65,7 @@ __all__ = [
     "VolumeInferer",
     "WriteQueue",
     "atomic_write",
+    "check_knobs",
     "consistency_rampup",
     "current_parser",
     "describe_environment",

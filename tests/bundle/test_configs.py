@@ -144,6 +144,20 @@ def test_overlay_changes_only_what_the_base_has(base, overlay):
     assert unknown_keys(read(base), read(overlay)) == ONLY_FOR_TRAINING.get((base, overlay), [])
 
 
+@pytest.mark.parametrize("names", [*((base,) for base in BASES), *PAIRS], ids="-".join)
+def test_misspelt_knob_stops_every_config_before_it_starts(names, bundle_dir):
+    parser = merged(*names)
+    parser["bundle_root"] = str(bundle_dir)
+    check = next(iter(parser["initialize"]))
+    assert check in merged("train")["initialize"]
+    parser["my_step"] = check
+    parser.get_parsed_content("my_step")
+    parser["overwrit"] = True
+    with pytest.raises(RuntimeError) as raised:
+        parser.get_parsed_content("my_step")
+    assert "no such knob: overwrit (did you mean overwrite?)" in str(raised.value.__cause__)
+
+
 def test_misspelt_overlay_keys_are_found():
     overlay = {"epoch": 3, "validate#datset#data": [], "train#handler": [], "train#dataset#data": []}
     assert unknown_keys(read("train"), overlay) == ["epoch", "validate#datset#data", "train#handler"]

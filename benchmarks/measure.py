@@ -6,6 +6,7 @@ import resource
 import time
 import weakref
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -83,4 +84,7 @@ class PeakTensorBytes(TorchDispatchMode):
 
 def peak_rss_bytes() -> int:
     """The most memory this process ever had."""
+    status = Path("/proc/self/status")
+    if status.exists():  # Linux counts what the process that started this one had at that moment into ru_maxrss
+        return next(int(line.split()[1]) for line in status.read_text().splitlines() if "VmHWM" in line) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.figure import draw_charts
+from benchmarks.measure import peak_rss_bytes
 
 _LIMIT_MIB = 100
 
@@ -107,8 +107,7 @@ def _measure(options: argparse.Namespace) -> dict[str, float]:
     )
     start = time.perf_counter()
     inference.run()
-    # Linux counts in KiB
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = peak_rss_bytes() / 2**20
     return {"peak_mib": peak, "seconds": time.perf_counter() - start}
 
 

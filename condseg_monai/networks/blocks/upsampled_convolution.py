@@ -267,15 +267,15 @@ def _convolve_map(x: Tensor, factor: int, weight: Tensor, bias: Tensor | None) -
     height, width = factor * low_height, factor * low_width
     rows = [_to_device(tile, x) for tile in _tiles(low_height, factor, size, x.dtype, True)]
     columns = [_to_device(tile, x) for tile in _tiles(low_width, factor, size, x.dtype, True)]
-    row_mixers = [tile.weights.permute(0, 2, 1).flatten(1) for tile in rows]  # (outputs, inputs * K)
-    column_mixers = [tile.weights.permute(0, 2, 1).flatten(1) for tile in columns]
+    row_mixers = [tile.weights.flatten(1) for tile in rows]  # (outputs, K * inputs)
+    column_mixers = [tile.weights.permute(0, 2, 1).flatten(1) for tile in columns]  # (outputs, inputs * K)
     by_row = weight.permute(2, 1, 3, 0).reshape(size, in_channels, size * channels)  # K; input; K, output
     window = rows[0].last - rows[0].first
 
     output = x.new_empty((batch, height, width, channels)).permute(0, 3, 1, 2)  # channels_last
-    # Rows of a window, each K times, with all columns of a tile; what the next window shares with this one stays.
-    mixed = [x.new_empty(window * size, (tile.stop - tile.start) * channels) for tile in columns]
-    products = x.new_empty(window * size * low_width * size * channels)
+    # For each row of the kernel the rows of a window, with the columns of a tile; what windows share stays.
+    mixed = [x.new_empty(size, window, (tile.stop - tile.start) * channels) for tile in columns]
+    products = x.new_empty(size, window * low_width, size * channels)
     added = None if bias is None else bias.repeat(_STEP)
     for image, result in zip(x.permute(0, 2, 3, 1).contiguous(), output.permute(0, 2, 3, 1), strict=True):
         result = result.view(height, width * channels)
@@ -283,27 +283,24 @@ def _convolve_map(x: Tensor, factor: int, weight: Tensor, bias: Tensor | None) -
         for tile, row_mixer in zip(rows, row_mixers, strict=True):
             kept = max(0, done - tile.first)
             fresh = window - kept
-            product = products[: fresh * size * low_width * size * channels].view(
-                fresh, size, low_width, size * channels
-            )
-            for k in range(size):
-                pixels = image[tile.first + kept : tile.last]
-                torch.bmm(pixels, by_row[k].expand(fresh, -1, -1), out=product[:, k])
-            product = product.view(fresh * size, low_width * size, channels)
+            pixels = image[tile.first + kept : tile.last].view(fresh * low_width, in_channels)
+            for k in range(size if fresh else 0):
+                torch.mm(pixels, by_row[k], out=products[k, : len(pixels)])
             for column, column_mixer, lines in zip(columns, column_mixers, mixed, strict=True):
-                if fresh:
-                    if kept:
-                        lines[: kept * size] = lines[fresh * size :].clone()
+                if fresh and kept:
+                    lines[:, :kept] = lines[:, fresh:].clone()
+                for k in range(size if fresh else 0):
+                    product = products[k, : len(pixels)].view(fresh, low_width * size, channels)
                     torch.bmm(
-                        column_mixer.expand(fresh * size, -1, -1),
+                        column_mixer.expand(fresh, -1, -1),
                         product[:, column.first * size : column.last * size],
-                        out=lines[kept * size :].view(fresh * size, -1, channels),
+                        out=lines[k, kept:].view(fresh, -1, channels),
                     )
                 place = result[tile.start : tile.stop, column.start * channels : column.stop * channels]
                 if added is None:
-                    torch.mm(row_mixer, lines, out=place)
+                    torch.mm(row_mixer, lines.flatten(0, 1), out=place)
                 else:
-                    torch.addmm(added[: place.shape[1]], row_mixer, lines, out=place)
+                    torch.addmm(added[: place.shape[1]], row_mixer, lines.flatten(0, 1), out=place)
             done = tile.last
     return output
 
@@ -331,9 +328,12 @@ def _convolve_map_backward(grad: Tensor, x: Tensor, factor: int, weight: Tensor)
                 mixed = row_mixer @ lines[row.first : row.last, column.first * channels : column.last * channels]
                 mixed = mixed.view(len(mixed), -1, channels)
                 products = torch.bmm(column_mixer.expand(len(mixed), -1, -1), mixed).view(size, -1, size * channels)
+                grad_pixels = torch.mm(products[0], by_row[0])
                 for k in range(size):
                     grad_weight[k].addmm_(products[k].T, pixels)
-                result[tile] = torch.einsum("kpc,kci->pi", products, by_row).view(*result[tile].shape)
+                    if k > 0:
+                        grad_pixels.addmm_(products[k], by_row[k])
+                result[tile] = grad_pixels.view_as(result[tile])
     return grad_map, grad_weight.view(size, size, channels, in_channels).permute(2, 3, 0, 1)
 
 

@@ -86,5 +86,7 @@ def peak_rss_bytes() -> int:
     """The most memory this process ever had."""
     status = Path("/proc/self/status")
     if status.exists():  # Linux counts what the process that started this one had at that moment into ru_maxrss
-        return next(int(line.split()[1]) for line in status.read_text().splitlines() if "VmHWM" in line) * 1024
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

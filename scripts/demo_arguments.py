@@ -183,7 +183,7 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
         parser.error('--task synapse takes no --dataset_dir: bundle/docs/README.md, "CT volumes", has the commands')
     try:
         given = parse_knobs(rest)
-        check_knobs(given, options.method, options.task)
+        refuse_unknown(given, options.method, options.task)
     except ValueError as error:
         parser.error(str(error))
     if options.no_stage1 and "stage1_checkpoint" in given:
@@ -231,7 +231,7 @@ def parse_knobs(words: Sequence[str]) -> dict[str, Any]:
     return knobs
 
 
-def check_knobs(knobs: Mapping[str, Any], method: str = "condseg", task: str = "images") -> None:
+def refuse_unknown(knobs: Mapping[str, Any], method: str = "condseg", task: str = "images") -> None:
     """Refuse what no config of the method and task has: MONAI would ignore it without a word.
 
     Raises:

@@ -14,6 +14,9 @@ from monai.bundle import ConfigParser
 
 __all__ = ["check_knobs", "no_such_knob"]
 
+_ALIKE = 0.85
+"""Of 1: from here on a name is taken for a knob that was meant; names of a user's own, less alike, pass."""
+
 
 def check_knobs(parser: ConfigParser | None, bundle_root: str | PathLike[str]) -> None:
     """Refuse names at the top of a config that look like one of its knobs and that nothing reads.
@@ -31,11 +34,11 @@ def check_knobs(parser: ConfigParser | None, bundle_root: str | PathLike[str]) -
     files = sorted((Path(bundle_root) / "configs").glob("*.json"))
     if parser is None or not files:
         return
-    known = {name for file in files for name in json.loads(file.read_text(encoding="utf-8"))}
+    known = {name for file in files for name in _names_of(file)}
     config = dict(parser.get())
     known |= {name for text in _strings(config) for name in re.findall(r"[@%](\w+)", text)}
     plain = {name for name, value in config.items() if not isinstance(value, (dict, list))}
-    misspelt = [name for name in plain - known if _knob_like(name, plain & known)]
+    misspelt = [name for name in plain - known if _knob_like(name, plain & known, _ALIKE)]
     if misspelt:
         raise ValueError(
             f"{no_such_knob(sorted(misspelt), plain & known)}; docs/README.md of the bundle lists all knobs"
@@ -56,8 +59,17 @@ def no_such_knob(unknown: Iterable[str], known: Collection[str]) -> str:
     return f"no such knob: {', '.join(names)}"
 
 
-def _knob_like(name: str, known: Collection[str]) -> str | None:
-    return next(iter(difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.7)), None)
+def _knob_like(name: str, known: Collection[str], alike: float = 0.7) -> str | None:
+    return next(iter(difflib.get_close_matches(name, sorted(known), n=1, cutoff=alike)), None)
+
+
+def _names_of(file: Path) -> Iterable[str]:
+    """The names at the top of a config; none of a file that is something else."""
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        return ()
+    return config if isinstance(config, dict) else ()
 
 
 def _strings(value: Any) -> Iterator[str]:

@@ -82,7 +82,14 @@ def compute_once(compute: Callable[[], Tensor]) -> Tensor:
     not call ``compute`` again. Elsewhere ``compute`` is simply called.
     """
     mode = getattr(_here, "mode", None)
-    return compute() if mode is None else mode.compute_once(compute)
+    if mode is None:
+        return compute()
+    _here.mode = mode.before  # a block around this one counts it once as well
+    try:
+        result: Tensor = mode.compute_once(lambda: compute_once(compute))
+    finally:
+        _here.mode = mode
+    return result
 
 
 _here = threading.local()  # the mode that is active in this thread

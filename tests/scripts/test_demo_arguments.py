@@ -18,11 +18,11 @@ from demo_arguments import (
     STAGE1,
     STAGE2,
     SYNAPSE,
-    check_knobs,
     command_of,
     knobs_for,
     parse_arguments,
     parse_knobs,
+    refuse_unknown,
     top_level_values,
 )
 
@@ -36,11 +36,11 @@ def test_without_arguments_both_stages_run_on_synthetic_images():
 
 
 def test_every_default_is_a_knob_of_a_config():
-    check_knobs(SMALL)
-    check_knobs(SMALL, "med_disseg")
+    refuse_unknown(SMALL)
+    refuse_unknown(SMALL, "med_disseg")
     for method, knobs in SMALL_OF.items():
-        check_knobs(knobs, method)
-    check_knobs(SMALL_CT, task="synapse")
+        refuse_unknown(knobs, method)
+    refuse_unknown(SMALL_CT, task="synapse")
 
 
 def test_synapse_has_defaults_and_knobs_of_its_own(capsys: pytest.CaptureFixture[str]):

@@ -75,7 +75,7 @@ class ContrastDrivenFeatureAggregation(nn.Module):
             conv_norm_act(channels, channels, act=act), conv_norm_act(channels, channels, act=act)
         )
 
-    def forward(self, x: Tensor, foreground: Tensor, background: Tensor, deeper: torch.Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, foreground: Tensor, background: Tensor, deeper: Tensor | None = None) -> Tensor:
         """Aggregate ``x`` under the contrast between the regions.
 
         Args:
@@ -109,7 +109,7 @@ class ContrastDrivenFeatureAggregation(nn.Module):
 class _Input(LeanSequential):
     """Two convolutions; the first joins the deeper stage."""
 
-    def forward(self, x: Tensor, deeper: torch.Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, deeper: Tensor | None = None) -> Tensor:
         return self[1](self[0]([x], [1]) if deeper is None else self[0]([x, deeper], [1, 2]))
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from monai.data import MetaTensor
 from monai.networks.blocks import Convolution
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
@@ -20,7 +21,7 @@ __all__ = ["UpsampledConv2d", "UpsampledConvolution", "convolve_upsampled"]
 _STEP = 16
 """Rows and columns that are computed at a time: what lies between the two sizes then stays in the processor's cache."""
 _FEWEST_CHANNELS = 64
-"""Below, and on a GPU, the products are too small to be worth their calls, and enlarging is faster."""
+"""Below, the products are too small to be worth their calls: enlarging is as fast, or faster."""
 
 
 class UpsampledConvolution(Convolution):
@@ -51,7 +52,7 @@ class UpsampledConvolution(Convolution):
             act=("relu", {"inplace": True}) if act == "relu" else act,  # as in conv_norm_act
         )
         drawn = self.get_submodule("conv")
-        conv = skip_init(UpsampledConv2d, in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=bias)
+        conv = skip_init(UpsampledConv2d, in_channels, out_channels, kernel_size, bias=bias)
         conv.load_state_dict(drawn.state_dict(), assign=True)  # the same draws as any other Convolution makes
         self.conv: nn.Module = conv
 
@@ -70,7 +71,7 @@ class UpsampledConvolution(Convolution):
 
 
 class UpsampledConv2d(nn.Conv2d):
-    """``nn.Conv2d`` of maps that are enlarged and joined first; odd kernels with zeros around, stride 1, no dilation.
+    """``nn.Conv2d`` of maps that are enlarged and joined first, with zeros around, so that the size stays.
 
     In evaluation as in training nothing large is made that need not be, in one of three ways, which differ in rounding
     only:
@@ -78,18 +79,48 @@ class UpsampledConv2d(nn.Conv2d):
     - A 1x1 convolution of an enlarged map is the enlarged 1x1 convolution of the map.
     - Larger kernels, on a CPU in float32 or float64 with 64 channels and more: :func:`convolve_upsampled`.
     - Otherwise, and where TorchScript, a tracer, a compiler or an exporter looks: as it is written.
+
+    Args:
+        in_channels: channels of all maps together.
+        out_channels: channels of the output.
+        kernel_size: odd kernel size.
+        bias: whether there is one.
+        device: as for ``nn.Conv2d``.
+        dtype: likewise.
+
+    Raises:
+        ValueError: if ``kernel_size`` is not odd and positive; of ``forward``: if the maps, enlarged, have different
+            sizes or not ``in_channels`` channels together.
     """
 
     __constants__ = [*nn.Conv2d.__constants__, "low_resolution"]  # noqa: RUF012 TorchScript's
     low_resolution = True
     """False on an instance: always as it is written."""
 
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        bias: bool = True,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        if kernel_size < 1 or kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size must be odd and positive, got {kernel_size}")
+        super().__init__(
+            in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=bias, device=device, dtype=dtype
+        )
+
     def forward(self, maps: list[Tensor], factors: list[int]) -> Tensor:  # type: ignore[override]
         """Convolve; arguments and result as for :class:`UpsampledConvolution`."""
+        if not torch.jit.is_scripting():  # noqa: SIM102 TorchScript compiles whatever stands beside it
+            if not torch.jit.is_tracing() and not torch.compiler.is_compiling():
+                _check_maps(maps, factors, self.in_channels)
         if self.low_resolution:
             if self.kernel_size[0] == 1:
                 return self._convolve_pointwise(maps, factors)
-            if not torch.jit.is_scripting():  # noqa: SIM102 TorchScript compiles whatever stands beside it
+            if not torch.jit.is_scripting():  # noqa: SIM102 as above
                 if _is_worth_it(self, maps, factors):
                     return convolve_upsampled(maps, factors, self.weight, self.bias)
         enlarged = [upsample(x, factor) for x, factor in zip(maps, factors)]  # noqa: B905 TorchScript has no strict
@@ -114,14 +145,20 @@ def convolve_upsampled(
     shifted against each other and added, which one small matrix for the rows and one for the columns do at once. That
     goes tile by tile, so that the K x K results never exist as a whole.
 
-    It can be differentiated once. A value that is not finite reaches the whole tile it is in, of 16 pixels and their
-    neighbours, where a convolution would spread it over K pixels.
+    It can be differentiated once, backwards; ``torch.func``, forward mode and gradients of gradients need the
+    convolution as it is written (``low_resolution = False`` on :class:`UpsampledConv2d`). A value that is not finite
+    reaches the whole tile it is in, of 16 pixels and their neighbours, where a convolution would spread it over K
+    pixels.
 
     Args:
         maps: ``(B, C_i, H_i, W_i)``, all ``(H, W)`` when enlarged.
         factors: how many times each is enlarged, bilinearly with aligned corners.
         weight: ``(out_channels, sum of C_i, K, K)`` with K odd.
         bias: ``(out_channels,)``, or None.
+
+    Raises:
+        ValueError: if the maps, enlarged, have different sizes or not the channels of ``weight`` together, or K is not
+            odd.
 
     Returns:
         ``(B, out_channels, H, W)`` in ``channels_last`` format: up to rounding ``F.conv2d(joined, weight, bias,
@@ -133,10 +170,23 @@ def convolve_upsampled(
         >>> convolve_upsampled([x], [2], weight).shape
         torch.Size([1, 4, 10, 12])
     """
+    _check_maps(maps, factors, weight.shape[1])
+    if weight.shape[2] != weight.shape[3] or weight.shape[2] % 2 == 0:
+        raise ValueError(f"the kernel must be square and odd, got {weight.shape[2]}x{weight.shape[3]}")
     if torch.is_grad_enabled() and any(x.requires_grad for x in (*maps, weight, bias) if x is not None):
         output: Tensor = _ConvolveUpsampled.apply(weight, bias, tuple(factors), *maps)
         return output
-    return _convolve(maps, factors, weight, bias)
+    return compute_once(lambda: _convolve(maps, factors, weight, bias))
+
+
+def _check_maps(maps: Sequence[Tensor], factors: Sequence[int], channels: int) -> None:
+    shapes = [(len(x), x.shape[1], *(factor * s for s in x.shape[2:])) for x, factor in zip(maps, factors, strict=True)]
+    if len({(shape[0], *shape[2:]) for shape in shapes}) != 1 or sum(shape[1] for shape in shapes) != channels:
+        found = ", ".join("x".join(map(str, shape)) for shape in shapes)
+        raise ValueError(
+            f"maps, enlarged by their factors, must have one batch and size and {channels} channels together, "
+            f"got {found}"
+        )
 
 
 def _is_worth_it(conv: nn.Conv2d, maps: list[Tensor], factors: list[int]) -> bool:
@@ -145,6 +195,8 @@ def _is_worth_it(conv: nn.Conv2d, maps: list[Tensor], factors: list[int]) -> boo
     x = maps[0]
     if x.device.type not in ("cpu", "meta") or x.dtype not in (torch.float32, torch.float64):
         return False
+    if not all(type(x) is Tensor or isinstance(x, MetaTensor) for x in maps):
+        return False  # such as FakeTensor, which has no values to look at
     if torch.is_autocast_enabled("cpu"):
         return False
     return min(conv.out_channels, *(x.shape[1] for x in maps)) >= _FEWEST_CHANNELS
@@ -198,8 +250,7 @@ def _convolve_backward(
 ) -> tuple[Tensor | None, Tensor | None]:
     """Gradients of one map and its weights."""
     if factor > 1:
-        grad_map, grad_weight = _convolve_map_backward(grad, x, factor, weight)
-        return grad_map if needs_map else None, grad_weight
+        return _convolve_map_backward(grad, x, factor, weight, needs_map, needs_weight)
     padding = [weight.shape[2] // 2] * 2
     needs = [needs_map, needs_weight, False]
     x = x.contiguous(memory_format=torch.channels_last)
@@ -240,7 +291,7 @@ def _tiles(low: int, factor: int, size: int, dtype: torch.dtype, of_output: bool
         for start, (first, _) in zip(range(0, length, _STEP), ranges, strict=True):
             stop, first = min(start + _STEP, length), min(first, other - width)
             part = weights[start:stop, :, first : first + width]
-            tiles.append(_Tile(start, stop, first, first + width, part.to(dtype)))
+            tiles.append(_Tile(start, stop, first, first + width, part.to(dtype, copy=True)))  # the rest goes
         return tuple(tiles)
 
 
@@ -251,7 +302,7 @@ def _weights(low: int, factor: int, size: int) -> Tensor:
     zero beyond its ends.
     """
     high = factor * low
-    each = torch.eye(low, dtype=torch.float64).unsqueeze(0)
+    each = torch.eye(low, dtype=torch.float64, device="cpu").unsqueeze(0)  # whatever the default device
     enlarge = F.interpolate(each, size=high, mode="linear", align_corners=True).squeeze(0).T  # (high, low)
     weights = enlarge.new_zeros(high, size, low)
     for t in range(size):
@@ -274,8 +325,8 @@ def _convolve_map(x: Tensor, factor: int, weight: Tensor, bias: Tensor | None) -
 
     output = x.new_empty((batch, height, width, channels)).permute(0, 3, 1, 2)  # channels_last
     # For each row of the kernel the rows of a window, with the columns of a tile; what windows share stays.
-    mixed = [x.new_empty(size, window, (tile.stop - tile.start) * channels) for tile in columns]
-    products = x.new_empty(size, window * low_width, size * channels)
+    mixed = [x.new_empty((size, window, (tile.stop - tile.start) * channels)) for tile in columns]
+    products = x.new_empty((size, window * low_width, size * channels))
     added = None if bias is None else bias.repeat(_STEP)
     for image, result in zip(x.permute(0, 2, 3, 1).contiguous(), output.permute(0, 2, 3, 1), strict=True):
         result = result.view(height, width * channels)
@@ -305,7 +356,9 @@ def _convolve_map(x: Tensor, factor: int, weight: Tensor, bias: Tensor | None) -
     return output
 
 
-def _convolve_map_backward(grad: Tensor, x: Tensor, factor: int, weight: Tensor) -> tuple[Tensor, Tensor]:
+def _convolve_map_backward(
+    grad: Tensor, x: Tensor, factor: int, weight: Tensor, needs_map: bool, needs_weight: bool
+) -> tuple[Tensor | None, Tensor | None]:
     """Gradients of ``x`` and ``weight`` from that of :func:`_convolve_map`, ``grad`` in ``channels_last`` format."""
     _, in_channels, low_height, low_width = x.shape
     channels, _, size, _ = weight.shape
@@ -328,13 +381,15 @@ def _convolve_map_backward(grad: Tensor, x: Tensor, factor: int, weight: Tensor)
                 mixed = row_mixer @ lines[row.first : row.last, column.first * channels : column.last * channels]
                 mixed = mixed.view(len(mixed), -1, channels)
                 products = torch.bmm(column_mixer.expand(len(mixed), -1, -1), mixed).view(size, -1, size * channels)
-                grad_pixels = torch.mm(products[0], by_row[0])
-                for k in range(size):
+                for k in range(size if needs_weight else 0):
                     grad_weight[k].addmm_(products[k].T, pixels)
-                    if k > 0:
+                if needs_map:
+                    grad_pixels = torch.mm(products[0], by_row[0])
+                    for k in range(1, size):
                         grad_pixels.addmm_(products[k], by_row[k])
-                result[tile] = grad_pixels.view_as(result[tile])
-    return grad_map, grad_weight.view(size, size, channels, in_channels).permute(2, 3, 0, 1)
+                    result[tile] = grad_pixels.view_as(result[tile])
+    kernel = grad_weight.view(size, size, channels, in_channels).permute(2, 3, 0, 1)
+    return grad_map if needs_map else None, kernel if needs_weight else None
 
 
 def _to_device(tile: _Tile, like: Tensor) -> _Tile:

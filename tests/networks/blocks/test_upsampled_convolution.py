@@ -7,7 +7,9 @@ import itertools
 import pytest
 import torch
 import torch.nn.functional as F
+from monai.data import MetaTensor
 from monai.networks.blocks import Convolution
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.measure import PeakTensorBytes
@@ -257,6 +259,90 @@ def test_lean_training_computes_and_keeps_each_convolution_once(monkeypatch):
 
 
 def test_a_plain_convolution_has_its_own_way():
-    conv = UpsampledConv2d(3, 4, 3, padding=1)
+    conv = UpsampledConv2d(3, 4, 3)
     x = torch.rand(1, 3, 5, 6)
     torch.testing.assert_close(conv([x], [1]), F.conv2d(x, conv.weight, conv.bias, padding=1))
+
+
+def test_a_frozen_block_computes_and_keeps_each_convolution_once():
+    torch.manual_seed(0)
+
+    class Joining(LeanModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.join = UpsampledConvolution(128, 64)
+            self.logits = torch.nn.Conv2d(64, 1, 1)
+
+        def forward(self, x, deeper):
+            return self.logits(self.join([x, deeper], [1, 2]))
+
+    block, maps = Joining(), (torch.rand(2, 64, 8, 8), torch.rand(2, 64, 4, 4))
+    block.join.requires_grad_(False)
+    block(*maps).square().sum().backward()
+    gradient = block.logits.weight.grad.clone()
+    block.logits.weight.grad, block.lean = None, False
+    block(*maps).square().sum().backward()
+    torch.testing.assert_close(gradient, block.logits.weight.grad)
+
+
+def test_a_lean_block_in_a_lean_block():
+    class Outer(LeanModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = Head()
+            self.join = UpsampledConvolution(128, 64)
+
+        def forward(self, x, deeper):
+            return self.join([self.inner(x), deeper], [1, 4])
+
+    torch.manual_seed(0)
+    outer, maps = Outer(), (torch.rand(1, 64, 4, 4), torch.rand(1, 64, 4, 4))
+    outer(*maps).square().mean().backward()
+    gradients = [parameter.grad.clone() for parameter in outer.parameters()]
+    outer.zero_grad()
+    outer.lean = outer.inner.lean = False
+    outer(*maps).square().mean().backward()
+    for ours, parameter in zip(gradients, outer.parameters(), strict=True):
+        torch.testing.assert_close(ours, parameter.grad)
+
+
+def test_a_meta_tensor_keeps_its_metadata_and_goes_the_short_way(block, maps):
+    block.eval()
+    inputs = [MetaTensor(x, meta={"name": "case"}) for x in maps]
+    assert count(lambda: block(inputs, [1, 2])).get("aten::bmm", 0) > 0
+    output = block(inputs, [1, 2])
+    assert (output.as_tensor() - block(maps, [1, 2])).abs().max() < 1e-5
+    assert output.meta["name"] == "case"
+
+
+def test_default_device_and_fake_tensors_do_not_matter(block, maps):
+    upsampled_convolution._tiles.cache_clear()
+    expected = block.eval()(maps, [1, 2])
+    upsampled_convolution._tiles.cache_clear()
+    with torch.device("meta"):
+        torch.testing.assert_close(block(maps, [1, 2]), expected)
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        assert block([mode.from_tensor(x) for x in maps], [1, 2]).shape == expected.shape
+
+
+@pytest.mark.parametrize(
+    ("shapes", "factors"),
+    [
+        (((2, 65, 8, 8), (2, 65, 3, 4)), [1, 2]),
+        (((2, 65, 8, 8), (1, 65, 4, 4)), [1, 2]),
+        (((2, 65, 8, 8), (2, 64, 4, 4)), [1, 2]),
+        (((2, 65, 8, 8), (2, 65, 1, 1)), [1, 1]),
+    ],
+)
+def test_maps_that_do_not_fit_are_refused(shapes, factors, block):
+    maps = [torch.rand(shape) for shape in shapes]
+    for convolve in (block, lambda *given: convolve_upsampled(*given, block.conv.weight)):
+        with pytest.raises(ValueError, match=r"one batch and size and 130 channels together, got 2x65x8x8"):
+            convolve(maps, factors)
+
+
+def test_even_kernels_are_refused():
+    with pytest.raises(ValueError, match="kernel_size must be odd and positive, got 2"):
+        UpsampledConv2d(4, 4, 2)
+    with pytest.raises(ValueError, match="square and odd, got 2x2"):
+        convolve_upsampled([torch.rand(1, 4, 4, 4)], [2], torch.rand(4, 4, 2, 2))

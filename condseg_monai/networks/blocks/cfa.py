@@ -6,7 +6,7 @@ import torch
 from monai.networks.blocks import Convolution
 from torch import Tensor, nn
 
-from condseg_monai.networks.blocks.convolution import conv_norm_act
+from condseg_monai.networks.blocks.convolution import conv_norm_act, norm_act_arguments
 from condseg_monai.networks.blocks.upsampled_convolution import UpsampledConvolution
 
 __all__ = ["CrossLevelFeatureAggregation"]
@@ -49,11 +49,8 @@ class CrossLevelFeatureAggregation(nn.Module):
 
 def _conv_with_bias(in_channels: int, out_channels: int, act: str | None) -> Convolution:
     return Convolution(
-        spatial_dims=2,
         in_channels=in_channels,
         out_channels=out_channels,
         kernel_size=1,
-        adn_ordering="NA",
-        norm="batch",
-        act=act,
+        **norm_act_arguments(act),
     )

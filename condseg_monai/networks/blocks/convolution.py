@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch.nn.functional as F
 from monai.networks.blocks import Convolution
 from torch import Tensor
 
-__all__ = ["conv_norm_act", "upsample"]
+__all__ = ["conv_norm_act", "norm_act_arguments", "upsample"]
 
 
 def conv_norm_act(
@@ -22,17 +24,24 @@ def conv_norm_act(
         act: a name from MONAI's ``Act`` factory, or None for no activation. ``"telu"`` is one of ours.
     """
     return Convolution(
-        spatial_dims=2,
         in_channels=in_channels,
         out_channels=out_channels,
         kernel_size=kernel_size,
         dilation=dilation,
         bias=False,
-        adn_ordering="NA",
-        norm="batch",
-        # In place: a BatchNorm needs its output no more, in training either.
-        act=("relu", {"inplace": True}) if act == "relu" else act,
+        **norm_act_arguments(act),
     )
+
+
+def norm_act_arguments(act: str | None) -> dict[str, Any]:
+    """What every two-dimensional ``Convolution`` with BatchNorm and the activation ``act`` is given."""
+    return {
+        "spatial_dims": 2,
+        "adn_ordering": "NA",
+        "norm": "batch",
+        # In place: a BatchNorm needs its output no more, in training either.
+        "act": ("relu", {"inplace": True}) if act == "relu" else act,
+    }
 
 
 def upsample(x: Tensor, factor: int) -> Tensor:

@@ -13,7 +13,7 @@ from monai.networks.blocks import Convolution
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
-from condseg_monai.networks.blocks.convolution import upsample
+from condseg_monai.networks.blocks.convolution import norm_act_arguments, upsample
 from condseg_monai.networks.lean import compute_once
 
 __all__ = ["UpsampledConv2d", "UpsampledConvolution", "convolve_upsampled"]
@@ -42,14 +42,11 @@ class UpsampledConvolution(Convolution):
         self, in_channels: int, out_channels: int, kernel_size: int = 3, act: str | None = "relu", bias: bool = False
     ) -> None:
         super().__init__(
-            spatial_dims=2,
             in_channels=in_channels,
             out_channels=out_channels,
             kernel_size=kernel_size,
             bias=bias,
-            adn_ordering="NA",
-            norm="batch",
-            act=("relu", {"inplace": True}) if act == "relu" else act,  # as in conv_norm_act
+            **norm_act_arguments(act),
         )
         drawn = self.get_submodule("conv")
         conv = skip_init(UpsampledConv2d, in_channels, out_channels, kernel_size, bias=bias)
@@ -117,12 +114,10 @@ class UpsampledConv2d(nn.Conv2d):
         if not torch.jit.is_scripting():  # noqa: SIM102 TorchScript compiles whatever stands beside it
             if not torch.jit.is_tracing() and not torch.compiler.is_compiling():
                 _check_maps(maps, factors, self.in_channels)
-        if self.low_resolution:
-            if self.kernel_size[0] == 1:
-                return self._convolve_pointwise(maps, factors)
-            if not torch.jit.is_scripting():  # noqa: SIM102 as above
-                if _is_worth_it(self, maps, factors):
-                    return convolve_upsampled(maps, factors, self.weight, self.bias)
+                if self.low_resolution and self.kernel_size[0] > 1 and _is_worth_it(self, maps, factors):
+                    return _convolve_differentiably(maps, factors, self.weight, self.bias)
+        if self.low_resolution and self.kernel_size[0] == 1:
+            return self._convolve_pointwise(maps, factors)
         enlarged = [upsample(x, factor) for x, factor in zip(maps, factors)]  # noqa: B905 TorchScript has no strict
         joined = torch.cat(enlarged, dim=1) if len(enlarged) > 1 else enlarged[0]
         return self._conv_forward(joined, self.weight, self.bias)
@@ -173,6 +168,12 @@ def convolve_upsampled(
     _check_maps(maps, factors, weight.shape[1])
     if weight.shape[2] != weight.shape[3] or weight.shape[2] % 2 == 0:
         raise ValueError(f"the kernel must be square and odd, got {weight.shape[2]}x{weight.shape[3]}")
+    return _convolve_differentiably(maps, factors, weight, bias)
+
+
+def _convolve_differentiably(
+    maps: Sequence[Tensor], factors: Sequence[int], weight: Tensor, bias: Tensor | None
+) -> Tensor:
     if torch.is_grad_enabled() and any(x.requires_grad for x in (*maps, weight, bias) if x is not None):
         output: Tensor = _ConvolveUpsampled.apply(weight, bias, tuple(factors), *maps)
         return output
@@ -190,7 +191,7 @@ def _check_maps(maps: Sequence[Tensor], factors: Sequence[int], channels: int) -
 
 
 def _is_worth_it(conv: nn.Conv2d, maps: list[Tensor], factors: list[int]) -> bool:
-    if max(factors) == 1 or torch.jit.is_tracing() or torch.compiler.is_compiling():
+    if max(factors) == 1:
         return False
     x = maps[0]
     if x.device.type not in ("cpu", "meta") or x.dtype not in (torch.float32, torch.float64):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
+from torch.utils.weak import WeakTensorKeyDictionary
 
 __all__ = ["fold_batch_norm"]
 
@@ -24,7 +26,8 @@ def fold_batch_norm(network: nn.Module, image: Tensor, inplace: bool = False) ->
         network: a network; one with ``forward_regions``, such as :class:`~condseg_monai.ConDSeg`, is walked through
             that, so that everything it can predict is folded.
         image: a small input it takes, such as ``(1, 3, 64, 64)``; its values do not matter.
-        inplace: change ``network`` itself. Otherwise a copy is changed and the network stays trainable.
+        inplace: change ``network`` itself, in the memory its weights have. Otherwise a copy is changed and the network
+            stays trainable.
 
     Returns:
         The folded network, in evaluation mode. Its state_dict is another one: load weights before folding.
@@ -44,15 +47,15 @@ def fold_batch_norm(network: nn.Module, image: Tensor, inplace: bool = False) ->
     """
     folded = (network if inplace else copy.deepcopy(network)).eval()
     names = {module: name for name, module in folded.named_modules()}
+    uses: Counter[Tensor] = Counter(parameter for _, parameter in folded.named_parameters(remove_duplicate=False))
     chains, expected = _look_through(folded, image)
     for conv, norm, activation in chains:
         mean, variance = norm.running_mean, norm.running_var
         assert mean is not None and variance is not None  # or it would not be in a chain
         with torch.no_grad():
-            weight, bias = fuse_conv_bn_weights(
-                conv.weight, conv.bias, mean, variance, norm.eps, norm.weight, norm.bias
-            )
-        conv.weight, conv.bias = weight, bias
+            ones = conv.weight.new_ones(len(mean), 1, 1, 1)
+            scale, conv.bias = fuse_conv_bn_weights(ones, conv.bias, mean, variance, norm.eps, norm.weight, norm.bias)
+            _scale(conv, scale, uses[conv.weight] > 1)
         parent, _, name = names[norm].rpartition(".")
         setattr(folded.get_submodule(parent), name, nn.Identity())
         if activation is not None:
@@ -61,6 +64,14 @@ def fold_batch_norm(network: nn.Module, image: Tensor, inplace: bool = False) ->
         if (output - before).abs().max() > 1e-4 * (1 + before.abs().max()):
             raise ValueError(f"BatchNorm cannot be folded in {type(network).__name__}: leave it as it is")
     return folded
+
+
+def _scale(conv: nn.Conv2d, scale: Tensor, is_shared: bool) -> None:
+    """Scale each output channel, in place where nothing else has the weight: a second set of weights takes memory."""
+    if is_shared or conv.weight.is_inference():
+        conv.weight = nn.Parameter(conv.weight * scale, conv.weight.requires_grad)
+    else:
+        conv.weight.mul_(scale)
 
 
 def _outputs(network: nn.Module, image: Tensor) -> list[Tensor]:
@@ -74,16 +85,16 @@ def _look_through(
     network: nn.Module, image: Tensor
 ) -> tuple[list[tuple[nn.Conv2d, nn.BatchNorm2d, nn.ReLU | None]], list[Tensor]]:
     """The convolutions with the BatchNorm, and the ReLU if any, that alone take their output; and the outputs."""
-    made_by: dict[int, tuple[nn.Module, Tensor]] = {}  # the tensor is kept, so that no other gets its id
+    made_by = WeakTensorKeyDictionary()  # no output lives longer than the pass needs it
     takers: dict[nn.Module, list[nn.Module]] = {}
     calls: dict[nn.Module, int] = {}
 
     def look(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         calls[module] = calls.get(module, 0) + 1
-        if inputs and id(inputs[0]) in made_by:
-            takers.setdefault(made_by[id(inputs[0])][0], []).append(module)
+        if inputs and isinstance(inputs[0], Tensor) and inputs[0] in made_by:
+            takers.setdefault(made_by[inputs[0]], []).append(module)
         if isinstance(output, Tensor) and isinstance(module, (nn.Conv2d, nn.BatchNorm2d)):
-            made_by[id(output)] = (module, output)
+            made_by[output] = module
 
     leaves = [module for module in network.modules() if not any(module.children())]
     handles = [module.register_forward_hook(look) for module in leaves]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import weakref
 
 import pytest
 import torch
@@ -60,6 +61,60 @@ def test_inplace_changes_the_network_itself():
     assert fold_batch_norm(network, image, inplace=True) is network
     torch.testing.assert_close(network(image), expected)
     assert isinstance(network[1], nn.Identity)
+
+
+def test_inplace_keeps_the_memory_of_the_weights():
+    network = with_random_statistics(ConDSegStage1(encoder="resnet18"))
+    convs = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
+    places = [conv.weight.data_ptr() for conv in convs]
+    fold_batch_norm(network, torch.rand(1, 3, 32, 32), inplace=True)
+    assert [conv.weight.data_ptr() for conv in convs] == places
+
+
+@pytest.mark.parametrize("inplace", [True, False])
+def test_convolutions_that_share_a_weight_are_folded_each_for_itself(inplace):
+    network = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3), nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3))
+    network[2].weight = network[0].weight
+    image = torch.rand(1, 3, 8, 8)
+    expected = with_random_statistics(network)(image)
+    folded = fold_batch_norm(network, image, inplace=inplace)
+    assert batch_norms(folded) == 0
+    torch.testing.assert_close(folded(image), expected)
+
+
+def test_a_network_made_in_inference_mode_is_folded_in_place():
+    with torch.inference_mode():
+        network = with_random_statistics(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)))
+        image = torch.rand(1, 3, 8, 8)
+        expected = network(image)
+    fold_batch_norm(network, image, inplace=True)
+    with torch.inference_mode():
+        torch.testing.assert_close(network(image), expected)
+
+
+def test_statistics_without_affine_weights_are_folded():
+    network = with_random_statistics(nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4)).double())
+    network[1].weight = network[1].bias = None
+    image = torch.rand(1, 3, 8, 8, dtype=torch.float64)
+    folded = fold_batch_norm(network, image)
+    assert batch_norms(folded) == 0
+    torch.testing.assert_close(folded(image), network(image))
+
+
+def test_outputs_of_layers_are_given_up_while_the_pass_goes_on():
+    alive: list[weakref.ref[Tensor]] = []
+    most = 0
+
+    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal most
+        alive.append(weakref.ref(output))
+        most = max(most, sum(output() is not None for output in alive))
+
+    network = nn.Sequential(*(layer for _ in range(8) for layer in (nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)))).eval()
+    for layer in network:
+        layer.register_forward_hook(count)
+    fold_batch_norm(network, torch.rand(1, 3, 8, 8), inplace=True)
+    assert most <= 3  # of 16: a layer's, its input, and what both passes end with
 
 
 def test_a_layer_used_twice_is_left_alone():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from kornia.augmentation import ColorJitter, RandomGaussianBlur, RandomGrayscale
 from torch import Tensor, nn
 
 __all__ = ["StrongColorAugmentation"]
@@ -46,6 +45,9 @@ class StrongColorAugmentation(nn.Module):
         blur_kernel: int | tuple[int, int] = 7,
         blur_sigma: tuple[float, float] = (0.1, 3.0),
     ) -> None:
+        # Not at the top: it takes 20 MB, and inference needs none of it.
+        from kornia.augmentation import ColorJitter, RandomGaussianBlur, RandomGrayscale
+
         super().__init__()
         kernel = (blur_kernel, blur_kernel) if isinstance(blur_kernel, int) else tuple(blur_kernel)
         if len(kernel) != 2 or any(size < 1 or size % 2 == 0 for size in kernel):

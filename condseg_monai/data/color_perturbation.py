@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from kornia.augmentation import ColorJitter
 from torch import Tensor, nn
 
 __all__ = ["ColorPerturbation"]
@@ -25,6 +24,8 @@ class ColorPerturbation(nn.Module):
     """
 
     def __init__(self, brightness: float = 0.2, hue: float = 0.05) -> None:
+        from kornia.augmentation import ColorJitter  # as in StrongColorAugmentation
+
         super().__init__()
         self.jitter = ColorJitter(brightness=brightness, hue=hue, p=1.0)
 

@@ -17,8 +17,7 @@ from condseg_monai.version import __version__
 
 __all__ = ["SNOMED_CODES", "write_dicom_seg"]
 
-highdicom, _has_highdicom = optional_import("highdicom")
-pydicom, _has_pydicom = optional_import("pydicom")
+pydicom, _ = optional_import("pydicom")
 
 SNOMED_CODES: dict[str, tuple[str, str]] = {
     "adrenal gland": ("23451007", "Adrenal gland"),
@@ -56,8 +55,7 @@ def write_dicom_seg(
         ImportError: if highdicom is not installed; the message names the extra.
         ValueError: if ``volume`` is no DICOM series, or ``labels`` has another shape or a number without a name.
     """
-    if not (_has_highdicom and _has_pydicom):
-        raise ImportError('DICOM SEG needs highdicom: pip install "condseg_monai[dicom]"')
+    highdicom = _load_highdicom()
     if not volume.is_dicom:
         raise ValueError(f"{volume.path} is no DICOM series, so no DICOM SEG can refer to it")
     if labels.shape != volume.array.shape or int(labels.max()) >= len(class_names):
@@ -86,6 +84,13 @@ def write_dicom_seg(
         segmentation.save_as(temporary)
 
 
+def _load_highdicom() -> Any:
+    highdicom, found = optional_import("highdicom")  # not at the top: it takes 40 MB of memory
+    if not found:
+        raise ImportError('DICOM SEG needs highdicom: pip install "condseg_monai[dicom]"')
+    return highdicom
+
+
 def _sources(files: Sequence[Path]) -> list[Any]:
     datasets = [pydicom.dcmread(file, stop_before_pixels=True) for file in files]
     seed = [str(dataset.file_meta.MediaStorageSOPInstanceUID) for dataset in datasets]
@@ -112,6 +117,7 @@ def _sources(files: Sequence[Path]) -> list[Any]:
 
 
 def _description(number: int, name: str) -> Any:
+    highdicom = _load_highdicom()
     side, _, organ = name.partition(" ")
     code = SNOMED_CODES.get(organ if side in _SIDES else name)
     if code is None:

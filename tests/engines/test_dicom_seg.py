@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pytest
 
@@ -92,3 +94,10 @@ def test_what_cannot_be_written_is_refused(written, tmp_path):
         write_dicom_seg(tmp_path / "x.dcm", LABEL, nifti, NAMES)
     with pytest.raises(ValueError, match="numbers under 3"):
         write_dicom_seg(tmp_path / "x.dcm", labels, series, NAMES[:3])
+
+
+def test_missing_library_names_the_extra(written, tmp_path, monkeypatch):
+    series, labels, _ = written
+    monkeypatch.setitem(sys.modules, "highdicom", None)
+    with pytest.raises(ImportError, match=r"condseg_monai\[dicom\]"):
+        write_dicom_seg(tmp_path / "x.dcm", labels, series, NAMES)

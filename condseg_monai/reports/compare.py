@@ -58,10 +58,12 @@ def find_score_tables(a: Path, b: Path, split: str | None = None) -> tuple[Path,
     Args:
         a: ``scores_*.csv`` or a folder with one.
         b: the same.
-        split: of folders, take ``scores_{split}.csv``; None takes the only split that both have.
+        split: of folders, take ``scores_{split}.csv``; None takes the only split that both have. A file stands for
+            itself.
 
     Raises:
-        ValueError: if a folder has none, not the one of ``split``, or it cannot be told which of several is meant.
+        ValueError: if a folder has none, not the one of ``split``, it cannot be told which of several is meant, or
+            there is a ``split`` and no folder.
         OSError: if a path does not exist.
     """
     choices = []
@@ -79,6 +81,8 @@ def find_score_tables(a: Path, b: Path, split: str | None = None) -> tuple[Path,
             if (wanted := path / f"scores_{split}.csv") not in found:
                 raise ValueError(f"{path} has no {wanted.name}, but {', '.join(sorted(names))}")
             choices[-1] = [wanted]
+    if split is not None and not (a.is_dir() or b.is_dir()):
+        raise ValueError(f"--split {split} is for folders, and {a} and {b} are files; leave it off or give the folders")
     if all(len(files) == 1 for files in choices):
         return choices[0][0], choices[1][0]
     pairs = [(x, y) for x in choices[0] for y in choices[1] if x.name == y.name or x == a or y == b]

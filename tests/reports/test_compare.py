@@ -180,6 +180,8 @@ def test_one_of_several_splits_is_compared_on_demand(tmp_path, capsys):
     assert find_score_tables(a, b / "scores_val.csv", "test") == (a / "scores_test.csv", b / "scores_val.csv")
     assert main(["compare", str(a), str(b), "--split", "tset"]) == 1
     assert "a has no scores_tset.csv, but scores_test.csv, scores_val.csv" in capsys.readouterr().err
+    assert main(["compare", str(a / "scores_val.csv"), str(b / "scores_val.csv"), "--split", "test"]) == 1
+    assert "scores_val.csv are files; leave it off or give the folders" in capsys.readouterr().err
 
 
 def test_what_is_not_there_is_an_error(tmp_path, capsys):

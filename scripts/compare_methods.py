@@ -28,7 +28,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from demo_arguments import BUNDLE, parse_knobs, top_level_values
+from demo_arguments import BUNDLE, drop_logging_warning, parse_knobs, top_level_values
 
 if TYPE_CHECKING:
     import numpy as np
@@ -207,6 +207,7 @@ def run(files: Sequence[str], knobs: Mapping[str, Any]) -> None:
     """Run configs as ``python -m monai.bundle run`` does, with knobs that they do not have left out."""
     from monai.bundle import ConfigWorkflow  # imported late: it takes seconds, and --help should not
 
+    drop_logging_warning()
     names = known_names(files)
     workflow = ConfigWorkflow(
         [str(BUNDLE / "configs" / f"{file}.json") for file in files],

@@ -22,9 +22,9 @@ from typing import Any
 
 import nibabel
 import numpy as np
+from demo_arguments import BUNDLE, drop_logging_warning
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
-BUNDLE = Path(__file__).resolve().parents[1] / "bundle"
 NETWORK: dict[str, Any] = {"encoder": "resnet18", "decoder_channels": 24, "image_size": 80}
 TRAINING: dict[str, Any] = {
     "encoder_weights": None,
@@ -95,6 +95,7 @@ def run(configs: Sequence[str], workflow_type: str, knobs: dict[str, Any]) -> No
     """Run bundle configs as ``python -m monai.bundle run`` does."""
     from monai.bundle import ConfigWorkflow  # imported late: it takes seconds, and --help should not
 
+    drop_logging_warning()
     files = [str(BUNDLE / "configs" / name) for name in configs]
     workflow = ConfigWorkflow(files, workflow_type=workflow_type, logging_file=False, **knobs)
     workflow.initialize()

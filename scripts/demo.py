@@ -18,6 +18,7 @@ from demo_arguments import (
     TASKS,
     Arguments,
     command_of,
+    drop_logging_warning,
     knobs_for,
     parse_arguments,
 )
@@ -85,12 +86,7 @@ def redirect_monai() -> None:
         if isinstance(logger, logging.Logger) and logger.handlers:
             logger.handlers.clear()
             logger.propagate = True
-    logging.getLogger("monai.bundle.workflows").addFilter(_is_news)
-
-
-def _is_news(record: logging.LogRecord) -> bool:
-    """Whether it is anything but MONAI's warning of every workflow that leaves logging to the program that opens it."""
-    return not record.getMessage().startswith("Logging file is set to False")
+    drop_logging_warning()
 
 
 class Demo:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import json
+import logging
 import os
 import shlex
 from collections.abc import Mapping, Sequence
@@ -295,3 +296,12 @@ def _word(value: Any) -> str:
     if isinstance(value, str) and Path(value).is_relative_to(REPOSITORY):
         return shlex.quote(os.path.relpath(value, BUNDLE))
     return shlex.quote(str(value))
+
+
+def drop_logging_warning() -> None:
+    """Leave out MONAI's warning of every workflow that leaves logging to the program that opens it."""
+    logging.getLogger("monai.bundle.workflows").addFilter(_is_news)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith("Logging file is set to False")

@@ -27,7 +27,11 @@ def write_scores(folder: Path, dice: dict[str, float]) -> None:
 
 
 def test_methods_are_trained_scored_and_kept(
-    tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tiny_dataset: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ):
     words = ["--methods", "med_disseg", "unet", "--seeds", "3", "--epochs", "3", "--", *TINY]
     assert call(monkeypatch, tmp_path, *words, dataset_dir=tiny_dataset) == 0
@@ -44,6 +48,7 @@ def test_methods_are_trained_scored_and_kept(
     assert [row["method"] for row in found["methods"]] == ["med_disseg", "unet"]
     assert [row["images"] for row in found["methods"]] == [2, 2]
     assert (tmp_path / "comparison.md").read_text() in capsys.readouterr().out
+    assert "Logging file is set to False" not in caplog.text
 
     ran = []
     monkeypatch.setattr(compare_methods, "run", lambda files, knobs: ran.append((files, knobs)))

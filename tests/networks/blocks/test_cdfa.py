@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from condseg_monai.networks.blocks import ContrastDrivenFeatureAggregation, window_attention
+from condseg_monai.networks.blocks import ContrastDrivenFeatureAggregation, cdfa, window_attention
 from tests import oracle
 
 
@@ -110,3 +110,21 @@ def test_windows_are_never_stored():
     with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t.numel()) or t, lambda t: t):
         window_attention(values, attention.requires_grad_())
     assert max(saved) <= values.numel()  # an unfolded map has nine times as many
+
+
+@pytest.mark.parametrize(("k", "heads"), [(3, 1), (3, 4), (5, 2)])
+def test_rows_at_a_time_give_the_same(k, heads, monkeypatch):
+    values = torch.randn(2, 8, 7, 5, dtype=torch.float64, requires_grad=True)
+    attention = torch.rand(2, heads, k * k, k * k, 7, 5, dtype=torch.float64, requires_grad=True)
+    results = []
+    for numbers in (1, 2 * 8 * 5 * 3, 2**19):  # one row, three, all
+        monkeypatch.setattr(cdfa, "_CACHED", numbers)
+        output = window_attention(values, attention)
+        results.append([output, *torch.autograd.grad(output.square().sum(), (values, attention))])
+    for other in results[1:]:
+        for a, b in zip(results[0], other, strict=True):
+            torch.testing.assert_close(a, b)
+
+
+def test_a_batch_of_nothing_gives_nothing():
+    assert window_attention(torch.zeros(0, 4, 3, 3), torch.zeros(0, 1, 9, 9, 3, 3)).shape == (0, 4, 3, 3)

@@ -1,4 +1,4 @@
-"""Training that keeps the outputs of convolutions and computes everything between them once more."""
+"""Training that keeps what costly convolutions make, and computes everything between them once more."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.module import _has_any_global_hook
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode
 from torch.utils.checkpoint import checkpoint
 
-__all__ = ["LeanModule", "LeanSequential", "compute_once", "keep_convolutions"]
+__all__ = ["LeanModule", "LeanSequential", "compute_again", "compute_once", "is_lean", "keep_convolutions"]
+
+
+_FEW_PRODUCTS = 128
+"""A convolution of no more products for each number it makes is computed again: a 1x1 one of up to 128 channels."""
 
 
 class LeanModule(nn.Module):
@@ -34,12 +38,13 @@ class LeanSequential(LeanModule, nn.Sequential):
 
 
 def keep_convolutions(module: nn.Module, function: Callable[..., Any], *inputs: Any, **kwargs: Any) -> Any:
-    """Call ``function`` so that training keeps its inputs and the outputs of its convolutions, and nothing else.
+    """Call ``function`` so that training keeps its inputs and what its costly convolutions make, and nothing else.
 
     PyTorch keeps the input and the output of nearly every layer until the backward pass. Normalisation, activation,
-    enlargement and concatenation cost little beside the convolutions: here their results are given up, and computed
-    once more when the backward pass comes to this function. Convolutions are computed once. Values, gradients and
-    running statistics are those of ``function(*inputs)``.
+    enlargement, concatenation and 1x1 convolutions of few channels cost little beside the other convolutions: here
+    their results are given up, and computed once more when the backward pass comes to this function. Convolutions of
+    more than 128 products for each number they make are computed once. Values, gradients and running statistics are
+    those of ``function(*inputs)``, but for the rounding of what :func:`is_lean` lets a block compute in another way.
 
     It is ``torch.utils.checkpoint``. The selective form that PyTorch has of it allows one backward pass only, and lets
     a BatchNorm update its running statistics twice; this one allows several with ``retain_graph``, and updates them
@@ -82,14 +87,24 @@ def compute_once(compute: Callable[[], Tensor]) -> Tensor:
     not call ``compute`` again. Elsewhere ``compute`` is simply called.
     """
     mode = getattr(_here, "mode", None)
+    return compute() if mode is None else mode.compute_once(compute)
+
+
+def compute_again(compute: Callable[[], Tensor]) -> Tensor:
+    """Keep nothing of ``compute``, convolutions included: for what is large and made in no time.
+
+    Inside :func:`keep_convolutions` the backward pass calls ``compute`` again. Elsewhere it is simply called.
+    """
+    mode = getattr(_here, "mode", None)
     if mode is None:
         return compute()
-    _here.mode = mode.before  # a block around this one counts it once as well
-    try:
-        result: Tensor = mode.compute_once(lambda: compute_once(compute))
-    finally:
-        _here.mode = mode
-    return result
+    with mode.paused():
+        return compute_again(compute)  # a block around this one keeps nothing of it either
+
+
+def is_lean() -> bool:
+    """Whether this is called from a function that :func:`keep_convolutions` calls, or calls again, to save memory."""
+    return getattr(_here, "mode", None) is not None
 
 
 _here = threading.local()  # the mode that is active in this thread
@@ -104,11 +119,16 @@ def _is_worth_it(module: nn.Module) -> bool:
         return False
     if _has_any_global_hook():
         return False
-    return not any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for m in module.modules())
+    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return not any(getattr(m, kind) for m in module.modules() for kind in kinds)
 
 
 class _Mode(TorchDispatchMode):
     """What :func:`compute_once` turns to while it is active."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looking = True
 
     def __enter__(self) -> Any:
         self.before = getattr(_here, "mode", None)
@@ -119,6 +139,23 @@ class _Mode(TorchDispatchMode):
         super().__exit__(*exception)
         _here.mode = self.before
 
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Let the operations go by without a look at each, which would cost more than small ones do themselves."""
+        if _get_current_dispatch_mode() is self:
+            self.__exit__(None, None, None)
+            try:
+                yield
+            finally:
+                self.__enter__()
+            return
+        # The block has put a mode of its own on top of this one, and that must stay there.
+        self.looking, _here.mode = False, self.before
+        try:
+            yield
+        finally:
+            self.looking, _here.mode = True, self
+
 
 class _Remember(_Mode):
     """Note the outputs of convolutions, and see that they stay what they are."""
@@ -127,24 +164,22 @@ class _Remember(_Mode):
         super().__init__()
         self.outputs = outputs
         self.storages: set[int] = set()
-        self.noting = True
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operation below autograd."""
-        if self.noting and func._schema.is_mutable:
+        if not self.looking:
+            return func(*args, **(kwargs or {}))
+        if func._schema.is_mutable:
             self._refuse_noted(func, args, kwargs or {})
         result = func(*args, **(kwargs or {}))
-        if self.noting and func is torch.ops.aten.convolution.default:
+        if _is_kept(func, args):
             self._note(result)
         return result
 
     def compute_once(self, compute: Callable[[], Tensor]) -> Tensor:
         """Note the result of ``compute`` only."""
-        self.noting = False
-        try:
-            result = compute()
-        finally:
-            self.noting = True
+        with self.paused():
+            result = compute_once(compute)  # a block around this one notes it as well
         self._note(result)
         return result
 
@@ -174,13 +209,18 @@ class _Replay(_Mode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operation below autograd."""
-        if func is torch.ops.aten.convolution.default:
+        if self.looking and _is_kept(func, args):
             return next(self.outputs).detach()
         return func(*args, **(kwargs or {}))
 
     def compute_once(self, compute: Callable[[], Tensor]) -> Tensor:
         """Hand out what ``compute`` gave."""
         return next(self.outputs).detach()
+
+
+def _is_kept(func: Any, args: Any) -> bool:
+    """Whether an operation is a convolution, and one that costs more than to store and to load what it makes."""
+    return func is torch.ops.aten.convolution.default and args[1].shape[1:].numel() > _FEW_PRODUCTS
 
 
 class _Again:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 
-from condseg_monai.networks.blocks.upsampled_convolution import UpsampledConvolution
-from condseg_monai.networks.lean import LeanModule
+from condseg_monai.networks.blocks.normalized_pointwise import normalized_pointwise
+from condseg_monai.networks.blocks.upsampled_convolution import UpsampledConv2d, UpsampledConvolution
+from condseg_monai.networks.lean import LeanModule, compute_again, is_lean
 
 __all__ = ["AuxiliaryHead"]
 
@@ -37,6 +39,20 @@ class AuxiliaryHead(LeanModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, channels, H, W)`` to logits ``(B, 1, stride * H, stride * W)``."""
+        if not torch.jit.is_scripting():  # noqa: SIM102 TorchScript compiles whatever stands beside it
+            if self.lean and is_lean():
+                return self._forward_lean(x)
         for i, conv in enumerate(self.convs):
             x = conv([x], [1 if i == 0 else 2])
         return self.logits(x)
+
+    @torch.jit.unused
+    def _forward_lean(self, x: Tensor) -> Tensor:
+        """The same without a map of the image's size but one, of which three heads would keep one each."""
+        *convs, last = self.convs
+        for i, block in enumerate(convs):
+            x = block([x], [1 if i == 0 else 2])
+        conv = last.get_submodule("conv")
+        assert isinstance(conv, UpsampledConv2d)
+        output = compute_again(lambda: conv([x], [2])) if conv.is_cheap([x], [2]) else conv([x], [2])
+        return normalized_pointwise(output, last.get_submodule("adn"), self.logits)

@@ -41,6 +41,6 @@ class SizeAwareDecoder(LeanModule):
         """Map ``(B, channels, H, W)`` and the deeper ``(B, channels, H / 2, W / 2)`` to ``(B, channels, H, W)``."""
         s1 = self.merge([deeper, x], [2, 1])
         s2 = F.relu(self.conv1(s1) + s1, inplace=True)
-        s3 = F.relu(self.conv2(s2) + s2 + s1, inplace=True)
-        s4 = F.relu(self.conv3(s3) + s3 + s2 + s1, inplace=True)
+        s3 = F.relu((self.conv2(s2) + s2).add_(s1), inplace=True)
+        s4 = F.relu((self.conv3(s3) + s3).add_(s2).add_(s1), inplace=True)
         return self.cbam(self.spatial_attention(self.channel_attention(s4)))

@@ -15,6 +15,7 @@ from torch.nn.utils import skip_init
 
 from condseg_monai.networks.blocks.convolution import norm_act_arguments, upsample
 from condseg_monai.networks.lean import compute_once
+from condseg_monai.networks.once_differentiable import once_differentiable
 
 __all__ = ["UpsampledConv2d", "UpsampledConvolution", "convolve_upsampled"]
 
@@ -74,7 +75,8 @@ class UpsampledConv2d(nn.Conv2d):
     only:
 
     - A 1x1 convolution of an enlarged map is the enlarged 1x1 convolution of the map.
-    - Larger kernels, on a CPU in float32 or float64 with 64 channels and more: :func:`convolve_upsampled`.
+    - Larger kernels, on a CPU in float32 or float64 with 64 channels and more: :func:`convolve_upsampled`, where a map
+      is enlarged, or several are joined.
     - Otherwise, and where TorchScript, a tracer, a compiler or an exporter looks: as it is written.
 
     Args:
@@ -114,13 +116,18 @@ class UpsampledConv2d(nn.Conv2d):
         if not torch.jit.is_scripting():  # noqa: SIM102 TorchScript compiles whatever stands beside it
             if not torch.jit.is_tracing() and not torch.compiler.is_compiling():
                 _check_maps(maps, factors, self.in_channels)
-                if self.low_resolution and self.kernel_size[0] > 1 and _is_worth_it(self, maps, factors):
+                if self.is_cheap(maps, factors):
                     return _convolve_differentiably(maps, factors, self.weight, self.bias)
         if self.low_resolution and self.kernel_size[0] == 1:
             return self._convolve_pointwise(maps, factors)
         enlarged = [upsample(x, factor) for x, factor in zip(maps, factors)]  # noqa: B905 TorchScript has no strict
         joined = torch.cat(enlarged, dim=1) if len(enlarged) > 1 else enlarged[0]
         return self._conv_forward(joined, self.weight, self.bias)
+
+    @torch.jit.unused
+    def is_cheap(self, maps: list[Tensor], factors: list[int]) -> bool:
+        """Whether ``forward`` would call :func:`convolve_upsampled` with these arguments."""
+        return self.low_resolution and self.kernel_size[0] > 1 and _is_worth_it(self, maps, factors)
 
     def _convolve_pointwise(self, maps: list[Tensor], factors: list[int]) -> Tensor:
         weights = self.weight.split([x.shape[1] for x in maps], dim=1)
@@ -138,7 +145,8 @@ def convolve_upsampled(
     Enlarging and convolving are linear. Each of the K x K weights of the kernel is applied to a map as it comes, which
     is a matrix product with a ``factor ** 2``-th of the enlarged map's pixels; then the K x K results are enlarged,
     shifted against each other and added, which one small matrix for the rows and one for the columns do at once. That
-    goes tile by tile, so that the K x K results never exist as a whole.
+    goes tile by tile, so that the K x K results never exist as a whole. Maps that are joined are convolved one by one,
+    and what comes out is added: the joined map and its gradient do not exist either.
 
     It can be differentiated once, backwards; ``torch.func``, forward mode and gradients of gradients need the
     convolution as it is written (``low_resolution = False`` on :class:`UpsampledConv2d`). A value that is not finite
@@ -156,8 +164,9 @@ def convolve_upsampled(
             odd.
 
     Returns:
-        ``(B, out_channels, H, W)`` in ``channels_last`` format: up to rounding ``F.conv2d(joined, weight, bias,
-        padding=K // 2)`` with ``joined = torch.cat([upsample(x, f) for x, f in zip(maps, factors)], dim=1)``.
+        ``(B, out_channels, H, W)``, in ``channels_last`` format if a map was enlarged: up to rounding
+        ``F.conv2d(joined, weight, bias, padding=K // 2)`` with
+        ``joined = torch.cat([upsample(x, f) for x, f in zip(maps, factors)], dim=1)``.
 
     Example:
         >>> import torch
@@ -191,7 +200,7 @@ def _check_maps(maps: Sequence[Tensor], factors: Sequence[int], channels: int) -
 
 
 def _is_worth_it(conv: nn.Conv2d, maps: list[Tensor], factors: list[int]) -> bool:
-    if max(factors) == 1:
+    if max(factors) == 1 and len(maps) == 1:
         return False
     x = maps[0]
     if x.device.type not in ("cpu", "meta") or x.dtype not in (torch.float32, torch.float64):
@@ -213,11 +222,12 @@ class _ConvolveUpsampled(torch.autograd.Function):
         return compute_once(lambda: _convolve(maps, factors, weight, bias))
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         weight, *maps = ctx.saved_tensors
         needs_weight, needs_bias, _, *needs_maps = ctx.needs_input_grad
-        grad = grad.contiguous(memory_format=torch.channels_last)
+        if max(ctx.factors) > 1:
+            grad = grad.contiguous(memory_format=torch.channels_last)
         weights = weight.split([x.shape[1] for x in maps], dim=1)
         grad_maps, grad_weights = zip(
             *(
@@ -236,7 +246,8 @@ def _convolve(maps: Sequence[Tensor], factors: Sequence[int], weight: Tensor, bi
     weights = weight.split([x.shape[1] for x in maps], dim=1)
     for x, factor, part in zip(maps, factors, weights, strict=True):
         if factor == 1:
-            x = x.contiguous(memory_format=torch.channels_last)
+            if max(factors) > 1:
+                x = x.contiguous(memory_format=torch.channels_last)  # as the other terms are
             term = F.conv2d(x, part, bias, padding=weight.shape[2] // 2)
         else:
             term = _convolve_map(x, factor, part, bias)
@@ -254,7 +265,8 @@ def _convolve_backward(
         return _convolve_map_backward(grad, x, factor, weight, needs_map, needs_weight)
     padding = [weight.shape[2] // 2] * 2
     needs = [needs_map, needs_weight, False]
-    x = x.contiguous(memory_format=torch.channels_last)
+    if grad.is_contiguous(memory_format=torch.channels_last):
+        x = x.contiguous(memory_format=torch.channels_last)
     grad_map, grad_weight, _ = torch.ops.aten.convolution_backward(
         grad, x, weight, None, [1, 1], padding, [1, 1], False, [0, 0], 1, needs
     )
@@ -321,7 +333,7 @@ def _convolve_map(x: Tensor, factor: int, weight: Tensor, bias: Tensor | None) -
     columns = [_to_device(tile, x) for tile in _tiles(low_width, factor, size, x.dtype, True)]
     row_mixers = [tile.weights.flatten(1) for tile in rows]  # (outputs, K * inputs)
     column_mixers = [tile.weights.permute(0, 2, 1).flatten(1) for tile in columns]  # (outputs, inputs * K)
-    by_row = weight.permute(2, 1, 3, 0).reshape(size, in_channels, size * channels)  # K; input; K, output
+    by_row = weight.permute(2, 1, 3, 0).reshape(size, in_channels, size * channels).unbind()  # K; input; K, output
     window = rows[0].last - rows[0].first
 
     output = x.new_empty((batch, height, width, channels)).permute(0, 3, 1, 2)  # channels_last
@@ -368,10 +380,10 @@ def _convolve_map_backward(
     columns = [_to_device(tile, x) for tile in _tiles(low_width, factor, size, x.dtype, False)]
     row_mixers = [tile.weights.permute(1, 0, 2).flatten(0, 1) for tile in rows]  # (K * inputs, outputs)
     column_mixers = [tile.weights.flatten(0, 1) for tile in columns]  # (inputs * K, outputs)
-    by_row = weight.permute(2, 3, 0, 1).reshape(size, size * channels, in_channels)  # K; K, output; input
+    by_row = weight.permute(2, 3, 0, 1).reshape(size, size * channels, in_channels).unbind()  # K; K, output; input
 
     grad_map = torch.empty_like(x, memory_format=torch.channels_last)
-    grad_weight = torch.zeros_like(by_row)
+    grad_weight = weight.new_zeros((size, size * channels, in_channels))
     images, results = x.permute(0, 2, 3, 1).contiguous(), grad_map.permute(0, 2, 3, 1)
     for image, result, lines in zip(images, results, grad.permute(0, 2, 3, 1), strict=True):
         lines = lines.reshape(height, width * channels)

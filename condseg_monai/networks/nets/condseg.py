@@ -11,13 +11,14 @@ from torch import Tensor, nn
 from condseg_monai.networks.blocks.auxiliary_head import AuxiliaryHead
 from condseg_monai.networks.blocks.cdfa import ContrastDrivenFeatureAggregation, RegionFeatures
 from condseg_monai.networks.blocks.convolution import conv_norm_act
+from condseg_monai.networks.blocks.normalized_pointwise import normalized_pointwise
 from condseg_monai.networks.blocks.pre_enhancement import PreEnhancement
 from condseg_monai.networks.blocks.sa_decoder import SizeAwareDecoder
 from condseg_monai.networks.blocks.sid import SemanticInformationDecoupling
 from condseg_monai.networks.blocks.upsampled_convolution import UpsampledConvolution
 from condseg_monai.networks.class_names import name_classes
 from condseg_monai.networks.encoders import Encoder, get_encoder
-from condseg_monai.networks.lean import LeanModule
+from condseg_monai.networks.lean import LeanModule, is_lean
 from condseg_monai.networks.nets.initialization import initialize_decoder, start_at_prior
 from condseg_monai.networks.nets.padding import check_image, crop, pad_to_multiple
 
@@ -245,5 +246,18 @@ class _MaskHead(LeanModule):
 
     def forward(self, small: Tensor, medium: Tensor, large: Tensor) -> Tensor:
         x = self.fuse([small, medium, large], [1, 2, 4])
+        if not torch.jit.is_scripting():  # noqa: SIM102 TorchScript compiles whatever stands beside it
+            if self.lean and is_lean():
+                return self._forward_lean(x)
         x = self.conv2(self.conv1([x], [self.stride]))
         return self.logits(self.dropout(x))
+
+    @torch.jit.unused
+    def _forward_lean(self, x: Tensor) -> Tensor:
+        """The same behind ``fuse``, without the two largest maps of the network."""
+        conv1, adn1 = self.conv1.get_submodule("conv"), self.conv1.get_submodule("adn")
+        conv2, adn2 = self.conv2.get_submodule("conv"), self.conv2.get_submodule("adn")
+        x = normalized_pointwise(conv1([x], [self.stride]), adn1, conv2)
+        if self.dropout.p > 0:
+            return cast(Tensor, self.logits(self.dropout(adn2(x))))
+        return normalized_pointwise(x, adn2, self.logits)

@@ -36,6 +36,11 @@ def small_step(job: str, way: str):
     return make_step(job, way, size=64, batch=2, **command_line.arguments_for(job, SMALL))
 
 
+def added_product(_: torch.Size, a: torch.Size, b: torch.Size, **__: Any) -> int:
+    """Operations of a product that is added in place, which PyTorch's counter passes over."""
+    return 2 * a[0] * a[1] * b[1]
+
+
 @functools.cache
 def cost(job: str, way: str) -> tuple[int, int]:
     """Floating point operations of convolutions and products, and the most bytes of tensors made in a step.
@@ -45,7 +50,7 @@ def cost(job: str, way: str) -> tuple[int, int]:
     run = make_step(job, way, size=256, device="meta")
     with PeakTensorBytes() as tensors:
         run()
-    with FlopCounterMode(display=False) as operations:
+    with FlopCounterMode(display=False, custom_mapping={torch.ops.aten.addmm_: added_product}) as operations:
         run()
     return operations.get_total_flops(), tensors.peak
 
@@ -70,12 +75,12 @@ def test_the_plain_composition_gives_the_same_numbers(job, double_precision):
 @pytest.mark.parametrize(
     ("job", "most_operations", "most_bytes"),
     [
-        ("stage1", 0.40, 0.30),
-        ("stage2-paper", 0.68, 0.49),
-        ("stage2-released", 0.69, 0.53),
-        ("stage2-med_disseg", 0.68, 0.40),
-        ("inference-paper", 0.65, 0.52),
-        ("inference-released", 0.66, 0.59),
+        ("stage1", 0.40, 0.23),
+        ("stage2-paper", 0.72, 0.36),
+        ("stage2-released", 0.73, 0.41),
+        ("stage2-med_disseg", 0.72, 0.34),
+        ("inference-paper", 0.65, 0.46),
+        ("inference-released", 0.66, 0.56),
     ],
 )
 def test_cost_stays_under_its_share_of_the_plain_composition(job, most_operations, most_bytes):
@@ -94,8 +99,10 @@ def test_folded_inference_normalises_nothing_and_copies_nothing():
     assert counts["clone"] == counts["im2col"] == counts["col2im"] == counts["bmm"] == 0
 
 
-def test_the_count_of_bytes_is_that_of_what_is_alive():
+def test_the_count_of_bytes_is_that_of_what_was_made_and_is_alive():
+    before = torch.ones(1000)
     with PeakTensorBytes() as tensors:
+        assert before.view(10, 100).add_(1).shape == (10, 100)
         a = torch.ones(1000)
         b = a * 2
         del a

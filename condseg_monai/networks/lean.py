@@ -84,7 +84,8 @@ def compute_once(compute: Callable[[], Tensor]) -> Tensor:
     """Count the result of ``compute`` as the output of one convolution.
 
     Inside :func:`keep_convolutions` the result is kept, nothing that is made on the way is, and the backward pass does
-    not call ``compute`` again. Elsewhere ``compute`` is simply called.
+    not call ``compute`` again. Elsewhere ``compute`` is simply called. Autograd must not look on, as in the forward
+    pass of a ``torch.autograd.Function``.
     """
     mode = getattr(_here, "mode", None)
     return compute() if mode is None else mode.compute_once(compute)

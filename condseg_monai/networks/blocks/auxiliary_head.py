@@ -54,5 +54,5 @@ class AuxiliaryHead(LeanModule):
             x = block([x], [1 if i == 0 else 2])
         conv = last.get_submodule("conv")
         assert isinstance(conv, UpsampledConv2d)
-        output = compute_again(lambda: conv([x], [2])) if conv.is_cheap([x], [2]) else conv([x], [2])
+        output = compute_again(lambda: conv([x], [2])) if conv.uses_low_resolution([x], [2]) else conv([x], [2])
         return normalized_pointwise(output, last.get_submodule("adn"), self.logits)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from condseg_monai.networks.lean import compute_once, is_lean
+from condseg_monai.networks.lean import compute_once
 from condseg_monai.networks.once_differentiable import once_differentiable
 
 __all__ = ["normalized_pointwise"]
@@ -17,11 +17,11 @@ _STRIP = 4096
 
 
 def normalized_pointwise(x: Tensor, adn: nn.Module, conv: nn.Module) -> Tensor:
-    """``conv(adn(x))`` for a 1x1 convolution.
+    """``conv(adn(x))`` for a 1x1 convolution, where :func:`~condseg_monai.networks.lean.is_lean`.
 
-    In a :class:`~condseg_monai.networks.lean.LeanModule` that trains on a CPU in float32 or float64, with a BatchNorm
-    and a ReLU, ``x`` alone is kept, and the normalised map and the gradients on the way to ``x`` are made some pixels
-    at a time. Elsewhere the two modules are simply called.
+    On a CPU in float32 or float64, with a BatchNorm that trains and a ReLU, ``x`` alone is kept, and the normalised map
+    and the gradients on the way to ``x`` are made some pixels at a time. The modules are not called then, so hooks and
+    mixed precision, which a lean block does not have, are not looked for. Otherwise the two are simply called.
 
     It can be differentiated once, backwards.
 
@@ -33,7 +33,7 @@ def normalized_pointwise(x: Tensor, adn: nn.Module, conv: nn.Module) -> Tensor:
     Returns:
         ``(B, out_channels, H, W)``: ``conv(adn(x))`` up to rounding. Running statistics are updated.
     """
-    if is_lean() and _is_worth_it(x, adn) and _is_pointwise(conv):
+    if _is_worth_it(x, adn) and _is_pointwise(conv):
         return _fused(x, adn.get_submodule("N"), conv)
     output: Tensor = conv(adn(x))
     return output

@@ -116,7 +116,7 @@ class UpsampledConv2d(nn.Conv2d):
         if not torch.jit.is_scripting():  # noqa: SIM102 TorchScript compiles whatever stands beside it
             if not torch.jit.is_tracing() and not torch.compiler.is_compiling():
                 _check_maps(maps, factors, self.in_channels)
-                if self.is_cheap(maps, factors):
+                if self.uses_low_resolution(maps, factors):
                     return _convolve_differentiably(maps, factors, self.weight, self.bias)
         if self.low_resolution and self.kernel_size[0] == 1:
             return self._convolve_pointwise(maps, factors)
@@ -125,7 +125,7 @@ class UpsampledConv2d(nn.Conv2d):
         return self._conv_forward(joined, self.weight, self.bias)
 
     @torch.jit.unused
-    def is_cheap(self, maps: list[Tensor], factors: list[int]) -> bool:
+    def uses_low_resolution(self, maps: list[Tensor], factors: list[int]) -> bool:
         """Whether ``forward`` would call :func:`convolve_upsampled` with these arguments."""
         return self.low_resolution and self.kernel_size[0] > 1 and _is_worth_it(self, maps, factors)
 

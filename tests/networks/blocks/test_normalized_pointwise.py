@@ -11,7 +11,7 @@ from torch import nn
 
 from benchmarks.measure import PeakTensorBytes
 from condseg_monai.networks.blocks import AuxiliaryHead, conv_norm_act, normalized_pointwise
-from condseg_monai.networks.lean import LeanModule, LeanSequential
+from condseg_monai.networks.lean import LeanModule, LeanSequential, is_lean
 
 
 class Block(LeanModule):
@@ -23,6 +23,8 @@ class Block(LeanModule):
         nn.init.normal_(self.adn.N.bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not is_lean():
+            return self.conv(self.adn(x))
         return normalized_pointwise.normalized_pointwise(x, self.adn, self.conv)
 
 

@@ -6,8 +6,9 @@
 
 Ways of one job take turns, so that a machine whose speed drifts is as slow for one as for the other; give
 ``--clock cpu`` and ``OMP_NUM_THREADS=1`` on a machine that others use too. Tensors: the most bytes of tensors made in a
-step, the same on every machine. Process: the most memory of a fresh process with all its libraries. ``--repeats 0``
-times the first step of that process and no other. Difference: of the losses, or the logits over the largest of them.
+step, the same on every machine. Process: the most memory, with all libraries, of a fresh process that does a few steps,
+as freed blocks that are left in between add up. ``--repeats 0`` times the steps of that process and no others.
+Difference: of the losses, or the logits over the largest of them.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ def main() -> None:
         for name, value in (("encoder", options.encoder), ("decoder_channels", options.decoder_channels))
         if value is not None
     }
-    if options.first_step_of:
-        print(json.dumps(first_step(*options.first_step_of, options, arguments)))
+    if options.process_of:
+        print(json.dumps(process_of(*options.process_of, options, arguments)))
         return
     print(
         f"{options.size} x {options.size}, {options.device}, {torch.get_num_threads()} threads, {options.clock} clock"
@@ -65,7 +66,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--encoder", help="a smaller network than resnet50")
     parser.add_argument("--decoder_channels", type=int, help="fewer channels than 128")
     parser.add_argument("--no_process", action="store_true", help="no fresh processes for their peak memory")
-    parser.add_argument("--first_step_of", nargs=2, metavar=("JOB", "WAY"), help=argparse.SUPPRESS)
+    parser.add_argument("--process_steps", type=int, default=3, help="steps of a fresh process")
+    parser.add_argument("--process_of", nargs=2, metavar=("JOB", "WAY"), help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -75,15 +77,15 @@ def job_lines(job: str, options: argparse.Namespace, arguments: dict[str, Any]) 
     ways = [way for way in WAYS[job] if way in wanted]
     arguments = arguments_for(job, arguments)
     tensors = {way: tensor_bytes(job, way, options.size, arguments) for way in ways if way in COUNTED}
-    first_steps = {} if options.no_process else {way: in_a_fresh_process(job, way, options) for way in ways}
-    process = {way: first["process"] for way, first in first_steps.items()}
+    processes = {} if options.no_process else {way: in_a_fresh_process(job, way, options) for way in ways}
+    process = {way: content["process"] for way, content in processes.items()}
     if options.repeats:
         steps = {way: make_step(job, way, size=options.size, device=options.device, **arguments) for way in ways}
         seconds, results = interleave(steps, options.repeats, options.clock, options.warm_up)
         probes = {way: probe(result) for way, result in results.items()}
     else:
-        seconds = {way: [first["seconds"]] for way, first in first_steps.items()}
-        probes = {way: first["probe"] for way, first in first_steps.items()}
+        seconds = {way: content["seconds"] for way, content in processes.items()}
+        probes = {way: content["probe"] for way, content in processes.items()}
     plain = ways[0]
     scale = max(1.0, *(abs(value) for value in probes[plain]))
     lines = []
@@ -119,9 +121,9 @@ def probe(result: torch.Tensor) -> list[float]:
 
 
 def in_a_fresh_process(job: str, way: str, options: argparse.Namespace) -> dict[str, Any]:
-    """The first step of a process that does nothing else."""
-    command = [sys.executable, "-m", "benchmarks", "--first_step_of", job, way]
-    for name in ("size", "device", "clock", "encoder", "decoder_channels"):
+    """A few steps of a process that does nothing else."""
+    command = [sys.executable, "-m", "benchmarks", "--process_of", job, way]
+    for name in ("size", "device", "clock", "encoder", "decoder_channels", "process_steps"):
         value = getattr(options, name)
         command += [f"--{name}", str(value)] if value is not None else []
     result = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -129,13 +131,11 @@ def in_a_fresh_process(job: str, way: str, options: argparse.Namespace) -> dict[
     return content
 
 
-def first_step(job: str, way: str, options: argparse.Namespace, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Seconds of a step, the most memory this process ever had, and some of the result."""
+def process_of(job: str, way: str, options: argparse.Namespace, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Seconds of each step, the most memory this process ever had, and some of the first result."""
     step = make_step(job, way, size=options.size, device=options.device, **arguments_for(job, arguments))
-    now = CLOCKS[options.clock]
-    started = now()
-    result = step()
-    return {"seconds": now() - started, "process": peak_rss_bytes(), "probe": probe(result)}
+    seconds, results = interleave({way: step}, options.process_steps, options.clock, warm_up=0)
+    return {"seconds": seconds[way], "process": peak_rss_bytes(), "probe": probe(results[way])}
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -123,9 +124,24 @@ def test_table_has_a_line_for_each_way_of_a_job(monkeypatch, capsys):
     assert float(lines[2].split("|")[-2]) < 1e-4
 
 
-def test_first_step_of_a_process_has_its_time_memory_and_numbers(monkeypatch):
-    monkeypatch.setattr("sys.argv", ["benchmarks", "--size", "32", "--clock", "cpu"])
+def test_steps_of_a_process_have_their_times_memory_and_numbers(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["benchmarks", "--size", "32", "--clock", "cpu", "--process_steps", "2"])
     options = command_line.parse()
-    first = command_line.first_step("stage2-paper", "network", options, {"encoder": "resnet18", "decoder_channels": 4})
-    assert first["seconds"] > 0 and first["process"] > 1e8
-    assert len(first["probe"]) == 1
+    found = command_line.process_of("stage2-paper", "network", options, {"encoder": "resnet18", "decoder_channels": 4})
+    assert len(found["seconds"]) == 2 and min(found["seconds"]) > 0 and found["process"] > 1e8
+    assert len(found["probe"]) == 1
+
+
+def test_a_fresh_process_does_as_many_steps_as_asked_for(monkeypatch, capsys):
+    words = "--jobs inference-paper --ways network --size 32 --repeats 0 --process_steps 2 --encoder resnet18"
+    monkeypatch.setattr("sys.argv", ["benchmarks", *words.split()])
+    asked = []
+
+    def run(command, **options):
+        asked.append(command)
+        return SimpleNamespace(stdout='{"seconds": [1.0, 3.0], "process": 2e6, "probe": [0.5]}')
+
+    monkeypatch.setattr(command_line.subprocess, "run", run)
+    command_line.main()
+    assert asked[0][asked[0].index("--process_steps") + 1] == "2" and "--process_of" in asked[0]
+    assert capsys.readouterr().out.splitlines()[-1].split(" | ")[2::4] == ["2.00", "2"]

@@ -255,8 +255,8 @@ class TestOutputs:
     def test_wide_network_computes_at_low_resolution_what_it_predicts_as_written(
         self, run_config, condseg_knobs, tiny_knobs, tiny_dataset, tmp_path, monkeypatch
     ):
-        low_resolution = Mock(wraps=upsampled_convolution._convolve)
-        monkeypatch.setattr(upsampled_convolution, "_convolve", low_resolution)
+        low_resolution = Mock(wraps=upsampled_convolution.convolve_upsampled)
+        monkeypatch.setattr(upsampled_convolution, "convolve_upsampled", low_resolution)
         wide = {"decoder_channels": 64, "image_size": 64, "ckpt_dir": str(tmp_path / "models")}
         run_config("train_stage2", **{**tiny_knobs, **wide, "output_dir": str(tmp_path), "stage1_checkpoint": None})
         assert low_resolution.call_count > 0

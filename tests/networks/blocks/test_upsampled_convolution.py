@@ -1,8 +1,8 @@
-"""Convolving maps as they come gives what convolving them enlarged and joined gives."""
+"""The block that convolves enlarged and joined maps, and when it does so without enlarging them."""
 
 from __future__ import annotations
 
-import itertools
+import sys
 
 import pytest
 import torch
@@ -17,108 +17,11 @@ from condseg_monai.networks.blocks import (
     UpsampledConv2d,
     UpsampledConvolution,
     convolve_upsampled,
+    convolve_upsampled_map,
     upsample,
-    upsampled_convolution,
 )
 from condseg_monai.networks.lean import LeanModule
-
-SHAPES = {  # size of the output, factors, channels of each map, size of the kernel
-    "one map": ((10, 14), (2,), (3,), 3),
-    "a single row": ((2, 40), (2,), (3,), 3),
-    "a single pixel": ((4, 4), (4,), (2,), 3),
-    "more than a tile": ((72, 40), (2,), (3,), 3),
-    "not whole tiles": ((34, 58), (2,), (3,), 3),
-    "three maps": ((20, 36), (1, 2, 4), (2, 3, 4), 3),
-    "the larger last": ((12, 8), (2, 1), (2, 3), 3),
-    "a larger kernel": ((36, 24), (3,), (2,), 5),
-    "a kernel larger than the map": ((3, 6), (3,), (2,), 7),
-    "a pointwise kernel": ((20, 36), (2, 1), (2, 3), 1),
-}
-
-
-def make(name: str, dtype: torch.dtype = torch.float64) -> tuple[list[torch.Tensor], tuple[int, ...], torch.Tensor]:
-    (height, width), factors, channels, size = SHAPES[name]
-    generator = torch.Generator().manual_seed(0)
-    maps = [
-        torch.randn(2, c, height // f, width // f, dtype=dtype, generator=generator)
-        for c, f in zip(channels, factors, strict=True)
-    ]
-    return maps, factors, torch.randn(5, sum(channels), size, size, dtype=dtype, generator=generator)
-
-
-def as_written(maps, factors, weight, bias=None) -> torch.Tensor:
-    joined = torch.cat([upsample(x, factor) for x, factor in zip(maps, factors, strict=True)], dim=1)
-    return F.conv2d(joined, weight, bias, padding=weight.shape[2] // 2)
-
-
-@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize("with_bias", [False, True])
-@pytest.mark.parametrize("name", list(SHAPES))
-def test_values_and_gradients_are_those_of_enlarging_first(name, with_bias, memory_format):
-    maps, factors, weight = make(name)
-    inputs = [x.to(memory_format=memory_format) for x in (*maps, weight)]
-    inputs += [torch.randn(5, dtype=torch.float64)] if with_bias else []
-    results = []
-    for convolve in (convolve_upsampled, as_written):
-        own = [x.clone().requires_grad_() for x in inputs]
-        output = convolve(own[: len(maps)], factors, *own[len(maps) :])
-        (output * output.detach().sin()).sum().backward()
-        results.append([output, *(x.grad for x in own)])
-        with torch.no_grad():
-            results[-1].append(convolve(own[: len(maps)], factors, *own[len(maps) :]))
-    for ours, theirs in zip(*results, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
-    assert results[0][0].is_contiguous(memory_format=torch.channels_last)
-
-
-def test_gradients_pass_gradcheck():
-    maps, factors, weight = make("the larger last")
-    bias = torch.randn(5, dtype=torch.float64, requires_grad=True)
-    inputs = [x.requires_grad_() for x in (*maps, weight)]
-    assert torch.autograd.gradcheck(lambda a, b, w, c: convolve_upsampled([a, b], factors, w, c), (*inputs, bias))
-
-
-@pytest.mark.parametrize("needed", list(itertools.product([False, True], repeat=4))[1:])
-def test_only_the_gradients_that_are_asked_for_are_given(needed):
-    maps, factors, weight = make("the larger last")
-    inputs = [*maps, weight, torch.randn(5, dtype=torch.float64)]
-    for x, need in zip(inputs, needed, strict=True):
-        x.requires_grad_(need)
-    wanted = [x for x in inputs if x.requires_grad]
-    ours = torch.autograd.grad(convolve_upsampled(inputs[:2], factors, *inputs[2:]).square().sum(), wanted)
-    theirs = torch.autograd.grad(as_written(inputs[:2], factors, *inputs[2:]).square().sum(), wanted)
-    for a, b in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(a, b)
-
-
-def test_float32_is_as_exact_as_convolving_the_enlarged_map():
-    torch.manual_seed(0)
-    x, weight = torch.randn(1, 64, 32, 32), torch.randn(64, 64, 3, 3) / 24
-    exact = as_written([x.double()], (2,), weight.double())
-    ours = (convolve_upsampled([x], (2,), weight) - exact).abs().max()
-    theirs = (as_written([x], (2,), weight) - exact).abs().max()
-    assert ours < 3 * theirs < 1e-4
-
-
-def test_an_image_does_not_depend_on_its_neighbours():
-    maps, factors, weight = make("three maps", torch.float32)
-    together = convolve_upsampled(maps, factors, weight)
-    alone = convolve_upsampled([x[1:] for x in maps], factors, weight)
-    torch.testing.assert_close(together[1:], alone)
-
-
-def test_a_quarter_of_the_operations_and_no_enlarged_map():
-    x = torch.rand(1, 64, 64, 64, device="meta")
-    weight = torch.rand(64, 64, 3, 3, device="meta")
-    operations = []
-    for convolve in (convolve_upsampled, as_written):
-        with FlopCounterMode(display=False) as counter:
-            convolve([x], (2,), weight)
-        operations.append(counter.get_total_flops())
-    assert operations[0] < 0.5 * operations[1]
-    with PeakTensorBytes() as tensors:
-        output = convolve_upsampled([x], (2,), weight)
-    assert tensors.peak < 3 * output.nbytes, "the nine products as a whole are 2.25 times the output"
+from tests.networks.blocks.test_convolve_upsampled import as_written
 
 
 @pytest.fixture
@@ -236,8 +139,9 @@ def test_lean_training_computes_and_keeps_each_convolution_once(monkeypatch):
         computed.append(arguments[0].shape)
         return original(*arguments)
 
-    original = upsampled_convolution._convolve_map
-    monkeypatch.setattr(upsampled_convolution, "_convolve_map", convolve_map)
+    original = convolve_upsampled_map.convolve_map
+    # The package has the function under the name of the module that calls it.
+    monkeypatch.setattr(sys.modules[convolve_upsampled.__module__], "convolve_map", convolve_map)
     torch.manual_seed(0)
     head, image = Head(), torch.rand(1, 64, 8, 8, requires_grad=True)
     with PeakTensorBytes() as tensors:
@@ -316,9 +220,9 @@ def test_a_meta_tensor_keeps_its_metadata_and_goes_the_short_way(block, maps):
 
 
 def test_default_device_and_fake_tensors_do_not_matter(block, maps):
-    upsampled_convolution._tiles.cache_clear()
+    convolve_upsampled_map._tiles.cache_clear()
     expected = block.eval()(maps, [1, 2])
-    upsampled_convolution._tiles.cache_clear()
+    convolve_upsampled_map._tiles.cache_clear()
     with torch.device("meta"):
         torch.testing.assert_close(block(maps, [1, 2]), expected)
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:

@@ -48,11 +48,12 @@ class AuxiliaryHead(LeanModule):
 
     @torch.jit.unused
     def _forward_lean(self, x: Tensor) -> Tensor:
-        """The same without a map of the image's size but one, of which three heads would keep one each."""
+        """The same with a single map of the image's size, the output of the last convolution."""
         *convs, last = self.convs
         for i, block in enumerate(convs):
             x = block([x], [1 if i == 0 else 2])
         conv = last.get_submodule("conv")
         assert isinstance(conv, UpsampledConv2d)
+        # Each of the three heads would keep that map for the backward pass; at low resolution it is quickly made again.
         output = compute_again(lambda: conv([x], [2])) if conv.uses_low_resolution([x], [2]) else conv([x], [2])
         return normalized_pointwise(output, last.get_submodule("adn"), self.logits)

@@ -88,7 +88,7 @@ class ContrastDrivenFeatureAggregation(nn.Module):
             ``(B, channels, H, W)``.
         """
         values = self.value(self.input(x, deeper))
-        # In the layout that the softmax below needs, so that its input, of more channels than this one, is not copied.
+        # Contiguous, so that the logits come out contiguous, as the softmax below needs them, and are not copied.
         fg = self._attention(self.foreground_attention(foreground.contiguous()))
         bg = self._attention(self.background_attention(background.contiguous()))
         if self.released:
@@ -102,7 +102,7 @@ class ContrastDrivenFeatureAggregation(nn.Module):
         """Softmax over the window positions that are weighed (Eq. 12): ``(B, heads, K * K, K * K, H, W)``."""
         positions = self.window * self.window
         b, _, h, w = logits.shape
-        # Whatever the layout of the convolutions: the sums over displacements run along the rows of a map.
+        # Contiguous, whatever the convolutions gave: window attention reads the rows of each map.
         return torch.softmax(logits.contiguous().view(b, self.heads, positions, positions, h, w) * self.scale, dim=3)
 
 

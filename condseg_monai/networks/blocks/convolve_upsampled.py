@@ -1,4 +1,4 @@
-"""The convolution of enlarged and joined maps as a function of the maps as they come."""
+"""Convolve enlarged and joined maps without enlarging or joining them."""
 
 from __future__ import annotations
 
@@ -25,12 +25,11 @@ def convolve_upsampled(
     is a matrix product with a ``factor ** 2``-th of the enlarged map's pixels; then the K x K results are enlarged,
     shifted against each other and added, which one small matrix for the rows and one for the columns do at once. That
     goes tile by tile, so that the K x K results never exist as a whole. Maps that are joined are convolved one by one,
-    and what comes out is added: the joined map and its gradient do not exist either.
+    and the results are added: the joined map and its gradient do not exist either.
 
-    It can be differentiated once, backwards; ``torch.func``, forward mode and gradients of gradients need the
-    convolution as it is written (``low_resolution = False`` on :class:`UpsampledConv2d`). A value that is not finite
-    reaches the whole tile it is in, of 16 pixels and their neighbours, where a convolution would spread it over K
-    pixels.
+    It can be differentiated once, backwards; ``torch.func``, forward mode and gradients of gradients need
+    ``low_resolution = False`` on :class:`~condseg_monai.networks.blocks.UpsampledConv2d`. A value that is not finite
+    spoils every tile that it reaches, of 16 x 16 pixels, not only its own neighbours.
 
     Args:
         maps: ``(B, C_i, H_i, W_i)``, all ``(H, W)`` when enlarged.
@@ -56,12 +55,6 @@ def convolve_upsampled(
     check_maps(maps, factors, weight.shape[1])
     if weight.shape[2] != weight.shape[3] or weight.shape[2] % 2 == 0:
         raise ValueError(f"the kernel must be square and odd, got {weight.shape[2]}x{weight.shape[3]}")
-    return _convolve_differentiably(maps, factors, weight, bias)
-
-
-def _convolve_differentiably(
-    maps: Sequence[Tensor], factors: Sequence[int], weight: Tensor, bias: Tensor | None
-) -> Tensor:
     if torch.is_grad_enabled() and any(x.requires_grad for x in (*maps, weight, bias) if x is not None):
         output: Tensor = _ConvolveUpsampled.apply(weight, bias, tuple(factors), *maps)
         return output

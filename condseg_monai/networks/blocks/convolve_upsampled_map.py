@@ -12,11 +12,11 @@ from torch import Tensor
 __all__ = ["convolve_map", "convolve_map_backward"]
 
 _STEP = 16
-"""Rows and columns that are computed at a time: what lies between the two sizes then stays in the processor's cache."""
+"""Rows and columns of a tile: few enough that what is made on the way stays in the processor's cache."""
 
 
 class _Tile(NamedTuple):
-    """Some positions of one side along a line, and what they have to do with the other side."""
+    """Outputs ``start`` to ``stop`` of a line, and the inputs ``first`` to ``last`` they are made of, or vice versa."""
 
     start: int
     stop: int
@@ -46,15 +46,15 @@ def _tiles(low: int, factor: int, size: int, dtype: torch.dtype, of_output: bool
         for start, (first, _) in zip(range(0, length, _STEP), ranges, strict=True):
             stop, first = min(start + _STEP, length), min(first, other - width)
             part = weights[start:stop, :, first : first + width]
-            tiles.append(_Tile(start, stop, first, first + width, part.to(dtype, copy=True)))  # the rest goes
+            tiles.append(_Tile(start, stop, first, first + width, part.to(dtype, copy=True)))  # frees ``weights``
         return tuple(tiles)
 
 
 def _weights(low: int, factor: int, size: int) -> Tensor:
-    """``(factor * low, size, low)``: what of each input the position that each weight of the kernel meets is made of.
+    """``(factor * low, size, low)``: the share of each input in what each weight of the kernel meets, for each output.
 
-    Weight ``t`` of the kernel meets, for output ``i``, position ``i + t - size // 2`` of the enlarged line, which is
-    zero beyond its ends.
+    For output ``i``, weight ``t`` meets position ``i + t - size // 2`` of the enlarged line, which is zero beyond its
+    ends.
     """
     high = factor * low
     each = torch.eye(low, dtype=torch.float64, device="cpu").unsqueeze(0)  # whatever the default device
@@ -79,7 +79,7 @@ def convolve_map(x: Tensor, factor: int, weight: Tensor, bias: Tensor | None) ->
     window = rows[0].last - rows[0].first
 
     output = x.new_empty((batch, height, width, channels)).permute(0, 3, 1, 2)  # channels_last
-    # For each row of the kernel the rows of a window, with the columns of a tile; what windows share stays.
+    # For each row of the kernel, a window of input rows with the columns of a tile; two windows share some rows.
     mixed = [x.new_empty((size, window, (tile.stop - tile.start) * channels)) for tile in columns]
     products = x.new_empty((size, window * low_width, size * channels))
     added = None if bias is None else bias.repeat(_STEP)

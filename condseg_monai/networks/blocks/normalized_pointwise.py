@@ -1,4 +1,4 @@
-"""A 1x1 convolution of a normalised and activated map, which training never has as a whole."""
+"""A 1x1 convolution of a normalised and activated map; in training that map never exists as a whole."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from condseg_monai.networks.once_differentiable import once_differentiable
 __all__ = ["normalized_pointwise"]
 
 _STRIP = 4096
-"""Pixels that are computed at a time: what lies between the two maps then stays in the processor's cache."""
+"""Pixels that are computed at a time: few enough that what is made on the way stays in the processor's cache."""
 
 
 def normalized_pointwise(x: Tensor, adn: nn.Module, conv: nn.Module) -> Tensor:
     """``conv(adn(x))`` for a 1x1 convolution, where :func:`~condseg_monai.networks.lean.is_lean`.
 
     On a CPU in float32 or float64, with a BatchNorm that trains and a ReLU, ``x`` alone is kept, and the normalised map
-    and the gradients on the way to ``x`` are made some pixels at a time. The modules are not called then, so hooks and
-    mixed precision, which a lean block does not have, are not looked for. Otherwise the two are simply called.
+    and the gradients on the way to ``x`` are made some pixels at a time. The modules are not called then: their hooks
+    would not run, and mixed precision would not apply, but a lean block has neither. Otherwise the two are simply
+    called.
 
     It can be differentiated once, backwards.
 
@@ -33,13 +34,13 @@ def normalized_pointwise(x: Tensor, adn: nn.Module, conv: nn.Module) -> Tensor:
     Returns:
         ``(B, out_channels, H, W)``: ``conv(adn(x))`` up to rounding. Running statistics are updated.
     """
-    if _is_worth_it(x, adn) and _is_pointwise(conv):
+    if _can_fuse(x, adn) and _is_pointwise(conv):
         return _fused(x, adn.get_submodule("N"), conv)
     output: Tensor = conv(adn(x))
     return output
 
 
-def _is_worth_it(x: Tensor, adn: nn.Module) -> bool:
+def _can_fuse(x: Tensor, adn: nn.Module) -> bool:
     if x.device.type not in ("cpu", "meta") or x.dtype not in (torch.float32, torch.float64):
         return False
     if [type(layer) for layer in adn.children()] != [nn.BatchNorm2d, nn.ReLU]:
@@ -48,7 +49,7 @@ def _is_worth_it(x: Tensor, adn: nn.Module) -> bool:
     assert isinstance(norm, nn.BatchNorm2d)
     if not norm.training or not norm.affine or not norm.track_running_stats or norm.momentum is None:
         return False
-    return x.numel() > x.shape[1]  # of one pixel alone there is no variance, which the BatchNorm says
+    return x.numel() > x.shape[1]  # one pixel has no variance: let the BatchNorm raise
 
 
 def _is_pointwise(conv: nn.Module) -> bool:
@@ -117,7 +118,7 @@ class _NormalizedPointwise(torch.autograd.Function):
             result.mul_(hidden.sign_())  # the slope of a ReLU
             grad_shift += result.sum(dim=0)
             grad_factor += centred.mul_(result).sum(dim=0)
-        # What mean and deviation owe to each pixel.
+        # The batch's mean and deviation depend on each pixel, too.
         count = x.numel() // x.shape[1]
         tilt = -factor * inverse.square() * grad_factor / count
         offset = -factor * grad_shift / count

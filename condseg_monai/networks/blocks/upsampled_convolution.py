@@ -1,4 +1,4 @@
-"""Convolution of maps that are enlarged and joined first, computed at the size they come in."""
+"""Convolution of maps that are enlarged and joined first; what can be is computed at the size they come in."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from condseg_monai.networks.blocks.convolve_upsampled import check_maps, convolv
 __all__ = ["UpsampledConv2d", "UpsampledConvolution"]
 
 _FEWEST_CHANNELS = 64
-"""Below, the products are too small to be worth their calls: enlarging is as fast, or faster."""
+"""With fewer channels the matrix products are too small: enlarging first is as fast, or faster."""
 
 
 class UpsampledConvolution(Convolution):
@@ -64,13 +64,12 @@ class UpsampledConvolution(Convolution):
 class UpsampledConv2d(nn.Conv2d):
     """``nn.Conv2d`` of maps that are enlarged and joined first, with zeros around, so that the size stays.
 
-    In evaluation as in training nothing large is made that need not be, in one of three ways, which differ in rounding
-    only:
+    It is computed in one of three ways, which differ in rounding only:
 
     - A 1x1 convolution of an enlarged map is the enlarged 1x1 convolution of the map.
     - Larger kernels, on a CPU in float32 or float64 with 64 channels and more: :func:`convolve_upsampled`, where a map
       is enlarged, or several are joined.
-    - Otherwise, and where TorchScript, a tracer, a compiler or an exporter looks: as it is written.
+    - Otherwise, and under TorchScript, a tracer, a compiler or an exporter: enlarge, join, convolve.
 
     Args:
         in_channels: channels of all maps together.
@@ -87,7 +86,7 @@ class UpsampledConv2d(nn.Conv2d):
 
     __constants__ = [*nn.Conv2d.__constants__, "low_resolution"]  # noqa: RUF012 TorchScript's
     low_resolution = True
-    """False on an instance: always as it is written."""
+    """False on an instance: always enlarge, join, convolve."""
 
     def __init__(
         self,
@@ -120,7 +119,7 @@ class UpsampledConv2d(nn.Conv2d):
     @torch.jit.unused
     def uses_low_resolution(self, maps: list[Tensor], factors: list[int]) -> bool:
         """Whether ``forward`` would call :func:`convolve_upsampled` with these arguments."""
-        return self.low_resolution and self.kernel_size[0] > 1 and _is_worth_it(self, maps, factors)
+        return self.low_resolution and self.kernel_size[0] > 1 and _pays_off(self, maps, factors)
 
     def _convolve_pointwise(self, maps: list[Tensor], factors: list[int]) -> Tensor:
         weights = self.weight.split([x.shape[1] for x in maps], dim=1)
@@ -130,7 +129,7 @@ class UpsampledConv2d(nn.Conv2d):
         return output
 
 
-def _is_worth_it(conv: nn.Conv2d, maps: list[Tensor], factors: list[int]) -> bool:
+def _pays_off(conv: nn.Conv2d, maps: list[Tensor], factors: list[int]) -> bool:
     if max(factors) == 1 and len(maps) == 1:
         return False
     x = maps[0]

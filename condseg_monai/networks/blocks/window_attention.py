@@ -1,4 +1,4 @@
-"""CDFA's attention in windows: unfold, weigh and overlap-add, without a map of windows."""
+"""CDFA's attention in windows, Eq. 11, 13 and 14: unfold, weigh and overlap-add, but windows are never stored."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from condseg_monai.networks.once_differentiable import once_differentiable
 
 __all__ = ["compose_attention", "window_attention"]
 
-_CACHED = 2**19
-"""Numbers of a map that are computed at a time, so that they stay in the processor's cache."""
+_NUMBERS_AT_A_TIME = 2**19
+"""Numbers of a map that are computed at a time: few enough to stay in the processor's cache."""
 
 
 def window_attention(values: Tensor, attention: Tensor) -> Tensor:
@@ -49,7 +49,7 @@ def compose_attention(first: Tensor, second: Tensor) -> Tensor:
 
 
 def _has_own_backward(a: Tensor, b: Tensor) -> bool:
-    """Whether gradients are wanted, and not by a compiler, which makes its own, or a tracer, which cannot keep ours."""
+    """Whether gradients are wanted, but not under a compiler, which makes its own, or a tracer, which loses ours."""
     if torch.jit.is_tracing() or torch.compiler.is_compiling():
         return False
     return torch.is_grad_enabled() and (a.requires_grad or b.requires_grad)
@@ -102,7 +102,7 @@ def _fold_attention(attention: Tensor) -> Tensor:
 
 
 class _FoldAttention(torch.autograd.Function):
-    """:func:`_fold_attention`, backwards without a zero map for each block that autograd would add up."""
+    """:func:`_fold_attention` with a backward pass that copies blocks; autograd would add up one zero map for each."""
 
     @staticmethod
     def forward(ctx: Any, attention: Tensor) -> Tensor:
@@ -154,9 +154,9 @@ def _add_neighbours(out: Tensor, padded: Tensor, kernel: Tensor) -> None:
 
 
 def _row_strips(values: Tensor, size: int) -> list[tuple[slice, slice]]:
-    """Rows of ``(B, C, H, W)`` that fit into a processor's cache, and the rows of the padded map around them."""
+    """Strips of rows of ``(B, C, H, W)`` that fit into the cache, and the rows of the padded map that each needs."""
     b, c, h, w = values.shape
-    step = max(1, _CACHED // max(1, b * c * w)) if values.device.type == "cpu" else h
+    step = max(1, _NUMBERS_AT_A_TIME // max(1, b * c * w)) if values.device.type == "cpu" else h
     return [(slice(top, min(top + step, h)), slice(top, min(top + step, h) + size - 1)) for top in range(0, h, step)]
 
 

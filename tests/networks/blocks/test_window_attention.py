@@ -76,7 +76,7 @@ def test_rows_at_a_time_give_the_same(k, heads, monkeypatch):
     module = sys.modules[window_attention.__module__]  # the package has the function under the module's name
     results = []
     for numbers in (1, 2 * 8 * 5 * 3, 2**19):  # one row, three, all
-        monkeypatch.setattr(module, "_CACHED", numbers)
+        monkeypatch.setattr(module, "_NUMBERS_AT_A_TIME", numbers)
         output = window_attention(values, attention)
         results.append([output, *torch.autograd.grad(output.square().sum(), (values, attention))])
     for other in results[1:]:

@@ -33,8 +33,9 @@ def fold_batch_norm(network: nn.Module, image: Tensor, inplace: bool = False) ->
         The folded network, in evaluation mode. Its state_dict is another one: load weights before folding.
 
     Raises:
-        ValueError: if the folded network computes something else, because the output of a convolution or a BatchNorm
-            in it is also used elsewhere; ``network`` is unusable then if it was changed ``inplace``.
+        ValueError: if the folded network computes something else, by more than a thousandth of the largest output,
+            mostly because the output of a convolution or a BatchNorm in it is also used elsewhere; ``network`` is
+            unusable then if it was changed ``inplace``.
 
     Example:
         >>> network = nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU()).eval()
@@ -53,6 +54,7 @@ def fold_batch_norm(network: nn.Module, image: Tensor, inplace: bool = False) ->
         mean, variance = norm.running_mean, norm.running_var
         assert mean is not None and variance is not None  # or it would not be in a chain
         with torch.no_grad():
+            # Folded into ones, the norm gives each channel's scale: the weights themselves are scaled where they are.
             ones = conv.weight.new_ones(len(mean), 1, 1, 1)
             scale, conv.bias = fuse_conv_bn_weights(ones, conv.bias, mean, variance, norm.eps, norm.weight, norm.bias)
             _scale(conv, scale, uses[conv.weight] > 1)
@@ -61,8 +63,13 @@ def fold_batch_norm(network: nn.Module, image: Tensor, inplace: bool = False) ->
         if activation is not None:
             activation.inplace = True
     for output, before in zip(_outputs(folded, image), expected, strict=True):
-        if (output - before).abs().max() > 1e-4 * (1 + before.abs().max()):
-            raise ValueError(f"BatchNorm cannot be folded in {type(network).__name__}: leave it as it is")
+        # Rounding is some 1e-6 in a trained network, but was seen to reach 7e-4 in one with the statistics of one pass.
+        difference = float((output - before).abs().max() / (1 + before.abs().max()))
+        if difference > 1e-3:
+            raise ValueError(
+                f"BatchNorm cannot be folded in {type(network).__name__}, whose output would change by {difference:.0e}"
+                " of the largest: leave it as it is"
+            )
     return folded
 
 

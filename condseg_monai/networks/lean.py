@@ -12,13 +12,15 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.module import _has_any_global_hook
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode
+from torch.utils._pytree import tree_map_only
 from torch.utils.checkpoint import checkpoint
 
 __all__ = ["LeanModule", "LeanSequential", "compute_again", "compute_once", "is_lean", "keep_convolutions"]
 
 
 _FEW_PRODUCTS = 128
-"""A convolution of no more products for each number it makes is computed again: a 1x1 one of up to 128 channels."""
+"""A convolution that takes up to this many products for a number of its output, as a 1x1 one of 128 channels does, is
+computed again."""
 
 
 class LeanModule(nn.Module):
@@ -45,6 +47,7 @@ def keep_convolutions(module: nn.Module, function: Callable[..., Any], *inputs: 
     their results are given up, and computed once more when the backward pass comes to this function. Convolutions of
     more than 128 products for each number they make are computed once. Values, gradients and running statistics are
     those of ``function(*inputs)``, but for the rounding of what :func:`is_lean` lets a block compute in another way.
+    Random numbers, such as dropout's, are drawn once and kept.
 
     It is ``torch.utils.checkpoint``. The selective form that PyTorch has of it allows one backward pass only, and lets
     a BatchNorm update its running statistics twice; this one allows several with ``retain_graph``, and updates them
@@ -53,9 +56,9 @@ def keep_convolutions(module: nn.Module, function: Callable[..., Any], *inputs: 
     In evaluation, without gradients, in mixed precision (where time counts more than memory), in a module with hooks
     (they would run twice), and where a compiler or an exporter looks, ``function`` is simply called.
 
-    The backward pass needs the module as it was in the forward pass: the same mode, and weights that nobody has changed
-    since. So ``torch.func`` and modules whose forward pass changes state of another kind than running statistics
-    (spectral norm does) are not for this; ``lean = False`` on the instance leaves them alone.
+    The backward pass needs the module as it was in the forward pass: the same mode, and the same weights. So
+    ``torch.func`` and modules whose forward pass changes state of another kind than running statistics (spectral norm
+    does) are not for this; ``lean = False`` on the instance leaves them alone.
 
     Args:
         module: holds every normalisation with running statistics that ``function`` applies.
@@ -68,16 +71,18 @@ def keep_convolutions(module: nn.Module, function: Callable[..., Any], *inputs: 
         What ``function`` returns.
 
     Raises:
-        RuntimeError: if ``function`` changes the output of a convolution in place.
+        RuntimeError: if ``function`` changes the output of a convolution in place; in the backward pass, if a weight of
+            ``module`` was changed or exchanged since the forward pass.
     """
-    if not _is_worth_it(module):
+    if not _saves_memory(module):
         return function(*inputs, **kwargs)
 
     def contexts() -> tuple[contextlib.AbstractContextManager[Any], contextlib.AbstractContextManager[Any]]:
-        outputs: list[Tensor] = []
+        outputs: list[Any] = []
         return _Remember(outputs), _Again(module, outputs)
 
-    return checkpoint(function, *inputs, use_reentrant=False, context_fn=contexts, **kwargs)
+    # The state of the generator stays alone: setting it back would be felt in other threads that draw from it.
+    return checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False, context_fn=contexts, **kwargs)
 
 
 def compute_once(compute: Callable[[], Tensor]) -> Tensor:
@@ -111,7 +116,7 @@ def is_lean() -> bool:
 _here = threading.local()  # the mode that is active in this thread
 
 
-def _is_worth_it(module: nn.Module) -> bool:
+def _saves_memory(module: nn.Module) -> bool:
     if not module.training or not torch.is_grad_enabled():
         return False
     if torch.jit.is_tracing() or torch.compiler.is_compiling():
@@ -159,9 +164,9 @@ class _Mode(TorchDispatchMode):
 
 
 class _Remember(_Mode):
-    """Note the outputs of convolutions, and see that they stay what they are."""
+    """Note the outputs of convolutions, see that they stay what they are, and note random numbers."""
 
-    def __init__(self, outputs: list[Tensor]) -> None:
+    def __init__(self, outputs: list[Any]) -> None:
         super().__init__()
         self.outputs = outputs
         self.storages: set[int] = set()
@@ -175,6 +180,8 @@ class _Remember(_Mode):
         result = func(*args, **(kwargs or {}))
         if _is_kept(func, args):
             self._note(result)
+        elif _is_random(func):
+            self.outputs.append(tree_map_only(Tensor, Tensor.clone, result))  # it may be changed in place, and often is
         return result
 
     def compute_once(self, compute: Callable[[], Tensor]) -> Tensor:
@@ -202,9 +209,9 @@ class _Remember(_Mode):
 
 
 class _Replay(_Mode):
-    """Hand out the noted outputs instead of computing convolutions."""
+    """Hand out what was noted instead of computing convolutions and drawing random numbers."""
 
-    def __init__(self, outputs: list[Tensor]) -> None:
+    def __init__(self, outputs: list[Any]) -> None:
         super().__init__()
         self.outputs = iter(outputs)
 
@@ -212,6 +219,9 @@ class _Replay(_Mode):
         """Run an operation below autograd."""
         if self.looking and _is_kept(func, args):
             return next(self.outputs).detach()
+        if self.looking and _is_random(func):
+            drawn = next(self.outputs)
+            return args[0].copy_(drawn) if func._schema.is_mutable else tree_map_only(Tensor, Tensor.clone, drawn)
         return func(*args, **(kwargs or {}))
 
     def compute_once(self, compute: Callable[[], Tensor]) -> Tensor:
@@ -224,15 +234,27 @@ def _is_kept(func: Any, args: Any) -> bool:
     return func is torch.ops.aten.convolution.default and args[1].shape[1:].numel() > _FEW_PRODUCTS
 
 
+def _is_random(func: Any) -> bool:
+    return torch.Tag.nondeterministic_seeded in func.tags
+
+
 class _Again:
     """What holds while a function runs again; entered once for each backward pass."""
 
-    def __init__(self, module: nn.Module, outputs: list[Tensor]) -> None:
+    def __init__(self, module: nn.Module, outputs: list[Any]) -> None:
         self.module = module
         self.outputs = outputs
         self.stack = contextlib.ExitStack()
+        self.weights = [(weight, weight._version) for weight in module.parameters()]
 
     def __enter__(self) -> None:
+        weights = zip(self.weights, self.module.named_parameters(), strict=False)
+        for (weight, version), (name, now) in weights:
+            if weight is not now or version != now._version:
+                raise RuntimeError(
+                    f"{name} of {type(self.module).__name__} was changed or exchanged after the forward pass, which "
+                    "the backward pass has to repeat: change weights after backward(), or set lean = False on the block"
+                )
         self.stack.enter_context(_scratch_statistics(self.module))
         self.stack.enter_context(_Replay(self.outputs))
 

@@ -192,6 +192,82 @@ def test_a_graph_that_is_retained_can_be_walked_again():
     assert_equal(block, plain)
 
 
+def change_in_place(block, x):
+    with torch.no_grad():
+        block.conv2.conv.weight.mul_(2)
+
+
+def step(block, x):
+    optimizer = torch.optim.SGD(block.parameters(), lr=0.1)
+    block(x).sum().backward()
+    optimizer.step()
+
+
+def load(block, x):
+    block.load_state_dict(block.state_dict())
+
+
+def exchange(block, x):
+    block.conv2.conv.weight = nn.Parameter(block.conv2.conv.weight.detach() * 2)
+
+
+@pytest.mark.parametrize("change", [change_in_place, step, load, exchange])
+def test_weights_that_changed_before_the_backward_pass_are_refused(change):
+    block, x = Block(), torch.rand(2, 3, 6, 6)
+    loss = block(x).square().sum()
+    change(block, x)
+    with pytest.raises(RuntimeError, match="of Block was changed or exchanged after the forward pass"):
+        loss.backward()
+
+
+def test_weights_of_a_functional_call_are_refused():
+    block = Block()
+    weights = {name: (2 * weight).detach().requires_grad_() for name, weight in block.named_parameters()}
+    loss = torch.func.functional_call(block, weights, torch.rand(2, 3, 6, 6)).sum()
+    with pytest.raises(RuntimeError, match="lean = False"):
+        loss.backward()
+
+
+@pytest.mark.parametrize(
+    "dropout",
+    [nn.Dropout(0.5), nn.Dropout2d(0.5), lambda x: torch.native_dropout(x, 0.5, True)[0]],
+    ids=["dropout", "dropout of channels", "native"],
+)
+@pytest.mark.parametrize("nested", [False, True])
+def test_dropout_is_drawn_once_whatever_else_draws(dropout, nested):
+    class Dropped(Block):
+        def forward(self, x):
+            return self.conv2(upsample(dropout(self.conv1(x)), 2))
+
+    torch.manual_seed(0)
+    lean = LeanSequential(Dropped(), conv_norm_act(5, 4)) if nested else Dropped()
+    kept = copy.deepcopy(lean)
+    for module in kept.modules():
+        module.lean = False
+    x = torch.rand(2, 3, 6, 6)
+    gradients = []
+    for block in (lean, kept):
+        torch.manual_seed(1)
+        loss = block(x).square().sum()
+        after = torch.get_rng_state()
+        torch.rand(5)  # as another thread may do at any time
+        loss.backward(retain_graph=True)
+        loss.backward()
+        gradients.append([weight.grad for weight in block.parameters()])
+        torch.rand(3)
+        torch.set_rng_state(after)
+    assert gradients[0][0].abs().max() > 0
+    torch.testing.assert_close(*gradients)
+
+
+def test_the_backward_pass_leaves_the_generator_alone():
+    block = LeanSequential(conv_norm_act(3, 4), nn.Dropout(0.5), conv_norm_act(4, 4))
+    loss = block(torch.rand(2, 3, 6, 6)).sum()
+    before = torch.get_rng_state()
+    loss.backward()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_gradients_of_gradients_are_the_same():
     block, plain = make("region features")
     image = torch.randn(2, 4, 3, 2, dtype=torch.float64)

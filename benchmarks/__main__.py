@@ -8,7 +8,8 @@ Ways of one job take turns, so that a machine whose speed drifts is as slow for 
 ``--clock cpu`` and ``OMP_NUM_THREADS=1`` on a machine that others use too. Tensors: the most bytes of tensors made in a
 step, the same on every machine. Process: the most memory, with all libraries, of a fresh process that does a few steps,
 as freed blocks that are left in between add up. ``--repeats 0`` times the steps of that process and no others.
-Difference: of the losses, or the logits over the largest of them.
+Difference: of the losses, or the logits over the largest of them. ``--train 5`` trains the networks of inference a
+little before: random ones, whose running statistics are nobody's, enlarge rounding.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from typing import Any
 
 import torch
 
-from benchmarks.jobs import JOBS, WAYS, make_step
+from benchmarks.jobs import JOBS, WAYS, make_step, trained_weights
 from benchmarks.measure import CLOCKS, PeakTensorBytes, interleave, peak_rss_bytes
+from condseg_monai.engines.openvino_network import check_openvino
 
 COUNTED = ("plain", "network", "folded", "channels_last")
 
@@ -61,6 +63,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=256, help="height and width of the images")
     parser.add_argument("--repeats", type=int, default=3, help="turns that are counted")
     parser.add_argument("--warm_up", type=int, default=1, help="turns that are not counted")
+    parser.add_argument("--train", type=int, default=0, metavar="STEPS", help="of training, ahead of inference")
     parser.add_argument("--clock", choices=list(CLOCKS), default="wall")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--encoder", help="a smaller network than resnet50")
@@ -68,7 +71,15 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--no_process", action="store_true", help="no fresh processes for their peak memory")
     parser.add_argument("--process_steps", type=int, default=3, help="steps of a fresh process")
     parser.add_argument("--process_of", nargs=2, metavar=("JOB", "WAY"), help=argparse.SUPPRESS)
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.train and not options.repeats:
+        parser.error("--train needs --repeats of 1 and more: fresh processes do not train")
+    if options.ways and "openvino" in options.ways:
+        try:
+            check_openvino()
+        except ImportError as error:
+            parser.error(str(error))
+    return options
 
 
 def job_lines(job: str, options: argparse.Namespace, arguments: dict[str, Any]) -> list[str]:
@@ -80,7 +91,10 @@ def job_lines(job: str, options: argparse.Namespace, arguments: dict[str, Any]) 
     processes = {} if options.no_process else {way: in_a_fresh_process(job, way, options) for way in ways}
     process = {way: content["process"] for way, content in processes.items()}
     if options.repeats:
-        steps = {way: make_step(job, way, size=options.size, device=options.device, **arguments) for way in ways}
+        arguments = {"size": options.size, "device": options.device, **arguments}
+        if options.train and job.startswith("inference"):
+            arguments["weights"] = trained_weights(job, options.train, **arguments)
+        steps = {way: make_step(job, way, **arguments) for way in ways}
         seconds, results = interleave(steps, options.repeats, options.clock, options.warm_up)
         probes = {way: probe(result) for way, result in results.items()}
     else:

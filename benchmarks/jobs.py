@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.plain import PlainConDSeg, PlainConDSegStage1, PlainMedDisSeg
@@ -23,7 +24,7 @@ from condseg_monai import (
     fold_batch_norm,
 )
 
-__all__ = ["BATCH_SIZES", "JOBS", "WAYS", "make_step"]
+__all__ = ["BATCH_SIZES", "JOBS", "WAYS", "make_images", "make_step", "make_training", "trained_weights"]
 
 Step = Callable[[], Tensor]
 
@@ -56,7 +57,14 @@ _LOSSES: dict[str, Callable[[], nn.Module]] = {
 
 
 def make_step(
-    job: str, way: str, *, size: int, batch: int | None = None, device: str = "cpu", **network_arguments: Any
+    job: str,
+    way: str,
+    *,
+    size: int,
+    batch: int | None = None,
+    device: str = "cpu",
+    weights: Mapping[str, Tensor] | None = None,
+    **network_arguments: Any,
 ) -> Step:
     """Build the network and the data of a job and return what does it once.
 
@@ -66,6 +74,7 @@ def make_step(
         size: height and width of the images.
         batch: images; None for the one of :data:`BATCH_SIZES`. Stage 1 passes twice as many views.
         device: where to compute; ``"meta"`` goes through the operations on tensors without values, to count them.
+        weights: for inference, a state_dict, such as of :func:`trained_weights`; None for random weights.
         network_arguments: such as ``encoder``, for a smaller network.
 
     Returns:
@@ -73,19 +82,66 @@ def make_step(
         those of every other way, up to rounding.
     """
     kind = job.partition("-")[0]
+    if kind != "inference":
+        return make_training(job, way, size=size, batch=batch, device=device, **network_arguments)[1]
+    network = _make_network(job, way, network_arguments).eval()
+    if weights is not None:
+        network.load_state_dict(weights)
+    if way not in ("plain", "network"):
+        fold_batch_norm(network, torch.rand(1, 3, 64, 64), inplace=True)
+    images, _ = make_images(batch or BATCH_SIZES[kind], size)
+    return _inference(network.to(device), images.to(device), way)
+
+
+def make_training(
+    job: str, way: str, *, size: int, batch: int | None = None, device: str = "cpu", **network_arguments: Any
+) -> tuple[nn.Module, Step]:
+    """The network of a training job, and what does one step with it; arguments as for :func:`make_step`.
+
+    After a step the parameters have its gradients still.
+    """
+    kind = job.partition("-")[0]
+    network = _make_network(job, way, network_arguments).train().to(device)
+    images, masks = make_images(batch or BATCH_SIZES[kind], size, views=2 if kind == "stage1" else 1)
+    return network, _training(network, images.to(device), masks.to(device), _LOSSES.get(job, ConDSegLoss)(), way)
+
+
+def trained_weights(
+    job: str, steps: int, *, size: int, device: str = "cpu", **network_arguments: Any
+) -> dict[str, Tensor]:
+    """The state_dict of a network that was trained a little, on images like those it is measured on.
+
+    Args:
+        job: an inference job.
+        steps: of training; the running statistics of BatchNorm become the means over them.
+        size: height and width of the images.
+        device: where to compute.
+        network_arguments: as for :func:`make_step`.
+    """
+    name = job.partition("-")[2]
+    training = next(other for other in JOBS if other != job and other.partition("-")[2] == name)
+    network, step = make_training(training, "network", size=size, device=device, **network_arguments)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None
+    for _ in range(steps):
+        step()
+    return network.state_dict()
+
+
+def make_images(batch: int, size: int, views: int = 1) -> tuple[Tensor, Tensor]:
+    """Noise with blobs that are brighter, ``(views * batch, 3, H, W)`` in [0, 1], and masks ``(batch, 1, H, W)``."""
+    generator = torch.Generator().manual_seed(1)
+    coarse = torch.rand(batch, 1, 4, 4, generator=generator)
+    masks = (F.interpolate(coarse, size=(size, size), mode="bilinear") > 0.5).to(torch.get_default_dtype())
+    noise = torch.rand(views * batch, 3, size, size, generator=generator)
+    return (noise + masks.repeat(views, 1, 1, 1)) / 2, masks
+
+
+def _make_network(job: str, way: str, network_arguments: Mapping[str, Any]) -> nn.Module:
     ours, plain, arguments = JOBS[job]
     torch.manual_seed(0)
-    network = (plain if way == "plain" and plain else ours)(**{**arguments, **network_arguments})
-    batch = batch or BATCH_SIZES[kind]
-    views = 2 * batch if kind == "stage1" else batch
-    images = torch.rand(views, 3, size, size, generator=torch.Generator().manual_seed(1)).to(device)
-    if kind == "inference":
-        network.eval()
-        if way not in ("plain", "network"):
-            fold_batch_norm(network, torch.rand(1, 3, 64, 64), inplace=True)
-        return _inference(network.to(device), images, way)
-    labels = (torch.rand(batch, 1, size, size, generator=torch.Generator().manual_seed(2)) > 0.5).float().to(device)
-    return _training(network.train().to(device), images, labels, _LOSSES.get(job, ConDSegLoss)(), way)
+    return (plain if way == "plain" and plain else ours)(**{**arguments, **network_arguments})
 
 
 def _training(network: nn.Module, images: Tensor, labels: Tensor, loss: nn.Module, way: str) -> Step:

@@ -21,6 +21,15 @@ def bundle_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
+def real_data() -> Path:
+    """A folder of real images, which are no part of the repository."""
+    folder = os.environ.get("CONDSEG_MONAI_TEST_DATA")
+    if not folder:
+        pytest.skip("needs real images: CONDSEG_MONAI_TEST_DATA names no folder")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
 def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four training, three validation and two test images of 40 x 36 pixels: a pink ellipse on brown noise."""
     folder = tmp_path_factory.mktemp("tiny_dataset")

@@ -7,6 +7,7 @@ network dearer.
 from __future__ import annotations
 
 import functools
+import importlib
 from collections import Counter
 from types import SimpleNamespace
 from typing import Any
@@ -17,8 +18,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import __main__ as command_line
-from benchmarks.jobs import WAYS, make_step
+from benchmarks.jobs import WAYS, make_step, make_training, trained_weights
 from benchmarks.measure import PeakTensorBytes, interleave
+from condseg_monai.networks.blocks.convolve_upsampled_map import convolve_map_backward
 
 SMALL = {"encoder": "resnet18", "decoder_channels": 16}
 
@@ -71,6 +73,31 @@ def test_the_plain_composition_gives_the_same_numbers(job, double_precision):
     for way in ways[1:]:
         scale = max(1.0, results["plain"].abs().max().item())
         torch.testing.assert_close(results[way], results["plain"], rtol=0, atol=1e-6 * scale)
+
+
+@pytest.mark.parametrize("job", ["stage2-paper", "stage2-released", "stage2-med_disseg"])
+def test_a_step_gives_the_gradients_and_statistics_of_the_plain_one_on_low_resolution_too(
+    job, double_precision, monkeypatch
+):
+    """With 64 decoder channels: with fewer, nothing is convolved on low resolution."""
+    factors: Counter[int] = Counter()
+
+    def count(grad, x, factor, *others):
+        factors[factor] += 1
+        return convolve_map_backward(grad, x, factor, *others)
+
+    module = importlib.import_module("condseg_monai.networks.blocks.convolve_upsampled")  # its function has its name
+    monkeypatch.setattr(module, "convolve_map_backward", count)
+    plain, plain_step = make_training(job, "plain", size=64, encoder="resnet18", decoder_channels=64)
+    ours, step = make_training(job, "network", size=64, encoder="resnet18", decoder_channels=64)
+    plain_step()
+    assert not factors
+    step()
+    assert factors == {2: 23, 4: 1}
+    for (name, parameter), other in zip(ours.named_parameters(), plain.parameters(), strict=True):
+        assert (parameter.grad - other.grad).norm() <= 1e-10 * other.grad.norm(), name
+    for (name, buffer), other in zip(ours.named_buffers(), plain.buffers(), strict=True):
+        torch.testing.assert_close(buffer, other, rtol=1e-10, atol=1e-12, msg=name)
 
 
 @pytest.mark.parametrize(
@@ -145,3 +172,44 @@ def test_a_fresh_process_does_as_many_steps_as_asked_for(monkeypatch, capsys):
     command_line.main()
     assert asked[0][asked[0].index("--process_steps") + 1] == "2" and "--process_of" in asked[0]
     assert capsys.readouterr().out.splitlines()[-1].split(" | ")[2::4] == ["2.00", "2"]
+
+
+@pytest.mark.parametrize("job", ["inference-paper", "inference-med_disseg", "inference-dec_seg"])
+def test_inference_takes_the_weights_of_a_short_training(job):
+    arguments = command_line.arguments_for(job, SMALL)
+    weights = trained_weights(job, 2, size=32, **arguments)
+    assert all(count >= 2 for name, count in weights.items() if name.endswith("num_batches_tracked"))
+    random, trained = (make_step(job, "network", size=32, weights=w, **arguments)() for w in (None, weights))
+    assert trained.isfinite().all() and not torch.allclose(random, trained)
+
+
+def test_difference_is_that_of_networks_trained_as_long_as_asked_for(monkeypatch, capsys):
+    asked = []
+    weights = trained_weights("inference-paper", 1, size=32, encoder="resnet18", decoder_channels=4)
+
+    def train(job, steps, **arguments):
+        asked.append((job, steps, arguments["size"]))
+        return weights
+
+    monkeypatch.setattr(command_line, "trained_weights", train)
+    words = "--jobs stage1 inference-paper --ways plain folded --size 32 --repeats 1 --warm_up 0 --no_process --train 7"
+    monkeypatch.setattr("sys.argv", ["benchmarks", *words.split(), "--encoder", "resnet18", "--decoder_channels", "4"])
+    command_line.main()
+    assert asked == [("inference-paper", 7, 32)]
+    assert float(capsys.readouterr().out.splitlines()[-1].split("|")[-2]) < 1e-4
+
+
+def test_training_in_fresh_processes_is_refused(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["benchmarks", "--train", "2", "--repeats", "0"])
+    with pytest.raises(SystemExit):
+        command_line.parse()
+    assert "--train needs --repeats" in capsys.readouterr().err
+
+
+def test_openvino_that_is_not_installed_ends_the_command_before_it_measures(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["benchmarks", "--ways", "openvino"])
+    monkeypatch.setattr("condseg_monai.engines.openvino_network.find_spec", lambda name: None)
+    with pytest.raises(SystemExit):
+        command_line.main()
+    output = capsys.readouterr()
+    assert 'pip install "condseg_monai[openvino]"' in output.err and not output.out

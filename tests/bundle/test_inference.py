@@ -2,7 +2,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 from unittest.mock import Mock
 
 import numpy as np
@@ -17,7 +16,6 @@ from condseg_monai import ConDSeg
 from condseg_monai.data import draw_overlay, normalize_image, read_natural_image
 from condseg_monai.networks.blocks import UpsampledConv2d, upsampled_convolution
 
-ORIGINAL_SIZE = Path(__file__).resolve().parents[3] / "shared" / "data" / "polyp-original-size"
 RED_NETWORK = {"_target_": "torch.nn.Conv2d", "in_channels": 3, "out_channels": 1, "kernel_size": 1}
 
 
@@ -319,15 +317,15 @@ class TestInterruptions:
         assert words in f"{raised.value} {raised.value.__cause__}"
         assert not (tmp_path / "out").exists() or outputs(tmp_path) == set()
 
-    @pytest.mark.skipif(not ORIGINAL_SIZE.is_dir(), reason="needs real images at their original sizes")
-    def test_real_images_come_back_at_their_own_sizes(self, run_config, condseg_knobs, tmp_path):
+    def test_real_images_come_back_at_their_own_sizes(self, run_config, condseg_knobs, tmp_path, real_data):
+        images = real_data / "polyp-original-size" / "images"
         extra = {"save_probability": "npy", "save_uncertainty": "png", "save_overlay": "yes"}
         run_config(
             "inference",
             workflow_type="infer",
-            **{**condseg_knobs, **extra, "dataset_dir": str(ORIGINAL_SIZE / "images")},
+            **{**condseg_knobs, **extra, "dataset_dir": str(images)},
         )
-        sizes = {path.stem: Image.open(path).size for path in (ORIGINAL_SIZE / "images").iterdir()}
+        sizes = {path.stem: Image.open(path).size for path in images.iterdir()}
         assert len(sizes) >= 5 and len(set(sizes.values())) > 1
         for stem, (width, height) in sizes.items():
             mask, probability = written_mask(tmp_path, stem), np.load(tmp_path / "out" / "probability" / f"{stem}.npy")

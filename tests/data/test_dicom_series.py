@@ -9,7 +9,6 @@ from tests.ct import AFFINE, at_same_places, oblique_affine, phantom, turned, wr
 pydicom = pytest.importorskip("pydicom")
 
 IMAGE, _ = phantom()
-REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "ct-abdomen" / "dicom"
 
 
 def edit(path: Path, **tags) -> None:
@@ -71,9 +70,8 @@ class TestGeometry:
         assert list(volume.slice_files) == files and volume.is_dicom
         assert [path.name for path in files] != sorted(path.name for path in files)
 
-    @pytest.mark.skipif(not REAL.is_dir(), reason="needs ../shared")
-    def test_real_series_lies_as_its_tags_say(self):
-        volume = read_dicom_series(REAL)
+    def test_real_series_lies_as_its_tags_say(self, real_data):
+        volume = read_dicom_series(real_data / "ct-abdomen" / "dicom")
         check_hounsfield(volume)
         assert volume.array.shape == (512, 512, 20)
         np.testing.assert_allclose(np.diag(volume.affine), [-0.9765625, -0.9765625, 2.0, 1.0])

@@ -5,7 +5,8 @@ import torch
 from monai.data import MetaTensor, decollate_batch, list_data_collate
 from torch import Tensor, nn
 
-from condseg_monai import ConDSeg, PrecisionInferer, RegionInferer
+from benchmarks.jobs import make_images
+from condseg_monai import ConDSeg, ConDSegLoss, PrecisionInferer, RegionInferer
 
 
 class Spy(nn.Conv2d):
@@ -61,17 +62,33 @@ def test_float16_on_a_cpu_raises():
         PrecisionInferer("float16")(torch.zeros(1, 3, 4, 4), nn.Conv2d(3, 1, 1))
 
 
-def test_bfloat16_stays_close_in_prediction_and_gives_every_parameter_a_gradient():
+def test_bfloat16_gives_every_parameter_a_gradient():
     torch.manual_seed(0)
-    network = ConDSeg(encoder="resnet18", decoder_channels=16)
-    image = torch.rand(2, 3, 32, 32)
-    network.train()
-    output = PrecisionInferer("bfloat16")(image, network)
+    network = ConDSeg(encoder="resnet18", decoder_channels=16).train()
+    output = PrecisionInferer("bfloat16")(torch.rand(2, 3, 32, 32), network)
     sum(logits.float().square().mean() for logits in output).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
-    network.eval()
+
+
+@pytest.mark.parametrize("form", ["paper", "released"])
+def test_bfloat16_stays_within_six_hundredths_of_the_largest_logit_after_some_training(form):
+    images, masks = make_images(2, 64)
+    torch.manual_seed(0)
+    network, loss = ConDSeg(encoder="resnet18", decoder_channels=16, cdfa=form), ConDSegLoss()
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+    for _ in range(20):
+        optimizer.zero_grad()
+        loss(network(images), masks).backward()
+        optimizer.step()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):  # statistics of the weights as they are now, not of those on the way
+            module.reset_running_stats()
+            module.momentum = None
     with torch.no_grad():
-        exact, mixed = (RegionInferer(precision=precision)(image, network) for precision in ("float32", "bfloat16"))
+        network(images)
+        network.eval()
+        exact, mixed = (RegionInferer(precision=precision)(images, network) for precision in ("float32", "bfloat16"))
     assert not torch.equal(exact, mixed)
-    # Eight bits of mantissa through some fifty layers: a few hundredths of the largest logit.
-    assert (exact - mixed).abs().max() < 0.05 * exact.abs().max()
+    assert (exact - mixed).abs().max() < 0.06 * exact.abs().max()
+    between = (exact.min() + exact.max()) / 2  # a threshold that some pixels exceed, whatever was learned
+    assert ((exact > between) == (mixed > between)).float().mean() > 0.98

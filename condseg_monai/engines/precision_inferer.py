@@ -24,9 +24,11 @@ class PrecisionInferer(SimpleInferer):
     one tensor comes back in float32 with the metadata of the input; other outputs, those of training, as they are.
 
     Args:
-        precision: ``"float32"``; ``"bfloat16"``, mixed, with logits within 6 % of the largest in the tests, where small
-            networks were trained a little; ``"float16"``, mixed, on a GPU, for training with a gradient scaler (``amp``
-            of the trainer).
+        precision: ``"float32"``; ``"bfloat16"``, mixed; ``"float16"``, mixed, on a GPU, for training with a gradient
+            scaler (``amp`` of the trainer). How far off bfloat16's logits are depends on the weights: within 6 % of the
+            largest in the tests, on small networks after 20 steps of training, but 80 % on ResNet-50 after 5
+            (``python -m benchmarks --train 5 --ways plain bfloat16 --jobs inference-released``, 256x256, one thread of
+            two cores of a shared x86-64 server). Compare it with float32 on your weights before you rely on it.
 
     Raises:
         ValueError: if ``precision`` is none of the three.

@@ -8,8 +8,8 @@ Ways of one job take turns, so that a machine whose speed drifts is as slow for 
 ``--clock cpu`` and ``OMP_NUM_THREADS=1`` on a machine that others use too. Tensors: the most bytes of tensors made in a
 step, the same on every machine. Process: the most memory, with all libraries, of a fresh process that does a few steps,
 as freed blocks that are left in between add up. ``--repeats 0`` times the steps of that process and no others.
-Difference: of the losses, or the logits over the largest of them. ``--train 5`` trains the networks of inference a
-little before: random ones, whose running statistics are nobody's, enlarge rounding.
+Difference: of the losses, or the logits over the largest of them. ``--checkpoint FILE`` has trained weights for
+inference, such as the bundle's ``model.pt``: random ones, whose running statistics are nobody's, enlarge rounding.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.jobs import JOBS, WAYS, make_step, trained_weights
+from benchmarks.jobs import JOBS, WAYS, make_step
 from benchmarks.measure import CLOCKS, PeakTensorBytes, interleave, peak_rss_bytes
 from condseg_monai.engines.openvino_network import check_openvino
 
@@ -63,7 +63,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=256, help="height and width of the images")
     parser.add_argument("--repeats", type=int, default=3, help="turns that are counted")
     parser.add_argument("--warm_up", type=int, default=1, help="turns that are not counted")
-    parser.add_argument("--train", type=int, default=0, metavar="STEPS", help="of training, ahead of inference")
+    parser.add_argument("--checkpoint", metavar="FILE", help="a state_dict for the network of one job of inference")
     parser.add_argument("--clock", choices=list(CLOCKS), default="wall")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--encoder", help="a smaller network than resnet50")
@@ -72,8 +72,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--process_steps", type=int, default=3, help="steps of a fresh process")
     parser.add_argument("--process_of", nargs=2, metavar=("JOB", "WAY"), help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.train and not options.repeats:
-        parser.error("--train needs --repeats of 1 and more: fresh processes do not train")
+    if options.checkpoint and (len(options.jobs) > 1 or "inference" not in options.jobs[0] or not options.repeats):
+        parser.error("--checkpoint needs --jobs with one job of inference, and --repeats of 1 and more")
+    for job in options.jobs:
+        if options.ways and not set(options.ways) & set(WAYS[job]):
+            parser.error(f"{job} has no way {' or '.join(options.ways)}: choose from {', '.join(WAYS[job])}")
     if options.ways and "openvino" in options.ways:
         try:
             check_openvino()
@@ -92,8 +95,8 @@ def job_lines(job: str, options: argparse.Namespace, arguments: dict[str, Any]) 
     process = {way: content["process"] for way, content in processes.items()}
     if options.repeats:
         arguments = {"size": options.size, "device": options.device, **arguments}
-        if options.train and job.startswith("inference"):
-            arguments["weights"] = trained_weights(job, options.train, **arguments)
+        if options.checkpoint:
+            arguments["weights"] = torch.load(options.checkpoint, map_location="cpu", weights_only=True)
         steps = {way: make_step(job, way, **arguments) for way in ways}
         seconds, results = interleave(steps, options.repeats, options.clock, options.warm_up)
         probes = {way: probe(result) for way, result in results.items()}

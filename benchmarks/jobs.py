@@ -24,7 +24,7 @@ from condseg_monai import (
     fold_batch_norm,
 )
 
-__all__ = ["BATCH_SIZES", "JOBS", "WAYS", "make_images", "make_step", "make_training", "trained_weights"]
+__all__ = ["BATCH_SIZES", "JOBS", "WAYS", "make_images", "make_step", "make_training"]
 
 Step = Callable[[], Tensor]
 
@@ -74,7 +74,7 @@ def make_step(
         size: height and width of the images.
         batch: images; None for the one of :data:`BATCH_SIZES`. Stage 1 passes twice as many views.
         device: where to compute; ``"meta"`` goes through the operations on tensors without values, to count them.
-        weights: for inference, a state_dict, such as of :func:`trained_weights`; None for random weights.
+        weights: for inference, a state_dict; None for random weights.
         network_arguments: such as ``encoder``, for a smaller network.
 
     Returns:
@@ -104,29 +104,6 @@ def make_training(
     network = _make_network(job, way, network_arguments).train().to(device)
     images, masks = make_images(batch or BATCH_SIZES[kind], size, views=2 if kind == "stage1" else 1)
     return network, _training(network, images.to(device), masks.to(device), _LOSSES.get(job, ConDSegLoss)(), way)
-
-
-def trained_weights(
-    job: str, steps: int, *, size: int, device: str = "cpu", **network_arguments: Any
-) -> dict[str, Tensor]:
-    """The state_dict of a network that was trained a little, on images like those it is measured on.
-
-    Args:
-        job: an inference job.
-        steps: of training; the running statistics of BatchNorm become the means over them.
-        size: height and width of the images.
-        device: where to compute.
-        network_arguments: as for :func:`make_step`.
-    """
-    name = job.partition("-")[2]
-    training = next(other for other in JOBS if other != job and other.partition("-")[2] == name)
-    network, step = make_training(training, "network", size=size, device=device, **network_arguments)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = None
-    for _ in range(steps):
-        step()
-    return network.state_dict()
 
 
 def make_images(batch: int, size: int, views: int = 1) -> tuple[Tensor, Tensor]:

@@ -18,8 +18,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import __main__ as command_line
-from benchmarks.jobs import WAYS, make_step, make_training, trained_weights
+from benchmarks.jobs import WAYS, make_step, make_training
 from benchmarks.measure import PeakTensorBytes, interleave
+from condseg_monai import ConDSeg
 from condseg_monai.networks.blocks.convolve_upsampled_map import convolve_map_backward
 
 SMALL = {"encoder": "resnet18", "decoder_channels": 16}
@@ -174,40 +175,40 @@ def test_a_fresh_process_does_as_many_steps_as_asked_for(monkeypatch, capsys):
     assert capsys.readouterr().out.splitlines()[-1].split(" | ")[2::4] == ["2.00", "2"]
 
 
-@pytest.mark.parametrize("job", ["inference-paper", "inference-med_disseg", "inference-dec_seg"])
-def test_inference_takes_the_weights_of_a_short_training(job):
-    arguments = command_line.arguments_for(job, SMALL)
-    weights = trained_weights(job, 2, size=32, **arguments)
-    assert all(count >= 2 for name, count in weights.items() if name.endswith("num_batches_tracked"))
-    random, trained = (make_step(job, "network", size=32, weights=w, **arguments)() for w in (None, weights))
-    assert trained.isfinite().all() and not torch.allclose(random, trained)
-
-
-def test_difference_is_that_of_networks_trained_as_long_as_asked_for(monkeypatch, capsys):
-    asked = []
-    weights = trained_weights("inference-paper", 1, size=32, encoder="resnet18", decoder_channels=4)
-
-    def train(job, steps, **arguments):
-        asked.append((job, steps, arguments["size"]))
-        return weights
-
-    monkeypatch.setattr(command_line, "trained_weights", train)
-    words = "--jobs stage1 inference-paper --ways plain folded --size 32 --repeats 1 --warm_up 0 --no_process --train 7"
-    monkeypatch.setattr("sys.argv", ["benchmarks", *words.split(), "--encoder", "resnet18", "--decoder_channels", "4"])
+def test_difference_is_that_of_the_checkpoint(monkeypatch, capsys, tmp_path):
+    network = ConDSeg(encoder="resnet18", decoder_channels=4)
+    with torch.no_grad():
+        network.output.logits.weight.zero_()
+        network.output.logits.bias.fill_(3)
+    torch.save(network.state_dict(), tmp_path / "model.pt")
+    words = "--jobs inference-paper --ways plain folded --size 32 --repeats 1 --warm_up 0 --no_process"
+    words += f" --encoder resnet18 --decoder_channels 4 --checkpoint {tmp_path / 'model.pt'}"
+    probes = []
+    monkeypatch.setattr(command_line, "probe", lambda result: probes.append(result) or [result.mean().item()])
+    monkeypatch.setattr("sys.argv", ["benchmarks", *words.split()])
     command_line.main()
-    assert asked == [("inference-paper", 7, 32)]
-    assert float(capsys.readouterr().out.splitlines()[-1].split("|")[-2]) < 1e-4
+    assert len(probes) == 2 and all(torch.equal(logits, torch.full_like(logits, 3)) for logits in probes)
+    assert capsys.readouterr().out.splitlines()[-1].endswith("| 0e+00 |")
 
 
-def test_training_in_fresh_processes_is_refused(monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["benchmarks", "--train", "2", "--repeats", "0"])
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--checkpoint model.pt --jobs stage1", "one job of inference"),
+        ("--checkpoint model.pt --jobs inference-paper inference-released", "one job of inference"),
+        ("--checkpoint model.pt --jobs inference-paper --repeats 0", "--repeats of 1 and more"),
+        ("--jobs stage1 --ways folded", "stage1 has no way folded: choose from plain, network"),
+    ],
+)
+def test_arguments_that_do_not_go_together_end_the_command(monkeypatch, capsys, words, message):
+    monkeypatch.setattr("sys.argv", ["benchmarks", *words.split()])
     with pytest.raises(SystemExit):
         command_line.parse()
-    assert "--train needs --repeats" in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_openvino_that_is_not_installed_ends_the_command_before_it_measures(monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["benchmarks", "--ways", "openvino"])
+    monkeypatch.setattr("sys.argv", ["benchmarks", "--jobs", "inference-paper", "--ways", "openvino"])
     monkeypatch.setattr("condseg_monai.engines.openvino_network.find_spec", lambda name: None)
     with pytest.raises(SystemExit):
         command_line.main()

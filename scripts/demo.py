@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -224,13 +225,21 @@ class Demo:
             "contours on the images": self.predictions_dir / "overlay",
             "scores of every image, summaries": self.scores_dir,
             "report, to open in a browser": self.scores_dir / f"report_{split}.html",
+        }
+        self.print_places(places)
+
+    def print_places(self, places: Mapping[str, Path]) -> None:
+        """Print what is where: the given places, and those of every task."""
+        curves = [str(Path(sys.executable).with_name("tensorboard")), "--logdir", str(self.run_dir / "tensorboard")]
+        places = {
+            **places,
             "weights, and records of the runs": self.run_dir / "models",
-            "curves: tensorboard --logdir": self.run_dir / "tensorboard",
             "log": self.run_dir / "log.txt",
         }
         print("\nWhere to look")
         for name, path in places.items():
             print(f"  {name:38s}{path}")
+        print(f"Curves, in a browser:\n  {shlex.join(curves)}")
 
 
 if __name__ == "__main__":

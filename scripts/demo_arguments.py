@@ -121,6 +121,9 @@ _OWN = {
 # How an expression starts that makes an object; the other values can be chosen.
 _OBJECTS = ("$condseg_monai.", "$monai.", "$@network_def", "$@training_network_def")
 
+USAGE = (
+    "%(prog)s [--task TASK] [--method METHOD] [--dataset_dir DIR] [--output_dir DIR] [--no_stage1] [--KNOB VALUE ...]"
+)
 DESCRIPTION = """\
 Train ConDSeg, or another --method, score it, segment images with it and draw the result, through the bundle's configs.
 condseg and med_disseg train in two stages; dec_seg and condseg_student (ConDSeg in its place) in one, with
@@ -157,17 +160,21 @@ class Arguments(NamedTuple):
 
 def parse_arguments(argv: Sequence[str]) -> Arguments:
     """Read the command line; a wrong one ends the program with a message."""
+    choice = argparse.ArgumentParser("scripts/demo", usage=USAGE, add_help=False, allow_abbrev=False)
+    choice.add_argument("--task", choices=TASKS, default="images", help="images of one lesion, or CT (default: images)")
+    choice.add_argument("--method", choices=METHODS, default="condseg", help="what to train (default: condseg)")
+    chosen, _ = choice.parse_known_args(argv)  # first, for --help to tell their knobs
+    defaults = default_knobs(chosen.method, chosen.task)
     parser = argparse.ArgumentParser(
         "scripts/demo",
-        usage="%(prog)s [--task TASK] [--method METHOD] [--dataset_dir DIR] [--output_dir DIR] [--no_stage1] "
-        "[--KNOB VALUE ...]",
+        usage=USAGE,
         description=DESCRIPTION,
-        epilog="knobs this script sets: " + ", ".join(f"{name} {value}" for name, value in SMALL.items()),
+        epilog="knobs this script sets for this task and method: "
+        + ", ".join(f"{name} {value}" for name, value in defaults.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        parents=[choice],
         allow_abbrev=False,
     )
-    parser.add_argument("--task", choices=TASKS, default="images", help="images of one lesion, or CT (default: images)")
-    parser.add_argument("--method", choices=METHODS, default="condseg", help="what to train (default: condseg)")
     parser.add_argument("--dataset_dir", metavar="DIR", type=Path, help="your data instead of synthetic images")
     parser.add_argument(
         "--output_dir",
@@ -194,14 +201,18 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
         output_dir=options.output_dir.resolve(),
         stage1=bool(METHODS[options.method].stage1) and not options.no_stage1 and "stage1_checkpoint" not in given,
         knobs={
-            **(SMALL_CT if options.task == "synapse" else SMALL),
-            **SMALL_OF.get(options.method, {}),
+            **defaults,
             **({"stage1_checkpoint": None} if options.no_stage1 else {}),
             **given,
         },
         method=options.method,
         task=options.task,
     )
+
+
+def default_knobs(method: str = "condseg", task: str = "images") -> dict[str, Any]:
+    """What the demo sets unless told otherwise."""
+    return {**(SMALL_CT if task == "synapse" else SMALL), **SMALL_OF.get(method, {})}
 
 
 def parse_knobs(words: Sequence[str]) -> dict[str, Any]:

@@ -103,10 +103,5 @@ class SynapseDemo(Demo):
             "cuts through the test volumes": self.run_dir / "contact_sheet.png",
             "label volumes": self.predictions_dir,
             "scans and their labels": self.run_dir / "scans",
-            "weights, and records of the runs": self.run_dir / "models",
-            "curves: tensorboard --logdir": self.run_dir / "tensorboard",
-            "log": self.run_dir / "log.txt",
         }
-        print("\nWhere to look")
-        for name, path in places.items():
-            print(f"  {name:38s}{path}")
+        self.print_places(places)

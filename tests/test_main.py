@@ -83,3 +83,12 @@ def test_every_command_has_a_line_of_help(capsys):
     assert "ISBI2016_ISIC_Part1_Training_Data" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="2"):
         main(["prepare", "cvc", "SRC", "DST"])
+
+
+@pytest.mark.parametrize("command", ["check-data", "compare", "convert-checkpoint", "prepare", "score-volumes"])
+def test_help_of_every_command_is_plain_text(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    said = capsys.readouterr().out
+    assert ended.value.code == 0 and "usage:" in said
+    assert "%%" not in said and "%(" not in said

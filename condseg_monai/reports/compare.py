@@ -102,7 +102,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "compare",
         help="compare two evaluations image by image",
         description="Compare two evaluations of the same images: for each score the mean difference B - A and its "
-        "95 %% bootstrap interval over images. An interval on one side of 0 says that the difference is more than the "
+        "95 % bootstrap interval over images. An interval on one side of 0 says that the difference is more than the "
         "choice of images; it says nothing of another training run. Images that one of the two reported as failed are "
         "left out and named.",
     )

@@ -60,6 +60,7 @@ def test_demo_on_own_data_leaves_scores_masks_and_a_sheet(
     assert "training: 1 epochs of" in printed
     assert "mDSC if everything were foreground" in printed
     assert str(tmp_path / "contact_sheet.png") in printed
+    assert f"tensorboard --logdir {tmp_path / 'tensorboard'}" in printed
     report = tmp_path / "scores" / "report_test.html"
     assert str(report) in printed and "test_1.png" in report.read_text()
     assert (tmp_path / "predictions" / "uncertainty").exists() == (method not in ("dec_seg", "unet"))

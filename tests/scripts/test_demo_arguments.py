@@ -61,6 +61,25 @@ def test_synapse_has_defaults_and_knobs_of_its_own(capsys: pytest.CaptureFixture
         assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "knobs"),
+    [
+        ([], SMALL),
+        (["--task", "synapse"], SMALL_CT),
+        (["--method=dec_seg", "--image_size", "64"], {**SMALL, **SMALL_OF["dec_seg"]}),
+    ],
+)
+def test_help_has_the_knobs_of_the_task_and_method(
+    words: list[str], knobs: dict[str, Any], capsys: pytest.CaptureFixture[str]
+):
+    with pytest.raises(SystemExit) as ended:
+        parse_arguments([*words, "--help"])
+    assert ended.value.code == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.endswith(", ".join(f"{name} {value}" for name, value in knobs.items()))
+    assert "--task" in said and "--method" in said
+
+
 def test_dec_seg_has_one_stage_and_knobs_of_its_own():
     arguments = parse_arguments(["--method", "dec_seg", "--labeled_fraction", "0.5"])
     assert (arguments.method, arguments.stage1, arguments.knobs["labeled_fraction"]) == ("dec_seg", False, 0.5)

@@ -8,7 +8,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from demo_arguments import parse_arguments, top_level_values
+from demo_arguments import SMALL, parse_arguments, top_level_values
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
@@ -52,6 +52,12 @@ def test_bundle_commands_name_files_and_knobs_that_exist(command: str):
     assert all((REPOSITORY / "bundle" / file).is_file() for file in files)
     knobs = {word.removeprefix("--") for word in words if word.startswith("--")} - {"config_file"}
     assert knobs <= top_level_values([Path(file).stem for file in files])
+
+
+def test_knobs_of_the_demos_network_are_those_it_trains():
+    (words,) = re.findall(r"`--ckpt_dir \.\./demo_output/run_001/models ([^`]*)`", README)
+    given = dict(zip(*[iter(shlex.split(words))] * 2, strict=True))
+    assert given == {f"--{name}": str(SMALL[name]) for name in ("encoder", "decoder_channels", "image_size")}
 
 
 def test_both_kinds_of_command_are_there():

@@ -33,6 +33,7 @@ def test_maps_have_the_declared_channels_and_strides(name, in_channels):
 
 @pytest.mark.parametrize("name", ENCODERS)
 def test_gradient_reaches_every_parameter(name):
+    torch.manual_seed(0)  # stochastic depth may leave a layer out of all images of a batch
     encoder = build(name).train()
     sum(m.square().mean() for m in encoder(torch.rand(2, 3, 64, 64))).backward()
     assert [n for n, p in encoder.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []

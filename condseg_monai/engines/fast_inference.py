@@ -31,7 +31,8 @@ class FastInference:
     Args:
         channels_last: keep tensors with the channels of a pixel next to each other.
         compile: compile with ``torch.compile``. On a GPU, with CUDA graphs. The first batch then waits for the
-            compiler, a minute or so, and a last, smaller batch once more.
+            compiler, and a last, smaller batch once more. On a CPU that takes many minutes and was not seen to pay,
+            which a warning says.
         openvino: let OpenVINO run it (:class:`~condseg_monai.OpenVINONetwork`), on a CPU.
         precision: the one the evaluator's inferer has; only checked.
 
@@ -118,6 +119,11 @@ def faster_copy(
         copied = copy.deepcopy(network)
     copied = use_channels_last(copied, channels_last)
     if compile:
+        if weight.device.type == "cpu":
+            logging.getLogger(__name__).warning(
+                "compiling this network for a CPU takes many minutes, before the first batch, and made it no faster "
+                "where it was measured; channels_last and openvino do (docs/performance.md)"
+            )
         copied = torch.compile(copied, mode="reduce-overhead" if weight.is_cuda else None)  # type: ignore[assignment]
     return OpenVINONetwork(copied) if openvino else copied
 

@@ -15,12 +15,24 @@ from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatc
 from torch.utils._pytree import tree_map_only
 from torch.utils.checkpoint import checkpoint
 
-__all__ = ["LeanModule", "LeanSequential", "compute_again", "compute_once", "is_lean", "keep_convolutions"]
+__all__ = [
+    "LeanModule",
+    "LeanNetwork",
+    "LeanSequential",
+    "compute_again",
+    "compute_once",
+    "is_lean",
+    "keep_convolutions",
+]
 
 
 _FEW_PRODUCTS = 128
 """A convolution that takes up to this many products for a number of its output, as a 1x1 one of 128 channels does, is
 computed again."""
+
+
+_FEW_NUMBERS = 2**18
+"""A batch of images of fewer numbers is small: what is kept of it is little, and computing it again takes time."""
 
 
 class LeanModule(nn.Module):
@@ -39,6 +51,21 @@ class LeanSequential(LeanModule, nn.Sequential):
     """``nn.Sequential``, called through :func:`keep_convolutions`."""
 
 
+class LeanNetwork(nn.Module):
+    """A network of lean blocks; they keep what PyTorch keeps while it is called with a small batch of images."""
+
+    def __call__(self, x: Any, *inputs: Any, **kwargs: Any) -> Any:
+        """Apply ``forward``."""
+        if torch.compiler.is_compiling() or not isinstance(x, Tensor):
+            return super().__call__(x, *inputs, **kwargs)
+        before = getattr(_here, "is_small", False)
+        _here.is_small = x.numel() < _FEW_NUMBERS
+        try:
+            return super().__call__(x, *inputs, **kwargs)
+        finally:
+            _here.is_small = before
+
+
 def keep_convolutions(module: nn.Module, function: Callable[..., Any], *inputs: Any, **kwargs: Any) -> Any:
     """Call ``function`` so that training keeps its inputs and what its costly convolutions make, and nothing else.
 
@@ -54,7 +81,8 @@ def keep_convolutions(module: nn.Module, function: Callable[..., Any], *inputs: 
     once.
 
     In evaluation, without gradients, in mixed precision (where time counts more than memory), in a module with hooks
-    (they would run twice), and where a compiler or an exporter looks, ``function`` is simply called.
+    (they would run twice), in a :class:`LeanNetwork` called with a small batch (fewer than 2 ** 18 numbers, such as
+    four images of 128 x 128 pixels), and where a compiler or an exporter looks, ``function`` is simply called.
 
     The backward pass needs the module as it was in the forward pass: the same mode, and the same weights. So
     ``torch.func`` and modules whose forward pass changes state of another kind than running statistics (spectral norm
@@ -113,11 +141,11 @@ def is_lean() -> bool:
     return getattr(_here, "mode", None) is not None
 
 
-_here = threading.local()  # the mode that is active in this thread
+_here = threading.local()  # mode: the one that is active in this thread; is_small: whether its images are
 
 
 def _saves_memory(module: nn.Module) -> bool:
-    if not module.training or not torch.is_grad_enabled():
+    if not module.training or not torch.is_grad_enabled() or getattr(_here, "is_small", False):
         return False
     if torch.jit.is_tracing() or torch.compiler.is_compiling():
         return False

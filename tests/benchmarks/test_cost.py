@@ -21,6 +21,7 @@ from benchmarks import __main__ as command_line
 from benchmarks.jobs import WAYS, make_step, make_training
 from benchmarks.measure import PeakTensorBytes, interleave
 from condseg_monai import ConDSeg
+from condseg_monai.networks import lean
 from condseg_monai.networks.blocks.convolve_upsampled_map import convolve_map_backward
 
 SMALL = {"encoder": "resnet18", "decoder_channels": 16}
@@ -57,6 +58,12 @@ def cost(job: str, way: str) -> tuple[int, int]:
     with FlopCounterMode(display=False, custom_mapping={torch.ops.aten.addmm_: added_product}) as operations:
         run()
     return operations.get_total_flops(), tensors.peak
+
+
+@pytest.fixture(autouse=True)
+def lean_small_images(monkeypatch):
+    """Train on the small images of these tests as on large ones."""
+    monkeypatch.setattr(lean, "_FEW_NUMBERS", 0)
 
 
 @pytest.fixture

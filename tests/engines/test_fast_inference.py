@@ -77,7 +77,7 @@ def test_a_run_that_failed_costs_the_next_one_nothing(network):
     assert evaluator.network is network
 
 
-def test_compiler_gets_the_folded_network_and_what_it_makes_is_run(network, monkeypatch):
+def test_compiler_gets_the_folded_network_and_what_it_makes_is_run(network, monkeypatch, caplog):
     compiled = []
 
     def compile(module, **kwargs):
@@ -93,6 +93,7 @@ def test_compiler_gets_the_folded_network_and_what_it_makes_is_run(network, monk
     ((module, kwargs),) = compiled
     assert not any(isinstance(part, nn.BatchNorm2d) for part in module.modules())
     assert kwargs == {"mode": None}
+    assert "for a CPU takes many minutes" in caplog.text
 
 
 @needs_openvino

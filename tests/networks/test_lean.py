@@ -20,7 +20,7 @@ from condseg_monai.networks.blocks import (
     conv_norm_act,
     upsample,
 )
-from condseg_monai.networks.lean import LeanModule, LeanSequential, compute_again
+from condseg_monai.networks.lean import LeanModule, LeanNetwork, LeanSequential, compute_again, is_lean
 
 BLOCKS = {
     "sequence": lambda: LeanSequential(conv_norm_act(4, 4), conv_norm_act(4, 4, 1)),
@@ -190,6 +190,27 @@ def test_a_graph_that_is_retained_can_be_walked_again():
         output.sum().backward(retain_graph=True)
         output.square().sum().backward()
     assert_equal(block, plain)
+
+
+def test_a_network_keeps_everything_of_a_small_batch(monkeypatch):
+    class Network(LeanNetwork):
+        def __init__(self):
+            super().__init__()
+            self.block = Block()
+
+        def forward(self, x):
+            return self.block(x)
+
+    seen = []
+    monkeypatch.setattr(Block, "forward", lambda self, x: seen.append(is_lean()) or self.conv2(self.conv1(x)))
+    monkeypatch.setattr(lean, "_FEW_NUMBERS", 2 * 3 * 6 * 6)
+    network = Network()
+    network(torch.rand(2, 3, 6, 6)).sum().backward()
+    assert seen == [True, True]  # once more in the backward pass
+    network(x=torch.rand(2, 3, 6, 5)).sum().backward()
+    assert seen == [True, True, False]
+    network.block(torch.rand(2, 3, 6, 5))
+    assert seen[-1]  # a block on its own saves memory at any size
 
 
 def change_in_place(block, x):

@@ -18,7 +18,7 @@ from condseg_monai.networks.blocks.sid import SemanticInformationDecoupling
 from condseg_monai.networks.blocks.upsampled_convolution import UpsampledConvolution
 from condseg_monai.networks.class_names import name_classes
 from condseg_monai.networks.encoders import Encoder, get_encoder
-from condseg_monai.networks.lean import LeanModule, is_lean
+from condseg_monai.networks.lean import LeanModule, LeanNetwork, is_lean
 from condseg_monai.networks.nets.initialization import initialize_decoder, start_at_prior
 from condseg_monai.networks.nets.padding import check_image, crop, pad_to_multiple
 
@@ -47,7 +47,7 @@ class RegionPrediction(NamedTuple):
     """``(B, 3, H, W)`` probabilities of foreground, background and uncertainty, summing to 1 over dim 1 (Eq. 8)."""
 
 
-class ConDSeg(nn.Module):
+class ConDSeg(LeanNetwork):
     """ConDSeg: contrast-driven segmentation of images with soft boundaries and low contrast.
 
     Source: M. Lei et al., "ConDSeg: A General Medical Image Segmentation Framework via Contrast-Driven Feature

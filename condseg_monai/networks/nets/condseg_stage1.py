@@ -13,6 +13,7 @@ from condseg_monai.networks.blocks.convolution import upsample
 from condseg_monai.networks.blocks.elat import ELAT
 from condseg_monai.networks.class_names import name_classes
 from condseg_monai.networks.encoders import Encoder, get_encoder
+from condseg_monai.networks.lean import LeanNetwork
 from condseg_monai.networks.nets.padding import check_image, crop, pad_to_multiple
 
 __all__ = ["ConDSegStage1"]
@@ -20,7 +21,7 @@ __all__ = ["ConDSegStage1"]
 _HEAD_CHANNELS = 64
 
 
-class ConDSegStage1(nn.Module):
+class ConDSegStage1(LeanNetwork):
     """The network that Consistency Reinforcement trains, so that its encoder can start the second stage.
 
     Source: ConDSeg (AAAI 2025), "Consistency Reinforcement". The encoder's four maps are each brought to 64 channels at

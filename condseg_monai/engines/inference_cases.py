@@ -16,9 +16,9 @@ from torch import nn
 from condseg_monai.data.image_list import list_images, list_other_files
 from condseg_monai.data.image_reader import IMAGE_EXTENSIONS, UnreadableImageError, read_natural_image
 from condseg_monai.data.pairing import Case, DatasetError, name_key, some
-from condseg_monai.engines.files import write_json
+from condseg_monai.engines.files import file_sha256, write_json
 from condseg_monai.engines.flags import read_flag
-from condseg_monai.engines.required_checkpoint import require_checkpoint
+from condseg_monai.engines.required_checkpoint import refuse_other_weights, require_checkpoint
 
 __all__ = ["InferenceCases", "InferenceError"]
 
@@ -40,9 +40,9 @@ class InferenceCases:
     """Sort the images of an inference run, so that one bad file does not cost the others and nothing is done twice.
 
     Masks go to ``{output_dir}/{stem}.png``; what else is asked for goes to the folders ``probability/``,
-    ``uncertainty/`` and ``overlay/`` in it. Images whose outputs all exist are kept as they are. The others are decoded
-    once before the run; those that cannot be are left out of it and reported at its end. Files are first looked at when
-    :attr:`todo` is read.
+    ``uncertainty/`` and ``overlay/`` in it. Images whose outputs all exist are kept as they are, unless
+    ``inference.json`` there names other weights. The others are decoded once before the run; those that cannot be are
+    left out of it and reported at its end. Files are first looked at when :attr:`todo` is read.
 
     Args:
         source: folder, list or image, see :func:`~condseg_monai.data.list_images`.
@@ -70,6 +70,7 @@ class InferenceCases:
                 raise ValueError(f"{name} must be one of {', '.join(_FORMATS)}, got {value!r}")
         self.source = source
         self.output_dir = Path(output_dir)
+        self._weights: dict[str, str] = {}
         self.overwrite = read_flag(overwrite, "overwrite")
         self.outputs = [(self.output_dir, ".png")]
         for folder, kind in (("probability", save_probability), ("uncertainty", save_uncertainty)):
@@ -90,7 +91,8 @@ class InferenceCases:
 
         Raises:
             InferenceError: if ``checkpoint`` is missing, damaged or of another network, there is no image, two images
-                would write the same mask, or the masks would go among the images or the masks of a data set.
+                would write the same mask, the masks would go among the images or the masks of a data set, or existing
+                ones are of another checkpoint.
         """
         remedy = (
             "train it with train_stage1.json and train_stage2.json, convert a released one with "
@@ -100,6 +102,9 @@ class InferenceCases:
         todo, kept, failed, obstacle = self._sorted
         if obstacle is not None:
             raise InferenceError(obstacle)
+        if kept:
+            refuse_other_weights(self._summary, checkpoint, InferenceError)
+        self._weights = {"checkpoint": str(checkpoint), "checkpoint_sha256": file_sha256(checkpoint)}
         others = list_other_files(self.source)
         if others:
             logging.getLogger(__name__).warning(
@@ -107,7 +112,7 @@ class InferenceCases:
                 f"{', '.join(IMAGE_EXTENSIONS)}: {some(others)}"
             )
         logging.getLogger(__name__).info(
-            f"{len(todo)} images to segment, {len(kept)} done before, {len(failed)} unreadable; "
+            f"{len(todo)} images to segment, {kept_words(len(kept))}, {len(failed)} unreadable; "
             f"masks go to {self.output_dir}"
         )
 
@@ -115,7 +120,7 @@ class InferenceCases:
         """Write ``inference.json`` to the output folder and say what came of each image.
 
         The file lists the images that were ``segmented`` in this run, those ``kept`` from an earlier one, and why
-        others ``failed``.
+        others ``failed``, and names the ``checkpoint`` with its SHA-256.
 
         Args:
             failed_writes: outputs that could not be written, and why: what :meth:`WriteQueue.finish` returns.
@@ -133,15 +138,23 @@ class InferenceCases:
         number = len(todo) + len(kept) + len(failed)
         failed = {**failed, **missing}
         done = [case["image"] for case in todo if case["image"] not in missing]
-        content = {"segmented": done, "kept": [case["image"] for case in kept], "failed": failed}
-        summary = self.output_dir / "inference.json"
-        write_json(summary, content)
+        content = {
+            "segmented": done,
+            "kept": [case["image"] for case in kept],
+            "failed": failed,
+            **self._weights,
+        }
+        write_json(self._summary, content)
         logging.getLogger(__name__).info(
-            f"{len(done)} images segmented, {len(kept)} kept, {len(failed)} failed; see {summary}"
+            f"{len(done)} images segmented, {kept_words(len(kept))}, {len(failed)} failed; see {self._summary}"
         )
         if failed:
             lines = "\n".join(f"  - {path}: {reason}" for path, reason in failed.items())
             raise InferenceError(f"{len(failed)} of {number} images have no mask:\n{lines}")
+
+    @property
+    def _summary(self) -> Path:
+        return self.output_dir / "inference.json"
 
     @cached_property
     def _sorted(self) -> _Sorted:
@@ -181,6 +194,11 @@ class InferenceCases:
     def _outputs_of(self, case: Case) -> list[Path]:
         stem = Path(case["image"]).stem
         return [folder / f"{stem}{extension}" for folder, extension in self.outputs]
+
+
+def kept_words(number: int) -> str:
+    """Say how many outputs are not of this run, and what would make them again."""
+    return f"{number} kept from earlier runs" + (" (--overwrite true makes them again)" if number else "")
 
 
 def _why_unreadable(case: Case) -> str | None:

@@ -1,15 +1,17 @@
-"""The checkpoint that a run cannot do without."""
+"""The checkpoint that a run cannot do without, and the one that outputs of an earlier run were made with."""
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 from torch import nn
 
+from condseg_monai.engines.files import file_sha256
 from condseg_monai.networks.state_dicts import check_checkpoint
 
-__all__ = ["require_checkpoint"]
+__all__ = ["refuse_other_weights", "require_checkpoint"]
 
 
 def require_checkpoint(
@@ -30,3 +32,23 @@ def require_checkpoint(
             check_checkpoint(checkpoint, network)
         except ValueError as misfit:
             raise error(str(misfit)) from misfit
+
+
+def refuse_other_weights(summary: Path, checkpoint: str | os.PathLike[str], error: type[Exception]) -> None:
+    """Raise if outputs about to be kept were made with other weights. One file under two names is no other.
+
+    Args:
+        summary: the ``inference.json`` beside the outputs; one that is missing, damaged or silent on weights passes.
+        checkpoint: the weights of this run.
+        error: what to raise.
+    """
+    try:
+        earlier = json.loads(summary.read_text(encoding="utf-8"))
+        name, sha256 = earlier["checkpoint"], earlier["checkpoint_sha256"]
+    except (KeyError, OSError, TypeError, ValueError):
+        return
+    if sha256 is not None and sha256 != file_sha256(checkpoint):
+        raise error(
+            f"{summary.parent} has outputs of other weights: {summary} names {name} (SHA-256 {sha256[:12]}...), this "
+            f"run has {checkpoint}; give another output_dir, or make them again with --overwrite true"
+        )

@@ -23,7 +23,8 @@ from condseg_monai.engines.dicom_seg import write_dicom_seg
 from condseg_monai.engines.fast_inference import faster_copy
 from condseg_monai.engines.files import file_sha256, write_json
 from condseg_monai.engines.flags import read_flag
-from condseg_monai.engines.inference_cases import InferenceError
+from condseg_monai.engines.inference_cases import InferenceError, kept_words
+from condseg_monai.engines.required_checkpoint import refuse_other_weights
 from condseg_monai.engines.volume_files import SCORE_FORMATS, score_volume_writer, write_label_volume
 from condseg_monai.engines.volume_inferer import VolumeInferer, keep_largest_components
 from condseg_monai.networks.class_names import class_names_of, set_class_names
@@ -112,8 +113,8 @@ class VolumeInference:
 
         Raises:
             InferenceError: before any work, if the checkpoint is missing or does not fit, there is no volume, outputs
-                would be among the inputs or beside labels of other classes; and at the end, listing the volumes without
-                a label, if there are any: all others have theirs.
+                would be among the inputs or beside labels of other classes or weights; and at the end, listing the
+                volumes without a label, if there are any: all others have theirs.
         """
         try:
             volumes = self._volumes
@@ -124,7 +125,7 @@ class VolumeInference:
         kept = [volume for volume in volumes if self._is_done(volume)]
         todo = [volume for volume in volumes if volume not in kept]
         logger = logging.getLogger(__name__)
-        logger.info(f"{len(todo)} volumes to segment, {len(kept)} done before; labels go to {self.output_dir}")
+        logger.info(f"{len(todo)} volumes to segment, {kept_words(len(kept))}; labels go to {self.output_dir}")
         network = faster_copy(self.network, self.channels_last, self.compile) if todo else self.network
         done, failed = [], {}
         for volume in todo:
@@ -147,7 +148,9 @@ class VolumeInference:
             "keep_largest": self.keep_largest,
         }
         write_json(self._summary, content)
-        logger.info(f"{len(done)} volumes segmented, {len(kept)} kept, {len(failed)} failed; see {self._summary}")
+        logger.info(
+            f"{len(done)} volumes segmented, {kept_words(len(kept))}, {len(failed)} failed; see {self._summary}"
+        )
         if failed:
             lines = "\n".join(f"  - {path}: {reason}" for path, reason in failed.items())
             raise InferenceError(f"{len(failed)} of {len(volumes)} volumes have no label:\n{lines}")
@@ -199,15 +202,18 @@ class VolumeInference:
                 )
             if self.class_names is None:
                 raise InferenceError("save_dicom_seg needs class_names: the checkpoint does not tell them")
+        if not any(map(self._is_done, volumes)):
+            return
         try:
             earlier = json.loads(self._summary.read_text(encoding="utf-8")).get("class_names")
         except (AttributeError, OSError, ValueError):
             return
-        if earlier and tuple(earlier) != self.class_names and any(map(self._is_done, volumes)):
+        if earlier and tuple(earlier) != self.class_names:
             raise InferenceError(
                 f"{self.output_dir} has labels of other classes ({', '.join(earlier)}); give another output_dir, or "
                 "make them again with --overwrite true"
             )
+        refuse_other_weights(self._summary, self.checkpoint, InferenceError)
 
     def _segment(self, file: VolumeFile, network: nn.Module) -> None:
         volume = read_volume(file.path)

@@ -206,6 +206,10 @@ def test_existing_labels_are_kept_unless_overwritten(run, tmp_path):
     label.write_bytes(b"mine")
     run(overwrite="false")
     assert label.read_bytes() == b"mine" and record(tmp_path)["kept"] == [str(tmp_path / "in" / "a.nii.gz")]
+    file = tmp_path / "out" / "inference.json"
+    file.write_text(json.dumps({**record(tmp_path), "checkpoint": "old.pt", "checkpoint_sha256": "0" * 64}))
+    said = failure(run, overwrite="false")
+    assert "outputs of other weights" in said and "old.pt" in said and "--overwrite true" in said
     run(overwrite="true")
     assert label.read_bytes() == whole
 

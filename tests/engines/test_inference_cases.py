@@ -147,3 +147,33 @@ def test_checkpoint_of_another_network_stops_before_any_work(images, tmp_path, c
     cases.start(checkpoint, torch.nn.Linear(3, 2))
     with pytest.raises(InferenceError, match=r"model\.pt does not fit the network; encoder.*weight \(2, 3\)"):
         cases.start(checkpoint, torch.nn.Linear(2, 2))
+
+
+def test_masks_of_other_weights_stop_the_run_unless_overwritten(images, tmp_path, checkpoint, caplog):
+    out, other = tmp_path / "out", tmp_path / "other.pt"
+    first = InferenceCases(images, out)
+    first.start(checkpoint)
+    write_masks(out, "a", "b c", "d")
+    first.finish()
+    other.write_bytes(checkpoint.read_bytes())
+    with caplog.at_level("INFO"):
+        InferenceCases(images, out).start(other)  # the same weights under another name
+    assert "3 kept from earlier runs (--overwrite true makes them again)" in caplog.text
+
+    other.write_bytes(b"other weights")
+    with pytest.raises(InferenceError, match=r"another output_dir, or .* --overwrite true") as raised:
+        InferenceCases(images, out).start(other)
+    assert str(checkpoint) in str(raised.value) and str(other) in str(raised.value)
+    InferenceCases(images, tmp_path / "elsewhere").start(other)
+    again = InferenceCases(images, out, overwrite=True)
+    again.start(other)
+    again.finish()
+    InferenceCases(images, out).start(other)
+    assert json.loads((out / "inference.json").read_text())["checkpoint"] == str(other)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"checkpoint": null, "checkpoint_sha256": null}'])
+def test_a_record_that_names_no_weights_keeps_the_masks(images, tmp_path, checkpoint, content):
+    write_masks(tmp_path / "out", "a", "b c", "d")
+    (tmp_path / "out" / "inference.json").write_text(content)
+    InferenceCases(images, tmp_path / "out").start(checkpoint)

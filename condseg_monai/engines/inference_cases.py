@@ -16,9 +16,9 @@ from torch import nn
 from condseg_monai.data.image_list import list_images, list_other_files
 from condseg_monai.data.image_reader import IMAGE_EXTENSIONS, UnreadableImageError, read_natural_image
 from condseg_monai.data.pairing import Case, DatasetError, name_key, some
-from condseg_monai.engines.files import file_sha256, write_json
+from condseg_monai.engines.files import write_json
 from condseg_monai.engines.flags import read_flag
-from condseg_monai.engines.required_checkpoint import refuse_other_weights, require_checkpoint
+from condseg_monai.engines.required_checkpoint import describe_weights, refuse_other_weights, require_checkpoint
 
 __all__ = ["InferenceCases", "InferenceError"]
 
@@ -102,9 +102,9 @@ class InferenceCases:
         todo, kept, failed, obstacle = self._sorted
         if obstacle is not None:
             raise InferenceError(obstacle)
+        self._weights = describe_weights(checkpoint)
         if kept:
-            refuse_other_weights(self._summary, checkpoint, InferenceError)
-        self._weights = {"checkpoint": str(checkpoint), "checkpoint_sha256": file_sha256(checkpoint)}
+            refuse_other_weights(self._summary, self._weights, InferenceError)
         others = list_other_files(self.source)
         if others:
             logging.getLogger(__name__).warning(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from torch import nn
@@ -11,7 +12,7 @@ from torch import nn
 from condseg_monai.engines.files import file_sha256
 from condseg_monai.networks.state_dicts import check_checkpoint
 
-__all__ = ["refuse_other_weights", "require_checkpoint"]
+__all__ = ["describe_weights", "refuse_other_weights", "require_checkpoint"]
 
 
 def require_checkpoint(
@@ -34,12 +35,17 @@ def require_checkpoint(
             raise error(str(misfit)) from misfit
 
 
-def refuse_other_weights(summary: Path, checkpoint: str | os.PathLike[str], error: type[Exception]) -> None:
+def describe_weights(checkpoint: str | os.PathLike[str]) -> dict[str, str]:
+    """What ``inference.json`` says of the weights of a run: ``checkpoint`` and ``checkpoint_sha256``."""
+    return {"checkpoint": str(checkpoint), "checkpoint_sha256": file_sha256(checkpoint)}
+
+
+def refuse_other_weights(summary: Path, weights: Mapping[str, str], error: type[Exception]) -> None:
     """Raise if outputs about to be kept were made with other weights. One file under two names is no other.
 
     Args:
         summary: the ``inference.json`` beside the outputs; one that is missing, damaged or silent on weights passes.
-        checkpoint: the weights of this run.
+        weights: those of this run, from :func:`describe_weights`.
         error: what to raise.
     """
     try:
@@ -47,8 +53,8 @@ def refuse_other_weights(summary: Path, checkpoint: str | os.PathLike[str], erro
         name, sha256 = earlier["checkpoint"], earlier["checkpoint_sha256"]
     except (KeyError, OSError, TypeError, ValueError):
         return
-    if sha256 is not None and sha256 != file_sha256(checkpoint):
+    if sha256 is not None and sha256 != weights["checkpoint_sha256"]:
         raise error(
             f"{summary.parent} has outputs of other weights: {summary} names {name} (SHA-256 {sha256[:12]}...), this "
-            f"run has {checkpoint}; give another output_dir, or make them again with --overwrite true"
+            f"run has {weights['checkpoint']}; give another output_dir, or make them again with --overwrite true"
         )

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import pickle
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
@@ -21,10 +21,10 @@ from condseg_monai.data.volume import axial_slices, check_hounsfield
 from condseg_monai.data.volume_list import VolumeFile, list_volumes, read_volume
 from condseg_monai.engines.dicom_seg import write_dicom_seg
 from condseg_monai.engines.fast_inference import faster_copy
-from condseg_monai.engines.files import file_sha256, write_json
+from condseg_monai.engines.files import write_json
 from condseg_monai.engines.flags import read_flag
 from condseg_monai.engines.inference_cases import InferenceError, kept_words
-from condseg_monai.engines.required_checkpoint import refuse_other_weights
+from condseg_monai.engines.required_checkpoint import describe_weights, refuse_other_weights
 from condseg_monai.engines.volume_files import SCORE_FORMATS, score_volume_writer, write_label_volume
 from condseg_monai.engines.volume_inferer import VolumeInferer, keep_largest_components
 from condseg_monai.networks.class_names import class_names_of, set_class_names
@@ -121,7 +121,8 @@ class VolumeInference:
         except DatasetError as error:
             raise InferenceError(str(error)) from error
         self._load_checkpoint()
-        self._check_outputs(volumes)
+        weights = describe_weights(self.checkpoint)
+        self._check_outputs(volumes, weights)
         kept = [volume for volume in volumes if self._is_done(volume)]
         todo = [volume for volume in volumes if volume not in kept]
         logger = logging.getLogger(__name__)
@@ -141,8 +142,7 @@ class VolumeInference:
             "kept": [str(volume.path) for volume in kept],
             "failed": failed,
             "class_names": self.class_names,
-            "checkpoint": str(self.checkpoint),
-            "checkpoint_sha256": file_sha256(self.checkpoint),
+            **weights,
             "precision": self.inferer.precision,
             "resizing": self.inferer.resizing,
             "keep_largest": self.keep_largest,
@@ -190,7 +190,7 @@ class VolumeInference:
         self.network.to(self.inferer.device)
         self.class_names = names or self.class_names
 
-    def _check_outputs(self, volumes: Sequence[VolumeFile]) -> None:
+    def _check_outputs(self, volumes: Sequence[VolumeFile], weights: Mapping[str, str]) -> None:
         folders = {volume.path.resolve().parent for volume in volumes} | {volume.path.resolve() for volume in volumes}
         if self.output_dir.resolve() in folders:
             raise InferenceError(f"output_dir {self.output_dir} holds the volumes; give a folder of its own")
@@ -213,7 +213,7 @@ class VolumeInference:
                 f"{self.output_dir} has labels of other classes ({', '.join(earlier)}); give another output_dir, or "
                 "make them again with --overwrite true"
             )
-        refuse_other_weights(self._summary, self.checkpoint, InferenceError)
+        refuse_other_weights(self._summary, weights, InferenceError)
 
     def _segment(self, file: VolumeFile, network: nn.Module) -> None:
         volume = read_volume(file.path)

@@ -25,7 +25,7 @@ import torch
 
 from benchmarks.jobs import JOBS, WAYS, make_step
 from benchmarks.measure import CLOCKS, PeakTensorBytes, interleave, peak_rss_bytes
-from condseg_monai.engines.openvino_network import check_openvino
+from condseg_monai.inference.openvino_network import check_openvino
 
 COUNTED = ("plain", "network", "folded", "channels_last")
 

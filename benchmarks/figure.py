@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from condseg_monai.engines import atomic_write
+from condseg_monai.utils.files import atomic_write
 
 __all__ = ["draw_charts"]
 

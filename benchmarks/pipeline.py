@@ -23,7 +23,7 @@ from PIL import Image
 
 from benchmarks.measure import CLOCKS
 from condseg_monai import ConDSeg
-from condseg_monai.engines.fast_inference import faster_copy
+from condseg_monai.inference.acceleration import faster_copy
 
 __all__ = ["open_inference"]
 

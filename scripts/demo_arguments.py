@@ -254,7 +254,9 @@ def refuse_unknown(knobs: Mapping[str, Any], method: str = "condseg", task: str 
     stage1 = {_STAGE1_PREFIX + name for name in top_level_values(steps.stage1) - _OWN}
     unknown = [name for name in knobs if name not in known | stage1]
     if unknown:
-        from condseg_monai.engines.knobs import no_such_knob  # imported late: it takes seconds, and --help should not
+        from condseg_monai.utils.unknown_options import (
+            no_such_knob,  # imported late: it takes seconds, and --help should not
+        )
 
         raise ValueError(
             f"{no_such_knob(unknown, known | stage1)}; there are {', '.join(sorted(known))}, "

@@ -16,7 +16,7 @@ from monai.bundle import ConfigWorkflow
 from monai.networks.utils import eval_mode
 
 from condseg_monai import binary_scores, contact_sheet, draw_heat_map, draw_overlay, read_natural_image
-from condseg_monai.data.pictures import LABEL_COLOR, PREDICTION_COLOR
+from condseg_monai.reports.drawing import LABEL_COLOR, PREDICTION_COLOR
 
 COLUMNS = ("Image", "Label", "Prediction", "Foreground", "Background", "Uncertainty")
 SCORES = {

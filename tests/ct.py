@@ -10,7 +10,7 @@ import nibabel
 import numpy as np
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
-from condseg_monai.data import window_ct
+from condseg_monai.data.ct.synapse import window_ct
 
 ORIENTATIONS = [
     "".join(codes) for axes in itertools.permutations(("RL", "AP", "SI")) for codes in itertools.product(*axes)

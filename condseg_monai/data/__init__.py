@@ -1,32 +1,12 @@
-"""Splits and datalists, intake of images and volumes, augmentation, pictures and a synthetic data set."""
+"""Data sets: reading images and CT volumes, lists and splits, preparation, augmentation, synthetic data."""
 
-from condseg_monai.data.binarize import BinarizeLabeld
-from condseg_monai.data.color_augmentation import StrongColorAugmentation
-from condseg_monai.data.color_perturbation import ColorPerturbation
-from condseg_monai.data.ct_phantom import make_ct_phantom, make_synthetic_ct
-from condseg_monai.data.datalist import check_datalist, datalist_hash, load_datalist
-from condseg_monai.data.dataset_report import DatasetReport, SplitSummary, inspect_dataset
-from condseg_monai.data.dicom_series import list_dicom_files, read_dicom_series
-from condseg_monai.data.h5_volume import read_h5_volume
-from condseg_monai.data.image_list import list_images, list_other_files
-from condseg_monai.data.image_reader import (
-    IMAGE_EXTENSIONS,
-    NaturalImageReader,
-    UnreadableImageError,
-    read_natural_image,
-)
-from condseg_monai.data.nifti import NIFTI_EXTENSIONS, nifti_stem, read_nifti
-from condseg_monai.data.normalization import NormalizeImage, NormalizeImaged, normalize_image
-from condseg_monai.data.organ_sampler import OrganSampler
-from condseg_monai.data.pairing import DatasetError, Finding
-from condseg_monai.data.pictures import class_colors, contact_sheet, draw_classes, draw_heat_map, draw_overlay
-from condseg_monai.data.prepare import prepare_dataset
-from condseg_monai.data.prepare_synapse import prepare_synapse
-from condseg_monai.data.published_splits import PUBLISHED_LISTS, published_list
-from condseg_monai.data.semi_supervised import PlaceholderLabeld, semi_supervised_datalists
-from condseg_monai.data.slice_resize import resize_label_slice, resize_scores, resize_slice
-from condseg_monai.data.slices import LoadSliced, ResizeSliced, check_slices, read_slice, slice_count
-from condseg_monai.data.synapse import (
+from condseg_monai.data.ct.dicom_series import list_dicom_files, read_dicom_series
+from condseg_monai.data.ct.h5_volume import read_h5_volume
+from condseg_monai.data.ct.nifti import NIFTI_EXTENSIONS, nifti_stem, read_nifti
+from condseg_monai.data.ct.organ_sampler import OrganSampler
+from condseg_monai.data.ct.slice_resize import resize_label_slice, resize_scores, resize_slice
+from condseg_monai.data.ct.slices import LoadSliced, ResizeSliced, check_slices, read_slice, slice_count
+from condseg_monai.data.ct.synapse import (
     BTCV_ORGANS,
     CT_WINDOW_HU,
     SLICE_ORIENTATION,
@@ -35,9 +15,7 @@ from condseg_monai.data.synapse import (
     synapse_class_names,
     window_ct,
 )
-from condseg_monai.data.synthetic import make_synthetic_dataset
-from condseg_monai.data.two_stream_sampler import TwoStreamBatchSampler
-from condseg_monai.data.volume import (
+from condseg_monai.data.ct.volume import (
     Volume,
     VolumeError,
     axial_affine,
@@ -46,7 +24,29 @@ from condseg_monai.data.volume import (
     check_hounsfield,
     volume_of_slices,
 )
-from condseg_monai.data.volume_list import VolumeFile, list_volumes, read_volume
+from condseg_monai.data.ct.volume_list import VolumeFile, list_volumes, read_volume
+from condseg_monai.data.images.binarize import BinarizeLabeld
+from condseg_monai.data.images.color_augmentation import StrongColorAugmentation
+from condseg_monai.data.images.color_perturbation import ColorPerturbation
+from condseg_monai.data.images.image_reader import (
+    IMAGE_EXTENSIONS,
+    NaturalImageReader,
+    UnreadableImageError,
+    read_natural_image,
+)
+from condseg_monai.data.images.normalization import NormalizeImage, NormalizeImaged, normalize_image
+from condseg_monai.data.images.original_label import OriginalLabeld
+from condseg_monai.data.lists.datalist import check_datalist, datalist_hash, load_datalist
+from condseg_monai.data.lists.dataset_report import DatasetReport, SplitSummary, inspect_dataset
+from condseg_monai.data.lists.image_list import list_images, list_other_files
+from condseg_monai.data.lists.pairing import DatasetError, Finding
+from condseg_monai.data.lists.published_splits import PUBLISHED_LISTS, published_list
+from condseg_monai.data.lists.semi_supervised import PlaceholderLabeld, semi_supervised_datalists
+from condseg_monai.data.lists.two_stream_sampler import TwoStreamBatchSampler
+from condseg_monai.data.prepare.images import prepare_dataset
+from condseg_monai.data.prepare.synapse import prepare_synapse
+from condseg_monai.data.synthetic.ct_phantom import make_ct_phantom, make_synthetic_ct
+from condseg_monai.data.synthetic.endoscopy import make_synthetic_dataset
 
 __all__ = [
     "BTCV_ORGANS",
@@ -66,6 +66,7 @@ __all__ = [
     "NormalizeImage",
     "NormalizeImaged",
     "OrganSampler",
+    "OriginalLabeld",
     "PlaceholderLabeld",
     "ResizeSliced",
     "SplitSummary",
@@ -82,12 +83,7 @@ __all__ = [
     "check_datalist",
     "check_hounsfield",
     "check_slices",
-    "class_colors",
-    "contact_sheet",
     "datalist_hash",
-    "draw_classes",
-    "draw_heat_map",
-    "draw_overlay",
     "inspect_dataset",
     "list_dicom_files",
     "list_images",

@@ -1,9 +1,9 @@
-"""Encoders, the papers' modules, and whole networks."""
+"""Encoders, the papers' modules, whole networks, and conversion of released checkpoints."""
 
+from condseg_monai.networks.batch_norm_folding import fold_batch_norm
 from condseg_monai.networks.blocks import TeLU
 from condseg_monai.networks.class_names import CLASS_NAMES_KEY, check_class_names, class_names_of, set_class_names
 from condseg_monai.networks.encoders import ENCODERS, Encoder, get_encoder, load_encoder_weights
-from condseg_monai.networks.fold_batch_norm import fold_batch_norm
 from condseg_monai.networks.nets import (
     ConDSeg,
     ConDSegOutput,
@@ -19,10 +19,13 @@ from condseg_monai.networks.nets import (
     SemiSupervisedNetwork,
     SemiSupervisedOutput,
 )
+from condseg_monai.networks.released.condseg import RELEASED_MODELS, from_released
+from condseg_monai.networks.released.conversion import convert_checkpoint
 
 __all__ = [
     "CLASS_NAMES_KEY",
     "ENCODERS",
+    "RELEASED_MODELS",
     "ConDSeg",
     "ConDSegOutput",
     "ConDSegStage1",
@@ -40,7 +43,9 @@ __all__ = [
     "TeLU",
     "check_class_names",
     "class_names_of",
+    "convert_checkpoint",
     "fold_batch_norm",
+    "from_released",
     "get_encoder",
     "load_encoder_weights",
     "set_class_names",

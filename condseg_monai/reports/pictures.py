@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image
 
-from condseg_monai.data import draw_heat_map, draw_overlay
+from condseg_monai.reports.drawing import draw_heat_map, draw_overlay
 
 __all__ = ["case_overlay", "histogram_svg", "jpeg_uri", "uncertainty_map"]
 

@@ -12,14 +12,14 @@ import numpy as np
 from PIL import Image
 from skimage.segmentation import find_boundaries
 
-from condseg_monai.data.pictures import class_colors, draw_classes
-from condseg_monai.data.synapse import window_ct
-from condseg_monai.engines.files import atomic_write, keep_earlier, write_json
+from condseg_monai.data.ct.synapse import window_ct
 from condseg_monai.metrics import EMPTY_DISTANCES, TRANSUNET_RULE, VOLUME_SCORES, OrganScores
+from condseg_monai.reports.drawing import class_colors, draw_classes
 from condseg_monai.reports.html_parts import html_interval, html_number, html_page, html_section, html_table, html_text
 from condseg_monai.reports.pictures import jpeg_uri
 from condseg_monai.reports.score_table import ScoreTable
 from condseg_monai.reports.summary import json_numbers, summarize_scores
+from condseg_monai.utils.files import atomic_write, keep_earlier, write_json
 
 __all__ = ["PLANES", "ScoredVolume", "draw_planes", "summarize_volumes", "write_volume_report"]
 

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from condseg_monai.data import read_natural_image
-from condseg_monai.engines import file_sha256
+from condseg_monai.data.images.image_reader import read_natural_image
 from condseg_monai.metrics import (
     average_surface_distance,
     binary_counts,
@@ -16,6 +15,7 @@ from condseg_monai.metrics import (
     pooled_scores,
     saliency_scores,
 )
+from condseg_monai.utils.files import file_sha256
 
 METRICS = {
     "val_mean_iou": "iou",

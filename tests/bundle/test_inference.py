@@ -13,8 +13,10 @@ from monai.transforms import Compose, LoadImaged, SaveImaged
 from PIL import Image
 
 from condseg_monai import ConDSeg
-from condseg_monai.data import draw_overlay, normalize_image, read_natural_image
+from condseg_monai.data.images.image_reader import read_natural_image
+from condseg_monai.data.images.normalization import normalize_image
 from condseg_monai.networks.blocks import UpsampledConv2d, upsampled_convolution
+from condseg_monai.reports.drawing import draw_overlay
 
 RED_NETWORK = {"_target_": "torch.nn.Conv2d", "in_channels": 3, "out_channels": 1, "kernel_size": 1}
 

@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from condseg_monai import ConDSeg, set_class_names, synapse_class_names
-from condseg_monai.data import axial_slices, axial_spacing, read_volume
-from condseg_monai.reports import ScoreTable, score_volumes
+from condseg_monai.data.ct.volume import axial_slices, axial_spacing
+from condseg_monai.data.ct.volume_list import read_volume
+from condseg_monai.reports.score_table import ScoreTable
+from condseg_monai.reports.volume_scoring import score_volumes
 from tests.ct import AFFINE, at_same_places, oblique_affine, phantom, turned, write_dicom, write_h5, write_nifti
 
 pytest.importorskip("pydicom")

@@ -12,7 +12,7 @@ import torch
 from ignite.engine import Events
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from condseg_monai.engines import file_sha256
+from condseg_monai.utils.files import file_sha256
 from tests.states import equal
 
 DRIVER = Path(__file__).with_name("resume_driver.py")

@@ -10,9 +10,9 @@ from ignite.engine import Events
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from condseg_monai.data import datalist_hash, load_datalist
-from condseg_monai.data.normalization import normalize_image
-from condseg_monai.engines import file_sha256
+from condseg_monai.data.images.normalization import normalize_image
+from condseg_monai.data.lists.datalist import datalist_hash, load_datalist
+from condseg_monai.utils.files import file_sha256
 
 METRICS = {"val_mean_iou", "val_mean_dice", "val_recall", "val_precision", "val_accuracy", "val_f2"}
 STAGE_FILES = {

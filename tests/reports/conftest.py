@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from condseg_monai.reports import ScoreTable
+from condseg_monai.reports.score_table import ScoreTable
 
 WriteTable = Callable[..., Path]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from condseg_monai.reports import case_overlay, histogram_svg, jpeg_uri, uncertainty_map
+from condseg_monai.reports.pictures import case_overlay, histogram_svg, jpeg_uri, uncertainty_map
 
 
 def bars_of(svg):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from condseg_monai.reports import ScoreTable, is_lower_better
+from condseg_monai.reports.score_table import ScoreTable, is_lower_better
 
 
 def write(path, text):

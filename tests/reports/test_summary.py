@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from condseg_monai.metrics import bootstrap_interval
-from condseg_monai.reports import SIZE_LIMITS, ScoreTable, json_numbers, size_groups, summarize_scores, summarize_sizes
+from condseg_monai.reports.score_table import ScoreTable
+from condseg_monai.reports.summary import SIZE_LIMITS, json_numbers, size_groups, summarize_scores, summarize_sizes
 
 
 def test_summary_is_of_the_images_that_have_the_score(table):

@@ -20,7 +20,7 @@ from monai.bundle import ConfigWorkflow
 from PIL import Image
 
 from condseg_monai import draw_heat_map
-from condseg_monai.data.pictures import LABEL_COLOR, PREDICTION_COLOR
+from condseg_monai.reports.drawing import LABEL_COLOR, PREDICTION_COLOR
 
 TINY = ["--image_size=32", "--decoder_channels=4", "--epochs=1", "--stage1_epochs=1", "--device=cpu", "--amp=False"]
 

@@ -1,0 +1,1 @@
+"""The ``python -m condseg_monai`` commands: parsing and printing."""

@@ -1,0 +1,1 @@
+"""CT volumes and their axial slices: NIfTI, DICOM and HDF5."""

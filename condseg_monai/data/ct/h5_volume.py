@@ -1,0 +1,80 @@
+"""Volumes of TransUNet's ``test_vol_h5``: windowed slices and their labels, which do not say where they lie."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monai.utils import optional_import
+
+from condseg_monai.data.ct.synapse import CT_WINDOW_HU
+from condseg_monai.data.ct.volume import Volume, VolumeError
+
+__all__ = ["H5_EXTENSION", "h5_stem", "open_h5", "read_h5_volume"]
+
+h5py, _has_h5py = optional_import("h5py")
+
+H5_EXTENSION = ".npy.h5"
+
+
+def h5_stem(path: str | os.PathLike[str]) -> str | None:
+    """The name of such a file without its extension; None if it is none by its name."""
+    name = Path(path).name
+    return name[: -len(H5_EXTENSION)] if name.lower().endswith(H5_EXTENSION) else None
+
+
+def open_h5(path: str | os.PathLike[str]) -> Any:
+    """Open an HDF5 file for reading.
+
+    Raises:
+        ImportError: if h5py is not installed; the message names the extra.
+        OSError: if the file is none.
+    """
+    if not _has_h5py:
+        raise ImportError(f'{os.fspath(path)} needs h5py: pip install "condseg_monai[synapse]"')
+    return h5py.File(path, "r")
+
+
+def read_h5_volume(path: str | os.PathLike[str], key: str = "image") -> Volume:
+    """Read image or label of a volume.
+
+    The file has no affine. Slices are taken to lie as :data:`~condseg_monai.data.SLICE_ORIENTATION` says: the affine
+    is the identity of DICOM's axes (columns to the left, rows to the back, slices to the head), with voxels of 1 mm or,
+    in files of :func:`prepare_synapse`, of the size these tell.
+
+    Args:
+        path: ``.npy.h5`` with ``image`` in [0, 1] and ``label``, both ``(D, H, W)``.
+        key: which of the two.
+
+    Returns:
+        The volume, columns first. Hounsfield units of an image are those of
+        :data:`~condseg_monai.data.CT_WINDOW_HU`: what lay outside was lost when the file was made.
+
+    Raises:
+        ImportError: if h5py is not installed.
+        VolumeError: if there is no such file or array, or an image is not in [0, 1].
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise VolumeError(f"{file} does not exist")
+    try:
+        with open_h5(file) as content:
+            stack = np.asarray(content[key])
+            depth, height, width = (float(size) for size in content.attrs.get("spacing_mm", (1, 1, 1)))
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise VolumeError(f"{file} cannot be read as a volume with image and label: {error}") from error
+    if stack.ndim != 3 or min(stack.shape) < 2 or stack.dtype.kind not in "iuf":
+        raise VolumeError(f"{file}: {key} must be (D, H, W) numbers, got {stack.dtype} {stack.shape}")
+    lower, upper = CT_WINDOW_HU if key == "image" else (0.0, 1.0)
+    if key == "image" and not (stack.min() >= -0.01 and stack.max() <= 1.01):
+        raise VolumeError(f"{file}: the image must be windowed to [0, 1], got {stack.min():g} to {stack.max():g}")
+    return Volume(
+        path=file,
+        array=stack.transpose(2, 1, 0),
+        affine=np.diag([-width, -height, depth, 1.0]),
+        slope=float(upper - lower),
+        intercept=float(lower),
+        file_shape=stack.shape[::-1],
+    )

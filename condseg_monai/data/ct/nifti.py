@@ -1,0 +1,110 @@
+"""NIfTI volumes, read so that only the stored values are in memory."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.openers import ImageOpener
+from nibabel.orientations import aff2axcodes
+from nibabel.spatialimages import HeaderDataError
+
+from condseg_monai.data.ct.volume import Volume, VolumeError
+
+__all__ = ["NIFTI_EXTENSIONS", "nifti_stem", "read_nifti"]
+
+_CHUNK_BYTES = 1 << 22
+NIFTI_EXTENSIONS = (".nii", ".nii.gz")
+
+
+def nifti_stem(path: str | os.PathLike[str]) -> str | None:
+    """The name of a NIfTI file without its extension; None if it is no NIfTI by its name."""
+    name = Path(path).name
+    for extension in NIFTI_EXTENSIONS:
+        if name.lower().endswith(extension):
+            return name[: -len(extension)]
+    return None
+
+
+def read_nifti(path: str | os.PathLike[str]) -> Volume:
+    """Read a NIfTI volume.
+
+    Args:
+        path: ``.nii`` or ``.nii.gz``, version 1 or 2, three axes, or four of which the last has length 1.
+
+    Returns:
+        The volume. Its array is what the file stores, in the file's type; that of an uncompressed file stays on the
+        disk until it is used.
+
+    Raises:
+        VolumeError: if the file is no such volume, is cut short, or does not say how it lies in the patient.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise VolumeError(f"{file} does not exist")
+    try:
+        image: Any = nibabel.load(file)
+        header = image.header
+        stored = image.dataobj
+        shape = tuple(int(length) for length in image.shape)
+    except (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, zlib.error) as error:
+        raise VolumeError(f"{file} is not a NIfTI volume: {error}") from error
+    _check_shape(file, shape)
+    _check_geometry(file, header)
+    if stored.dtype.kind not in "iuf":
+        raise VolumeError(f"{file} holds {stored.dtype} and not one number per voxel")
+    try:
+        # An uncompressed file is mapped; nibabel would hold a compressed one twice while it reads it.
+        array = _read_compressed(file, stored) if file.suffix.lower() == ".gz" else np.asanyarray(stored.get_unscaled())
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise VolumeError(f"{file} is damaged or cut short: {error}") from error
+    return Volume(
+        path=file,
+        array=array.reshape(shape[:3], order="F") if len(shape) > 3 else array,
+        affine=np.asarray(image.affine, dtype=float),
+        slope=float(stored.slope),
+        intercept=float(stored.inter),
+        file_shape=shape,
+        header=header.copy(),
+    )
+
+
+def _read_compressed(file: Path, stored: Any) -> np.ndarray:
+    """The stored values of a compressed file, read straight into their array."""
+    array = np.empty(stored.shape, dtype=stored.dtype, order="F")
+    target = array.reshape(-1, order="F").view(np.uint8).data
+    done = 0
+    with ImageOpener(str(file), "rb") as stream:
+        stream.seek(stored.offset)
+        while done < len(target):
+            read = stream.readinto(target[done : done + _CHUNK_BYTES])
+            if not read:
+                raise EOFError(f"expected {len(target)} bytes of voxels, found {done}")
+            done += read
+    return array
+
+
+def _check_shape(file: Path, shape: tuple[int, ...]) -> None:
+    if len(shape) < 3 or min(shape[:3]) < 2:
+        raise VolumeError(f"{file} is a 2D image, {shape}; a volume has several slices")
+    if any(length != 1 for length in shape[3:]):
+        raise VolumeError(f"{file} holds several volumes, {shape}; give one at a time")
+
+
+def _check_geometry(file: Path, header: Any) -> None:
+    sform, qform = header.get_sform(coded=True)[0], header.get_qform(coded=True)[0]
+    if sform is None and qform is None:
+        raise VolumeError(
+            f"{file} does not say how it lies in the patient (sform and qform are both unset), so that left and right "
+            "cannot be told apart: convert it again from its source, or set its sform if you know it"
+        )
+    if sform is not None and qform is not None and aff2axcodes(sform) != aff2axcodes(qform):
+        raise VolumeError(
+            f"{file} contradicts itself: its axes lead to {''.join(map(str, aff2axcodes(sform)))} by its sform and to "
+            f"{''.join(map(str, aff2axcodes(qform)))} by its qform; remove the wrong one"
+        )

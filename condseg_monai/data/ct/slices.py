@@ -1,0 +1,281 @@
+"""Axial slices with class numbers, as TransUNet's files have them: which there are, how one is read and resized."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import zipfile
+from collections.abc import Hashable, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.transforms import MapTransform, Transform
+
+from condseg_monai.data.ct.h5_volume import open_h5
+from condseg_monai.data.ct.slice_resize import resize_label_slice, resize_slice
+from condseg_monai.data.lists.pairing import SPLITS, DatasetError, read_list
+from condseg_monai.data.lists.published_splits import published_list
+
+__all__ = ["LoadSliced", "ResizeSliced", "check_slices", "read_slice", "slice_count"]
+
+_SLICES, _VOLUMES = "train_npz", "test_vol_h5"
+_LIST_FOLDERS = ("", "lists_Synapse", "lists/lists_Synapse")
+_LAYOUT = (
+    f"a data set of slices is a folder with {_SLICES}/caseNNNN_sliceSSS.npz, {_VOLUMES}/caseNNNN.npy.h5 and lists of "
+    "their names, as TransUNet has it and as `python -m condseg_monai prepare synapse` makes it"
+)
+_MOST_NAMED = 20
+
+SliceCase = dict[str, Any]
+
+
+def check_slices(
+    dataset_dir: str | PathLike[str],
+    splits: Sequence[str],
+    class_names: Sequence[str],
+    check: bool = True,
+) -> dict[str, list[SliceCase]]:
+    """List the slices of some splits, after looking at every one of them.
+
+    ``train.txt`` and ``val.txt`` name slices (``case0005_slice000``, a file of ``train_npz``), ``test_vol.txt`` or
+    ``test.txt`` cases (``case0001``, a file of ``test_vol_h5``, all of whose slices are meant); each may name either.
+    They are looked for in ``dataset_dir``, then in ``lists_Synapse`` and ``lists/lists_Synapse`` below it. Where there
+    is neither a list for training nor one for testing, those are TransUNet's, which the log says.
+
+    Args:
+        dataset_dir: folder of the data set.
+        splits: ``"train"``, ``"val"``, ``"test"``.
+        class_names: what the labels' numbers stand for, background first. If the folder's ``dataset.json`` says
+            otherwise, that is an error.
+        check: False only looks for the files, for data that were checked before; which slices have an organ is not
+            known then.
+
+    Returns:
+        For each split a dictionary per slice: ``image`` and ``label``, the same path; ``slice``, its index in a volume,
+        or -1; ``has_organ``; and ``modified``, which changes when the file does.
+
+    Raises:
+        DatasetError: listing what is wrong: missing files, unreadable ones, other shapes, images outside [0, 1], labels
+            beyond ``class_names``, a slice in two lists.
+        ValueError: if a split is not one of the three.
+    """
+    root = Path(dataset_dir)
+    unknown = [split for split in splits if split not in SPLITS]
+    if unknown:
+        raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {', '.join(map(repr, unknown))}")
+    problems = _class_problems(root, class_names)
+    cases: dict[str, list[SliceCase]] = {}
+    for split in dict.fromkeys(splits):
+        try:
+            names = _read_names(root, split)
+        except DatasetError as error:
+            problems.append(str(error))
+            continue
+        cases[split] = []
+        for name in names:
+            try:
+                cases[split] += _cases_of(root, name, len(class_names), check)
+            except (DatasetError, OSError) as error:
+                problems.append(f"{split}: {error}")
+    problems += _overlaps(cases)
+    if problems:
+        named = "\n".join(f"  - {problem}" for problem in problems[:_MOST_NAMED])
+        more = f"\n  - and {len(problems) - _MOST_NAMED} more" if len(problems) > _MOST_NAMED else ""
+        raise DatasetError(f"the data set {os.fspath(root)} has {len(problems)} problem(s):\n{named}{more}")
+    return cases
+
+
+def read_slice(path: str | PathLike[str], index: int = -1) -> tuple[np.ndarray, np.ndarray]:
+    """Read a slice and its label.
+
+    Args:
+        path: ``.npz`` of one slice or ``.h5`` of a volume, ``(D, H, W)``, each with ``image`` and ``label``.
+        index: which slice of a volume; -1 for a file of one slice.
+
+    Returns:
+        Image ``float32`` and label ``uint8``, both ``(H, W)``.
+
+    Raises:
+        DatasetError: if the file is neither, cannot be read, or its arrays are not of one shape; or if its label has
+            values that no ``uint8`` has.
+    """
+    file = Path(path)
+    try:
+        if file.suffix == ".npz":
+            with file.open("rb") as stream, np.load(stream, allow_pickle=False) as content:
+                image, label = content["image"], content["label"]
+        else:
+            with open_h5(file) as content:
+                image, label = content["image"][index], content["label"][index]
+    except (OSError, KeyError, ValueError, IndexError, EOFError, zipfile.BadZipFile) as error:
+        raise DatasetError(f"{file} cannot be read as slice and label ({error}); {_LAYOUT}") from error
+    if image.ndim != 2 or image.shape != label.shape:
+        raise DatasetError(f"{file}: image and label must be (H, W) of one size, got {image.shape} and {label.shape}")
+    numbers = label.astype(np.uint8)
+    if not np.array_equal(numbers, label):
+        raise DatasetError(
+            f"{file}: the label must hold whole numbers from 0 to 255, got {label.min()} to {label.max()}"
+        )
+    return image.astype(np.float32), numbers
+
+
+def slice_count(path: str | PathLike[str]) -> int:
+    """Count the slices of a volume of ``test_vol_h5``.
+
+    Raises:
+        DatasetError: if the file cannot be read or has no such volume.
+    """
+    try:
+        with open_h5(path) as content:
+            shapes = [content[key].shape for key in ("image", "label")]
+    except (OSError, KeyError, AttributeError) as error:
+        raise DatasetError(f"{path} cannot be read as volume and label ({error}); {_LAYOUT}") from error
+    if shapes[0] != shapes[1] or len(shapes[0]) != 3:
+        raise DatasetError(f"{path}: image and label must be (D, H, W) of one size, got {shapes[0]} and {shapes[1]}")
+    return int(shapes[0][0])
+
+
+class LoadSliced(MapTransform):
+    """Read the slice and the label that a case of :func:`check_slices` names.
+
+    Args:
+        keys: two entries, of the image and of the label; the first holds the path. The case's ``slice`` is the index.
+        num_classes: the number of classes, background included.
+
+    Raises:
+        DatasetError: when called, naming the file, if it cannot be read or its label has other numbers.
+    """
+
+    def __init__(self, keys: KeysCollection, num_classes: int) -> None:
+        super().__init__(keys)
+        if len(self.keys) != 2:
+            raise ValueError(f"keys must be those of image and label, got {self.keys}")
+        self.num_classes = num_classes
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return a copy of ``data`` with image and label as ``(1, H, W)`` ``float32``."""
+        image_key, label_key = self.keys
+        path, index = data[image_key], data.get("slice", -1)
+        image, label = read_slice(path, index)
+        _check_numbers(path, label, self.num_classes)
+        arrays = {image_key: image, label_key: label.astype(np.float32)}
+        return {**data, **{key: torch.from_numpy(array)[None] for key, array in arrays.items()}}
+
+
+class ResizeSliced(Transform):
+    """Resize slices as :func:`resize_slice` does and labels as :func:`resize_label_slice` does; so does inference.
+
+    Args:
+        image_key: entry of an image ``(C, H, W)``.
+        label_key: entry of its label ``(1, H, W)``.
+        spatial_size: the new (H, W).
+    """
+
+    def __init__(self, image_key: str, label_key: str, spatial_size: Sequence[int]) -> None:
+        self.image_key, self.label_key = image_key, label_key
+        self.size = (int(spatial_size[0]), int(spatial_size[1]))
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return a copy of ``data`` with both resized."""
+        image = [resize_slice(channel, self.size) for channel in np.asarray(data[self.image_key])]
+        label = [resize_label_slice(channel, self.size) for channel in np.asarray(data[self.label_key])]
+        resized = {self.image_key: np.stack(image), self.label_key: np.stack(label)}
+        return {**data, **{key: torch.from_numpy(array) for key, array in resized.items()}}
+
+
+def _class_problems(root: Path, class_names: Sequence[str]) -> list[str]:
+    """What ``prepare`` wrote down about the labels, where it made this folder."""
+    record = root / "dataset.json"
+    if not record.is_file():
+        return []
+    names = json.loads(record.read_text(encoding="utf-8")).get("class_names")
+    if names is None or list(names) == list(class_names):
+        return []
+    return [
+        f"by {record} the classes are {', '.join(names)}, but class_names (or organ_order) says "
+        f"{', '.join(class_names)}"
+    ]
+
+
+def _read_names(root: Path, split: str) -> list[str]:
+    files = ("test_vol.txt", "test.txt") if split == "test" else (f"{split}.txt",)
+    for folder in _LIST_FOLDERS:
+        for file in files:
+            path = root / folder / file
+            if path.is_file():
+                names = [re.sub(r"(\.npz|\.npy\.h5)$", "", line) for line in read_list(path)]
+                repeated = sorted({name for name in names if names.count(name) > 1}) if _any_twice(names) else []
+                if not names or repeated:
+                    raise DatasetError(f"{path} {'names twice: ' + ', '.join(repeated) if names else 'is empty'}")
+                return names
+    if split == "val":
+        raise DatasetError(
+            "val.txt is missing, and none is published: prepare with --hold_out val=N to take N training cases for it, "
+            "or train with --split test to select the model on the test cases"
+        )
+    logging.getLogger(__name__).info(f"{root} has no {files[0]}: taking the list that TransUNet published")
+    return published_list("synapse", split)
+
+
+def _any_twice(names: Sequence[str]) -> bool:
+    return len(set(names)) < len(names)
+
+
+def _cases_of(root: Path, name: str, num_classes: int, check: bool) -> list[SliceCase]:
+    """The slice, or all slices of the volume, that a line of a list means."""
+    one, volume = root / _SLICES / f"{name}.npz", root / _VOLUMES / f"{name}.npy.h5"
+    if one.is_file():
+        found = [(one, -1)]
+    elif volume.is_file():
+        found = [(volume, index) for index in range(slice_count(volume))]
+    else:
+        raise DatasetError(f"{name}: there is neither {one} nor {volume}")
+    cases = []
+    for path, index in found:
+        stat = path.stat()
+        case: SliceCase = {"image": str(path), "label": str(path), "slice": index, "has_organ": True}
+        if check:
+            image, label = read_slice(path, index)
+            if not np.isfinite(image).all() or image.min() < -0.01 or image.max() > 1.01:
+                raise DatasetError(f"{path}: the image must be windowed to [0, 1], got {image.min()} to {image.max()}")
+            _check_numbers(path, label, num_classes)
+            case["has_organ"] = bool(label.any())
+        cases.append({**case, "modified": f"{stat.st_size} {stat.st_mtime_ns}"})
+    return cases
+
+
+def _check_numbers(path: str | PathLike[str], label: np.ndarray, num_classes: int) -> None:
+    highest = int(label.max())
+    if highest >= num_classes:
+        raise DatasetError(
+            f"{os.fspath(path)}: the label has the number {highest}, but there are {num_classes} classes, 0 to "
+            f"{num_classes - 1}; are these the 13 organs of BTCV? `python -m condseg_monai prepare synapse` maps them"
+        )
+
+
+def _overlaps(cases: Mapping[str, Sequence[SliceCase]]) -> list[str]:
+    """Slices in two splits; of cases that are in both, the log warns."""
+    problems, splits = [], list(cases)
+    for i, first in enumerate(splits):
+        for second in splits[i + 1 :]:
+            slices = [{(case["image"], case["slice"]) for case in cases[split]} for split in (first, second)]
+            shared = sorted(slices[0] & slices[1])
+            if shared:
+                problems.append(f"{len(shared)} slices are in both {first} and {second}, {shared[0][0]} for one")
+            volumes = [{_case_name(path) for path, _ in paths} for paths in slices]
+            if not shared and volumes[0] & volumes[1]:
+                logging.getLogger(__name__).warning(
+                    f"{', '.join(sorted(volumes[0] & volumes[1])[:5])}: slices in both {first} and {second}; "
+                    "neighbouring slices are alike, so that scores look better than they are"
+                )
+    return problems
+
+
+def _case_name(path: str) -> str:
+    return re.sub(r"(_slice\d+)?(\.npz|\.npy\.h5)$", "", Path(path).name)

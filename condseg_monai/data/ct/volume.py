@@ -1,0 +1,163 @@
+"""A CT volume in memory: its values as stored, where its voxels lie in the patient, and its axial slices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nibabel.affines import voxel_sizes
+from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
+
+from condseg_monai.data.ct.synapse import SLICE_ORIENTATION
+
+__all__ = [
+    "Volume",
+    "VolumeError",
+    "axial_affine",
+    "axial_slices",
+    "axial_spacing",
+    "check_hounsfield",
+    "volume_of_slices",
+]
+
+_AXES = ("S", *SLICE_ORIENTATION)
+"""Where the three axes of a stack of slices lead."""
+
+_SOFTEST_HU = -50  # every CT of a body has air or fat, below this ...
+_DENSEST_HU = 0  # ... and tissue, above this
+
+
+class VolumeError(ValueError):
+    """A volume that cannot be used; the message says which, what was found, and what to do about it."""
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A volume as its file has it; nothing is scaled, turned or copied before a slice is asked for."""
+
+    path: Path
+    """The file, or the folder of a DICOM series."""
+    array: np.ndarray
+    """``(I, J, K)``: stored values, the axes in the order of the file."""
+    affine: np.ndarray
+    """``(4, 4)``: from indices into ``array`` to millimetres towards the patient's right, front and head (RAS)."""
+    slope: float = 1.0
+    """Hounsfield units are ``array * slope + intercept``."""
+    intercept: float = 0.0
+    file_shape: tuple[int, ...] = ()
+    """The shape in the file, which may have a fourth axis of length 1."""
+    header: Any = None
+    """The header of a NIfTI image, which its labels inherit; None for others."""
+    slice_files: tuple[Path, ...] = field(default=(), repr=False)
+    """DICOM: the file of each ``array[:, :, k]``."""
+
+    @property
+    def is_dicom(self) -> bool:
+        """Whether it was a DICOM series."""
+        return bool(self.slice_files)
+
+    def hounsfield(self, stored: np.ndarray) -> np.ndarray:
+        """Return Hounsfield units, ``float32``, for a part of :attr:`array`."""
+        units = np.asarray(stored, dtype=np.float32)
+        if (self.slope, self.intercept) == (1.0, 0.0):
+            return units
+        return units * np.float32(self.slope) + np.float32(self.intercept)
+
+
+def axial_slices(array: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """See a volume as a stack of axial slices, each as :data:`~condseg_monai.data.SLICE_ORIENTATION` has it.
+
+    Of an oblique volume they are the slices along the axes that are closest.
+
+    Args:
+        array: ``(I, J, K, ...)``.
+        affine: ``(4, 4)``: from its first three indices to millimetres, RAS.
+
+    Returns:
+        ``(D, H, W, ...)``: a view, never a copy: what is written to it is written to ``array``. D counts towards the
+        head, H to the back, W to the left.
+
+    Raises:
+        VolumeError: if the affine does not tell the three axes apart.
+
+    Example:
+        >>> volume = np.arange(24).reshape(2, 3, 4)  # towards right, front and head
+        >>> axial_slices(volume, np.eye(4))[0].tolist()  # from the front, and from the right, on
+        [[20, 8], [16, 4], [12, 0]]
+    """
+    return apply_orientation(array, _to_slices(affine))
+
+
+def volume_of_slices(slices: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """Undo :func:`axial_slices`: see a stack of slices in the order of axes of the volume with this affine.
+
+    Args:
+        slices: ``(D, H, W, ...)``.
+        affine: of the volume.
+
+    Returns:
+        ``(I, J, K, ...)``: a view.
+    """
+    return apply_orientation(slices, ornt_transform(axcodes2ornt(_AXES), io_orientation(affine)))
+
+
+def axial_spacing(affine: np.ndarray) -> tuple[float, float, float]:
+    """Return the voxel's size in millimetres along the axes of :func:`axial_slices`: (D, H, W)."""
+    sizes = voxel_sizes(np.asarray(affine, dtype=float))
+    target = _to_slices(affine)[:, 0].astype(int)
+    spacing = np.empty(3)
+    spacing[target] = sizes
+    return float(spacing[0]), float(spacing[1]), float(spacing[2])
+
+
+def axial_affine(affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Return the affine from indices into :func:`axial_slices` of a volume of this shape to millimetres, RAS."""
+    return np.asarray(affine, dtype=float) @ inv_ornt_aff(_to_slices(affine), shape[:3])
+
+
+def check_hounsfield(volume: Volume) -> None:
+    """Raise unless the values can be Hounsfield units of a body; one pass, a slice at a time.
+
+    Args:
+        volume: the volume.
+
+    Raises:
+        VolumeError: if a value is NaN or infinite, there is neither air nor fat (-50 HU and less), or no tissue (0 HU
+            and more): intensities of a magnetic resonance image, a window scaled to [0, 1] or to 8 bits, or stored
+            values without their intercept.
+    """
+    low, high, wrong, first = float("inf"), -float("inf"), 0, -1
+    may_be_wrong = volume.array.dtype.kind == "f"
+    for k in range(volume.array.shape[2]):
+        part = volume.array[:, :, k]
+        if may_be_wrong:
+            finite = np.isfinite(part)
+            if not finite.all():
+                wrong += int(finite.size - np.count_nonzero(finite))
+                first = k if first < 0 else first
+                continue
+        low, high = min(low, float(part.min())), max(high, float(part.max()))
+    if wrong:
+        raise VolumeError(
+            f"{volume.path} has {wrong} voxels that are NaN or infinite, the first at index {first} of its third axis; "
+            "replace them, by -1024 where the scanner saw nothing"
+        )
+    low, high = sorted((low * volume.slope + volume.intercept, high * volume.slope + volume.intercept))
+    if low > _SOFTEST_HU or high < _DENSEST_HU:
+        raise VolumeError(
+            f"{volume.path} has values from {low:g} to {high:g}, which are not Hounsfield units of a body (air about "
+            "-1000, fat -100, soft tissue 50): convert it from the scanner's files with slope and intercept applied; "
+            "check_values false if the values are right"
+        )
+
+
+def _to_slices(affine: np.ndarray) -> np.ndarray:
+    matrix = np.asarray(affine, dtype=float)
+    if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
+        raise VolumeError(f"an affine must be (4, 4) finite numbers, got {matrix.tolist()}")
+    current = io_orientation(matrix)
+    if np.isnan(current).any():
+        raise VolumeError(f"the affine {matrix.tolist()} does not tell three axes apart")
+    return ornt_transform(current, axcodes2ornt(_AXES))

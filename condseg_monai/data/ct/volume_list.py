@@ -1,0 +1,100 @@
+"""The volumes somebody wants segmented: a file, a folder, a list or a DICOM series."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from pathlib import Path
+from typing import NamedTuple
+
+from condseg_monai.data.ct.dicom_series import list_dicom_files, read_dicom_series
+from condseg_monai.data.ct.h5_volume import H5_EXTENSION, h5_stem, read_h5_volume
+from condseg_monai.data.ct.nifti import NIFTI_EXTENSIONS, nifti_stem, read_nifti
+from condseg_monai.data.ct.volume import Volume
+from condseg_monai.data.lists.pairing import DatasetError, name_key, read_list
+
+__all__ = ["VOLUME_EXTENSIONS", "VolumeFile", "list_volumes", "read_volume", "volume_stem"]
+
+VOLUME_EXTENSIONS = (*NIFTI_EXTENSIONS, H5_EXTENSION)
+
+
+class VolumeFile(NamedTuple):
+    """A volume that has not been read."""
+
+    name: str
+    """What its outputs are called; no other of a list has it."""
+    path: Path
+    """The file, or the folder of a DICOM series."""
+
+
+def list_volumes(source: str | os.PathLike[str]) -> list[VolumeFile]:
+    """List volumes.
+
+    Args:
+        source: one of four things:
+
+            - a NIfTI file, ``.nii`` or ``.nii.gz``, or one of TransUNet's volumes, ``.npy.h5``;
+            - a folder of such files, or of folders with a DICOM series each, however deep; or both;
+            - a folder with one DICOM series;
+            - a ``.txt`` list: the path of a file or of a series a line, relative to the list's folder.
+
+    Returns:
+        The volumes in the order of names or of the list, none twice. Files are named by their stem, series by the
+        way to their folder, with ``_`` between folders.
+
+    Raises:
+        DatasetError: if ``source`` is none of these, there is no volume in it, or two would have one name.
+    """
+    path = Path(source)
+    if path.is_dir():
+        found = _in_folder(path)
+    elif path.is_file() and path.suffix.lower() == ".txt":
+        lines = [path.parent / line for line in read_list(path)]
+        found = [VolumeFile(volume_stem(line) or line.name, line) for line in lines]
+    elif path.is_file() and (stem := volume_stem(path)) is not None:
+        found = [VolumeFile(stem, path)]
+    elif path.is_file():
+        raise DatasetError(
+            f"{path} is not a volume ({', '.join(VOLUME_EXTENSIONS)}); for DICOM give the folder of the series"
+        )
+    else:
+        raise DatasetError(f"{path} does not exist; give a file, a folder, a .txt list or a DICOM series")
+    if not found:
+        raise DatasetError(f"{path} has no volume: no {' or '.join(VOLUME_EXTENSIONS)} in it, and no DICOM file")
+    volumes = list(dict.fromkeys(found))
+    by_name: dict[str, list[str]] = defaultdict(list)
+    for volume in volumes:
+        by_name[name_key(volume.name)].append(str(volume.path))
+    clashes = [" and ".join(paths) for paths in by_name.values() if len(paths) > 1]
+    if clashes:
+        listed = "\n".join(f"  - {clash}" for clash in clashes)
+        raise DatasetError(f"volumes of one name would write the same file; rename them:\n{listed}")
+    return volumes
+
+
+def volume_stem(path: str | os.PathLike[str]) -> str | None:
+    """The name of a volume's file without its extension; None if it is none by its name."""
+    return nifti_stem(path) or h5_stem(path)
+
+
+def read_volume(path: str | os.PathLike[str]) -> Volume:
+    """Read a NIfTI file, a volume of TransUNet's or a DICOM series; arguments and errors are those of
+    :func:`read_nifti`, :func:`read_h5_volume` and :func:`read_dicom_series`.
+    """
+    if Path(path).is_dir():
+        return read_dicom_series(path)
+    return read_nifti(path) if h5_stem(path) is None else read_h5_volume(path)
+
+
+def _in_folder(folder: Path) -> list[VolumeFile]:
+    files = [
+        VolumeFile(stem, path)
+        for path in sorted(folder.iterdir())
+        if path.is_file() and not path.name.startswith(".") and (stem := volume_stem(path)) is not None
+    ]
+    series = []
+    for parent in [folder, *sorted(path for path in folder.rglob("*") if path.is_dir())]:
+        if list_dicom_files(parent):
+            name = "_".join(parent.relative_to(folder).parts) or folder.resolve().name
+            series.append(VolumeFile(name, parent))
+    return files + series

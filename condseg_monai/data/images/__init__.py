@@ -1,0 +1,1 @@
+"""Images and masks: reading, normalisation and colour augmentation."""

@@ -1,0 +1,1 @@
+"""Datalists: which image belongs to which mask and split, published splits, samplers."""

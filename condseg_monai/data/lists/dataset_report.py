@@ -1,0 +1,284 @@
+"""Everything that is wrong with a data set, or worth knowing before it is trained on."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from condseg_monai.data.images.image_reader import UnreadableImageError, read_natural_image
+from condseg_monai.data.images.mask_statistics import MaskStatistics, mask_statistics
+from condseg_monai.data.lists.pairing import SPLITS, Case, Finding, Pairing, find_cases, find_unlisted, pair_all, some
+
+__all__ = ["DatasetReport", "SplitSummary", "inspect_dataset", "inspect_pairing"]
+
+
+class SplitSummary(NamedTuple):
+    """One split in numbers; shares are in [0, 1] and of the cases whose image and mask could both be read.
+
+    Attributes:
+        cases: how many cases could be read.
+        empty_masks: how many of them have no foreground.
+        foreground: share of foreground in all pixels.
+        foreground_min: smallest share in one image.
+        foreground_median: likewise.
+        foreground_max: likewise.
+        neither: share of mask pixels that are neither 0 or 1 nor near 0 or 255.
+        smallest: ``(W, H)`` of the image with the fewest pixels.
+        largest: ``(W, H)`` of the image with the most pixels.
+    """
+
+    cases: int
+    empty_masks: int
+    foreground: float
+    foreground_min: float
+    foreground_median: float
+    foreground_max: float
+    neither: float
+    smallest: tuple[int, int]
+    largest: tuple[int, int]
+
+
+class DatasetReport(NamedTuple):
+    """Result of :func:`inspect_dataset`.
+
+    Attributes:
+        dataset_dir: the folder.
+        mask_threshold: values above it were counted as foreground.
+        cases: for each split its cases that have both files; ``"images"`` stands for all of a data set without lists.
+        errors: what training would stop at.
+        warnings: what may be as it should be.
+        summaries: for each split with readable cases its numbers.
+    """
+
+    dataset_dir: str
+    mask_threshold: float
+    cases: dict[str, list[Case]]
+    errors: list[Finding]
+    warnings: list[Finding]
+    summaries: dict[str, SplitSummary]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report as JSON has it, without the list of cases."""
+        return {
+            "dataset_dir": self.dataset_dir,
+            "mask_threshold": self.mask_threshold,
+            "ok": not self.errors,
+            "splits": {name: summary._asdict() for name, summary in self.summaries.items()},
+            "errors": [finding._asdict() for finding in self.errors],
+            "warnings": [finding._asdict() for finding in self.warnings],
+        }
+
+
+class _Checked(NamedTuple):
+    problems: list[Finding]
+    digest: str = ""
+    size: tuple[int, int] = (0, 0)
+    mask: MaskStatistics | None = None
+
+
+_Results = Mapping[str, _Checked]
+
+
+def inspect_dataset(
+    dataset_dir: str | PathLike[str], splits: Sequence[str] | None = None, mask_threshold: float = 127
+) -> DatasetReport:
+    """Pair, open and compare the files of a data set; what is wrong is in the result and raises nothing.
+
+    Errors are: a missing folder or list, an empty list, a line that is there twice or in two lists, a line without an
+    image or without a mask, a stem with two files (``a.jpg`` and ``a.png``), a file that cannot be decoded to its last
+    pixel, an image and mask of different sizes after EXIF rotation, a picture that is in two splits under different
+    names, and masks of which none reaches ``mask_threshold``. Lists that are not asked for are searched for names.
+
+    Warnings are: files on no list, masks without an image, files that are no images, a picture that is twice in a
+    split, empty masks, masks whose values are all at or below the threshold, and masks with colours or with many values
+    that are neither black nor white.
+
+    Args:
+        dataset_dir: folder with ``images/``, ``masks/`` and the lists, see :func:`~condseg_monai.data.load_datalist`.
+        splits: the lists to check; None checks all there are or, if there is none, all of ``images/``.
+        mask_threshold: mask values above it are foreground, in [0, 255).
+
+    Raises:
+        ValueError: if a split is not one of ``train``, ``val`` and ``test``.
+    """
+    root = Path(dataset_dir)
+    pairing = find_cases(root, _lists_of(root)) if splits is None else find_cases(root, splits)
+    cases, errors, listed = pairing
+    warnings: list[Finding] = []
+    if (root / "images").is_dir() and (root / "masks").is_dir():
+        if splits is None and not cases:
+            pairing = _without_lists(root)
+            cases, errors, listed = pairing
+        warnings = find_unlisted(root, listed)
+    report = inspect_pairing(root, Pairing(cases, errors, listed), mask_threshold, warnings)
+    return report._replace(dataset_dir=os.fspath(dataset_dir))
+
+
+def inspect_pairing(
+    root: Path, pairing: Pairing, mask_threshold: float = 127, warnings: Sequence[Finding] = ()
+) -> DatasetReport:
+    """Open and compare the files of cases that are paired already; a case without a label is opened alone.
+
+    Args:
+        root: folder of the data set.
+        pairing: the cases, and what is known to be wrong.
+        mask_threshold: as for :func:`inspect_dataset`.
+        warnings: what is known to be worth a warning.
+    """
+    cases, warnings = pairing.cases, list(warnings)
+    unique = list({case["image"]: case for split in cases.values() for case in split}.values())
+    with ThreadPoolExecutor(max_workers=(os.cpu_count() or 1) + 2) as pool:
+        checked = list(pool.map(_Check(mask_threshold), unique))
+    results = {case["image"]: result for case, result in zip(unique, checked, strict=True)}
+    errors = [*pairing.problems, *(problem for result in checked for problem in result.problems)]
+    for level, finding in (*_same_pictures(cases, results), *_mask_findings(results, mask_threshold)):
+        (errors if level == "error" else warnings).append(finding)
+    summaries = {split: _summary(cases[split], results) for split in cases}
+    return DatasetReport(
+        os.fspath(root),
+        mask_threshold,
+        cases,
+        errors,
+        warnings,
+        {split: summary for split, summary in summaries.items() if summary is not None},
+    )
+
+
+def _lists_of(root: Path) -> list[str]:
+    return [split for split in SPLITS if (root / f"{split}.txt").is_file()]
+
+
+def _without_lists(root: Path) -> Pairing:
+    pairing = pair_all(root)
+    text = "there is no train.txt, val.txt or test.txt; all of images/ was checked"
+    return pairing._replace(problems=[Finding("list", text), *pairing.problems])
+
+
+class _Check:
+    """Decode an image and its mask, if it has one, and compare their sizes."""
+
+    def __init__(self, mask_threshold: float) -> None:
+        self.mask_threshold = mask_threshold
+
+    def __call__(self, case: Case) -> _Checked:
+        arrays: dict[str, np.ndarray] = {}
+        problems: list[Finding] = []
+        for key in case:
+            try:
+                arrays[key] = read_natural_image(case[key])
+            except UnreadableImageError as error:
+                problems.append(Finding("unreadable", str(error), (case[key],)))
+        if problems:
+            return _Checked(problems)
+        image, label = arrays["image"], arrays.get("label")
+        digest = hashlib.sha256(f"{image.shape}{image.dtype}".encode() + image.tobytes()).hexdigest()
+        size = (image.shape[1], image.shape[0])
+        if label is None:
+            return _Checked([], digest, size)
+        if image.shape != label.shape:
+            text = (
+                f"{case['image']} is {_size_text(image)} pixels (after EXIF rotation), "
+                f"its mask {case['label']} {_size_text(label)}"
+            )
+            return _Checked([Finding("size", text, (case["image"], case["label"]))])
+        return _Checked([], digest, size, mask_statistics(label, self.mask_threshold))
+
+
+def _size_text(array: np.ndarray) -> str:
+    return f"{array.shape[1]}x{array.shape[0]}"
+
+
+def _same_pictures(cases: Mapping[str, Sequence[Case]], results: _Results) -> Iterator[tuple[str, Finding]]:
+    """Files with the same pixels: an error if they are in different splits, a warning within one."""
+    by_digest: dict[str, dict[str, str]] = defaultdict(dict)
+    for split, listed in cases.items():
+        for case in listed:
+            if results[case["image"]].digest:
+                by_digest[results[case["image"]].digest].setdefault(case["image"], split)
+    for places in by_digest.values():
+        if len(places) < 2:
+            continue
+        masks = {mask.digest for mask in (results[path].mask for path in places) if mask is not None}
+        firsts = {split: path for path, split in reversed(places.items())}  # one of each split is named in any case
+        ordered = sorted(places, key=lambda path: path not in firsts.values())
+        names = [f"{Path(path).name} ({places[path]})" for path in ordered]
+        text = " and ".join(names if len(names) < 6 else [*names[:4], f"{len(names) - 4} more"])
+        text += " are the same picture" + (" with different masks" if len(masks) > 1 else "")
+        if len(set(places.values())) > 1:
+            yield "error", Finding("overlap", f"{text}; remove it from one of the lists", tuple(places))
+        else:
+            yield "warning", Finding("duplicate", text, tuple(places))
+
+
+def _mask_findings(results: _Results, threshold: float) -> Iterator[tuple[str, Finding]]:
+    masks = {path: result.mask for path, result in results.items() if result.mask is not None}
+
+    def those(condition: Callable[[MaskStatistics], bool]) -> tuple[str, ...]:
+        return tuple(path for path, mask in masks.items() if condition(mask))
+
+    largest = max((mask.largest for mask in masks.values()), default=0.0)
+    if 0 < largest <= threshold:
+        yield (
+            "error",
+            Finding(
+                "mask values",
+                f"no mask has a value above mask_threshold={threshold:g}, the largest is {largest:g}; "
+                "set mask_threshold to 0 for masks of 0 and 1 or of instance numbers",
+            ),
+        )
+        return
+    empty = those(lambda mask: mask.largest == 0)
+    low = those(lambda mask: 0 < mask.largest <= threshold)
+    noisy = those(lambda mask: mask.noise > 0)
+    soft = those(lambda mask: mask.neither > 0.05 * mask.pixels)
+    coloured = those(lambda mask: mask.coloured)
+    full = those(lambda mask: mask.foreground == mask.pixels)
+    for kind, text, files in (
+        ("empty mask", "have an empty mask", empty),
+        (
+            "empty mask",
+            f"have a mask without a value above mask_threshold={threshold:g}, but not all 0",
+            low,
+        ),
+        ("full mask", "have a mask that is foreground everywhere", full),
+        ("mask values", f"have a mask whose JPEG noise is above mask_threshold={threshold:g}; 127 suits them", noisy),
+        (
+            "mask values",
+            "have a mask of which more than 5 % is neither 0 or 1 nor near 0 or 255: soft edges, or instance numbers "
+            "or classes, which want mask_threshold=0",
+            soft,
+        ),
+        ("mask values", "have a mask with colours; any bright colour counts as foreground", coloured),
+    ):
+        if files:
+            yield "warning", Finding(kind, f"{len(files)} case(s) {text}: {some(files)}", files)
+
+
+def _summary(cases: Sequence[Case], results: _Results) -> SplitSummary | None:
+    checked = [results[case["image"]] for case in cases]
+    masks = [result.mask for result in checked if result.mask is not None]
+    if not masks:
+        return None
+    sizes = sorted((result.size for result in checked if result.mask is not None), key=lambda size: size[0] * size[1])
+    shares = [mask.foreground / mask.pixels for mask in masks]
+    pixels = sum(mask.pixels for mask in masks)
+    return SplitSummary(
+        cases=len(masks),
+        empty_masks=sum(mask.foreground == 0 for mask in masks),
+        foreground=sum(mask.foreground for mask in masks) / pixels,
+        foreground_min=min(shares),
+        foreground_median=statistics.median(shares),
+        foreground_max=max(shares),
+        neither=sum(mask.neither for mask in masks) / pixels,
+        smallest=sizes[0],
+        largest=sizes[-1],
+    )

@@ -1,0 +1,163 @@
+"""Which training images have labels, and what stands in for a label where there is none."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Hashable, Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.transforms import MapTransform
+
+from condseg_monai.data.lists.datalist import datalist_hash, raise_if_any
+from condseg_monai.data.lists.dataset_report import inspect_pairing
+from condseg_monai.data.lists.pairing import (
+    SPLITS,
+    Case,
+    Finding,
+    Pairing,
+    index_by_stem,
+    list_problems,
+    missing_parts,
+    overlaps,
+    pair_stem,
+    read_list,
+    stem_of_line,
+)
+
+__all__ = ["PlaceholderLabeld", "semi_supervised_datalists"]
+
+_LISTS = ("labeled", "unlabeled")
+_LAYOUT = (
+    "semi-supervised training reads labeled.txt and unlabeled.txt, or train.txt with labeled_fraction (a share such as "
+    "0.25), and val.txt"
+)
+
+
+def semi_supervised_datalists(
+    dataset_dir: str | PathLike[str],
+    split: str = "val",
+    labeled_fraction: float | None = None,
+    seed: int = 0,
+    mask_threshold: float = 127,
+    check: bool = True,
+) -> dict[str, list[Case]]:
+    """List the labelled, the unlabelled and the validation cases, after checking them.
+
+    The labelled and the unlabelled training images come from ``labeled.txt`` and ``unlabeled.txt`` in ``dataset_dir``,
+    or, with ``labeled_fraction``, from ``train.txt``: its names are sorted, and as many as the fraction says (rounded,
+    at least one) are drawn by ``seed``. Which they are is logged, with the SHA-256 of both lists. An unlabelled image
+    needs no mask; one that it has is not opened. The lists, and that of ``split``, must have no case in common.
+
+    Args:
+        dataset_dir: folder of the data set, laid out as :func:`~condseg_monai.data.load_datalist` says.
+        split: what to validate on: ``"val"`` or ``"test"``.
+        labeled_fraction: share of ``train.txt`` that is labelled, in (0, 1]; None reads the two lists.
+        seed: decides which.
+        mask_threshold: mask values above it are foreground, in [0, 255).
+        check: False only pairs the names and opens no image, for data that were checked before.
+
+    Returns:
+        ``"labeled"`` and ``split``: ``{"image": path, "label": path}`` a case; ``"unlabeled"``: ``{"image": path}``.
+
+    Raises:
+        DatasetError: listing every bad case.
+        ValueError: if ``split`` or ``labeled_fraction`` is out of range.
+    """
+    if split not in SPLITS or split == "train":
+        raise ValueError(f"split must be val or test, got {split!r}")
+    if labeled_fraction is not None and not 0 < labeled_fraction <= 1:
+        raise ValueError(f"labeled_fraction must be in (0, 1], got {labeled_fraction}")
+    root = Path(dataset_dir)
+    pairing = _pair_lists(root, split, labeled_fraction, seed)
+    if check:
+        report = inspect_pairing(root, pairing, mask_threshold)
+        raise_if_any(dataset_dir, report.errors)
+        for warning in report.warnings:
+            logging.getLogger(__name__).warning(f"{root}: {warning.text}")
+    raise_if_any(dataset_dir, pairing.problems)
+    _log_choice(root, pairing.cases, labeled_fraction, seed)
+    return pairing.cases
+
+
+def _pair_lists(root: Path, split: str, labeled_fraction: float | None, seed: int) -> Pairing:
+    cases: dict[str, list[Case]] = {name: [] for name in (*_LISTS, split)}
+    sources = _LISTS if labeled_fraction is None else ("train",)
+    if missing := missing_parts(root, (*sources, split), _LAYOUT):
+        return Pairing(cases, missing, set())
+    images, masks = index_by_stem(root / "images"), index_by_stem(root / "masks")
+    others = [name for name in ("val", "test") if name == split or (root / f"{name}.txt").is_file()]
+    stems = {
+        name: [stem_of_line(line, images) for line in read_list(root / f"{name}.txt")] for name in (*sources, *others)
+    }
+    used = (*sources, split)
+    problems = [Finding("list", text) for name in used for text in list_problems(name, stems[name])]
+    problems += [Finding("overlap", text) for text in overlaps(stems, used)]
+    if labeled_fraction is None:
+        chosen = {name: stems[name] for name in _LISTS}
+    else:
+        chosen = _choose(stems["train"], labeled_fraction, seed)
+    for name, listed in {**chosen, split: stems[split]}.items():
+        for stem in dict.fromkeys(listed):
+            case, wrong = pair_stem(stem, images, None if name == "unlabeled" else masks)
+            problems += [Finding("pair", f"{name}: {stem}: {text}") for text in wrong]
+            cases[name] += [case] if case else []
+    return Pairing(cases, problems, {stem for listed in stems.values() for stem in listed})
+
+
+def _choose(stems: list[str], fraction: float, seed: int) -> dict[str, list[str]]:
+    """Both lists, sorted: the choice depends on the names, the fraction and the seed alone."""
+    names = sorted(set(stems))
+    count = max(1, round(fraction * len(names)))
+    drawn = {names[i] for i in np.random.default_rng(seed).permutation(len(names))[:count]}
+    return {"labeled": sorted(drawn), "unlabeled": [name for name in names if name not in drawn]}
+
+
+def _log_choice(root: Path, cases: Mapping[str, list[Case]], fraction: float | None, seed: int) -> None:
+    labeled, unlabeled = cases["labeled"], cases["unlabeled"]
+    share = len(labeled) / (len(labeled) + len(unlabeled))
+    how = (
+        "by labeled.txt and unlabeled.txt"
+        if fraction is None
+        else f"drawn from train.txt with labeled_fraction {fraction:g} and seed {seed}"
+    )
+    logging.getLogger(__name__).info(
+        f"{root}: {len(labeled)} labelled and {len(unlabeled)} unlabelled cases ({share:.1%} labelled), {how}; "
+        f"SHA-256 {datalist_hash(labeled)} and {datalist_hash(unlabeled)}; labelled: "
+        + ", ".join(Path(case["image"]).stem for case in labeled)
+    )
+
+
+class PlaceholderLabeld(MapTransform):
+    """Give a case without a label one of NaN, so that it batches with others, and say which cases have a real one.
+
+    A loss that reads the placeholder is NaN, which stops a training; none does so unnoticed.
+
+    Args:
+        keys: the label.
+        reference: the image, whose size the placeholder has.
+        flag: the entry that says whether the label is real.
+
+    Example:
+        >>> case = PlaceholderLabeld("label")({"image": torch.zeros(3, 4, 4)})
+        >>> case["labeled"], case["label"].shape, bool(case["label"].isnan().all())
+        (False, torch.Size([1, 4, 4]), True)
+    """
+
+    def __init__(self, keys: KeysCollection, reference: str = "image", flag: str = "labeled") -> None:
+        super().__init__(keys)
+        self.reference = reference
+        self.flag = flag
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return ``data`` with all of ``keys``, a placeholder being ``(1, H, W)``, and the flag."""
+        case = dict(data)
+        case[self.flag] = all(key in case for key in self.keys)
+        for key in self.keys:
+            if key not in case:
+                case[key] = torch.full((1, *case[self.reference].shape[1:]), torch.nan)
+        return case

@@ -1,0 +1,1 @@
+"""Preparation of downloaded data sets."""

@@ -1,0 +1,164 @@
+"""How data sets lie in the archives people download: which file is an image, which its mask, and which neither."""
+
+from __future__ import annotations
+
+import filecmp
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from condseg_monai.data.images.image_reader import IMAGE_EXTENSIONS, read_natural_image
+from condseg_monai.data.lists.pairing import DatasetError
+
+__all__ = ["LAYOUTS", "DownloadedFiles", "Layout", "binary_instance_mask", "find_downloaded"]
+
+_KVASIR_IMAGE, _KVASIR_MASK = (rf"(?:.*/)?{folder}/(?P<id>[^/]+)" for folder in ("images", "masks"))
+_GLAS = r"(?:.*/)?(?P<id>(?:train|testA|testB)_\d+)"
+_ISIC = r"(?:.*/)?(?P<id>ISIC_\d{7})"
+_ISIC_MASK = _ISIC + "_[sS]egmentation"  # capital in 2016, small in 2017
+
+
+class Layout(NamedTuple):
+    """One data set as it is downloaded.
+
+    Attributes:
+        title: its name for people.
+        image: regular expression for the path of an image, below the source and without its extension.
+        mask: likewise for masks; both have a group ``id``.
+        expected: what the source should hold.
+        instances: whether masks have a number per object.
+    """
+
+    title: str
+    image: str
+    mask: str
+    expected: str
+    instances: bool = False
+
+
+LAYOUTS: dict[str, Layout] = {
+    "kvasir-seg": Layout(
+        "Kvasir-SEG", _KVASIR_IMAGE, _KVASIR_MASK, "Kvasir-SEG/images/*.jpg and Kvasir-SEG/masks/*.jpg"
+    ),
+    "kvasir-sessile": Layout(
+        "Kvasir-Sessile",
+        _KVASIR_IMAGE,
+        _KVASIR_MASK,
+        "sessile-main-Kvasir-SEG/images/*.jpg and sessile-main-Kvasir-SEG/masks/*.jpg",
+    ),
+    "glas": Layout(
+        "GlaS",
+        _GLAS,
+        _GLAS + "_anno",
+        "train_1.bmp, train_1_anno.bmp, testA_1.bmp, testB_1.bmp and so on",
+        instances=True,
+    ),
+    "isic2016": Layout(
+        "ISIC-2016",
+        _ISIC,
+        _ISIC_MASK,
+        "the folders ISBI2016_ISIC_Part1_Training_Data, _Training_GroundTruth, _Test_Data, _Test_GroundTruth "
+        "with ISIC_0000000.jpg and ISIC_0000000_Segmentation.png",
+    ),
+    "isic2017": Layout(
+        "ISIC-2017",
+        _ISIC,
+        _ISIC_MASK,
+        "the folders ISIC-2017_Training_Data, _Training_Part1_GroundTruth, the same for _Validation and "
+        "_Test_v2, with ISIC_0000000.jpg and ISIC_0000000_segmentation.png",
+    ),
+}
+"""Data set -> layout, by the names that ``python -m condseg_monai prepare`` takes."""
+
+
+class DownloadedFiles(NamedTuple):
+    """What :func:`find_downloaded` found.
+
+    Attributes:
+        images: id -> file.
+        masks: id -> file.
+        left_out: image files that are neither: superpixels, overlays, images of something else.
+    """
+
+    images: dict[str, Path]
+    masks: dict[str, Path]
+    left_out: list[Path]
+
+
+def find_downloaded(source: Path, layout: Layout) -> DownloadedFiles:
+    """Sort the image files below a folder, at any depth, into images and masks.
+
+    Args:
+        source: folder with the unpacked archives.
+        layout: how the names are to be read.
+
+    Raises:
+        DatasetError: if there is no image or no mask at all, or an id has two files that differ.
+    """
+    if not source.is_dir():
+        raise DatasetError(f"{source} is not a folder")
+    found = DownloadedFiles({}, {}, [])
+    clashes: list[str] = []
+    for path in _image_files(source):
+        name = path.relative_to(source).with_suffix("").as_posix()
+        for pattern, files in ((layout.mask, found.masks), (layout.image, found.images)):
+            match = re.fullmatch(pattern, name)
+            if match is not None:
+                first = files.setdefault(match["id"], path)
+                if first != path and not filecmp.cmp(first, path, shallow=False):
+                    clashes.append(f"{first} and {path}")
+                break
+        else:
+            found.left_out.append(path)
+    if not found.images or not found.masks:
+        raise DatasetError(
+            f"{source} has {len(found.images)} images and {len(found.masks)} masks of {layout.title} "
+            f"(and {len(found.left_out)} other images); it should hold {layout.expected}"
+        )
+    if clashes:
+        lines = "\n".join(f"  - {clash}" for clash in clashes[:20])
+        raise DatasetError(f"{len(clashes)} ids have two files that differ; take one of each away:\n{lines}")
+    return found
+
+
+def binary_instance_mask(path: Path) -> np.ndarray:
+    """Read a mask with a number per object, as grey values or as indices of a palette.
+
+    Args:
+        path: a lossless file.
+
+    Returns:
+        ``(H, W)`` ``uint8``, 255 where the file is not 0.
+
+    Raises:
+        DatasetError: if the file is a JPEG, whose noise would become objects.
+        UnreadableImageError: if it cannot be read.
+    """
+    values = read_natural_image(path, mode="L")
+    with Image.open(path) as image:
+        if image.format == "JPEG":
+            raise DatasetError(f"{path} is a JPEG, which does not keep numbers; use the files of the archive")
+        if image.mode == "P":
+            values = np.asarray(image)
+    return (values > 0).astype(np.uint8) * np.uint8(255)
+
+
+def _image_files(folder: Path) -> Iterator[Path]:
+    """Image files in a folder and below, sorted; links to folders are followed once, hidden names left out."""
+    seen: set[str] = set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(parent)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
+        for name in sorted(names):
+            path = Path(parent, name)
+            if path.suffix.lower() in IMAGE_EXTENSIONS and not name.startswith("."):
+                yield path

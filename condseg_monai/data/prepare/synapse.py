@@ -1,0 +1,386 @@
+"""``python -m condseg_monai prepare synapse``: from CT volumes with labels to the slices that training reads."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from monai.utils import optional_import
+
+from condseg_monai.data.ct.nifti import nifti_stem, read_nifti
+from condseg_monai.data.ct.synapse import (
+    BTCV_ORGANS,
+    CT_WINDOW_HU,
+    SLICE_ORIENTATION,
+    SYNAPSE_ORGANS,
+    btcv_label_map,
+    synapse_class_names,
+    window_ct,
+)
+from condseg_monai.data.ct.volume import Volume, VolumeError, axial_slices, axial_spacing, check_hounsfield
+from condseg_monai.data.lists.pairing import DatasetError
+from condseg_monai.data.lists.published_splits import PUBLISHED_LISTS, list_sha256, published_list, seeded_order
+from condseg_monai.data.prepare.new_folder import RECORD, built_beside, check_folders
+from condseg_monai.version import __version__
+
+__all__ = ["ODD_SLICES", "SOURCE_LABELS", "find_volume_pairs", "prepare_synapse"]
+
+h5py, _has_h5py = optional_import("h5py")
+
+SOURCE_LABELS = ("btcv", *SYNAPSE_ORGANS, "own")
+"""What the numbers of label volumes may mean: BTCV's 13 organs, Synapse's 8 in either order, or ``class_names``."""
+
+ODD_SLICES = "odd"
+"""``hold_out={"val": "odd"}``: every second slice of the training cases."""
+
+_WORD = r"(?<![A-Za-z])(?i:{})(?![a-z])"
+_IMAGE_WORDS = re.compile(_WORD.format("images?|imgs?|cts?|volumes?|scans?"))
+_LABEL_WORDS = re.compile(_WORD.format("labels?|segmentations?|segs?|masks?|gts?"))
+
+
+class VolumePair(NamedTuple):
+    """A CT volume and its labels.
+
+    Attributes:
+        case: its name in the data set.
+        image: NIfTI file.
+        label: NIfTI file.
+    """
+
+    case: str
+    image: Path
+    label: Path
+
+
+class _Split(NamedTuple):
+    names: list[str]
+    origin: str
+    source: str
+
+
+def find_volume_pairs(source: Path) -> tuple[list[VolumePair], list[Path]]:
+    """Pair the NIfTI files in a folder and below by name.
+
+    A label has ``label``, ``segmentation``, ``seg``, ``mask`` or ``gt`` as a word of its path below ``source``; its
+    image is the file whose path is the same without these words and without ``image``, ``img``, ``ct``, ``volume`` and
+    ``scan``: ``img/img0001`` and ``label/label0001``, ``imagesTr/x`` and ``labelsTr/x``, ``ct`` and ``label``.
+
+    Args:
+        source: the folder.
+
+    Returns:
+        The pairs, by case: ``case0001`` for ``img0001`` with ``label0001``, as TransUNet calls them; else what is left
+        of the image's name, or all of it if that is a number, or the name of ``source``. And the images that have no
+        label.
+
+    Raises:
+        DatasetError: if there is no pair, a label has no image, or two files are taken for the same one.
+    """
+    if not source.is_dir():
+        raise DatasetError(f"{source} is not a folder")
+    images: dict[str, list[Path]] = {}
+    labels: dict[str, list[Path]] = {}
+    for path in sorted(source.rglob("*")):
+        stem = nifti_stem(path)
+        if stem is None or path.name.startswith(".") or not path.is_file():
+            continue
+        name = (path.relative_to(source).parent / stem).as_posix()
+        key, found = _LABEL_WORDS.subn("", name)
+        key = _IMAGE_WORDS.sub("", key)
+        (labels if found else images).setdefault(re.sub(r"[\W_]*/[\W_]*|^[\W_]+", "/", key).strip("/_-. "), []).append(
+            path
+        )
+    problems = [
+        f"{' and '.join(map(str, paths))} look like the same {kind}"
+        for kind, files in (("image", images), ("label", labels))
+        for paths in files.values()
+        if len(paths) > 1
+    ]
+    problems += [f"{paths[0]} has no image" for key, paths in labels.items() if key not in images]
+    names = {key: _case_name(key, images[key][0], labels[key][0], source) for key in labels if key in images}
+    problems += [
+        f"{count} pairs would be called {name}" for name, count in Counter(names.values()).items() if count > 1
+    ]
+    if problems or not names:
+        lines = "\n".join(f"  - {problem}" for problem in problems or ["there is no image with a label"])
+        raise DatasetError(
+            f"{source} should hold NIfTI volumes and their labels, such as img0001.nii.gz and label0001.nii.gz:\n"
+            f"{lines}"
+        )
+    pairs = [VolumePair(name, images[key][0], labels[key][0]) for key, name in names.items()]
+    return sorted(pairs), [path for key, paths in images.items() if key not in labels for path in paths]
+
+
+def prepare_synapse(
+    source: Path,
+    destination: Path,
+    *,
+    organ_order: str = "transunet",
+    source_labels: str | None = None,
+    class_names: Sequence[str] | None = None,
+    overwrite: bool = False,
+    allow_missing: bool = False,
+    hold_out: Mapping[str, int | str] | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Make TransUNet's files of CT volumes and their labels; the source is only read.
+
+    Values are clipped to the window [-125, 275] HU and scaled to [0, 1]; slices are axial, lie as
+    :data:`~condseg_monai.data.SLICE_ORIENTATION` says and are counted towards the head; nothing is resampled. Training
+    and validation slices become ``train_npz/CASE_sliceNNN.npz``, test volumes ``test_vol_h5/CASE.npy.h5``.
+
+    If a case has the name of one of BTCV's 30, the published split holds: 18 cases for training, whose slice counts are
+    compared with the published list, and 12 for testing. Any other set is for training, but for what ``hold_out``
+    takes. The folder is built beside its place and appears there when it is complete.
+
+    Args:
+        source: folder of the volumes, see :func:`find_volume_pairs`.
+        destination: the folder to make.
+        organ_order: the order of the eight organs in the labels that are written, a key of ``SYNAPSE_ORGANS``.
+        source_labels: what the source's numbers mean, one of :data:`SOURCE_LABELS`. None is ``"btcv"`` for files named
+            as BTCV's (``imgNNNN``, ``labelNNNN``), and an error for others: the numbers alone do not tell.
+        class_names: with ``source_labels="own"`` what they stand for, background first; they are kept as they are.
+        overwrite: replace ``destination`` if it was made by ``prepare``.
+        allow_missing: go on without published cases that have no files.
+        hold_out: split -> number of training cases to move to that list; ``{"val": "odd"}`` moves every second slice of
+            each training case instead, for sets of a single scan: neighbouring slices are alike, so that scores look
+            better than they are.
+        seed: of ``hold_out``.
+
+    Returns:
+        The content of ``dataset.json``.
+
+    Raises:
+        DatasetError: if files are missing or unreadable, image and label do not lie in the same place, values are not
+            Hounsfield units, labels have other numbers, or a slice count is not the published one; all are listed.
+        FileExistsError: if ``destination`` is not empty.
+        ValueError: if an argument makes no sense.
+    """
+    if not _has_h5py:
+        raise ValueError('prepare synapse needs h5py: pip install "condseg_monai[synapse]"')
+    check_folders(source, destination, overwrite)
+    pairs, unlabelled = find_volume_pairs(source)
+    table, names = _label_table(pairs, organ_order, source_labels, class_names)
+    cases, missing = _splits(pairs, source, allow_missing)
+    _hold_out_cases(cases, dict(hold_out or {}), seed)
+    problems: list[str] = []
+    slices: dict[str, int] = {}
+    with built_beside(destination) as folder:
+        for name in ("train_npz", "test_vol_h5"):
+            (folder / name).mkdir()
+        wanted = {name: split for split, listed in cases.items() for name in listed.names}
+        for pair in pairs:
+            if pair.case in wanted:
+                try:
+                    slices[pair.case] = _write_case(pair, folder, wanted[pair.case] == "test", table, len(names))
+                except (DatasetError, VolumeError) as error:
+                    problems.append(str(error))
+        problems += _wrong_counts(cases, slices)
+        if problems:
+            lines = "\n".join(f"  - {problem}" for problem in problems)
+            raise DatasetError(f"{len(problems)} problem(s), nothing was written:\n{lines}")
+        lists = _lists(cases, slices, dict(hold_out or {}))
+        for split, listed in lists.items():
+            file = "test_vol.txt" if split == "test" else f"{split}.txt"
+            (folder / file).write_text("".join(f"{name}\n" for name in listed.names), encoding="utf-8", newline="\n")
+        others = [pair.case for pair in pairs if pair.case not in wanted]
+        notes = [f"left out: {', '.join(others)}, which the published lists do not have"] if others else []
+        notes += [f"left out: {len(unlabelled)} images without labels"] if unlabelled else []
+        record = {
+            "dataset": "synapse",
+            "title": "multi-organ CT",
+            "made_by": f"condseg_monai {__version__} prepare",
+            "source": str(source.resolve()),
+            "files": "converted",
+            "class_names": list(names),
+            "window_hu": list(CT_WINDOW_HU),
+            "slice_orientation": SLICE_ORIENTATION,
+            "slices": slices,
+            "splits": {
+                split: {
+                    "cases": len(listed.names),
+                    "origin": listed.origin,
+                    "source": listed.source,
+                    "sha256": list_sha256(listed.names),
+                    "missing": missing.get(split, []),
+                }
+                for split, listed in lists.items()
+            },
+            "notes": notes,
+        }
+        (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    return record
+
+
+def _case_name(key: str, image: Path, label: Path, source: Path) -> str:
+    number = re.fullmatch(r"img(\d{4})", nifti_stem(image) or "")
+    if number and nifti_stem(label) == f"label{number[1]}":
+        return f"case{number[1]}"  # BTCV's, and TransUNet's name for it
+    name = key.rpartition("/")[2]
+    name = str(nifti_stem(image)) if name.isdigit() else name or source.resolve().name
+    return re.sub(r"[^\w.-]+", "_", name)
+
+
+def _label_table(
+    pairs: Sequence[VolumePair], organ_order: str, source_labels: str | None, class_names: Sequence[str] | None
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """What each number of the source becomes, ``(n,)`` ``uint8``, and the names of the classes."""
+    if source_labels is None and class_names is None:
+        if not all(re.fullmatch(r"label\d{4}", str(nifti_stem(pair.label))) for pair in pairs):
+            raise ValueError(
+                f"source_labels must say what the numbers in {pairs[0].label} and the others mean: {_one_of_labels()}"
+            )
+        source_labels = "btcv"
+    source_labels = source_labels or "own"
+    if source_labels not in SOURCE_LABELS:
+        raise ValueError(f"source_labels must be {_one_of_labels()}, got {source_labels!r}")
+    if (source_labels == "own") != (class_names is not None):
+        raise ValueError("class_names go with source_labels own, and the other way round")
+    if class_names is not None:
+        return np.arange(len(class_names), dtype=np.uint8), tuple(class_names)
+    names = synapse_class_names(organ_order)
+    if source_labels == "btcv":
+        return btcv_label_map(organ_order), names
+    return np.array([names.index(name) for name in synapse_class_names(source_labels)], dtype=np.uint8), names
+
+
+def _one_of_labels() -> str:
+    return (
+        f"btcv (the {len(BTCV_ORGANS)} organs of BTCV), transunet or samed (the eight of Synapse in either order), or "
+        "own with class_names"
+    )
+
+
+def _splits(
+    pairs: Sequence[VolumePair], source: Path, allow_missing: bool
+) -> tuple[dict[str, _Split], dict[str, list[str]]]:
+    """The cases of each split, and those that the published lists have and the source has not."""
+    found = {pair.case for pair in pairs}
+    published = {"train": list(_published_counts()), "test": published_list("synapse", "test")}
+    if found.isdisjoint({*published["train"], *published["test"]}):
+        return {"train": _Split(sorted(found), "ours", "all cases: the set has no published list")}, {}
+    missing = {split: [name for name in names if name not in found] for split, names in published.items()}
+    lacking = [name for names in missing.values() for name in names]
+    if lacking and not allow_missing:
+        raise DatasetError(
+            f"{source} lacks {len(lacking)} of the 30 published cases: {', '.join(sorted(lacking))}; get them, or use "
+            "--allow_missing to go on without"
+        )
+    splits = {}
+    for split, names in published.items():
+        kept = [name for name in names if name in found]
+        if kept:
+            splits[split] = _Split(kept, "published", PUBLISHED_LISTS["synapse"][split].source)
+    return splits, missing
+
+
+def _published_counts() -> dict[str, int]:
+    """How many slices the published list has of each training case."""
+    return dict(Counter(name.partition("_slice")[0] for name in published_list("synapse", "train")))
+
+
+def _hold_out_cases(cases: dict[str, _Split], counts: dict[str, int | str], seed: int) -> None:
+    """Move whole training cases to lists of our own."""
+    for split, count in counts.items():
+        if split not in ("val", "test") or split in cases:
+            raise ValueError(f"hold_out can make val, and test where none is published, got {split!r}")
+        train = cases.get("train", _Split([], "", ""))
+        if count == ODD_SLICES and split == "val":
+            continue
+        if not isinstance(count, int) or not 0 < count < len(train.names):
+            raise ValueError(f"hold_out must leave some of the {len(train.names)} training cases, got {split}={count}")
+        drawn = set(seeded_order(train.names, seed)[:count])
+        rule = f"{count} of the training cases, the first in the order of the SHA-256 of '{seed} NAME'"
+        cases[split] = _Split(sorted(drawn), "ours", rule)
+        left = [name for name in train.names if name not in drawn]
+        cases["train"] = _Split(left, "ours", f"{train.source}; less those of {split}")
+
+
+def _lists(
+    cases: Mapping[str, _Split], slices: Mapping[str, int], hold_out: Mapping[str, int | str]
+) -> dict[str, _Split]:
+    """What the lists name: slices for training and validation, cases for testing."""
+    lists = {}
+    for split, listed in cases.items():
+        names = listed.names if split == "test" else _slice_names(listed.names, slices)
+        lists[split] = listed._replace(names=names)
+    if hold_out.get("val") == ODD_SLICES:
+        train = lists["train"]
+        lists["train"] = _Split(train.names[::2], "ours", f"{train.source}; every second slice")
+        lists["val"] = _Split(train.names[1::2], "ours", "the other slices of the same cases")
+    return lists
+
+
+def _slice_names(cases: Iterable[str], slices: Mapping[str, int]) -> list[str]:
+    return [f"{case}_slice{index:03d}" for case in cases for index in range(slices.get(case, 0))]
+
+
+def _wrong_counts(cases: Mapping[str, _Split], slices: Mapping[str, int]) -> list[str]:
+    published = _published_counts()
+    return [
+        f"{name} has {slices[name]} slices and {published[name]} in TransUNet's list: is it the case of BTCV?"
+        for split, listed in cases.items()
+        for name in listed.names
+        if split != "test" and name in slices and name in published and published[name] != slices[name]
+    ]
+
+
+def _write_case(pair: VolumePair, folder: Path, whole: bool, table: np.ndarray, num_classes: int) -> int:
+    """Write one case, a slice at a time, and return how many slices it has."""
+    image, label = read_nifti(pair.image), read_nifti(pair.label)
+    _check_pair(image, label)
+    check_hounsfield(image)
+    images, labels = axial_slices(image.array, image.affine), axial_slices(label.array, image.affine)
+
+    def read(index: int) -> tuple[np.ndarray, np.ndarray]:
+        numbers = label.hounsfield(labels[index])  # slope and intercept, which labels hardly ever have
+        known = np.isfinite(numbers) & (numbers >= 0) & (numbers < len(table)) & (numbers == np.floor(numbers))
+        if not known.all():
+            raise DatasetError(
+                f"{pair.label} has the value {numbers[~known][0]:g}, but its labels go from 0 to {len(table) - 1}"
+            )
+        return window_ct(image.hounsfield(images[index])), table[numbers.astype(np.intp)]
+
+    depth = len(images)
+    if not whole:
+        for index in range(depth):
+            values, numbers = read(index)
+            file = folder / "train_npz" / f"{pair.case}_slice{index:03d}.npz"
+            np.savez_compressed(file, image=values, label=numbers)
+        return depth
+    with h5py.File(folder / "test_vol_h5" / f"{pair.case}.npy.h5", "w") as file:
+        options = {
+            "shape": images.shape,
+            "chunks": (1, *images.shape[1:]),
+            "compression": "gzip",
+            "compression_opts": 1,
+        }
+        stored = {
+            "image": file.create_dataset("image", dtype=np.float32, **options),
+            "label": file.create_dataset("label", dtype=np.uint8, **options),
+        }
+        for index in range(depth):
+            stored["image"][index], stored["label"][index] = read(index)
+        file.attrs["spacing_mm"] = axial_spacing(image.affine)
+        file.attrs["slice_orientation"] = SLICE_ORIENTATION
+    return depth
+
+
+def _check_pair(image: Volume, label: Volume) -> None:
+    if image.array.shape != label.array.shape:
+        raise DatasetError(
+            f"{label.path} has the shape {label.array.shape} and {image.path} {image.array.shape}; they do not belong "
+            "together"
+        )
+    corners = np.array(np.meshgrid(*([0, size - 1] for size in image.array.shape), [1], indexing="ij")).reshape(4, -1)
+    apart = np.abs((image.affine - label.affine) @ corners)[:3].max()
+    if apart > 0.5 * min(axial_spacing(image.affine)):
+        raise DatasetError(
+            f"{label.path} lies up to {apart:.1f} mm away from {image.path}: their affines differ; resample the label "
+            "to the image, or copy the image's affine if the voxels do belong together"
+        )

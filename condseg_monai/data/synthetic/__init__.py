@@ -1,0 +1,1 @@
+"""Synthetic endoscopy images and CT phantoms."""

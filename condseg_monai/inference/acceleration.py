@@ -1,0 +1,146 @@
+"""A network made faster for as long as an evaluator runs."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from torch import nn
+
+from condseg_monai.inference.openvino_network import OpenVINONetwork, check_openvino
+from condseg_monai.networks.batch_norm_folding import fold_batch_norm
+from condseg_monai.training.precision_inferer import check_precision
+from condseg_monai.utils.options import read_flag
+
+__all__ = ["FastInference", "faster_copy", "use_channels_last"]
+
+_SIZE = 64
+
+
+class FastInference:
+    """Let an evaluator run a faster copy of its network, for its handlers; list it after the ``CheckpointLoader``.
+
+    When a run starts, the network as it is then is copied, its BatchNorms are folded into the convolutions
+    (:func:`~condseg_monai.fold_batch_norm`), and it is laid out and compiled as asked. When the run ends, the evaluator
+    has its own network back, so that new weights are never missed. Predictions are the same up to rounding. A network
+    that cannot be folded runs as it is, with a warning.
+
+    Args:
+        channels_last: keep tensors with the channels of a pixel next to each other.
+        compile: compile with ``torch.compile``. On a GPU, with CUDA graphs. The first batch then waits for the
+            compiler, and a last, smaller batch once more. On a CPU that takes many minutes and was not seen to pay,
+            which a warning says.
+        openvino: let OpenVINO run it (:class:`~condseg_monai.OpenVINONetwork`), on a CPU.
+        precision: the one the evaluator's inferer has; only checked.
+
+    Raises:
+        ImportError: if OpenVINO is asked for and not installed.
+        ValueError: if a flag is neither true nor false, the precision is unknown, or ``openvino`` goes with ``compile``
+            or a precision other than ``"float32"``.
+    """
+
+    def __init__(
+        self,
+        channels_last: bool | str = False,
+        compile: bool | str = False,
+        openvino: bool | str = False,
+        precision: str = "float32",
+    ) -> None:
+        self.channels_last = read_flag(channels_last, "channels_last")
+        self.compile = read_flag(compile, "compile")
+        self.openvino = read_flag(openvino, "openvino")
+        if self.compile and self.openvino:
+            raise ValueError("compile and openvino are two ways to run one network: choose one")
+        if self.openvino and check_precision(precision) != "float32":
+            raise ValueError(f"openvino runs the network in float32, precision is {precision}: choose one of the two")
+        if self.openvino:
+            check_openvino()
+        self._network: nn.Module | None = None
+
+    def attach(self, engine: Engine) -> None:
+        """Exchange the network when ``engine`` starts and put it back when it has ended.
+
+        Args:
+            engine: the evaluator.
+        """
+        engine.add_event_handler(Events.STARTED, self.start)
+        engine.add_event_handler(Events.COMPLETED, self.stop)
+
+    def start(self, engine: Engine) -> None:
+        """Make the faster copy and give it to ``engine``.
+
+        Args:
+            engine: the evaluator.
+        """
+        evaluator: Any = engine
+        if self._network is not None:  # the run before was cut short
+            evaluator.network = self._network
+        self._network = evaluator.network
+        evaluator.network = faster_copy(
+            getattr(evaluator.network, "module", evaluator.network), self.channels_last, self.compile, self.openvino
+        )
+
+    def stop(self, engine: Engine) -> None:
+        """Give ``engine`` its own network back.
+
+        Args:
+            engine: the evaluator.
+        """
+        if self._network is not None:
+            evaluator: Any = engine
+            evaluator.network, self._network = self._network, None
+
+
+def faster_copy(
+    network: nn.Module, channels_last: bool = False, compile: bool = False, openvino: bool = False
+) -> nn.Module:
+    """Make a copy of a network with its BatchNorms folded into the convolutions, laid out and compiled as asked.
+
+    Args:
+        network: takes images of ``in_channels`` channels (3 if it does not say). Where BatchNorm cannot be folded the
+            copy keeps it, with a warning.
+        channels_last: as for :class:`FastInference`.
+        compile: likewise.
+        openvino: likewise.
+
+    Returns:
+        The copy, for evaluation.
+    """
+    weight = next(network.parameters())
+    generator = torch.Generator().manual_seed(0)
+    image = torch.rand(1, getattr(network, "in_channels", 3), _SIZE, _SIZE, generator=generator).to(weight)
+    try:
+        copied = fold_batch_norm(network, image)
+    except ValueError as error:
+        logging.getLogger(__name__).warning(f"{error}; inference is slower, not different")
+        copied = copy.deepcopy(network)
+    copied = use_channels_last(copied, channels_last)
+    if compile:
+        if weight.device.type == "cpu":
+            logging.getLogger(__name__).warning(
+                "compiling this network for a CPU takes many minutes, before the first batch, and made it no faster "
+                "where it was measured; channels_last and openvino do (docs/performance.md)"
+            )
+        copied = torch.compile(copied, mode="reduce-overhead" if weight.is_cuda else None)  # type: ignore[assignment]
+    return OpenVINONetwork(copied) if openvino else copied
+
+
+def use_channels_last(network: nn.Module, channels_last: bool | str) -> nn.Module:
+    """Lay the weights of a network out with channels last, if asked; its convolutions then work in that layout.
+
+    Args:
+        network: a network; it is changed in place.
+        channels_last: whether to.
+
+    Returns:
+        ``network``.
+
+    Raises:
+        ValueError: if ``channels_last`` is neither true nor false.
+    """
+    if read_flag(channels_last, "channels_last"):
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network

@@ -1,0 +1,72 @@
+"""Predictions on disk, whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monai.data import PILWriter
+from numpy.typing import NDArray
+from PIL import Image
+
+from condseg_monai.inference.write_queue import WriteQueue
+from condseg_monai.utils.files import atomic_write
+
+__all__ = ["PredictionWriter"]
+
+
+class PredictionWriter(PILWriter):
+    """Write values in [0, 1] as a PNG from 0 to 255 or unrounded as an ``(H, W)`` ``float32`` NPY, for ``SaveImaged``.
+
+    A file appears when it is complete: a run that is killed leaves no half mask that the next one would take for done.
+    8-bit integers, such as pictures in ``(H, W, 3)``, go to the PNG as they are.
+
+    Args:
+        *args: as for :class:`monai.data.PILWriter`.
+        queue: writes the files beside other work; None writes them at once.
+        **kwargs: as for :class:`monai.data.PILWriter`.
+    """
+
+    def __init__(self, *args: Any, queue: WriteQueue | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.queue = queue
+
+    def write(self, filename: str | PathLike[str], verbose: bool = False, **kwargs: Any) -> None:
+        """Write what ``set_data_array`` was given.
+
+        Args:
+            filename: ends in ``.png`` or ``.npy``.
+            verbose: not used; progress is shown elsewhere.
+            kwargs: not used.
+
+        Raises:
+            ValueError: if ``filename`` ends in something else.
+        """
+        path = Path(filename)
+        write_array = _WRITERS.get(path.suffix)
+        if write_array is None:
+            raise ValueError(f"a prediction is written as .png or .npy, not as {path.name}")
+        write = partial(write_array, path, np.moveaxis(np.asarray(self.data_obj), 0, 1))  # MONAI's (W, H) to rows first
+        if self.queue is None:
+            write()
+        else:
+            self.queue.put(path, write)
+
+
+def _write_npy(path: Path, array: NDArray[Any]) -> None:
+    with atomic_write(path) as temporary, temporary.open("wb") as stream:
+        np.save(stream, array.astype(np.float32))
+
+
+def _write_png(path: Path, array: NDArray[Any]) -> None:
+    if array.dtype != np.uint8:
+        array = (np.clip(array, 0, 1) * 255).round().astype(np.uint8)
+    with atomic_write(path) as temporary:
+        Image.fromarray(np.ascontiguousarray(array)).save(temporary, format="PNG")
+
+
+_WRITERS: dict[str, Callable[[Path, NDArray[Any]], None]] = {".npy": _write_npy, ".png": _write_png}

@@ -1,0 +1,169 @@
+"""From a CT volume to a label volume, slice by slice, in memory that does not grow with the number of slices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from monai.networks.utils import eval_mode
+from scipy.ndimage import find_objects
+from torch import Tensor, nn
+
+from condseg_monai.data.ct.slice_resize import resize_label_slice, resize_scores, resize_slice
+from condseg_monai.data.ct.synapse import CT_WINDOW_HU, window_ct
+from condseg_monai.data.ct.volume import Volume, axial_slices
+from condseg_monai.data.images.normalization import normalize_image
+from condseg_monai.training.precision_inferer import check_precision, in_precision
+
+__all__ = ["RESIZINGS", "VolumeInferer", "keep_largest_components"]
+
+RESIZINGS = {
+    "scores": "class scores are interpolated to the size of the slice, then the best class is taken",
+    "transunet": "the best class is taken at the network's size, and each pixel of the slice gets the nearest",
+}
+"""How a slice's labels come back to its size."""
+
+
+class SliceSink(Protocol):
+    """What takes the scores of one slice."""
+
+    def __call__(self, index: int, scores: np.ndarray) -> None:
+        """Take ``scores``, ``(H, W)`` or ``(H, W, C)`` in [0, 1], of slice ``index``."""
+
+
+class VolumeInferer:
+    """Show a network the axial slices of a volume, some at a time, and put their labels together.
+
+    A slice is turned as :data:`~condseg_monai.data.SLICE_ORIENTATION` has it, windowed, resized, repeated to three
+    channels and normalised; what the network says of it is brought back to its size, and its labels go to their place
+    in the file's own order of axes. There is never more than one batch of slices at the network's size, and one slice
+    with all its class scores at full size.
+
+    Args:
+        image_size: slices are resized to this square.
+        window_hu: Hounsfield units that become 0 and 1.
+        normalization: as in training, see :func:`~condseg_monai.data.normalize_image`.
+        batch_size: slices the network sees at a time.
+        resizing: a key of :data:`RESIZINGS`.
+        device: where the network computes.
+        precision: as for :class:`~condseg_monai.PrecisionInferer`.
+
+    Raises:
+        ValueError: if ``image_size`` or ``batch_size`` is not positive, or ``resizing`` or ``precision`` is unknown.
+    """
+
+    def __init__(
+        self,
+        image_size: int = 224,
+        window_hu: Sequence[float] = CT_WINDOW_HU,
+        normalization: str = "imagenet",
+        batch_size: int = 8,
+        resizing: str = "scores",
+        device: torch.device | str = "cpu",
+        precision: str = "float32",
+    ) -> None:
+        if image_size < 1 or batch_size < 1:
+            raise ValueError(f"image_size and batch_size must be positive, got {image_size} and {batch_size}")
+        if resizing not in RESIZINGS:
+            raise ValueError(f"resizing must be one of {', '.join(RESIZINGS)}, got {resizing!r}")
+        self.image_size = image_size
+        self.window_hu = tuple(window_hu)
+        self.normalization = normalization
+        self.batch_size = batch_size
+        self.resizing = resizing
+        self.device = torch.device(device)
+        self.precision = check_precision(precision)
+
+    def __call__(
+        self,
+        volume: Volume,
+        network: nn.Module,
+        on_probability: SliceSink | None = None,
+        on_uncertainty: SliceSink | None = None,
+        on_progress: Callable[[int], object] | None = None,
+    ) -> np.ndarray:
+        """Segment a volume.
+
+        Args:
+            volume: in Hounsfield units.
+            network: takes ``(B, 3, h, w)`` and gives logits ``(B, C, h, w)``; one channel is foreground by sigmoid,
+                more are classes by softmax. It is on the device already, and is left in the mode it was in.
+            on_probability: gets each slice's class probabilities ``(H, W, C)``, background first.
+            on_uncertainty: gets each slice's uncertainty ``(H, W)``, the region's probability; needs a network with
+                ``predict_regions``.
+            on_progress: gets the number of slices of each batch that is done.
+
+        Returns:
+            ``uint8`` class numbers in the shape and order of ``volume.array``.
+
+        Raises:
+            ValueError: if uncertainty is wanted of a network that has none, or it has more than 256 classes, or the
+                precision is ``"float16"`` and the device a CPU.
+        """
+        predict_regions = getattr(network, "predict_regions", None)
+        if on_uncertainty is not None and predict_regions is None:
+            raise ValueError(f"{type(network).__name__} predicts no regions, so there is no uncertainty to save")
+        labels = np.zeros(volume.array.shape, dtype=np.uint8, order="F")
+        slices, target = (axial_slices(array, volume.affine) for array in (volume.array, labels))
+        with eval_mode(network), torch.inference_mode():
+            for start in range(0, len(slices), self.batch_size):
+                batch = self._input(volume, slices[start : start + self.batch_size])
+                if on_uncertainty is not None and predict_regions is not None:
+                    logits, regions = in_precision(self.precision, batch, predict_regions)
+                else:
+                    logits, regions = in_precision(self.precision, batch, network), None
+                probs = _class_probs(logits)
+                for i in range(len(batch)):
+                    target[start + i] = self._labels(probs[i : i + 1], start + i, slices.shape[1:], on_probability)
+                    if on_uncertainty is not None and regions is not None:
+                        uncertainty = resize_scores(regions[i : i + 1, 2:3].float(), slices.shape[1:])
+                        on_uncertainty(start + i, uncertainty[0, 0].cpu().numpy())
+                if on_progress is not None:
+                    on_progress(len(batch))
+        return labels
+
+    def _input(self, volume: Volume, slices: np.ndarray) -> Tensor:
+        size = (self.image_size, self.image_size)
+        resized = [resize_slice(window_ct(volume.hounsfield(slice_), self.window_hu), size) for slice_ in slices]
+        grey = torch.from_numpy(np.stack(resized))[:, None].to(self.device)
+        return normalize_image(grey.expand(-1, 3, -1, -1), self.normalization)
+
+    def _labels(self, probs: Tensor, index: int, size: tuple[int, int], on_probability: SliceSink | None) -> np.ndarray:
+        """The labels ``(H, W)`` of one slice from its probabilities ``(1, C, h, w)``."""
+        full = resize_scores(probs, size) if self.resizing == "scores" or on_probability is not None else None
+        if full is not None and on_probability is not None:
+            on_probability(index, full[0].permute(1, 2, 0).cpu().numpy())
+        if full is not None and self.resizing == "scores":
+            return full[0].argmax(0).to(torch.uint8).cpu().numpy()
+        return resize_label_slice(probs[0].argmax(0).to(torch.uint8).cpu().numpy(), size)
+
+
+def keep_largest_components(labels: np.ndarray) -> None:
+    """Keep of each class its largest connected component, by faces, edges and corners; in place.
+
+    MONAI finds it, in the box around the class: it needs memory for the largest of these boxes.
+
+    Args:
+        labels: ``(I, J, K)`` class numbers, ``uint8``; what is dropped becomes 0.
+    """
+    from monai.transforms.utils import get_largest_connected_component_mask
+
+    for label, box in enumerate(find_objects(labels), 1):
+        if box is None:
+            continue
+        part = labels[box]
+        mask = part == label
+        largest = get_largest_connected_component_mask(mask, connectivity=3)
+        part[mask & ~np.asarray(largest, dtype=bool)] = 0
+
+
+def _class_probs(logits: Tensor) -> Tensor:
+    channels = logits.shape[1]
+    if channels > 256:
+        raise ValueError(f"labels are 8-bit numbers, so the network can have 256 classes, not {channels}")
+    if channels == 1:
+        foreground = logits.float().sigmoid()
+        return torch.cat((1 - foreground, foreground), dim=1)
+    return logits.float().softmax(dim=1)

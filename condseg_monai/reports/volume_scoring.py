@@ -1,0 +1,207 @@
+"""``python -m condseg_monai score-volumes``: predicted label volumes against true ones, organ by organ."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from condseg_monai.data.ct.h5_volume import h5_stem, read_h5_volume
+from condseg_monai.data.ct.nifti import read_nifti
+from condseg_monai.data.ct.volume import Volume, VolumeError, axial_affine, axial_slices, axial_spacing
+from condseg_monai.data.ct.volume_list import VOLUME_EXTENSIONS, list_volumes, read_volume, volume_stem
+from condseg_monai.metrics import organ_scores
+from condseg_monai.networks.class_names import class_names_of
+from condseg_monai.networks.state_dicts import read_state_dict
+from condseg_monai.reports.volume_report import ScoredVolume, draw_planes, write_volume_report
+from condseg_monai.utils.files import file_sha256
+
+__all__ = ["pair_volumes", "predicted_classes", "score_volumes"]
+
+_SAME_PLACE = 0.1  # of a voxel
+
+
+def score_volumes(
+    pred: Path,
+    label: Path,
+    pred_class_names: Sequence[str],
+    label_class_names: Sequence[str],
+    save_dir: Path,
+    name: str = "volumes",
+    images: Path | None = None,
+    empty: str = "diagonal",
+    num_pictures: int = 12,
+    context: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Score predicted label volumes and write the report; organs are matched by name, volumes by :func:`pair_volumes`.
+
+    Label and prediction may have their axes in different orders: they are compared where they lie in the patient.
+
+    Args:
+        pred: a NIfTI file, or a folder of them.
+        label: likewise, or TransUNet's ``.npy.h5``.
+        pred_class_names: what the numbers in the predictions mean, background first; all but it are scored.
+        label_class_names: the same of the labels, which may have more organs.
+        save_dir: folder of the report.
+        name: ends the names of its files.
+        images: CT volumes named as the predictions, for the pictures.
+        empty: distance where an organ is missed or made up.
+        num_pictures: how many volumes to draw.
+        context: conditions that the summary repeats.
+        overwrite: replace an earlier report instead of keeping it.
+
+    Returns:
+        The summary, with ``failed``: why volumes could not be scored, by path.
+
+    Raises:
+        ValueError: if an organ of the predictions is none of the labels, or no volume could be scored.
+    """
+    missing = [organ for organ in pred_class_names[1:] if organ not in label_class_names]
+    if missing:
+        raise ValueError(f"the labels have no {', '.join(missing)}: they have {', '.join(label_class_names[1:])}")
+    pairs, failed = pair_volumes(pred, label)
+    pictured = {} if images is None else {volume.name: volume.path for volume in list_volumes(images)}
+    to_pred = np.array([pred_class_names.index(n) if n in pred_class_names else 0 for n in label_class_names], np.uint8)
+    scored: list[ScoredVolume] = []
+    for case, (pred_file, label_file) in pairs.items():
+        try:
+            pred_volume, label_volume = _read_labels(pred_file), _read_labels(label_file)
+            _check_same_place(pred_volume, label_volume)
+            pred_labels = _class_numbers(pred_volume, len(pred_class_names))
+            true_labels = to_pred[_class_numbers(label_volume, len(label_class_names))]
+            spacing = axial_spacing(pred_volume.affine)
+            scores = organ_scores(pred_labels, true_labels, len(pred_class_names), spacing, empty)
+            pictures: list[np.ndarray] = []
+            if len(scored) < num_pictures:
+                image = _image(pictured.get(case), pred_volume)
+                pictures = draw_planes(image, pred_labels, true_labels, spacing)
+        except (OSError, ValueError) as error:
+            failed[str(pred_file)] = str(error)
+        else:
+            scored.append(ScoredVolume(case, scores, pictures))
+    if not scored:
+        lines = "\n".join(f"  - {path}: {reason}" for path, reason in failed.items())
+        raise ValueError(f"no volume could be scored:\n{lines}")
+    details = {**(context or {}), "class_names": list(pred_class_names), "empty_distance": empty, "failed": failed}
+    return write_volume_report(save_dir, name, scored, pred_class_names[1:], details, empty, overwrite)
+
+
+def pair_volumes(pred: Path, label: Path) -> tuple[dict[str, tuple[Path, Path]], dict[str, str]]:
+    """Find the label of each prediction: the file of the same name, or the only one of the same number.
+
+    ``label0001.nii.gz`` is so the label of ``img0001.nii.gz`` and of ``case0001.nii.gz``. A file given by itself is the
+    label of a prediction given by itself.
+
+    Args:
+        pred: a file of labels, or a folder of them.
+        label: likewise.
+
+    Returns:
+        Prediction and label by the prediction's name, and why others have no partner, by path.
+
+    Raises:
+        OSError: if one of the two does not exist.
+        ValueError: if one of the two has no volume.
+    """
+    preds, labels = _files(pred), _files(label)
+    if pred.is_file() and label.is_file():
+        return {next(iter(preds)): (pred, label)}, {}
+    pairs, failed = {}, {}
+    for name, file in preds.items():
+        alike = (
+            [name] if name in labels else [n for n in labels if _number(n) is not None and _number(n) == _number(name)]
+        )
+        if len(alike) == 1:
+            pairs[name] = (file, labels[alike[0]])
+        else:
+            found = f"several labels of its number: {', '.join(alike)}" if alike else "no label"
+            failed[str(file)] = f"{found} in {label}"
+    used = {file for _, file in pairs.values()}
+    failed.update({str(file): f"no prediction in {pred}" for file in labels.values() if file not in used})
+    return pairs, failed
+
+
+def predicted_classes(pred: Path, checkpoint: Path | None) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """The classes that the checkpoint had, from the record of the inference or from the checkpoint itself."""
+    record = (pred if pred.is_dir() else pred.parent) / "inference.json"
+    context: dict[str, Any] = {}
+    if record.is_file():
+        content = json.loads(record.read_text(encoding="utf-8"))
+        context = {key: content.get(key) for key in ("checkpoint", "checkpoint_sha256", "resizing", "keep_largest")}
+        context["class_names"] = content.get("class_names")
+    names = context.get("class_names")
+    if checkpoint is not None:
+        own = class_names_of(read_state_dict(checkpoint, "checkpoint"))
+        if own is None:
+            raise ValueError(f"{checkpoint} does not say what its classes are called")
+        sha256 = file_sha256(checkpoint)
+        if context and (context["checkpoint_sha256"] != sha256 or (names and list(names) != list(own))):
+            raise ValueError(
+                f"{pred} was predicted with {context['checkpoint']}, by {record}, and not with {checkpoint}"
+            )
+        names, context = own, {**context, "checkpoint": str(checkpoint), "checkpoint_sha256": sha256}
+    if not names:
+        raise ValueError(f"what the numbers in {pred} mean is unknown: {record} does not say; give --checkpoint")
+    return tuple(names), context
+
+
+def _files(path: Path) -> dict[str, Path]:
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist")
+    candidates = sorted(path.iterdir()) if path.is_dir() else [path]
+    found = {stem: file for file in candidates if file.is_file() and (stem := volume_stem(file)) is not None}
+    if not found:
+        raise ValueError(f"{path} has no label volume, {' or '.join(VOLUME_EXTENSIONS)}")
+    return found
+
+
+def _read_labels(path: Path) -> Volume:
+    return read_nifti(path) if h5_stem(path) is None else read_h5_volume(path, "label")
+
+
+def _number(name: str) -> int | None:
+    digits = re.findall(r"\d+", name)
+    return int(digits[-1]) if digits else None
+
+
+def _check_same_place(pred: Volume, label: Volume) -> None:
+    shapes = [axial_slices(volume.array, volume.affine).shape for volume in (pred, label)]
+    if shapes[0] != shapes[1]:
+        raise VolumeError(
+            f"it is {shapes[0]} voxels and its label {label.path} {shapes[1]}, as (slices, rows, columns)"
+        )
+    corners = np.array([*np.ndindex(2, 2, 2)]) * (np.array(shapes[0]) - 1)
+    affines = [axial_affine(volume.affine, volume.array.shape) for volume in (pred, label)]
+    places = [corners @ affine[:3, :3].T + affine[:3, 3] for affine in affines]
+    apart = float(np.abs(places[0] - places[1]).max())
+    if apart > _SAME_PLACE * min(axial_spacing(pred.affine)):
+        raise VolumeError(f"it lies up to {apart:.1f} mm from its label {label.path}: they are of different scans")
+
+
+def _class_numbers(volume: Volume, num_classes: int) -> np.ndarray:
+    """Class numbers ``(D, H, W)``, ``uint8``."""
+    array = axial_slices(volume.array, volume.affine)
+    if (volume.slope, volume.intercept) != (1.0, 0.0) or array.dtype.kind == "f":
+        units = volume.hounsfield(array)
+        array = np.rint(units)
+        if not np.array_equal(array, units):
+            raise VolumeError(f"{volume.path} holds other values than whole numbers: it is no label volume")
+    if array.min() < 0 or array.max() >= num_classes:
+        raise VolumeError(
+            f"{volume.path} has labels from {array.min():g} to {array.max():g}, but there are names for 0 to "
+            f"{num_classes - 1}"
+        )
+    return array.astype(np.uint8)
+
+
+def _image(path: Path | None, pred: Volume) -> np.ndarray | None:
+    if path is None:
+        return None
+    volume = read_volume(path)
+    _check_same_place(volume, pred)
+    return volume.hounsfield(axial_slices(volume.array, volume.affine))

@@ -1,0 +1,1 @@
+"""Handlers for MONAI trainers and evaluators."""

@@ -1,0 +1,316 @@
+"""Train several methods on one data set with one budget and the same seeds, and put them into one table.
+
+Every method trains for as many steps as ``--epochs`` epochs of all images have: one of two stages gives a third of them
+to stage 1, and what learns from 25 % of the labels, half of each batch, goes twice through them for each of these
+epochs. The weights with the best validation mIoU are scored on ``--split``. Everything runs through the bundle's
+configs; what follows ``--`` is passed on as knobs to all methods that have them; for the others it says what they lack.
+What is trained and scored already is kept: a comparison that was cut short goes on, and methods, seeds or, with
+``--split`` and ``--score_dir``, other images can be added later. A run that fails is named at the end, and the others
+go on.
+
+    .venv/bin/python -m experiments.compare_methods --dataset_dir DIR --output_dir runs/comparison -- --image_size 96
+    .venv/bin/python -m experiments.compare_methods --list
+
+``comparison.md`` and ``comparison.json`` in ``--output_dir`` (with ``--score_dir``, its name in theirs) hold, for each
+method: the mean over images and seeds, the lowest and the highest seed, a 95 % bootstrap interval over images (each
+image's score averaged over the seeds), and the difference to the first method with its interval, image by image.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import logging
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from scripts.demo_arguments import BUNDLE, drop_logging_warning, parse_knobs, top_level_values
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SCORES = {"val_mean_dice": "mDSC", "val_mean_iou": "mIoU"}
+KNOBS: dict[str, Any] = {
+    "encoder_weights": None,
+    "image_size": 96,
+    "batch_size": 8,
+    "learning_rate": 1e-3,
+    "encoder_learning_rate": 1e-3,
+    "num_workers": 0,
+    "panel_interval": 0,
+    "save_interval": 0,
+    "progress_bar": False,
+}
+_log = logging.getLogger("compare_methods")
+
+
+class Method(NamedTuple):
+    """What a method trains: config files that are read together, and knobs of its own, which come last."""
+
+    title: str
+    train: tuple[str, ...]
+    stage1: tuple[str, ...] = ()
+    """Empty for a method of one stage."""
+    knobs: Mapping[str, Any] = {}
+    passes: int = 1
+    """Epochs of its own in the time of one of ``--epochs``."""
+
+
+_MED_DISSEG = (("train_stage2", "med_disseg"), ("train_stage1", "med_disseg"))
+# The seed draws the labelled cases: the same for all of these.
+_LABELS: dict[str, Any] = {"labeled_fraction": 0.25}
+_PASSES = 2  # an epoch is one pass over the labelled images: half of a batch, a quarter of all
+# SGD, unlike the others, at the rate of its paper.
+_DEC_SEG = {**_LABELS, "learning_rate": 0.01, "encoder_learning_rate": 0.01}
+_ALONE = {"unlabeled_batch_size": 0}
+_STUDENT = ("train_dec_seg", "semi_supervised_condseg")
+METHODS: dict[str, Method] = {
+    "condseg": Method("ConDSeg", ("train_stage2",), ("train_stage1",)),
+    "condseg_without_cr": Method("ConDSeg without Consistency Reinforcement", ("train_stage2",)),
+    "med_disseg": Method("Med-DisSeg", *_MED_DISSEG),
+    "med_disseg_released": Method(
+        "Med-DisSeg, dispersion as released (not normalised)", *_MED_DISSEG, {"dispersive_normalize": False}
+    ),
+    "dec_seg": Method("DEC-Seg, 25 % of the labels", ("train_dec_seg",), knobs=_DEC_SEG, passes=_PASSES),
+    "dec_seg_supervised": Method(
+        "DEC-Seg, the same 25 % alone", ("train_dec_seg",), knobs={**_DEC_SEG, **_ALONE}, passes=_PASSES
+    ),
+    "condseg_student": Method(
+        "ConDSeg as DEC-Seg's student, 25 % of the labels", _STUDENT, knobs=_LABELS, passes=_PASSES
+    ),
+    "condseg_student_supervised": Method(
+        "ConDSeg, the same 25 % alone", _STUDENT, knobs={**_LABELS, **_ALONE}, passes=_PASSES
+    ),
+    "unet": Method("MONAI's UNet", ("train_stage2", "unet")),
+}
+
+
+def main() -> int:
+    """Run what is missing, print and write the table; 1 if a run failed."""
+    options, knobs = parse(sys.argv[1:])
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    output_dir: Path = options.output_dir.resolve()
+    failed = []
+    for seed in options.seeds:  # seeds outside: a comparison that is cut short has whole rows of methods
+        for name in options.methods:
+            try:
+                train_and_score(name, seed, options, knobs, output_dir / name / f"seed{seed}")
+            except Exception as error:
+                _log.exception(f"{name}, seed {seed} failed")
+                failed.append(f"{name}, seed {seed}: {cause(error)}")
+    rows = summarize(output_dir, options.methods, options.seeds, options.split, scores_folder(options))
+    budget = {"epochs": options.epochs, "seeds": options.seeds, "split": options.split, **KNOBS, **knobs}
+    text = render(rows, options.split)
+    stem = scores_folder(options).replace("scores", "comparison")
+    write(output_dir / f"{stem}.json", json.dumps({"budget": budget, "methods": rows, "failed": failed}, indent=2))
+    write(output_dir / f"{stem}.md", text)
+    print(text)
+    for line in failed:
+        print(f"failed: {line}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
+    """The comparison's own options, and the bundle's knobs after ``--``, their values read as Python literals."""
+    at = list(arguments).index("--") if "--" in arguments else len(arguments)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset_dir", type=Path, required=True, help="images/, masks/, train.txt, val.txt, test.txt")
+    parser.add_argument("--output_dir", type=Path, required=True, help="a folder for weights, records and scores")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), metavar="METHOD")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="SEED")
+    parser.add_argument("--epochs", type=int, default=15, help="of each method, all its stages together (default: 15)")
+    parser.add_argument("--split", default="test", help="the list to score (default: test)")
+    parser.add_argument("--score_dir", type=Path, help="a data set to score instead, with the weights trained already")
+    parser.add_argument("--list", action=_List, nargs=0, help="name the methods and exit")
+    options = parser.parse_args(arguments[:at])
+    if options.epochs < 3:
+        parser.error(f"--epochs must be at least 3: a third of them is stage 1, got {options.epochs}")
+    try:
+        knobs = parse_knobs(arguments[at + 1 :])
+    except ValueError as error:
+        parser.error(f"after --: {error}")
+    files_read = all_files(options.methods)
+    unknown = sorted(knobs.keys() - set().union(*map(known_names, files_read)))
+    if unknown:
+        from condseg_monai.utils.unknown_options import (
+            no_such_knob,  # imported late: it takes seconds, and --help should not
+        )
+
+        known = set().union(*map(top_level_values, files_read))
+        parser.error(f"{no_such_knob(unknown, known)}; there are {', '.join(sorted(known))}")
+    return options, knobs
+
+
+def scores_folder(options: argparse.Namespace) -> str:
+    """The folder of a run's scores, its own for each data set that is scored."""
+    if options.score_dir is None:
+        return "scores"
+    path = options.score_dir.resolve()
+    return f"scores_{path.name}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"  # many are called "dataset"
+
+
+class _List(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        print("\n".join(f"{name:28s}{method.title}" for name, method in METHODS.items()))
+        parser.exit()
+
+
+def all_files(methods: Sequence[str]) -> list[tuple[str, ...]]:
+    """The config files of every stage of some methods."""
+    return [files for name in methods for files in (METHODS[name].stage1, METHODS[name].train) if files]
+
+
+def known_names(files: Sequence[str]) -> set[str]:
+    """The names at the top of some config files."""
+    return set().union(*(json.loads((BUNDLE / "configs" / f"{file}.json").read_text()) for file in files))
+
+
+def train_and_score(name: str, seed: int, options: argparse.Namespace, knobs: Mapping[str, Any], folder: Path) -> None:
+    """Train one method with one seed and score it, as far as that is not done already."""
+    scores = folder / scores_folder(options)
+    if (scores / f"scores_{options.split}.csv").is_file():
+        _log.info(f"{name}, seed {seed}: scored already")
+        return
+    method, models = METHODS[name], folder / "models"
+    if missing := sorted(knobs.keys() - set().union(*(known_names(files) for files in all_files([name])))):
+        _log.warning(f"{name} has no knob {', '.join(missing)}: trained without")
+    stage1_epochs = options.epochs // 3 if method.stage1 else 0
+    common = {
+        **KNOBS,
+        **knobs,
+        **method.knobs,
+        "seed": seed,
+        "bundle_root": str(BUNDLE),
+        "dataset_dir": str(options.dataset_dir.resolve()),
+        "ckpt_dir": str(models),
+        "output_dir": str(folder),
+        "overwrite": True,
+        "stage1_checkpoint": str(models / "stage1.pt") if method.stage1 else None,
+    }
+    if not (folder / "seconds.json").is_file():  # written when all is trained
+        start = time.perf_counter()
+        if method.stage1:
+            run(method.stage1, {**common, "epochs": stage1_epochs})
+        run(method.train, {**common, "epochs": method.passes * (options.epochs - stage1_epochs)})
+        seconds = time.perf_counter() - start
+        write(folder / "seconds.json", json.dumps({"training": round(seconds, 1)}))
+        _log.info(f"{name}, seed {seed}: trained in {seconds:.0f} s")
+    scored = {"output_dir": str(scores), "split": options.split, "checkpoint": str(models / "model.pt")}
+    if options.score_dir is not None:
+        scored["dataset_dir"] = str(options.score_dir.resolve())
+    run((*method.train, "evaluate"), {**common, **scored})
+
+
+def run(files: Sequence[str], knobs: Mapping[str, Any]) -> None:
+    """Run configs as ``python -m monai.bundle run`` does, with knobs that they do not have left out."""
+    from monai.bundle import ConfigWorkflow  # imported late: it takes seconds, and --help should not
+
+    drop_logging_warning()
+    names = known_names(files)
+    workflow = ConfigWorkflow(
+        [str(BUNDLE / "configs" / f"{file}.json") for file in files],
+        logging_file=False,
+        workflow_type="train",
+        **{name: value for name, value in knobs.items() if name in names},
+    )
+    workflow.initialize()
+    workflow.run()
+    workflow.finalize()
+
+
+def summarize(
+    output_dir: Path, methods: Sequence[str], seeds: Sequence[int], split: str, scores: str
+) -> list[dict[str, Any]]:
+    """One entry per method that has scores of at least one seed; the first one is what the others are compared with."""
+    from condseg_monai import bootstrap_interval
+
+    rows: list[dict[str, Any]] = []
+    first: dict[str, Any] = {}
+    for name in methods:
+        tables, found = read_tables(
+            [(seed, output_dir / name / f"seed{seed}" / scores / f"scores_{split}.csv") for seed in seeds]
+        )
+        if not tables:
+            continue
+        row: dict[str, Any] = {"method": name, "title": METHODS[name].title, "seeds": found, "scores": {}}
+        for score in SCORES:
+            by_seed = tables[score]  # (seeds, images)
+            images = by_seed.mean(axis=0)
+            row["images"] = len(images)
+            entry = {
+                "mean": float(images.mean()),
+                "interval_95": list(bootstrap_interval(images)),
+                "by_seed": [float(value) for value in by_seed.mean(axis=1)],
+            }
+            if rows and first[score].shape == images.shape:
+                entry["difference"] = float((images - first[score]).mean())
+                entry["difference_interval_95"] = list(bootstrap_interval(images - first[score]))
+            elif not rows:
+                first[score] = images
+            row["scores"][score] = entry
+        rows.append(row)
+    return rows
+
+
+def read_tables(paths: Sequence[tuple[int, Path]]) -> tuple[dict[str, np.ndarray[Any, Any]], list[int]]:
+    """Scores ``(seeds, images)`` by name, images in the order of their names, and the seeds that there are."""
+    import numpy as np
+
+    from condseg_monai.reports.score_table import ScoreTable
+
+    tables = {}
+    for seed, path in paths:
+        if path.is_file():
+            table = ScoreTable.read(path)
+            tables[seed] = table.select(np.argsort(table.files))
+    if not tables:
+        return {}, []
+    return {score: np.stack([table.scores[score] for table in tables.values()]) for score in SCORES}, list(tables)
+
+
+def render(rows: Sequence[Mapping[str, Any]], split: str) -> str:
+    """The table, as Markdown."""
+    if not rows:
+        return "nothing to compare: no method has scores\n"
+    titles = [f"{title} ({part})" for title in SCORES.values() for part in ("mean", "seeds", "95 % interval")]
+    difference = f"mDSC less that of {rows[0]['title']} (95 % interval)"
+    lines = [f"| {split}, {rows[0]['images']} images | " + " | ".join([*titles, difference]) + " |"]
+    lines.append("|---" * (len(titles) + 2) + "|")
+    for row in rows:
+        cells = [row["title"]]
+        for score in SCORES:
+            entry = row["scores"][score]
+            low, high = entry["interval_95"]
+            seeds = ", ".join(f"{value:.3f}" for value in entry["by_seed"])
+            cells += [f"{entry['mean']:.3f}", seeds, f"{low:.3f} to {high:.3f}"]
+        entry = row["scores"]["val_mean_dice"]
+        if "difference" in entry:
+            low, high = entry["difference_interval_95"]
+            cells.append(f"{entry['difference']:+.3f} ({low:+.3f} to {high:+.3f})")
+        else:
+            cells.append("")
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    from condseg_monai.utils.files import atomic_write
+
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def cause(error: BaseException) -> str:
+    """What lies behind MONAI's own exceptions, in a line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{type(error).__name__}: {error}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

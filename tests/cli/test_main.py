@@ -1,0 +1,94 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from condseg_monai.cli.main import main
+from condseg_monai.data.lists.published_splits import published_list
+
+
+@pytest.fixture
+def kvasir(tmp_path) -> Path:
+    """Four of the 880 training images and two of the 120 for validation, as they are downloaded."""
+    rng = np.random.default_rng(0)
+    for name in published_list("kvasir-seg", "train")[:4] + published_list("kvasir-seg", "val")[:2]:
+        for folder, shape in (("images", (8, 12, 3)), ("masks", (8, 12))):
+            (tmp_path / "zip" / folder).mkdir(parents=True, exist_ok=True)
+            values = rng.integers(0, 256, shape) if folder == "images" else (np.indices(shape)[1] > 8) * 255
+            Image.fromarray(values.astype(np.uint8)).save(tmp_path / "zip" / folder / f"{name}.jpg", quality=95)
+    return tmp_path / "zip"
+
+
+def test_prepare_and_check_data_go_together(tmp_path, kvasir, capsys):
+    target = tmp_path / "kvasir"
+    assert main(["prepare", "kvasir-seg", str(kvasir), str(target)]) == 1
+    output = capsys.readouterr()
+    assert not output.out and output.err.startswith("error: ") and "train.txt lacks 876 of 880 cases" in output.err
+
+    assert main(["prepare", "kvasir-seg", str(kvasir), str(target), "--allow_missing", "--hold_out", "test=1"]) == 0
+    said = capsys.readouterr().out
+    assert "val: 2 cases, published: DebeshJha/ColonSegNet val.txt" in said
+    assert "test: 1 cases, our own split, not published: 1 of the training cases" in said
+    assert "without 876 that have no files" in said and f"check-data {target}" in said
+
+    assert main(["check-data", str(target)]) == 0
+    said = capsys.readouterr().out
+    assert said.splitlines()[3].split()[:3] == ["train", "3", "0"] and "0 error(s)" in said
+
+
+def test_check_data_fails_on_errors_alone_and_speaks_json(tmp_path, kvasir, capsys):
+    main(["prepare", "kvasir-seg", str(kvasir), str(tmp_path / "kvasir"), "--allow_missing"])
+    first = published_list("kvasir-seg", "train")[0]
+    Image.new("L", (12, 8)).save(tmp_path / "kvasir" / "masks" / f"{first}.jpg")
+    capsys.readouterr()
+    assert main(["check-data", str(tmp_path / "kvasir"), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["ok"] and report["splits"]["train"]["empty_masks"] == 1
+    assert [warning["kind"] for warning in report["warnings"]] == ["empty mask"]
+
+    (tmp_path / "kvasir" / "images" / f"{first}.jpg").write_bytes(b"")
+    assert main(["check-data", str(tmp_path / "kvasir"), "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert not report["ok"] and [error["kind"] for error in report["errors"]] == ["unreadable"]
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["check-data", "DIR", "--mask_threshold", "255"], "mask_threshold must be in [0, 255), got 255"),
+        (["check-data", "OUT"], "OUT does not exist"),
+        (["check-data", __file__], "test_main.py is not a folder"),
+        (["prepare", "glas", "DIR", "OUT", "--hold_out", "val"], "hold_out must be SPLIT=N"),
+        (["prepare", "glas", "DIR", "OUT"], "it should hold train_1.bmp"),
+    ],
+)
+def test_useless_arguments_are_one_line_on_stderr(tmp_path, capsys, arguments, words):
+    (tmp_path / "DIR").mkdir()
+    places = {"DIR": str(tmp_path / "DIR"), "OUT": str(tmp_path / "OUT")}
+    assert main([places.get(argument, argument) for argument in arguments]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and words in error and error.count("\n") == 1
+
+
+def test_every_command_has_a_line_of_help(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    said = capsys.readouterr().out
+    for command in ("check-data", "compare", "convert-checkpoint", "prepare", "score-volumes"):
+        assert command in said
+    with pytest.raises(SystemExit, match="0"):
+        main(["prepare", "--help"])
+    assert "ISBI2016_ISIC_Part1_Training_Data" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="2"):
+        main(["prepare", "cvc", "SRC", "DST"])
+
+
+@pytest.mark.parametrize("command", ["check-data", "compare", "convert-checkpoint", "prepare", "score-volumes"])
+def test_help_of_every_command_is_plain_text(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    said = capsys.readouterr().out
+    assert ended.value.code == 0 and "usage:" in said
+    assert "%%" not in said and "%(" not in said

@@ -1,0 +1,163 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from condseg_monai.data.ct.dicom_series import list_dicom_files, read_dicom_series
+from condseg_monai.data.ct.volume import VolumeError, axial_slices, check_hounsfield
+from tests.ct import AFFINE, at_same_places, oblique_affine, phantom, turned, write_dicom
+
+pydicom = pytest.importorskip("pydicom")
+
+IMAGE, _ = phantom()
+
+
+def edit(path: Path, **tags) -> None:
+    dataset = pydicom.dcmread(path)
+    for name, value in tags.items():
+        setattr(dataset, name, value)
+    dataset.save_as(path)
+
+
+@pytest.fixture
+def series(tmp_path):
+    """A folder with one series, and its files from feet to head."""
+    folder = tmp_path / "series"
+    return folder, write_dicom(folder, *turned(IMAGE, AFFINE, "LPS"))
+
+
+class TestGeometry:
+    @pytest.mark.parametrize("affine", [AFFINE, oblique_affine()], ids=["straight", "oblique"])
+    @pytest.mark.parametrize("codes", ["LPS", "RAS", "LPI", "PSL", "SRA"])
+    def test_every_voxel_is_where_it_was_in_the_patient(self, tmp_path, affine, codes):
+        write_dicom(tmp_path / "s", *turned(IMAGE, affine, codes))
+        volume = read_dicom_series(tmp_path / "s")
+        units = volume.hounsfield(volume.array)
+        np.testing.assert_array_equal(at_same_places(units, volume.affine, IMAGE, affine), units)
+        np.testing.assert_array_equal(
+            volume.hounsfield(axial_slices(volume.array, volume.affine)), axial_slices(IMAGE, affine)
+        )
+
+    def test_is_that_of_itk(self, tmp_path):
+        sitk = pytest.importorskip("SimpleITK")
+        write_dicom(tmp_path / "s", *turned(IMAGE, oblique_affine(), "LPS"))
+        reader = sitk.ImageSeriesReader()
+        reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(tmp_path / "s")))
+        image = reader.Execute()
+        matrix = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
+        volume = read_dicom_series(tmp_path / "s")
+        np.testing.assert_allclose(volume.affine[:3, :3], np.diag([-1, -1, 1]) @ matrix, atol=1e-5)
+        np.testing.assert_allclose(volume.affine[:3, 3], np.array([-1, -1, 1]) * image.GetOrigin(), atol=1e-4)
+        units = sitk.GetArrayFromImage(image).transpose(2, 1, 0)
+        np.testing.assert_array_equal(volume.hounsfield(volume.array), units)
+
+    def test_tilted_gantry_is_in_the_affine(self, tmp_path):
+        affine = turned(IMAGE, AFFINE, "LPS")[1].copy()
+        affine[1, 2] = 1.2  # each slice lies a little further to the front
+        write_dicom(tmp_path / "s", turned(IMAGE, AFFINE, "LPS")[0], affine)
+        np.testing.assert_allclose(read_dicom_series(tmp_path / "s").affine, affine, atol=1e-6)
+
+    def test_slices_of_different_intercepts_are_scaled_one_by_one(self, series):
+        folder, files = series
+        pixels = pydicom.dcmread(files[2]).pixel_array
+        edit(files[2], PixelData=(pixels - 24).astype("<u2").tobytes(), RescaleIntercept="-1000")
+        volume = read_dicom_series(folder)
+        assert volume.array.dtype == np.float32
+        np.testing.assert_array_equal(volume.hounsfield(volume.array), turned(IMAGE, AFFINE, "LPS")[0])
+
+    def test_files_go_with_their_slices(self, series):
+        folder, files = series
+        volume = read_dicom_series(folder)
+        assert list(volume.slice_files) == files and volume.is_dicom
+        assert [path.name for path in files] != sorted(path.name for path in files)
+
+    def test_real_series_lies_as_its_tags_say(self, real_data):
+        volume = read_dicom_series(real_data / "ct-abdomen" / "dicom")
+        check_hounsfield(volume)
+        assert volume.array.shape == (512, 512, 20)
+        np.testing.assert_allclose(np.diag(volume.affine), [-0.9765625, -0.9765625, 2.0, 1.0])
+        np.testing.assert_allclose(volume.affine[:3, 3], [249.51171875, 437.51171875, -804.5])
+        sitk = pytest.importorskip("SimpleITK")
+        oriented = sitk.DICOMOrient(sitk.ReadImage([str(path) for path in volume.slice_files]), "LPS")
+        slices = volume.hounsfield(axial_slices(volume.array, volume.affine))
+        np.testing.assert_array_equal(slices, sitk.GetArrayFromImage(oriented))
+
+
+class TestBadInput:
+    def test_other_files_are_left_alone(self, series):
+        folder, files = series
+        (folder / "README.txt").write_text("no image")
+        (folder / "DICOMDIR").write_bytes(b"\0" * 128 + b"DICM" + b"\2\0\2\0UI\x14\0" + b"1.2.840.10008.1.3.10\0")
+        assert list_dicom_files(folder) == sorted(files)
+        read_dicom_series(folder)
+
+    def test_missing_slice(self, series):
+        folder, files = series
+        files[4].unlink()
+        with pytest.raises(VolumeError, match=r"misses slices.*5 mm mostly.*-285 mm .* to -275 mm"):
+            read_dicom_series(folder)
+
+    def test_slice_twice(self, series):
+        folder, files = series
+        dataset = pydicom.dcmread(files[3])
+        dataset.SOPInstanceUID = pydicom.uid.generate_uid()
+        dataset.save_as(folder / "again.dcm")
+        with pytest.raises(VolumeError, match=r"in the place of another, such as .*again\.dcm at -285 mm"):
+            read_dicom_series(folder)
+
+    def test_two_series(self, series):
+        folder, _ = series
+        for path in write_dicom(folder.parent / "other", *turned(IMAGE, AFFINE, "LPS")):
+            path.rename(folder / f"other_{path.name}")
+        with pytest.raises(VolumeError, match="holds 2 series; give each its own folder"):
+            read_dicom_series(folder)
+
+    @pytest.mark.parametrize(
+        ("tags", "words"),
+        [
+            ({"Modality": "MR"}, "of modality MR"),
+            ({"NumberOfFrames": 3}, "multi-frame"),
+            ({"PhotometricInterpretation": "MONOCHROME1"}, "MONOCHROME2"),
+            ({"ImageOrientationPatient": [1, 0, 0, 0, 0, -1]}, "different orientations"),
+            ({"PixelSpacing": ["3", "3"]}, "different pixel spacings"),
+            ({"Rows": 13}, "different heights"),
+            ({"FrameOfReferenceUID": "1.2"}, "different frames of reference"),
+            ({"ImagePositionPatient": None}, "no ImagePositionPatient"),
+            ({"PixelData": b"\0\0"}, "cannot be decoded"),
+        ],
+    )
+    def test_slice_that_does_not_belong(self, series, tags, words):
+        folder, files = series
+        edit(files[5], **tags)
+        with pytest.raises(VolumeError, match=words):
+            read_dicom_series(folder)
+
+    def test_one_slice_or_none(self, series, tmp_path):
+        folder, files = series
+        for path in files[1:]:
+            path.unlink()
+        with pytest.raises(VolumeError, match="has one slice"):
+            read_dicom_series(folder)
+        files[0].unlink()
+        with pytest.raises(VolumeError, match="no DICOM file"):
+            read_dicom_series(folder)
+
+    def test_enhanced_ct_in_one_file(self, series):
+        """Its geometry is in sequences of each frame, so that nothing of it may be missed for another reason."""
+        folder, files = series
+        for path in files[1:]:
+            path.unlink()
+        dataset = pydicom.dcmread(files[0])
+        dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = pydicom.uid.EnhancedCTImageStorage
+        dataset.NumberOfFrames, dataset.PixelData = 3, 3 * dataset.PixelData
+        for name in ("PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient"):
+            delattr(dataset, name)
+        dataset.save_as(files[0])
+        with pytest.raises(VolumeError, match="is a multi-frame image; convert it to a file per slice, or to NIfTI"):
+            read_dicom_series(folder)
+
+    def test_damaged_file(self, series):
+        folder, files = series
+        files[0].write_bytes(files[0].read_bytes()[:400])
+        with pytest.raises(VolumeError, match=files[0].name):
+            read_dicom_series(folder)

@@ -1,0 +1,95 @@
+import gzip
+
+import nibabel
+import numpy as np
+import pytest
+
+from condseg_monai.data.ct.nifti import nifti_stem, read_nifti
+from condseg_monai.data.ct.volume import VolumeError
+from tests.ct import AFFINE, phantom, write_nifti
+
+IMAGE, _ = phantom()
+
+
+@pytest.mark.parametrize("name", ["ct.nii", "ct.nii.gz", "CT.NII.GZ"])
+def test_values_and_affine_are_those_of_the_file(tmp_path, name):
+    volume = read_nifti(write_nifti(tmp_path / name, IMAGE, AFFINE))
+    assert volume.array.dtype == np.int16 and volume.file_shape == IMAGE.shape and not volume.is_dicom
+    np.testing.assert_array_equal(volume.array, IMAGE)
+    np.testing.assert_array_equal(volume.affine, AFFINE)
+
+
+def test_scale_factor_is_kept_apart(tmp_path):
+    image = nibabel.Nifti1Image(IMAGE + 0.25, AFFINE, dtype=np.int16)
+    nibabel.save(image, tmp_path / "ct.nii.gz")
+    volume = read_nifti(tmp_path / "ct.nii.gz")
+    assert volume.array.dtype == np.int16 and volume.slope != 1
+    np.testing.assert_allclose(volume.hounsfield(volume.array), IMAGE + 0.25, atol=0.02)
+
+
+def test_fourth_axis_of_length_1_is_taken_off_and_remembered(tmp_path):
+    volume = read_nifti(write_nifti(tmp_path / "ct.nii.gz", IMAGE[..., None], AFFINE))
+    np.testing.assert_array_equal(volume.array, IMAGE)
+    assert volume.file_shape == (*IMAGE.shape, 1)
+
+
+def test_nifti_2_is_read(tmp_path):
+    nibabel.save(nibabel.Nifti2Image(IMAGE, AFFINE), tmp_path / "ct.nii")
+    np.testing.assert_array_equal(read_nifti(tmp_path / "ct.nii").array, IMAGE)
+
+
+@pytest.mark.parametrize(
+    ("array", "words"),
+    [
+        (IMAGE[:, :, 0], "is a 2D image"),
+        (IMAGE[:, :, :1], "is a 2D image"),
+        (np.stack([IMAGE, IMAGE], axis=-1), "holds several volumes"),
+        (IMAGE.astype(np.complex64), "not one number per voxel"),
+    ],
+)
+def test_what_is_no_volume_is_refused(tmp_path, array, words):
+    with pytest.raises(VolumeError, match=words):
+        read_nifti(write_nifti(tmp_path / "ct.nii.gz", array, AFFINE))
+
+
+def test_unknown_orientation_is_refused(tmp_path):
+    path = write_nifti(tmp_path / "ct.nii", IMAGE, AFFINE)
+    content = bytearray(path.read_bytes())
+    content[252:256] = bytes(4)  # qform_code and sform_code
+    path.write_bytes(content)
+    with pytest.raises(VolumeError, match="left and right cannot be told apart"):
+        read_nifti(path)
+
+
+def test_contradicting_orientations_are_refused(tmp_path):
+    image = nibabel.Nifti1Image(IMAGE, AFFINE)
+    image.set_qform(np.diag([-1, 1, 1, 1]) @ AFFINE, code=1)
+    nibabel.save(image, tmp_path / "ct.nii")
+    with pytest.raises(VolumeError, match="RAS by its sform and to LAS by its qform"):
+        read_nifti(tmp_path / "ct.nii")
+
+
+def test_damage_is_told(tmp_path):
+    whole = write_nifti(tmp_path / "ct.nii.gz", IMAGE, AFFINE).read_bytes()
+    for name, content in {
+        "cut.nii.gz": whole[: len(whole) // 2],
+        "text.nii.gz": b"no volume",
+        "gzipped_text.nii.gz": gzip.compress(b"no volume"),
+        "empty.nii": b"",
+        "cut.nii": gzip.decompress(whole)[:5000],
+    }.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(VolumeError, match=f"{name} is"):
+            read_nifti(tmp_path / name)
+    with pytest.raises(VolumeError, match="does not exist"):
+        read_nifti(tmp_path / "nowhere.nii")
+
+
+def test_stem_is_without_either_extension():
+    assert [nifti_stem(name) for name in ("a/b.nii.gz", "b.NII", "b.v2.nii", "b.gz", "nii")] == [
+        "b",
+        "b",
+        "b.v2",
+        None,
+        None,
+    ]

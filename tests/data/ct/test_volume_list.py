@@ -1,0 +1,49 @@
+import pytest
+
+from condseg_monai.data.ct.volume_list import VolumeFile, list_volumes, read_volume
+from condseg_monai.data.lists.pairing import DatasetError
+from tests.ct import AFFINE, phantom, turned, write_dicom, write_h5, write_nifti
+
+pytest.importorskip("pydicom")
+IMAGE, _ = phantom()
+DICOM = turned(IMAGE, AFFINE, "LPS")
+
+
+def test_file_and_series_are_themselves(tmp_path):
+    path = write_nifti(tmp_path / "case1.nii.gz", IMAGE, AFFINE)
+    write_dicom(tmp_path / "scan", *DICOM)
+    assert list_volumes(path) == [VolumeFile("case1", path)]
+    assert list_volumes(tmp_path / "scan") == [VolumeFile("scan", tmp_path / "scan")]
+    assert not read_volume(path).is_dicom and read_volume(tmp_path / "scan").is_dicom
+
+
+def test_folder_has_files_and_series_however_deep(tmp_path):
+    for name in ("b.nii", "a.nii.gz", ".hidden.nii"):
+        write_nifti(tmp_path / name, IMAGE, AFFINE)
+    (tmp_path / "notes.txt").write_text("")
+    write_h5(tmp_path / "case0001.npy.h5", IMAGE, IMAGE > 0)
+    write_dicom(tmp_path / "patient" / "series1", *DICOM)
+    write_dicom(tmp_path / "patient" / "series2", *DICOM)
+    assert [name for name, _ in list_volumes(tmp_path)] == ["a", "b", "case0001", "patient_series1", "patient_series2"]
+
+
+def test_list_is_relative_to_its_folder_and_keeps_its_order(tmp_path):
+    write_nifti(tmp_path / "ct" / "b.nii", IMAGE, AFFINE)
+    write_dicom(tmp_path / "scan", *DICOM)
+    (tmp_path / "cases.txt").write_text("scan\nct/b.nii\nct/missing.nii.gz\nscan\n")
+    assert [name for name, _ in list_volumes(tmp_path / "cases.txt")] == ["scan", "b", "missing"]
+
+
+def test_nothing_to_do_is_an_error(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "a.png").write_bytes(b"")
+    for source, words in (("empty", "has no volume"), ("a.png", "is not a volume"), ("nowhere", "does not exist")):
+        with pytest.raises(DatasetError, match=words):
+            list_volumes(tmp_path / source)
+
+
+def test_volumes_of_one_name_are_refused(tmp_path):
+    for name in ("a.nii", "a.nii.gz"):
+        write_nifti(tmp_path / name, IMAGE, AFFINE)
+    with pytest.raises(DatasetError, match=r"a\.nii and .*a\.nii\.gz"):
+        list_volumes(tmp_path)

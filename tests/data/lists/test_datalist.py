@@ -1,0 +1,232 @@
+import time
+import unicodedata
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from condseg_monai.data.lists.datalist import check_datalist, datalist_hash, load_datalist
+from condseg_monai.data.lists.pairing import DatasetError
+
+
+def write_pair(root: Path, image: str, mask: str, size=(6, 4), mask_size=None, mask_value=255):
+    for folder in ("images", "masks"):
+        (root / folder).mkdir(exist_ok=True)
+    shade = zlib.crc32(image.encode()) % 256  # no two files have the same content
+    Image.new("RGB", size, (shade, 90, 10)).save(root / "images" / image)
+    Image.new("L", mask_size or size, mask_value).save(root / "masks" / mask)
+
+
+def write_lists(root: Path, **lists: list[str]):
+    for split, lines in lists.items():
+        (root / f"{split}.txt").write_text("\n".join(lines), encoding="utf-8")
+
+
+@pytest.fixture
+def dataset(tmp_path) -> Path:
+    """Two training cases and one validation case, of mixed kinds."""
+    write_pair(tmp_path, "b.JPG", "b.png")
+    write_pair(tmp_path, "a 1.bmp", "a 1.TIF")
+    write_pair(tmp_path, "c.v2.jpeg", "c.v2.bmp")
+    write_lists(tmp_path, train=["b", "a 1.bmp"], val=["c.v2"])
+    return tmp_path
+
+
+def problems_of(root, splits=("train", "val"), **kwargs) -> str:
+    with pytest.raises(DatasetError) as raised:
+        check_datalist(root, splits, **kwargs)
+    return str(raised.value)
+
+
+class TestPairing:
+    def test_cases_follow_the_list_whatever_their_extensions(self, dataset):
+        assert load_datalist(dataset, "train") == [
+            {"image": str(dataset / "images/b.JPG"), "label": str(dataset / "masks/b.png")},
+            {"image": str(dataset / "images/a 1.bmp"), "label": str(dataset / "masks/a 1.TIF")},
+        ]
+
+    def test_stem_with_a_dot_is_not_taken_for_an_extension(self, dataset):
+        assert load_datalist(dataset, "val")[0]["label"] == str(dataset / "masks/c.v2.bmp")
+
+    @pytest.mark.parametrize("line", ["b", "b.JPG", "b.jpg", "b.png", "  b  "])
+    def test_line_may_be_a_stem_or_a_file_name(self, dataset, line):
+        write_lists(dataset, train=[line])
+        assert Path(load_datalist(dataset, "train")[0]["image"]).name == "b.JPG"
+
+    def test_blank_lines_byte_order_mark_and_windows_line_ends_are_harmless(self, dataset):
+        (dataset / "train.txt").write_bytes(b"\xef\xbb\xbfb\r\n\r\na 1\r\n")
+        assert [Path(case["image"]).stem for case in load_datalist(dataset, "train")] == ["b", "a 1"]
+
+    @pytest.mark.parametrize("in_list, on_disk", [("NFC", "NFD"), ("NFD", "NFC")])
+    def test_accented_names_match_in_either_unicode_form(self, dataset, in_list, on_disk):
+        name = "\u00e9tude \u4e2d"
+        write_pair(
+            dataset, unicodedata.normalize(on_disk, name) + ".png", unicodedata.normalize(on_disk, name) + ".png"
+        )
+        write_lists(dataset, train=[unicodedata.normalize(in_list, name)])
+        assert len(load_datalist(dataset, "train")) == 1
+
+    def test_test_list_is_optional_and_read_when_asked_for(self, dataset):
+        assert set(check_datalist(dataset)) == {"train", "val"}
+        with pytest.raises(DatasetError, match=r"test\.txt is missing"):
+            load_datalist(dataset, "test")
+        write_pair(dataset, "t.png", "t.png")
+        write_lists(dataset, test=["t"])
+        assert len(load_datalist(dataset, "test")) == 1
+
+    def test_hidden_files_and_unlisted_files_do_not_matter(self, dataset):
+        (dataset / "images" / "._b.jpg").write_bytes(b"resource fork")
+        (dataset / "images" / "notes.png").write_bytes(b"not an image")
+        assert len(load_datalist(dataset, "train")) == 2
+
+    def test_unknown_split_raises(self, dataset):
+        with pytest.raises(ValueError, match="split must be one of train, val, test, got 'valid'"):
+            load_datalist(dataset, "valid")
+
+
+class TestChecks:
+    def test_missing_folders_and_lists_are_all_named_with_the_layout(self, tmp_path):
+        message = problems_of(tmp_path)
+        for name in ("images/ is missing", "masks/ is missing", "train.txt is missing", "val.txt is missing"):
+            assert name in message
+        assert "each line of a list is the name of a file in images/" in message
+        assert "has 1 problem(s)" in message  # the layout is no problem
+
+    def test_missing_folder_is_said_to_be_missing_and_nothing_else(self, tmp_path):
+        message = problems_of(tmp_path / "nowhere")
+        assert message.endswith(f"\n  - {tmp_path / 'nowhere'} does not exist") and message.count("\n") == 1
+        (tmp_path / "file").touch()
+        assert problems_of(tmp_path / "file").endswith("file is not a folder")
+
+    def test_one_error_lists_every_bad_case_of_every_split(self, dataset):
+        write_pair(dataset, "no_mask.png", "other.png")
+        write_pair(dataset, "size.png", "size.png", mask_size=(4, 6))
+        write_pair(dataset, "twice.png", "twice.png")
+        Image.new("RGB", (6, 4)).save(dataset / "images" / "twice.jpg")
+        write_pair(dataset, "broken.png", "broken.png")
+        broken = dataset / "masks" / "broken.png"
+        broken.write_bytes(broken.read_bytes()[:40])
+        write_lists(dataset, train=["b", "no_mask", "size", "twice", "b.jpg"], val=["c.v2", "broken", "ghost", "b"])
+        message = problems_of(dataset)
+        expected = [
+            "train.txt: b: is there 2 times",
+            "train.txt: no_mask: masks/ has no such file",
+            f"{dataset / 'images' / 'size.png'} is 6x4 pixels",
+            f"its mask {dataset / 'masks' / 'size.png'} 4x6",
+            "train.txt: twice: images/ has twice.jpg and twice.png; keep one of them",
+            f"cannot read {broken}",
+            "val.txt: ghost: images/ has no such file",
+            "val.txt: ghost: masks/ has no such file",
+            "b: is in both train.txt and val.txt",
+        ]
+        for text in expected:
+            assert text in message
+        assert "has 8 problem(s)" in message and "mend them or take the cases off the lists" in message
+
+    def test_a_mask_with_a_suffix_is_pointed_out(self, dataset):
+        write_pair(dataset, "ISIC_1.jpg", "ISIC_1_Segmentation.png")
+        write_lists(dataset, val=["ISIC_1"])
+        assert "masks/ has no such file, but it has ISIC_1_Segmentation.png" in problems_of(dataset)
+
+    def test_a_path_instead_of_a_name_is_pointed_out(self, dataset):
+        write_lists(dataset, val=["images/c.v2.jpeg"])
+        assert "a line is a file name in images/, not a path" in problems_of(dataset)
+
+    def test_image_truncated_in_its_last_rows_is_found(self, dataset):
+        noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+        path = dataset / "images" / "b.JPG"
+        Image.fromarray(noise).save(path)
+        Image.new("L", (64, 64)).save(dataset / "masks" / "b.png")
+        load_datalist(dataset, "train")
+        path.write_bytes(path.read_bytes()[:-200])
+        assert str(path) in problems_of(dataset)
+
+    def test_sizes_are_compared_after_exif_rotation(self, dataset):
+        exif = Image.Exif()
+        exif[274] = 6
+        Image.new("RGB", (4, 6)).save(dataset / "images" / "b.JPG", exif=exif)
+        load_datalist(dataset, "train")
+        Image.new("RGB", (6, 4)).save(dataset / "images" / "b.JPG", exif=exif)
+        assert "is 4x6 pixels (after EXIF rotation)" in problems_of(dataset)
+
+    @pytest.mark.parametrize(
+        "content, words", [(b"", "train.txt is empty"), (b"\xff\xfeb\x00", "cannot be read as UTF-8")]
+    )
+    def test_useless_list_is_reported(self, dataset, content, words):
+        (dataset / "train.txt").write_bytes(content)
+        assert words in problems_of(dataset)
+
+    def test_overlap_with_a_list_that_is_not_in_use_is_reported(self, dataset):
+        write_lists(dataset, test=["b"])
+        assert "b: is in both train.txt and test.txt" in problems_of(dataset)
+        assert len(load_datalist(dataset, "val")) == 1
+
+    def test_masks_below_the_threshold_are_reported(self, dataset):
+        for name in ("b.png", "a 1.TIF", "c.v2.bmp"):
+            Image.new("L", (6, 4), 1).save(dataset / "masks" / name)
+        assert "set mask_threshold to 0" in problems_of(dataset, mask_threshold=127)
+        assert len(load_datalist(dataset, "train", mask_threshold=0)) == 2
+
+    def test_empty_masks_are_allowed(self, dataset):
+        for name in ("b.png", "a 1.TIF"):
+            Image.new("L", (6, 4), 0).save(dataset / "masks" / name)
+        assert len(load_datalist(dataset, "train", mask_threshold=127)) == 2
+
+    def test_picture_in_two_splits_under_two_names_is_reported(self, dataset):
+        write_pair(dataset, "d.png", "d.png")
+        Image.open(dataset / "images" / "d.png").save(dataset / "images" / "e.bmp")
+        Image.new("L", (6, 4)).save(dataset / "masks" / "e.png")
+        write_lists(dataset, train=["b", "d"], val=["c.v2", "e"])
+        assert "d.png (train) and e.bmp (val) are the same picture with different masks" in problems_of(dataset)
+
+    def test_warnings_are_logged_and_do_not_stop(self, dataset, caplog):
+        Image.new("L", (6, 4), 0).save(dataset / "masks" / "b.png")
+        write_pair(dataset, "spare.png", "spare.png")
+        check_datalist(dataset)
+        assert "1 case(s) have an empty mask: b.JPG" in caplog.text
+        assert "1 file(s) in images/ on no list: spare.png" in caplog.text
+
+    def test_without_check_only_names_are_paired(self, dataset):
+        (dataset / "images" / "c.v2.jpeg").write_bytes(b"")
+        assert check_datalist(dataset, check=False)["val"][0]["image"].endswith("c.v2.jpeg")
+        (dataset / "images" / "c.v2.jpeg").unlink()
+        with pytest.raises(DatasetError, match=r"val\.txt: c\.v2: images/ has no such file"):
+            check_datalist(dataset, check=False)
+
+    def test_check_splits_decides_what_is_opened(self, dataset):
+        (dataset / "images" / "c.v2.jpeg").write_bytes(b"")
+        assert len(load_datalist(dataset, "train")) == 2
+        assert len(load_datalist(dataset, "val", check_splits=())) == 1
+        with pytest.raises(DatasetError, match=r"c\.v2\.jpeg"):
+            load_datalist(dataset, "train", check_splits=("train", "val"))
+
+    @pytest.mark.slow
+    def test_a_thousand_images_are_checked_in_seconds(self, tmp_path):
+        rng = np.random.default_rng(0)
+        for folder in ("images", "masks"):
+            (tmp_path / folder).mkdir()
+        texture = Image.fromarray(rng.integers(0, 256, (256, 256, 3), dtype=np.uint8))
+        mask = Image.new("L", (256, 256), 255)
+        for i in range(1000):
+            texture.save(tmp_path / "images" / f"{i}.jpg")
+            mask.save(tmp_path / "masks" / f"{i}.png")
+        write_lists(tmp_path, train=[str(i) for i in range(1000)])
+        start = time.process_time()  # of all threads, and not of what else the machine does
+        assert len(load_datalist(tmp_path, "train")) == 1000
+        assert time.process_time() - start < 30
+
+
+class TestHash:
+    def test_depends_on_names_and_order_alone(self):
+        here = [{"image": "/one/a.png", "label": "/one/masks/a.png"}, {"image": "/one/b.png"}]
+        there = [{"image": Path("other/images/a.jpg")}, {"image": Path("other/images/b.TIF")}]
+        assert datalist_hash(here) == datalist_hash(there)
+        assert datalist_hash(here) != datalist_hash(here[::-1])
+        assert datalist_hash(here) != datalist_hash(here[:1])
+
+    def test_is_the_sha256_of_the_stems(self):
+        # printf 'a\nb' | sha256sum
+        expected = "7e18f737311b2dc3b2f269dd78396b0351f14fb66efa879f768cb23181883c78"
+        assert datalist_hash([{"image": "a.png"}, {"image": "b.png"}]) == expected

@@ -1,0 +1,196 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from condseg_monai.cli.check_data import report_as_text
+from condseg_monai.data.lists.dataset_report import DatasetReport, inspect_dataset
+
+SIZE = (8, 4)
+
+
+@pytest.fixture
+def dataset(tmp_path) -> Path:
+    """Three training cases, two for validation and one for testing, without a fault."""
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    for split, count in (("train", 3), ("val", 2), ("test", 1)):
+        names = [f"{split}{i}" for i in range(count)]
+        for name in names:
+            write(tmp_path / "images" / f"{name}.png", picture(name))
+            write(tmp_path / "masks" / f"{name}.png", mask())
+        (tmp_path / f"{split}.txt").write_text("\n".join(names))
+    return tmp_path
+
+
+def picture(name: str) -> np.ndarray:
+    return np.random.default_rng(list(name.encode())).integers(0, 256, (SIZE[1], SIZE[0], 3), dtype=np.uint8)
+
+
+def mask(value: int = 255) -> np.ndarray:
+    values = np.zeros((SIZE[1], SIZE[0]), dtype=np.uint8)
+    values[:, :2] = value
+    return values
+
+
+def write(path: Path, array: np.ndarray) -> None:
+    Image.fromarray(array).save(path)
+
+
+def texts(findings) -> str:
+    return "\n".join(f"{finding.kind}: {finding.text}" for finding in findings)
+
+
+def only_warning(report: DatasetReport, kind: str) -> str:
+    assert not report.errors, texts(report.errors)
+    assert [warning.kind for warning in report.warnings] == [kind], texts(report.warnings)
+    return report.warnings[0].text
+
+
+def test_a_sound_data_set_has_numbers_and_nothing_else(dataset):
+    write(dataset / "masks" / "train0.png", np.zeros((4, 8), dtype=np.uint8))
+    write(dataset / "masks" / "val1.png", mask(value=150))
+    report = inspect_dataset(dataset)
+    assert list(report.summaries) == ["train", "val", "test"]
+    train, val = report.summaries["train"], report.summaries["val"]
+    assert (train.cases, train.empty_masks, train.smallest, train.largest) == (3, 1, SIZE, SIZE)
+    assert train.foreground == pytest.approx(2 / 3 * 0.25)
+    assert (train.foreground_min, train.foreground_median, train.foreground_max) == (0, 0.25, 0.25)
+    assert (train.neither, val.neither) == (0, 0.125)
+    assert not report.errors and {warning.kind for warning in report.warnings} == {"empty mask", "mask values"}
+
+
+def test_only_the_lists_asked_for_are_opened(dataset):
+    (dataset / "images" / "test0.png").write_bytes(b"")
+    assert not inspect_dataset(dataset, ("train", "val")).errors
+    report = inspect_dataset(dataset)
+    assert [error.kind for error in report.errors] == ["unreadable"]
+    assert report.errors[0].files == (str(dataset / "images" / "test0.png"),)
+
+
+def test_files_that_belong_to_nothing_are_warned_of(dataset):
+    write(dataset / "images" / "spare.png", picture("spare"))
+    write(dataset / "masks" / "train0_Segmentation.png", mask())
+    (dataset / "images" / "Thumbs.db").write_bytes(b"x")
+    (dataset / "images" / ".DS_Store").write_bytes(b"x")
+    report = inspect_dataset(dataset)
+    assert not report.errors
+    assert {warning.kind: [Path(name).name for name in warning.files] for warning in report.warnings} == {
+        "unlisted": ["spare.png"],
+        "orphan": ["train0_Segmentation.png"],
+        "no image": ["Thumbs.db"],
+    }
+
+
+def test_same_picture_in_two_splits_is_an_error_and_in_one_a_warning(dataset):
+    Image.open(dataset / "images" / "train0.png").save(dataset / "images" / "val0.png", compress_level=0)
+    report = inspect_dataset(dataset)
+    assert texts(report.errors) == (
+        "overlap: train0.png (train) and val0.png (val) are the same picture; remove it from one of the lists"
+    )
+    write(dataset / "images" / "val0.png", picture("val1"))
+    write(dataset / "masks" / "val0.png", mask()[:, ::-1])
+    text = only_warning(inspect_dataset(dataset), "duplicate")
+    assert text == "val0.png (val) and val1.png (val) are the same picture with different masks"
+
+
+def test_a_picture_that_is_there_many_times_is_one_short_line(dataset):
+    for name in [f"copy{i}" for i in range(30)]:
+        write(dataset / "images" / f"{name}.png", picture("copy"))
+        write(dataset / "masks" / f"{name}.png", mask())
+    (dataset / "val.txt").write_text("\n".join(f"copy{i}" for i in range(30)))
+    (duplicate,) = [warning for warning in inspect_dataset(dataset).warnings if warning.kind == "duplicate"]
+    assert len(duplicate.files) == 30 and duplicate.text.endswith("copy3.png (val) and 26 more are the same picture")
+
+
+def test_size_mismatch_names_both_files(dataset):
+    write(dataset / "masks" / "val0.png", mask().T)
+    (error,) = inspect_dataset(dataset).errors
+    assert error.kind == "size" and "val0.png is 8x4 pixels" in error.text and error.text.endswith("val0.png 4x8")
+
+
+class TestMaskValues:
+    def write_masks(self, dataset, value):
+        for path in (dataset / "masks").iterdir():
+            write(path, mask(value))
+
+    def test_0_and_1_want_another_threshold(self, dataset):
+        self.write_masks(dataset, 1)
+        (error,) = inspect_dataset(dataset).errors
+        assert error.kind == "mask values" and "set mask_threshold to 0" in error.text
+        report = inspect_dataset(dataset, mask_threshold=0)
+        assert not report.errors and not report.warnings and report.summaries["val"].foreground == 0.25
+
+    def test_one_mask_of_0_and_1_among_the_others(self, dataset):
+        write(dataset / "masks" / "val0.png", mask(1))
+        assert "1 case(s) have a mask without a value above" in only_warning(inspect_dataset(dataset), "empty mask")
+
+    def test_instance_numbers_beyond_the_threshold(self, dataset):
+        self.write_masks(dataset, 200)
+        assert "6 case(s)" in only_warning(inspect_dataset(dataset), "mask values")
+        assert inspect_dataset(dataset).summaries["train"].neither == 0.25
+
+    def test_jpeg_noise_above_the_threshold(self, dataset):
+        noisy = mask()
+        noisy[:, -1] = 5
+        write(dataset / "masks" / "val0.png", noisy)
+        assert "JPEG noise is above" in only_warning(inspect_dataset(dataset, mask_threshold=0), "mask values")
+        assert not inspect_dataset(dataset).warnings
+
+    def test_colours_and_full_masks(self, dataset):
+        red = np.zeros((4, 8, 3), dtype=np.uint8)
+        red[..., 0] = 255
+        write(dataset / "masks" / "val0.png", red)
+        found = texts(inspect_dataset(dataset).warnings)
+        assert "1 case(s) have a mask with colours" in found and "foreground everywhere: val0.png" in found
+
+
+class TestWithoutLists:
+    def test_all_of_images_is_checked(self, dataset):
+        for path in dataset.glob("*.txt"):
+            path.unlink()
+        (dataset / "masks" / "val0.png").unlink()
+        report = inspect_dataset(dataset)
+        assert "list: there is no train.txt, val.txt or test.txt" in texts(report.errors)
+        assert "pair: val0: masks/ has no such file" in texts(report.errors)
+        assert report.summaries["images"].cases == 5 and not report.warnings
+
+    def test_a_folder_of_something_else_is_told_the_layout(self, tmp_path):
+        report = inspect_dataset(tmp_path)
+        assert "images/ is missing, masks/ is missing; a data set is a folder with" in texts(report.errors)
+        assert len(report.errors) == 1
+
+
+def test_table_has_a_line_per_split_and_finding(dataset):
+    write(dataset / "masks" / "val0.png", np.zeros((4, 8), dtype=np.uint8))
+    (dataset / "images" / "test0.png").write_bytes(b"")
+    lines = report_as_text(inspect_dataset(dataset)).splitlines()
+    assert lines[2].split() == ["split", "cases", "empty", "foreground", "min", "median", "max", "neither", "sizes"]
+    assert lines[3].split() == [
+        "train",
+        "3",
+        "0",
+        "25.00",
+        "%",
+        "25.00",
+        "%",
+        "25.00",
+        "%",
+        "25.00",
+        "%",
+        "0.00",
+        "%",
+        "8x4",
+    ]
+    assert lines[4].split()[:3] == ["val", "2", "1"]
+    assert "1 error(s): 1 unreadable" in lines and "1 warning(s): 1 empty mask" in lines
+    assert "  - 1 case(s) have an empty mask: val0.png" in lines
+
+
+def test_report_is_json(dataset):
+    write(dataset / "masks" / "val0.png", np.zeros((4, 8), dtype=np.uint8))
+    report = json.loads(json.dumps(inspect_dataset(dataset).as_dict()))
+    assert report["ok"] and report["splits"]["val"]["foreground"] == 0.125
+    assert report["warnings"][0]["files"] == [str(dataset / "images" / "val0.png")]

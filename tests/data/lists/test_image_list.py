@@ -1,0 +1,82 @@
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from condseg_monai.data.lists.image_list import list_images, list_other_files
+from condseg_monai.data.lists.pairing import DatasetError
+
+
+def write_images(folder: Path, *names: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        Image.new("RGB", (4, 3)).save(folder / name)
+
+
+def names_of(source: Path) -> list[str]:
+    return [Path(case["image"]).name for case in list_images(source)]
+
+
+def test_folder_gives_its_images_by_name(tmp_path):
+    write_images(tmp_path, "b.PNG", "a 1.jpg", "c.v2.tif")
+    (tmp_path / "notes.txt").write_text("x")
+    (tmp_path / ".hidden.png").write_bytes(b"")
+    (tmp_path / "folder.png").mkdir()
+    assert names_of(tmp_path) == ["a 1.jpg", "b.PNG", "c.v2.tif"]
+    assert list_images(tmp_path)[0] == {"image": str(tmp_path / "a 1.jpg")}
+
+
+def test_what_a_folder_has_beside_images_is_listed_apart(tmp_path):
+    write_images(tmp_path / "images", "a.JPG")
+    for name in ("photo.heic", "no extension", ".hidden"):
+        (tmp_path / "images" / name).write_bytes(b"x")
+    (tmp_path / "train.txt").write_text("a\n")
+    expected = [tmp_path / "images" / name for name in ("no extension", "photo.heic")]
+    assert list_other_files(tmp_path / "images") == list_other_files(tmp_path) == expected
+    assert list_other_files(tmp_path / "train.txt") == list_other_files(tmp_path / "nowhere") == []
+
+
+def test_folder_of_a_data_set_gives_its_images(tmp_path):
+    write_images(tmp_path / "images", "a.png")
+    write_images(tmp_path / "masks", "a.png")
+    assert list_images(tmp_path) == [{"image": str(tmp_path / "images" / "a.png")}]
+
+
+def test_list_gives_paths_relative_to_itself_in_its_order(tmp_path):
+    write_images(tmp_path / "sub", "b.png", "a.png")
+    elsewhere = tmp_path / "elsewhere.png"
+    write_images(tmp_path, "elsewhere.png")
+    (tmp_path / "list.txt").write_text(f"sub/b.png\n\n{elsewhere}\nsub/a.png\nsub/b.png\n")
+    assert names_of(tmp_path / "list.txt") == ["b.png", "elsewhere.png", "a.png"]
+
+
+def test_list_of_a_data_set_may_hold_stems(tmp_path):
+    write_images(tmp_path / "images", "a.JPG", "b.v2.png")
+    (tmp_path / "test.txt").write_text("b.v2\na\n")
+    assert names_of(tmp_path / "test.txt") == ["b.v2.png", "a.JPG"]
+
+
+def test_listed_file_that_is_not_there_is_kept_for_the_report(tmp_path):
+    (tmp_path / "list.txt").write_text("missing.png\n")
+    assert list_images(tmp_path / "list.txt") == [{"image": str(tmp_path / "missing.png")}]
+
+
+def test_stem_with_two_files_is_not_guessed(tmp_path):
+    write_images(tmp_path / "images", "a.jpg", "a.png")
+    (tmp_path / "list.txt").write_text("a\n")
+    assert list_images(tmp_path / "list.txt") == [{"image": str(tmp_path / "a")}]
+
+
+def test_one_image_is_a_source(tmp_path):
+    write_images(tmp_path, "a.Jpeg")
+    assert list_images(tmp_path / "a.Jpeg") == [{"image": str(tmp_path / "a.Jpeg")}]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("missing", "not a folder"), ("empty", "has no image"), ("scan.nii", "not a folder")]
+)
+def test_useless_source_raises(tmp_path, name, words):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "scan.nii").write_bytes(b"x")
+    with pytest.raises(DatasetError, match=words):
+        list_images(tmp_path / name)

@@ -1,0 +1,105 @@
+import sys
+
+import numpy as np
+import pytest
+
+from condseg_monai import synapse_class_names
+from condseg_monai.data.ct.dicom_series import read_dicom_series
+from condseg_monai.data.ct.nifti import read_nifti
+from condseg_monai.data.ct.synapse import BTCV_ORGANS
+from condseg_monai.inference.dicom_segmentation import SNOMED_CODES, write_dicom_seg
+from tests.ct import AFFINE, oblique_affine, phantom, turned, write_dicom, write_nifti
+
+pydicom = pytest.importorskip("pydicom")
+pytest.importorskip("highdicom")
+
+IMAGE, LABEL = phantom()
+NAMES = ("background", "left kidney", "liver", "my organ, \u00e9", "stomach")
+
+
+@pytest.fixture
+def written(tmp_path):
+    """A series, its labels, and the file."""
+    affine = oblique_affine()
+    write_dicom(tmp_path / "s", *turned(IMAGE, affine, "LPS"))
+    labels, _ = turned(LABEL, affine, "LPS")
+    series = read_dicom_series(tmp_path / "s")
+    write_dicom_seg(tmp_path / "out" / "seg.dcm", labels, series, NAMES)
+    return series, labels, tmp_path / "out" / "seg.dcm"
+
+
+def test_another_tool_finds_each_segment_where_its_organ_is(written):
+    """By pydicom alone: frames go where their positions say, in the patient's millimetres."""
+    series, labels, path = written
+    dataset = pydicom.dcmread(path)
+    assert (
+        dataset.Modality == "SEG"
+        and dataset.FrameOfReferenceUID == pydicom.dcmread(series.slice_files[0]).FrameOfReferenceUID
+    )
+    found = np.zeros_like(labels)
+    to_index = np.linalg.inv(series.affine)
+    for frame, item in zip(dataset.pixel_array, dataset.PerFrameFunctionalGroupsSequence, strict=True):
+        position = np.array(item.PlanePositionSequence[0].ImagePositionPatient, dtype=float) * (-1, -1, 1)
+        i, j, k = np.rint(to_index[:3, :3] @ position + to_index[:3, 3]).astype(int)
+        assert (i, j) == (0, 0)
+        found[:, :, k][frame.T == 1] = item.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+    np.testing.assert_array_equal(found, labels)
+
+
+def test_itk_reads_the_same_frames(written):
+    sitk = pytest.importorskip("SimpleITK")
+    _, labels, path = written
+    frames = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+    np.testing.assert_array_equal(frames > 0, pydicom.dcmread(path).pixel_array > 0)
+    assert (frames > 0).sum() == (labels > 0).sum()
+
+
+def test_segments_are_named_numbered_and_coded(written):
+    segments = pydicom.dcmread(written[2]).SegmentSequence
+    assert [(s.SegmentNumber, s.SegmentLabel) for s in segments] == list(enumerate(NAMES))[1:]
+    codes = [s.SegmentedPropertyTypeCodeSequence[0] for s in segments]
+    assert [(c.CodeValue, c.CodingSchemeDesignator) for c in codes] == [
+        ("64033007", "SCT"),
+        ("10200004", "SCT"),
+        ("MY_ORGAN__E_3", "99CONDSEG"),
+        ("69695003", "SCT"),
+    ]
+    assert codes[0].SegmentedPropertyTypeModifierCodeSequence[0].CodeValue == "7771000"  # left
+    assert all(s.SegmentAlgorithmType == "AUTOMATIC" for s in segments)
+
+
+def test_codes_are_those_of_dicom_s_own_dictionary():
+    from pydicom.sr.codedict import codes
+
+    for value, meaning in SNOMED_CODES.values():
+        assert getattr(codes.SCT, meaning.title().replace(" ", "")).value == value
+    sides = {"left", "right"}
+    organs = {name.split(" ", 1)[1] if name.split()[0] in sides else name for name in BTCV_ORGANS}
+    assert organs - SNOMED_CODES.keys() == {"portal and splenic vein"}
+    assert len(synapse_class_names()) == 9
+
+
+def test_anonymised_series_without_identifiers_can_be_referred_to(tmp_path):
+    empty = dict.fromkeys(("SOPInstanceUID", "SOPClassUID", "StudyInstanceUID", "FrameOfReferenceUID"), "")
+    write_dicom(tmp_path / "s", *turned(IMAGE, AFFINE, "LPS"), **empty)
+    series = read_dicom_series(tmp_path / "s")
+    for name in ("a.dcm", "b.dcm"):
+        write_dicom_seg(tmp_path / name, np.zeros(series.array.shape, np.uint8), series, NAMES)
+    a, b = (pydicom.dcmread(tmp_path / name) for name in ("a.dcm", "b.dcm"))
+    assert a.StudyInstanceUID == b.StudyInstanceUID != "" and a.pixel_array.max() == 0
+
+
+def test_what_cannot_be_written_is_refused(written, tmp_path):
+    series, labels, _ = written
+    nifti = read_nifti(write_nifti(tmp_path / "ct.nii", IMAGE, AFFINE))
+    with pytest.raises(ValueError, match="is no DICOM series"):
+        write_dicom_seg(tmp_path / "x.dcm", LABEL, nifti, NAMES)
+    with pytest.raises(ValueError, match="numbers under 3"):
+        write_dicom_seg(tmp_path / "x.dcm", labels, series, NAMES[:3])
+
+
+def test_missing_library_names_the_extra(written, tmp_path, monkeypatch):
+    series, labels, _ = written
+    monkeypatch.setitem(sys.modules, "highdicom", None)
+    with pytest.raises(ImportError, match=r"condseg_monai\[dicom\]"):
+        write_dicom_seg(tmp_path / "x.dcm", labels, series, NAMES)

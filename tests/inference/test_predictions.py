@@ -1,0 +1,88 @@
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+from monai.transforms import SaveImaged
+from PIL import Image
+
+from condseg_monai.data.images.image_reader import read_natural_image
+from condseg_monai.inference.predictions import PredictionWriter
+from condseg_monai.reports.overlay import DrawOverlayd
+
+
+def save(tmp_path, values: torch.Tensor, extension: str, name: str = "case 1.v2.jpg"):
+    saver = SaveImaged(
+        "pred",
+        output_dir=tmp_path,
+        output_postfix="",
+        output_ext=extension,
+        separate_folder=False,
+        print_log=False,
+        writer=PredictionWriter,
+    )
+    saver({"pred": MetaTensor(values, meta={"filename_or_obj": f"/somewhere/{name}"})})
+
+
+def test_png_has_rows_first_and_is_rounded(tmp_path):
+    values = torch.tensor([[[0.0, 1.0], [0.5, 0.499], [0.999, 1.2]]])  # (1, W=3, H=2)
+    save(tmp_path, values, ".png")
+    written = np.asarray(Image.open(tmp_path / "case 1.v2.png"))
+    np.testing.assert_array_equal(written, [[0, 128, 255], [255, 127, 255]])
+
+
+def test_npy_has_rows_first_and_is_exact(tmp_path):
+    values = torch.rand(1, 3, 2)
+    save(tmp_path, values, ".npy")
+    written = np.load(tmp_path / "case 1.v2.npy")
+    assert written.dtype == np.float32
+    np.testing.assert_array_equal(written, values[0].T.numpy())
+
+
+def test_pictures_are_written_as_they_are(tmp_path):
+    picture = torch.randint(0, 256, (3, 5, 4), dtype=torch.uint8)
+    save(tmp_path, picture, ".png")
+    np.testing.assert_array_equal(read_natural_image(tmp_path / "case 1.v2.png"), picture.numpy().transpose(2, 1, 0))
+
+
+def test_failed_write_leaves_the_old_file_and_no_rest(tmp_path, monkeypatch):
+    save(tmp_path, torch.zeros(1, 3, 2), ".png")
+    before = (tmp_path / "case 1.v2.png").read_bytes()
+
+    def disk_full(self, stream, **kwargs):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", disk_full)
+    with pytest.raises(RuntimeError, match="no space left on device"):
+        save(tmp_path, torch.ones(1, 3, 2), ".png")
+    assert [path.name for path in tmp_path.iterdir()] == ["case 1.v2.png"]
+    assert (tmp_path / "case 1.v2.png").read_bytes() == before
+
+
+def test_other_extensions_raise(tmp_path):
+    writer = PredictionWriter()
+    writer.set_data_array(np.zeros((1, 3, 2)))
+    with pytest.raises(ValueError, match=r"as \.png or \.npy, not as a\.jpg"):
+        writer.write(tmp_path / "a.jpg")
+
+
+def test_overlay_is_drawn_on_the_file_in_its_own_size(tmp_path):
+    path = tmp_path / "a.png"
+    colours = np.random.default_rng(0).integers(0, 100, (20, 30, 3), dtype=np.uint8)
+    Image.fromarray(colours).save(path)
+    mask = torch.zeros(1, 30, 20)
+    mask[:, 10:25, 5:10] = 1  # columns 10 to 24, rows 5 to 9
+    result = DrawOverlayd("pred")({"pred": MetaTensor(mask, meta={"filename_or_obj": str(path)})})
+    overlay = result["overlay"].numpy().transpose(2, 1, 0)
+    changed = (overlay != colours).any(axis=-1)
+    rows, columns = np.nonzero(changed)
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (5, 9, 10, 24)
+    assert result["overlay"].meta["filename_or_obj"] == str(path)
+
+
+def test_overlay_of_a_sixteen_bit_file_shows_what_the_network_saw(tmp_path):
+    values = np.random.default_rng(0).integers(0, 65536, (20, 30), dtype=np.uint16)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    mask = MetaTensor(torch.zeros(1, 30, 20), meta={"filename_or_obj": str(tmp_path / "a.png")})
+    overlay = DrawOverlayd("pred")({"pred": mask})["overlay"].numpy().transpose(2, 1, 0)
+    expected = np.rint(values / 257).astype(np.uint8)
+    np.testing.assert_array_equal(overlay, np.repeat(expected[..., None], 3, axis=2))

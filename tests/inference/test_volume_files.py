@@ -1,0 +1,78 @@
+import nibabel
+import numpy as np
+import pytest
+
+from condseg_monai.data.ct.nifti import read_nifti
+from condseg_monai.data.ct.volume import axial_slices
+from condseg_monai.inference import volume_files
+from condseg_monai.inference.volume_files import score_volume_writer, write_label_volume
+from tests.ct import AFFINE, oblique_affine, phantom, turned, write_nifti
+
+IMAGE, LABEL = phantom()
+CODES = ("RAS", "LPI", "SPL", "IRA")
+
+
+@pytest.mark.parametrize("codes", CODES)
+def test_label_has_shape_affine_and_values(tmp_path, codes):
+    array, affine = turned(IMAGE, oblique_affine(), codes)
+    labels, _ = turned(LABEL, oblique_affine(), codes)
+    volume = read_nifti(write_nifti(tmp_path / "ct.nii.gz", array, affine))
+    write_label_volume(tmp_path / "out" / "ct.nii.gz", labels, volume)
+    source, written = nibabel.load(tmp_path / "ct.nii.gz"), nibabel.load(tmp_path / "out" / "ct.nii.gz")
+    assert written.get_data_dtype() == np.uint8 and written.shape == source.shape
+    np.testing.assert_array_equal(written.affine, source.affine)
+    np.testing.assert_array_equal(np.asarray(written.dataobj), labels)
+    for field in ("sform_code", "qform_code", "xyzt_units", "pixdim"):
+        np.testing.assert_array_equal(written.header[field], source.header[field])
+
+
+def test_label_of_a_file_with_scale_factor_fourth_axis_and_other_byte_order(tmp_path):
+    header = nibabel.Nifti1Header(endianness=">")
+    header["cal_max"] = 300
+    image = nibabel.Nifti1Image(IMAGE[..., None] + 0.5, AFFINE, header)
+    image.set_data_dtype(np.int16)
+    nibabel.save(image, tmp_path / "ct.nii.gz")
+    volume = read_nifti(tmp_path / "ct.nii.gz")
+    write_label_volume(tmp_path / "label.nii.gz", LABEL, volume)
+    written = nibabel.load(tmp_path / "label.nii.gz")
+    assert written.shape == (*IMAGE.shape, 1) and written.header["cal_max"] == 0
+    np.testing.assert_array_equal(np.asarray(written.dataobj)[..., 0], LABEL)
+
+
+def test_same_labels_are_the_same_bytes(tmp_path):
+    volume = read_nifti(write_nifti(tmp_path / "ct.nii.gz", IMAGE, AFFINE))
+    for name in ("a.nii.gz", "b.nii.gz"):
+        write_label_volume(tmp_path / name, LABEL, volume)
+    assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()
+
+
+def test_labels_of_another_shape_or_type_are_refused(tmp_path):
+    volume = read_nifti(write_nifti(tmp_path / "ct.nii.gz", IMAGE, AFFINE))
+    for labels in (LABEL[1:], LABEL.astype(np.int16)):
+        with pytest.raises(ValueError, match="labels must be uint8"):
+            write_label_volume(tmp_path / "label.nii.gz", labels, volume)
+    assert not (tmp_path / "label.nii.gz").exists()
+
+
+@pytest.mark.parametrize("codes", CODES)
+@pytest.mark.parametrize("name", ["p.nii", "p.nii.gz"])
+def test_scores_of_slices_come_to_their_place(tmp_path, monkeypatch, codes, name):
+    monkeypatch.setattr(volume_files, "_CHUNK_VALUES", 1000)
+    array, affine = turned(IMAGE, AFFINE, codes)
+    volume = read_nifti(write_nifti(tmp_path / "ct.nii.gz", array, affine))
+    scores = np.random.default_rng(0).random((*array.shape, 3))
+    with score_volume_writer(tmp_path / "out" / name, volume) as write:
+        for index, slice_ in enumerate(axial_slices(scores, affine)):
+            write(index, slice_)
+    written = nibabel.load(tmp_path / "out" / name)
+    np.testing.assert_array_equal(written.affine, affine)
+    np.testing.assert_allclose(written.get_fdata(), scores, atol=0.51 / 65535)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [name]
+
+
+def test_nothing_is_left_where_the_block_fails(tmp_path):
+    volume = read_nifti(write_nifti(tmp_path / "ct.nii.gz", IMAGE, AFFINE))
+    with pytest.raises(RuntimeError), score_volume_writer(tmp_path / "out" / "u.nii", volume) as write:
+        write(0, np.zeros((26, 20)))
+        raise RuntimeError
+    assert list((tmp_path / "out").iterdir()) == []

@@ -1,0 +1,66 @@
+"""The command that converts a released checkpoint file."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from condseg_monai import ConDSegStage1
+from condseg_monai.cli.main import main
+from tests.networks.released.vectors import load
+
+
+@pytest.fixture
+def released(tmp_path):
+    path = tmp_path / "released.pth"
+    torch.save({"state_dict": {f"module.{key}": v for key, v in load("condseg_stage1").state_dict().items()}}, path)
+    return path
+
+
+def convert(source, target, *more):
+    return main(["convert-checkpoint", str(source), str(target), "--model", "condseg_stage1", *more])
+
+
+def test_the_written_file_fills_our_network(released, tmp_path, capsys):
+    target = tmp_path / "models" / "stage1.pt"
+    assert convert(released, target) == 0
+    network = ConDSegStage1()
+    network.load_state_dict(torch.load(target, weights_only=True))
+    assert torch.equal(network.encoder.conv1.weight, load("condseg_stage1").state_dict()["layer0.0.weight"])
+    assert "every released key used" in capsys.readouterr().out
+
+
+def test_an_existing_file_is_kept_unless_told(released, tmp_path, capsys):
+    target = tmp_path / "stage1.pt"
+    target.write_bytes(b"mine")
+    assert convert(released, target) == 1
+    assert target.read_bytes() == b"mine"
+    assert "stage1.pt exists" in capsys.readouterr().err
+    assert convert(released, target, "--overwrite") == 0
+    assert torch.load(target, weights_only=True)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(b"not a checkpoint", "no PyTorch file"), ({"a": 1}, "holds no state_dict"), ({"a.weight": None}, "a.weight")],
+)
+def test_a_file_that_is_no_checkpoint_fails_and_leaves_nothing(content, words, tmp_path, capsys):
+    source, target = tmp_path / "source.pth", tmp_path / "target.pt"
+    if isinstance(content, bytes):
+        source.write_bytes(content)
+    else:
+        torch.save({k: torch.zeros(1) if v is None else v for k, v in content.items()}, source)
+    assert convert(source, target) == 1
+    assert words in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["source.pth"]
+
+
+def test_a_missing_file_is_named(tmp_path, capsys):
+    assert convert(tmp_path / "nowhere.pth", tmp_path / "target.pt") == 1
+    assert "nowhere.pth" in capsys.readouterr().err
+
+
+def test_without_a_command_the_usage_is_shown(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main([])
+    assert "COMMAND" in capsys.readouterr().err

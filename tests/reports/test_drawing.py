@@ -1,0 +1,167 @@
+import numpy as np
+import pytest
+from skimage.color import rgb2lab
+
+from condseg_monai.reports.drawing import (
+    LABEL_COLOR,
+    PREDICTION_COLOR,
+    class_colors,
+    contact_sheet,
+    draw_classes,
+    draw_heat_map,
+    draw_overlay,
+)
+
+
+def pixels_of(picture: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
+    return (picture == color).all(axis=-1)
+
+
+def disc(size: tuple[int, int], centre: tuple[int, int], radius: int) -> np.ndarray:
+    y, x = np.ogrid[: size[0], : size[1]]
+    return (y - centre[0]) ** 2 + (x - centre[1]) ** 2 <= radius**2
+
+
+class TestOverlay:
+    image = np.full((60, 80, 3), 100, dtype=np.uint8)
+
+    def test_prediction_and_label_have_their_own_contours(self):
+        mask, label = disc((60, 80), (20, 20), 12), disc((60, 80), (35, 60), 15)
+        picture = draw_overlay(self.image, mask, label, legend=False)
+        for region, color in ((mask, PREDICTION_COLOR), (label, LABEL_COLOR)):
+            drawn = pixels_of(picture, color)
+            rows, columns = np.nonzero(region)
+            drawn_rows, drawn_columns = np.nonzero(drawn)
+            assert abs(drawn_rows.min() - rows.min()) <= 1 and abs(drawn_rows.max() - rows.max()) <= 1
+            assert abs(drawn_columns.min() - columns.min()) <= 1 and abs(drawn_columns.max() - columns.max()) <= 1
+        assert (picture[20, 20] == 100).all() and (picture[35, 60] == 100).all()
+
+    def test_both_are_seen_where_they_agree(self):
+        region = disc((60, 80), (30, 40), 20)
+        picture = draw_overlay(self.image, region, region, legend=False)
+        assert pixels_of(picture, PREDICTION_COLOR).sum() > 50 and pixels_of(picture, LABEL_COLOR).sum() > 50
+
+    def test_empty_and_full_masks_are_drawn_without_complaint(self):
+        for mask in (np.zeros((60, 80)), np.ones((60, 80))):
+            picture = draw_overlay(self.image, mask, mask, legend=False)
+            np.testing.assert_array_equal(picture, self.image)
+
+    def test_input_is_left_as_it_was(self):
+        image = self.image.copy()
+        draw_overlay(image, disc((60, 80), (30, 40), 20))
+        np.testing.assert_array_equal(image, self.image)
+
+    def test_grey_and_float_images_are_drawn_in_colour(self):
+        picture = draw_overlay(np.full((60, 80), 0.5), np.zeros((60, 80)), legend=False)
+        assert picture.shape == (60, 80, 3) and picture.dtype == np.uint8 and (picture == 128).all()
+
+    def test_legend_names_the_lines_if_there_is_room(self):
+        large = np.zeros((300, 400, 3), dtype=np.uint8)
+        nothing = np.zeros((300, 400))
+        corner = draw_overlay(large, nothing, nothing)[240:, :120]
+        assert pixels_of(corner, LABEL_COLOR).any() and pixels_of(corner, PREDICTION_COLOR).any()
+        assert not pixels_of(draw_overlay(large, nothing), LABEL_COLOR).any()
+        small = np.zeros((32, 32, 3), dtype=np.uint8)
+        np.testing.assert_array_equal(draw_overlay(small, np.zeros((32, 32))), small)
+
+    @pytest.mark.parametrize("name", ["mask", "label"])
+    def test_other_size_raises(self, name):
+        masks = {"mask": np.zeros((60, 80)), name: np.zeros((80, 60))}
+        with pytest.raises(ValueError, match=f"{name} must be of the image's size"):
+            draw_overlay(self.image, **masks)
+
+    @pytest.mark.parametrize(
+        "image", [np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4), np.int32), np.full((4, 4), 200.0), np.zeros(4)]
+    )
+    def test_unknown_kind_of_picture_raises(self, image):
+        with pytest.raises(ValueError, match="a picture"):
+            draw_overlay(image, np.zeros((4, 4)))
+
+
+class TestHeatMap:
+    def test_lightness_rises_evenly(self):
+        colors = draw_heat_map(np.linspace(0, 1, 101)[None])
+        lightness = rgb2lab(colors)[0, :, 0]
+        assert (np.diff(lightness) > 0).all()
+        np.testing.assert_allclose(lightness, np.linspace(lightness[0], lightness[-1], 101), atol=6)
+
+    def test_ends_are_black_and_pale_and_the_rest_is_clipped(self):
+        colors = draw_heat_map(np.array([[0.0, 1.0, -3.0, 7.0]]))
+        assert colors.shape == (1, 4, 3) and colors.dtype == np.uint8
+        assert colors[0, 0].max() < 8 and colors[0, 1].min() > 150
+        np.testing.assert_array_equal(colors[0, 2:], colors[0, :2])
+
+    @pytest.mark.parametrize("values, words", [(np.zeros((2, 2, 3)), "H, W"), (np.array([[np.nan]]), "NaN")])
+    def test_wrong_values_raise(self, values, words):
+        with pytest.raises(ValueError, match=words):
+            draw_heat_map(values)
+
+
+class TestContactSheet:
+    titles = ("Image", "Label", "Uncertainty")
+
+    def row(self, height: int, width: int) -> list[np.ndarray]:
+        return [
+            np.full((height, width, 3), (200, 10, 10), dtype=np.uint8),
+            np.ones((height, width), dtype=bool),
+            np.zeros((height, width)),
+        ]
+
+    def test_every_picture_has_its_cell_in_order(self):
+        sheet = np.asarray(contact_sheet([self.row(50, 50), self.row(20, 40)], [""] * 3, cell_size=100))
+        third = sheet.shape[1] // 3
+        for color, j in (((200, 10, 10), 0), ((255, 255, 255), 1), ((0, 0, 0), 2)):
+            found = pixels_of(sheet[:, j * third : (j + 1) * third], color).sum()
+            assert found == pytest.approx(100 * 100 + 100 * 50, rel=0.02)
+
+    def test_row_titles_take_room_and_long_ones_are_shortened(self):
+        rows = [self.row(40, 40)]
+        plain = contact_sheet(rows, self.titles)
+        named = contact_sheet(rows, self.titles, row_titles=["a very long file name " * 20 + "\u4e2d.png"])
+        assert named.width == plain.width and named.height > plain.height
+
+    def test_headings_are_written(self):
+        rows = [self.row(40, 40)]
+        assert contact_sheet(rows, self.titles).tobytes() != contact_sheet(rows, ("", "", "")).tobytes()
+
+    def test_legend_is_below_and_takes_as_many_lines_as_it_needs(self):
+        rows, color = [self.row(40, 40)], (12, 200, 90)
+        plain = contact_sheet(rows, self.titles)
+        short = np.asarray(contact_sheet(rows, self.titles, legend={"liver": color}))
+        long = np.asarray(contact_sheet(rows, self.titles, legend={f"a long name {i}": color for i in range(20)}))
+        assert plain.height < len(short) < len(long) and plain.width == short.shape[1] == long.shape[1]
+        assert (short[: plain.height] == np.asarray(plain)).all()
+        square = pixels_of(short[plain.height :], color).sum()
+        assert square > 50 and pixels_of(long[plain.height :], color).sum() == 20 * square
+
+    def test_masks_are_enlarged_without_values_in_between(self):
+        mask = np.eye(5, dtype=bool)
+        sheet = np.asarray(contact_sheet([[mask]], [""], cell_size=97))
+        cell = sheet[(sheet != 232).any(axis=-1)]
+        assert set(np.unique(cell)) == {0, 255}
+
+    @pytest.mark.parametrize(
+        "rows, titles, row_titles, words",
+        [
+            ([], ["a"], None, "must not be empty"),
+            ([[np.zeros((2, 2))]], ["a", "b"], None, "row 0 has 1 pictures for 2 titles"),
+            ([[np.zeros((2, 2))]], ["a"], [], "row_titles has 0 entries for 1 rows"),
+        ],
+    )
+    def test_wrong_lengths_raise(self, rows, titles, row_titles, words):
+        with pytest.raises(ValueError, match=words):
+            contact_sheet(rows, titles, row_titles)
+
+
+def test_classes_are_told_apart_and_background_shows_the_image():
+    colors = class_colors(14).astype(int)
+    assert colors[0].tolist() == [0, 0, 0]
+    distances = np.abs(colors[:, None] - colors[None]).sum(axis=2)
+    assert distances[np.triu_indices(14, 1)].min() > 60
+    labels, image = np.array([[0, 1], [2, 0]]), np.full((2, 2), 0.2)
+    np.testing.assert_array_equal(draw_classes(labels), colors[labels])
+    drawn = draw_classes(labels, image)
+    np.testing.assert_array_equal(drawn[0, 0], [51, 51, 51])
+    assert np.abs(drawn[0, 1] - (51 + colors[1]) / 2).max() <= 1
+    with pytest.raises(ValueError, match="labels must be of the image's size"):
+        draw_classes(labels, np.zeros((3, 2)))

@@ -1,0 +1,170 @@
+import json
+import os
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from condseg_monai.reports.evaluation_page import CasePicture, html_report, score_title
+from condseg_monai.reports.pictures import jpeg_uri
+from condseg_monai.reports.score_table import ScoreTable
+from condseg_monai.reports.summary import summarize_scores, summarize_sizes
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+# Clicks a few headings as a person would and writes what the table shows then, for the test to read.
+PROBE = """
+<script>
+const errors = [];
+window.addEventListener("error", event => errors.push(event.message));
+document.addEventListener("securitypolicyviolation", event => errors.push(event.violatedDirective));
+const shown = () => Array.from(document.querySelectorAll("#per-image tbody tr:not([hidden]) th"), th => th.textContent);
+const heads = Array.from(document.querySelectorAll("#per-image thead th"));
+const click = title => heads.find(th => th.title === title).querySelector("button").click();
+const order = { before: shown() };
+for (const title of ["file", "val_mean_dice_original", "val_hd95_original"]) {
+  click(title);
+  order[title] = shown();
+  click(title);
+  order[title + " again"] = shown();
+}
+const filter = document.getElementById("filter");
+filter.value = "B ";
+filter.dispatchEvent(new Event("input"));
+order.filtered = shown();
+order.pictures = Array.from(document.images, image => image.naturalWidth);
+order.sorted = heads.filter(th => th.hasAttribute("aria-sort")).map(th => [th.title, th.getAttribute("aria-sort")]);
+order.errors = errors;
+const pre = document.createElement("pre");
+pre.id = "probe";
+pre.textContent = JSON.stringify(order);
+document.body.append(pre);
+</script>
+"""
+
+
+@pytest.fixture
+def page(table: ScoreTable) -> str:
+    summary = {
+        "images": len(table),
+        "scores": summarize_scores(table),
+        "pooled": {"val_pooled_iou": 0.4321},
+        "subgroups": summarize_sizes(table),
+        "split": "val",
+        "checkpoint": "models/<model>.pt",
+        "rules": {"empty_masks": "both empty is 1"},
+    }
+    address = jpeg_uri(np.full((8, 8, 3), 128, dtype=np.uint8))
+    worst = [CasePicture("c.png", address, address)]
+    best = [CasePicture("é<i>&.jpg", address)]
+    return html_report("Evaluation on val", table, summary, worst, best, "val_mean_dice_original")
+
+
+class Elements(HTMLParser):
+    """Every tag and its attributes, and the text outside scripts and styles."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_page_asks_for_nothing_outside_itself(page):
+    tags = Elements(page).tags
+    addresses = [value for _, attrs in tags for key, value in attrs.items() if key in ("src", "href", "srcset", "data")]
+    assert len(addresses) == 3
+    assert all(address.startswith("data:image/jpeg;base64,") for address in addresses)
+    assert not [tag for tag, _ in tags if tag in ("link", "iframe", "object", "embed", "base")]
+    assert not re.search(r"url\(|@import|https?://|fetch\(|XMLHttpRequest", page)
+    policy = next(attrs["content"] for tag, attrs in tags if attrs.get("http-equiv") == "Content-Security-Policy")
+    assert policy.startswith("default-src 'none'")
+
+
+def test_names_from_outside_are_text(page):
+    assert "<i>&" not in page
+    assert "é<i>&.jpg" in Elements(page).text
+    assert "models/<model>.pt" in Elements(page).text
+
+
+def test_every_number_of_the_summary_is_there(page, table):
+    text = Elements(page).text
+    for name, score in summarize_scores(table).items():
+        assert name in text
+        if np.isfinite(score["mean"]):
+            assert f"{score['mean']:.4f}" in text
+            assert f"{score['interval_95'][0]:.4f} to {score['interval_95'][1]:.4f}" in text
+    assert "0.4321" in text
+    assert "small under 5%, medium under 20%" in text
+    assert "HD95 (2 without a finite value left out)" in text
+    assert "both empty is 1" in text
+
+
+def test_sections_without_content_are_left_out(table):
+    bare = html_report("Bare", ScoreTable(table.files, table.scores), {"images": 6, "scores": summarize_scores(table)})
+    for name in ("sizes", "worst", "best", "rules"):
+        assert f'<section id="{name}">' not in bare
+    assert '<section id="images">' in bare
+
+
+def test_titles_are_those_of_the_field():
+    names = ["val_mean_dice_original", "val_pooled_iou", "val_f2", "val_hd95_original", "val_new_score"]
+    assert [score_title(name) for name in names] == ["Dice", "IoU", "F2", "HD95", "new score"]
+
+
+@pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
+def test_table_sorts_and_filters_in_a_browser(page, tmp_path):
+    path = tmp_path / "report.html"
+    path.write_text(page.replace("</body>", f"{PROBE}</body>"), encoding="utf-8")
+    dom, log = open_in_browser(path, tmp_path / "profile")
+    found = json.loads(
+        re.search(r'<pre id="probe">(.*?)</pre>', dom, re.DOTALL)[1]
+        .replace("&lt;", "<")
+        .replace("&gt;", ">")
+        .replace("&amp;", "&")
+    )
+    assert found["errors"] == []
+    assert "CONSOLE" not in log
+    assert found["before"] == ["b 10.png", "b 2.png", "é<i>&.jpg", "c.png", "d.png", "e.png"]
+    by_name = ["b 2.png", "b 10.png", "c.png", "d.png", "e.png", "é<i>&.jpg"]
+    assert (found["file"], found["file again"]) == (by_name, by_name[::-1])
+    by_dice = ["c.png", "b 2.png", "d.png", "e.png", "b 10.png", "é<i>&.jpg"]
+    assert found["val_mean_dice_original"] == by_dice
+    assert found["val_mean_dice_original again"] == by_dice[::-1]
+    by_distance = ["é<i>&.jpg", "b 10.png", "e.png", "b 2.png", "d.png"]  # the last one is infinite
+    assert found["val_hd95_original"] == [*by_distance, "c.png"]
+    assert found["val_hd95_original again"] == [*by_distance[::-1], "c.png"]  # no distance: last in either order
+    assert found["sorted"] == [["val_hd95_original", "descending"]]
+    assert found["filtered"] == ["b 2.png", "b 10.png"]
+    assert found["pictures"] == [8, 8, 8]
+
+
+def open_in_browser(path: Path, profile: Path) -> tuple[str, str]:
+    """Return the page as it is once its scripts have run, and what the browser logged."""
+    command = [
+        str(BROWSER),
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--enable-logging=stderr",
+        f"--user-data-dir={profile}",
+        "--dump-dom",
+        path.as_uri(),
+    ]
+    environment = {**os.environ, "HOME": str(profile.parent)}
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True, env=environment)
+    return result.stdout, result.stderr

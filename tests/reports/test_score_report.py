@@ -1,0 +1,201 @@
+import csv
+import json
+import logging
+from types import SimpleNamespace
+
+import pytest
+import torch
+from ignite.engine import Engine, Events
+from monai.data import MetaTensor
+
+from condseg_monai.data.lists.pairing import Finding
+from condseg_monai.metrics import BinaryScoreMetric, bootstrap_interval
+from condseg_monai.reports.score_report import ScoreReport
+from condseg_monai.reports.score_table import ScoreTable
+from condseg_monai.utils.files import file_sha256
+
+IOU, DICE = [0.25, 0.75, 1.0], [0.4, 0.86, 1.0]
+
+
+def batch_of(*names):
+    return [
+        {"image": MetaTensor(torch.zeros(1, 2, 2), meta={"filename_or_obj": f"data/images/{name}"})} for name in names
+    ]
+
+
+def run(report, batches=None, details=None, epochs=1):
+    engine = Engine(lambda engine, batch: None)
+
+    @engine.on(Events.EPOCH_COMPLETED)
+    def compute(engine):
+        engine.state.metric_details = (
+            details
+            if details is not None
+            else {
+                "val_mean_iou": torch.tensor(IOU, dtype=torch.float64).unsqueeze(1),
+                "val_mean_dice": torch.tensor(DICE, dtype=torch.float64).unsqueeze(1),
+            }
+        )
+
+    report.attach(engine)
+    engine.run(batches or [batch_of("a.png", "b.jpg"), batch_of("c.png")], max_epochs=epochs)
+
+
+def test_table_has_a_line_per_image_and_a_column_per_metric(tmp_path):
+    run(ScoreReport(str(tmp_path), "val"), epochs=2)  # the second epoch starts a new list of files
+    with (tmp_path / "scores_val.csv").open() as stream:
+        rows = list(csv.reader(stream))
+    assert rows[0] == ["file", "val_mean_iou", "val_mean_dice"]
+    assert rows[1:] == [
+        ["a.png", "0.250000", "0.400000"],
+        ["b.jpg", "0.750000", "0.860000"],
+        ["c.png", "1.000000", "1.000000"],
+    ]
+
+
+def test_log_says_where_the_files_are(tmp_path, caplog):
+    with caplog.at_level(logging.INFO):
+        run(ScoreReport(str(tmp_path), "val"))
+    for name in ("report_val.html", "scores_val.csv", "summary_val.json"):
+        assert (tmp_path / name).is_file() and str(tmp_path / name) in caplog.text
+
+
+def test_summary_has_mean_spread_and_conditions(tmp_path):
+    (tmp_path / "model.pt").write_bytes(b"weights")
+    context = {"split": "val", "normalization": "imagenet"}
+    run(ScoreReport(str(tmp_path), "val", checkpoint=str(tmp_path / "model.pt"), context=context))
+    summary = json.loads((tmp_path / "summary_val.json").read_text())
+    assert summary["images"] == 3
+    scores = summary["scores"]["val_mean_iou"]
+    assert (scores["mean"], scores["std"], scores["median"]) == pytest.approx((2 / 3, 0.31180478, 0.75))
+    assert scores["interval_95"] == list(bootstrap_interval(IOU))
+    assert scores["images"] == 3
+    assert summary["split"] == "val"
+    assert summary["normalization"] == "imagenet"
+    assert summary["checkpoint_sha256"] == file_sha256(tmp_path / "model.pt")
+    assert "both empty" in summary["rules"]["empty_masks"]
+
+
+def test_sizes_of_the_labels_give_columns_and_groups(tmp_path):
+    batch = batch_of("a.png", "b.jpg", "c.png")
+    for item, lesion in zip(batch, (0, 1, 5), strict=True):
+        item["label"] = torch.zeros(1, 4, 5)
+        item["label"].flatten()[:lesion] = 1
+    run(ScoreReport(str(tmp_path), "val"), batches=[batch])
+    with (tmp_path / "scores_val.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [(row["height"], row["width"], row["label_share"]) for row in rows] == [
+        ("4", "5", "0.000000"),
+        ("4", "5", "0.050000"),
+        ("4", "5", "0.250000"),
+    ]
+    groups = json.loads((tmp_path / "summary_val.json").read_text())["subgroups"]
+    assert {name: group["scores"]["val_mean_iou"]["mean"] for name, group in groups.items()} == {
+        "empty": 0.25,
+        "medium": 0.75,
+        "large": 1.0,
+    }
+
+
+def test_pooled_scores_and_missed_images_are_named_by_their_ending(tmp_path):
+    metric = BinaryScoreMetric("iou")
+    metric(torch.ones(1, 1, 2, 2), torch.ones(1, 1, 2, 2))
+    metric(torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1))
+    metric(torch.ones(1, 1, 2, 2), torch.zeros(1, 1, 2, 2))
+    run(ScoreReport(str(tmp_path), "val", pooled={"_original": metric}))
+    summary = json.loads((tmp_path / "summary_val.json").read_text())
+    assert summary["pooled"]["val_pooled_recall_original"] == 0.8
+    assert summary["pooled"]["val_pooled_iou_original"] == pytest.approx(4 / 9)
+    assert (summary["missed_images_original"], summary["false_alarm_images_original"]) == (1, 1)
+
+
+def test_page_names_every_image_and_draws_none_without_postprocessing(tmp_path):
+    run(ScoreReport(str(tmp_path), "val"))
+    page = (tmp_path / "report_val.html").read_text()
+    assert all(f'<th scope="row">{name}</th>' in page for name in ("a.png", "b.jpg", "c.png"))
+    assert "<img" not in page
+
+
+def test_unknown_score_to_rank_by_raises(tmp_path):
+    with pytest.raises(RuntimeError, match="rank_by is 'val_dice', but the metrics are val_mean_iou, val_mean_dice"):
+        run(ScoreReport(str(tmp_path), "val", rank_by="val_dice"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_earlier_report_is_kept_together(tmp_path):
+    for _ in range(2):
+        run(ScoreReport(str(tmp_path), "val"))
+    names = {path.name for path in tmp_path.iterdir()}
+    kept = {"scores_val-1.csv", "summary_val-1.json", "report_val-1.html"}
+    assert names == {"scores_val.csv", "summary_val.json", "report_val.html"} | kept
+
+
+def test_overwrite_replaces_the_report(tmp_path):
+    for _ in range(2):
+        run(ScoreReport(str(tmp_path), "val", overwrite=True))
+    assert {path.name for path in tmp_path.iterdir()} == {"scores_val.csv", "summary_val.json", "report_val.html"}
+
+
+def test_what_was_not_scored_is_named_and_an_earlier_list_of_it_goes(tmp_path):
+    problem = Finding("unreadable", "images/<bad>.png is no image", ("images/<bad>.png",))
+    run(ScoreReport(str(tmp_path), "val", failed=[problem]))
+    failures = json.loads((tmp_path / "failures_val.json").read_text())
+    assert failures == {"scored": 3, "failed": [{**problem._asdict(), "files": ["images/<bad>.png"]}]}
+    assert json.loads((tmp_path / "summary_val.json").read_text())["failed"] == failures["failed"]
+    assert "images/&lt;bad&gt;.png is no image" in (tmp_path / "report_val.html").read_text()
+    run(ScoreReport(str(tmp_path), "val"))
+    assert not (tmp_path / "failures_val.json").exists()
+    assert json.loads((tmp_path / "failures_val-1.json").read_text()) == failures
+    assert json.loads((tmp_path / "summary_val.json").read_text())["failed"] == []
+
+
+def test_scores_so_far_are_written_often_enough_but_not_too_often(tmp_path, monkeypatch):
+    seen, writes, write = [], [], ScoreTable.write
+
+    class Buffer:
+        def get_buffer(self):
+            return torch.arange(float(len(seen))).unsqueeze(1)
+
+    def fail_at_the_end(engine, batch):
+        seen.extend(batch)
+        if len(seen) == 400:
+            raise InterruptedError
+
+    def counted(table, path):
+        writes.append(len(table))
+        write(table, path)
+
+    monkeypatch.setattr(ScoreTable, "write", counted)
+    report = ScoreReport(str(tmp_path), "val", metrics={"val_mean_iou": SimpleNamespace(metric_fn=Buffer())})
+    engine = Engine(fail_at_the_end)
+    report.attach(engine)
+    with pytest.raises(InterruptedError):
+        engine.run([batch_of(f"{index}.png") for index in range(500)])
+    assert writes[:100] == list(range(1, 101))
+    assert len(writes) < 300
+    table = ScoreTable.read(tmp_path / "unfinished_scores_val.csv")
+    assert len(table) >= 0.99 * 399
+    assert table.scores["val_mean_iou"].tolist() == list(range(len(table)))
+    assert table.files == [f"{index}.png" for index in range(len(table))]
+    assert [path.name for path in tmp_path.iterdir()] == ["unfinished_scores_val.csv"]
+    with pytest.raises(InterruptedError):  # the next run keeps it
+        seen.clear()
+        engine = Engine(fail_at_the_end)
+        ScoreReport(str(tmp_path), "val", metrics=report.metrics).attach(engine)
+        engine.run([batch_of(f"{index}.png") for index in range(500)])
+    assert len(ScoreTable.read(tmp_path / "unfinished_scores_val-1.csv")) == len(table)
+
+
+def test_missing_details_raise(tmp_path):
+    with pytest.raises(RuntimeError, match="set save_details"):
+        run(ScoreReport(str(tmp_path), "val"), details={})
+
+
+def test_other_number_of_scores_than_images_raises(tmp_path):
+    with pytest.raises(RuntimeError, match="val_mean_iou has 2 values for 3 images"):
+        run(ScoreReport(str(tmp_path), "val"), details={"val_mean_iou": torch.zeros(2, 1)})
+
+
+def test_images_without_metadata_raise(tmp_path):
+    with pytest.raises(ValueError, match="lost their metadata"):
+        run(ScoreReport(str(tmp_path), "val"), batches=[[{"image": torch.zeros(1, 2, 2)}]])

@@ -1,0 +1,166 @@
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from condseg_monai import set_class_names
+from condseg_monai.cli.main import main
+from condseg_monai.data.ct.synapse import BTCV_ORGANS
+from condseg_monai.data.ct.volume import axial_slices
+from condseg_monai.reports.drawing import class_colors
+from condseg_monai.reports.score_table import ScoreTable
+from condseg_monai.reports.volume_report import draw_planes
+from condseg_monai.reports.volume_scoring import pair_volumes, score_volumes
+from tests.ct import AFFINE, ORIENTATIONS, phantom, turned, write_nifti
+
+IMAGE, LABEL = phantom()
+NAMES = ("background", "left kidney", "right kidney", "liver", "aorta")
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Two predictions that are a voxel off in one organ, with the record of their inference, and their labels."""
+    pred = LABEL.copy()
+    pred[:, :, 0][pred[:, :, 0] == 2] = 0
+    for name in ("img0001", "img0002"):
+        write_nifti(tmp_path / "pred" / f"{name}.nii.gz", pred, AFFINE)
+        write_nifti(tmp_path / "image" / f"{name}.nii.gz", IMAGE, AFFINE)
+    for name in ("label0001", "label0002"):
+        write_nifti(tmp_path / "label" / f"{name}.nii.gz", LABEL, AFFINE)
+    record = {"class_names": NAMES, "checkpoint": "model.pt", "checkpoint_sha256": "00", "resizing": "scores"}
+    (tmp_path / "pred" / "inference.json").write_text(json.dumps(record))
+    return tmp_path
+
+
+def command(folder, *more: str) -> int:
+    names = ",".join(NAMES)
+    arguments = [str(folder / "pred"), str(folder / "label"), "--output_dir", str(folder / "out")]
+    return main(["score-volumes", *arguments, *(more or ("--class_names", names))])
+
+
+def test_command_writes_table_summary_and_page(folders, capsys):
+    assert command(folders, "--class_names", ",".join(NAMES), "--images", str(folders / "image")) == 0
+    out = folders / "out"
+    table = ScoreTable.read(out / "scores_volumes.csv")
+    assert table.files[:4] == [f"img0001/{organ}" for organ in NAMES[1:]] and len(table) == 8
+    kidney = LABEL == 2
+    lost = kidney[:, :, 0].sum()
+    expected = 2 * (kidney.sum() - lost) / (2 * kidney.sum() - lost)
+    np.testing.assert_allclose(table.scores["dice"][:4], [1, expected, 1, 1], atol=1e-6)
+    np.testing.assert_allclose(table.scores["transunet_dice"], table.scores["dice"])
+    summary = json.loads((out / "summary_volumes.json").read_text())
+    assert summary["mean"]["dice"] == pytest.approx((3 + expected) / 4)
+    assert summary["checkpoint_sha256"] == "00" and summary["failed"] == {}
+    assert summary["millilitres"]["img0001"]["liver"]["label"] == pytest.approx((LABEL == 3).sum() * 0.015)
+    page = (out / "report_volumes.html").read_text()
+    assert page.count("data:image/jpeg") == 6 and "right kidney" in page
+    assert not re.findall(r"(?:src|href)=.(?!data:)", page)
+    assert "right kidney" in capsys.readouterr().out
+    assert command(folders) == 0
+    assert (out / "scores_volumes-1.csv").is_file()  # the earlier report is kept
+
+
+def test_turned_copies_score_the_same(folders):
+    """Whichever of the two is turned, and however: organs are compared where they lie."""
+    results = []
+    for codes in ORIENTATIONS[::5]:
+        for what, array in (("pred", LABEL), ("label", LABEL)):
+            folder = folders / codes / what
+            write_nifti(folder / "pred" / "a.nii.gz", LABEL, AFFINE)
+            write_nifti(folder / "label" / "a.nii.gz", np.roll(LABEL, 1, axis=0), AFFINE)
+            array = LABEL if what == "pred" else np.roll(LABEL, 1, axis=0)
+            write_nifti(folder / what / "a.nii.gz", *turned(array, AFFINE, codes))
+            summary = score_volumes(folder / "pred", folder / "label", NAMES, NAMES, folder / "out", num_pictures=0)
+            results.append(list(summary["mean"].values()))
+    np.testing.assert_allclose(results, results[:1] * len(results), atol=1e-9)
+    assert 0.5 < results[0][0] < 0.95
+
+
+def test_organs_are_matched_by_name(folders):
+    """Labels of BTCV, with thirteen organs in another order."""
+    numbers = np.array([0, *(BTCV_ORGANS.index(name) + 1 for name in NAMES[1:])], np.uint8)
+    label = numbers[LABEL]
+    label[0, 0] = BTCV_ORGANS.index("pancreas") + 1  # none of the predicted
+    for name in ("label0001", "label0002"):
+        write_nifti(folders / "label" / f"{name}.nii.gz", label, AFFINE)
+    assert command(folders, "--source_labels", "btcv") == 0
+    scores = ScoreTable.read(folders / "out" / "scores_volumes.csv").scores["dice"]
+    assert (scores[[0, 2, 3]] == 1).all()
+
+
+def test_wrong_classes_are_refused(folders, capsys):
+    assert command(folders, "--class_names", "background,left kidney,spleen") == 1
+    assert "the labels have no right kidney, liver, aorta" in capsys.readouterr().err
+    (folders / "pred" / "inference.json").unlink()
+    assert command(folders) == 1
+    assert "what the numbers in" in capsys.readouterr().err
+
+
+def test_a_checkpoint_tells_the_classes_unless_it_is_another(folders, capsys):
+    network, checkpoint = torch.nn.Conv2d(1, 5, 1), folders / "model.pt"
+    torch.save(network.state_dict(), checkpoint)
+    arguments = ("--class_names", ",".join(NAMES), "--checkpoint", str(checkpoint))
+    assert command(folders, *arguments) == 1
+    assert "does not say what its classes are called" in capsys.readouterr().err
+    set_class_names(network, NAMES)
+    torch.save(network.state_dict(), checkpoint)
+    assert command(folders, *arguments) == 1
+    assert "was predicted with model.pt" in capsys.readouterr().err
+    (folders / "pred" / "inference.json").unlink()
+    assert command(folders, *arguments) == 0
+    summary = json.loads((folders / "out" / "summary_volumes.json").read_text())
+    assert summary["class_names"] == list(NAMES) and summary["checkpoint"] == str(checkpoint)
+
+
+def test_bad_volumes_do_not_cost_the_others(folders, capsys):
+    write_nifti(folders / "pred" / "img0003.nii.gz", LABEL, AFFINE)
+    write_nifti(folders / "label" / "label0004.nii.gz", LABEL, AFFINE)
+    moved = AFFINE.copy()
+    moved[0, 3] += 30
+    for number, (array, affine) in enumerate(
+        ((LABEL, moved), (LABEL[1:], AFFINE), (LABEL + 5, AFFINE), (LABEL + 0.5, AFFINE)), 5
+    ):
+        write_nifti(folders / "pred" / f"img000{number}.nii.gz", LABEL, AFFINE)
+        write_nifti(folders / "label" / f"label000{number}.nii.gz", array, affine)
+    assert command(folders) == 1
+    failed = json.loads((folders / "out" / "summary_volumes.json").read_text())["failed"]
+    words = {"img0003": "no label", "label0004": "no prediction", "img0005": "of different scans"}
+    words |= {"img0006": "voxels and its label", "img0007": "has labels from 5 to 9", "img0008": "no label volume"}
+    assert len(failed) == len(words)
+    for path, reason in failed.items():
+        assert words[next(name for name in words if name in path)] in reason
+    assert "img0005" in capsys.readouterr().err
+
+
+def test_volumes_are_paired_by_name_then_by_number(tmp_path):
+    for name in ("pred/case0001", "pred/x", "pred/img7", "label/label0001", "label/x", "label/a7", "label/b7"):
+        write_nifti(tmp_path / f"{name}.nii.gz", LABEL, AFFINE)
+    pairs, failed = pair_volumes(tmp_path / "pred", tmp_path / "label")
+    assert {name: files[1].name for name, files in pairs.items()} == {"case0001": "label0001.nii.gz", "x": "x.nii.gz"}
+    assert "several labels of its number: a7, b7" in failed[str(tmp_path / "pred" / "img7.nii.gz")]
+
+
+def test_pictures_are_of_the_cuts_with_the_most_organs():
+    label = np.zeros((6, 7, 8), np.uint8)
+    label[1, 1:6, 1:7] = 1  # the largest of all, alone in most cuts
+    label[4, 2, 3], label[4, 5, 3], label[4, 2, 6] = 2, 3, 2
+    colors = class_colors(4)
+    axial, coronal, sagittal = draw_planes(None, np.zeros_like(label), label, side=8)
+    for plane, numbers in ((axial, {2, 3}), (coronal, {1, 2}), (sagittal, {1, 2, 3})):
+        assert {n for n in (1, 2, 3) if (plane == colors[n]).all(axis=-1).any()} == numbers
+
+
+def test_pictures_show_each_plane_the_right_way_up():
+    pred = axial_slices(LABEL, AFFINE)
+    image = np.full(pred.shape, -1000)
+    image[-1, 0, -1] = 1000  # head, front, left
+    label = np.zeros_like(pred)
+    label[-1, 0, -1] = 1
+    planes = draw_planes(image, np.zeros_like(pred), label, (5.0, 2.0, 1.5), side=52)
+    assert [plane.shape for plane in planes] == [(52, 30, 3), (45 * 52 // 45, 35, 3), (45, 52, 3)]
+    places = [np.argwhere(plane.any(axis=-1)).mean(axis=0) / plane.shape[:2] for plane in planes]
+    assert places[0][0] < 0.1 and places[0][1] > 0.9  # axial: front up, left on the right
+    assert places[1][0] < 0.2 and places[1][1] > 0.9  # coronal: head up, left on the right
+    assert places[2][0] < 0.2 and places[2][1] < 0.1  # sagittal: head up, front on the left

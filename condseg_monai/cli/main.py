@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from condseg_monai.cli import check_data, compare, convert_checkpoint, prepare, score_volumes
+from condseg_monai.cli import check_data, compare, convert, prepare, volumes
 
 __all__ = ["main"]
 
@@ -15,7 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 if it did what was asked, 1 if not, 2 for a wrong call."""
     parser = argparse.ArgumentParser(prog="python -m condseg_monai", description="Commands of condseg_monai.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for module in (check_data, compare, convert_checkpoint, prepare, score_volumes):
+    for module in (check_data, compare, convert, prepare, volumes):
         module.add_command(commands)
     options = parser.parse_args(arguments)
     try:

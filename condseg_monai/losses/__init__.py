@@ -17,7 +17,7 @@ from condseg_monai.losses.dec_seg import DECSegLoss
 from condseg_monai.losses.dispersive import DispersiveLoss, dispersive_loss
 from condseg_monai.losses.mask import MaskLoss, mask_loss
 from condseg_monai.losses.med_disseg import MedDisSegLoss
-from condseg_monai.losses.region_weight import RegionWeight, region_weight
+from condseg_monai.losses.region_weighting import RegionWeight, region_weight
 from condseg_monai.losses.semi_supervised import SemiSupervisedLoss, probability_distance
 
 __all__ = [

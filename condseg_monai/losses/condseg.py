@@ -21,7 +21,7 @@ from condseg_monai.losses._common import (
 from condseg_monai.losses.class_mask import class_mask_loss
 from condseg_monai.losses.complementary import complementary_loss
 from condseg_monai.losses.mask import mask_loss
-from condseg_monai.losses.region_weight import RegionWeight
+from condseg_monai.losses.region_weighting import RegionWeight
 
 __all__ = ["ConDSegLoss"]
 

@@ -1,10 +1,11 @@
-"""Scores of every image with a stated rule for empty masks, and how far their mean can be trusted."""
+"""Scores of every image with a stated rule for empty masks, and bootstrap intervals of their mean."""
 
-from condseg_monai.metrics.binary_scores import (
+from condseg_monai.metrics.binary import (
     BINARY_SCORES,
     EMPTY_MASK_RULE,
     BinaryScoreMetric,
     binary_counts,
+    binary_score_handlers,
     binary_scores,
     pooled_scores,
     scores_from_counts,
@@ -47,6 +48,7 @@ __all__ = [
     "SurfaceDistances",
     "average_surface_distance",
     "binary_counts",
+    "binary_score_handlers",
     "binary_scores",
     "bootstrap_interval",
     "class_counts",

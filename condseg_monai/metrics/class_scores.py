@@ -1,4 +1,4 @@
-"""Overlap of several classes, class by class, for the validation of slices while training."""
+"""IoU and Dice of several classes, pooled over slices, for validation while training."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from monai.handlers import IgniteMetricHandler
 from torch import Tensor
 
-from condseg_monai.metrics.score_metric import ScoreMetric
+from condseg_monai.metrics.score_metric import ScoreMetric, check_pair
 
 __all__ = ["ClassScoreMetric", "class_counts", "class_score_handlers"]
 
@@ -28,10 +28,7 @@ def class_counts(pred: Tensor, label: Tensor, num_classes: int) -> Tensor:
     Raises:
         ValueError: if the shapes differ or are not ``(B, 1, H, W)``, or a value is no class number.
     """
-    if pred.shape != label.shape or pred.ndim != 4 or pred.shape[1] != 1:
-        raise ValueError(
-            f"pred and label must both be (B, 1, H, W), got pred {tuple(pred.shape)} and label {tuple(label.shape)}"
-        )
+    check_pair(pred, label)
     for name, value in (("pred", pred), ("label", label)):
         if value.min() < 0 or value.max() >= num_classes:
             raise ValueError(f"{name} must hold class numbers 0 to {num_classes - 1}, got up to {value.max().item():g}")
@@ -86,10 +83,7 @@ class ClassScoreMetric(ScoreMetric):
         Raises:
             RuntimeError: if no image was measured.
         """
-        rows = self.measurements()
-        if rows is None:
-            raise RuntimeError(f"no image was counted for score {self.score!r}: the validation set is empty")
-        return self._score(rows.sum(dim=0, keepdim=True)).squeeze()
+        return self._score(self._required_rows().sum(dim=0, keepdim=True)).squeeze()
 
     def _scores_from(self, rows: Tensor) -> dict[str, Tensor]:
         return {self.score: self._score(rows)}
@@ -102,10 +96,7 @@ class ClassScoreMetric(ScoreMetric):
         return values[:, self.class_index - 1] if self.class_index is not None else values.nanmean(dim=1)
 
     def _compute_tensor(self, y_pred: Tensor, y: Tensor | None = None, **kwargs: Any) -> Tensor:
-        if y is None:
-            raise ValueError("y is missing: the metric needs labels")
-        pred, label = torch.as_tensor(y_pred), torch.as_tensor(y)
-        return class_counts(pred, label, self.num_classes).flatten(1)
+        return class_counts(torch.as_tensor(y_pred), torch.as_tensor(self._required(y)), self.num_classes).flatten(1)
 
 
 def class_score_handlers(

@@ -1,4 +1,4 @@
-"""Scores of probability maps that the salient-object field reports, computed by PySODMetrics."""
+"""Salient-object scores of probability maps, computed by PySODMetrics."""
 
 from __future__ import annotations
 
@@ -46,7 +46,8 @@ def saliency_scores(probs: ArrayLike, label: ArrayLike, *, stretch: bool = False
         ImportError: if PySODMetrics is not installed; the message names the extra.
         ValueError: if the shapes differ or a value is out of range.
     """
-    _check_library()
+    if not _has_py_sod_metrics:
+        raise ImportError('saliency scores need PySODMetrics: pip install "condseg_monai[saliency]"')
     prob_map, mask = _as_array(probs).astype(np.float64), _as_array(label)
     if prob_map.ndim != 2 or prob_map.shape != mask.shape:
         raise ValueError(f"probs and label must both be (H, W), got probs {prob_map.shape} and label {mask.shape}")
@@ -100,18 +101,9 @@ class SaliencyScoreMetric(ScoreMetric):
         self.stretch = stretch
 
     def _compute_tensor(self, y_pred: Tensor, y: Tensor | None = None, **kwargs: Any) -> Tensor:
-        if y is None:
-            raise ValueError("y is missing: a score needs the label beside the prediction")
-        rows = [
-            list(saliency_scores(probs[0], label[0], stretch=self.stretch).values())
-            for probs, label in zip(y_pred, y, strict=True)
-        ]
-        return torch.tensor(rows, dtype=torch.float64, device=y.device)
-
-
-def _check_library() -> None:
-    if not _has_py_sod_metrics:
-        raise ImportError('saliency scores need PySODMetrics: pip install "condseg_monai[saliency]"')
+        pairs = zip(y_pred, self._required(y), strict=True)
+        rows = [list(saliency_scores(probs[0], label[0], stretch=self.stretch).values()) for probs, label in pairs]
+        return torch.tensor(rows, dtype=torch.float64, device=y_pred.device)
 
 
 def _as_array(values: ArrayLike) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What the metrics of an engine have in common: several scores of every image from one pass over the masks."""
+"""Base class of the engine metrics: several scores of every image from one pass over the masks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class ScoreMetric(CumulativeIterationMetric):
     """One score of every image, and its average over images, for a MONAI engine.
 
     Calling it measures a batch; :meth:`aggregate` averages the images' scores and :meth:`get_buffer` returns them one
-    by one, gathered over all processes of a distributed run. A metric made with ``source`` measures nothing itself: it
+    by one, gathered over all processes of a distributed run. A metric with a ``source`` measures nothing itself: it
     reads its score off the measurements of ``source``, so that several scores cost one pass over the masks. ``source``
     must then be attached to the same engine.
 
@@ -64,11 +64,7 @@ class ScoreMetric(CumulativeIterationMetric):
         return None if rows is None else torch.as_tensor(rows)
 
     def get_buffer(self) -> Tensor | None:
-        """Return the score of every image seen since the last reset, on all processes.
-
-        Returns:
-            ``(N, 1)`` float64, or ``None`` before the first batch.
-        """
+        """Return the scores ``(N, 1)``, float64, of all images since the last reset, or ``None`` if there are none."""
         rows = self.measurements()
         return None if rows is None else self._scores_from(rows)[self.score].unsqueeze(1)
 
@@ -81,14 +77,30 @@ class ScoreMetric(CumulativeIterationMetric):
         Raises:
             RuntimeError: if no image was measured.
         """
-        scores = self.get_buffer()
-        if scores is None:
+        return self._scores_from(self._required_rows())[self.score].nanmean()
+
+    def _required_rows(self) -> Tensor:
+        rows = self.measurements()
+        if rows is None:
             raise RuntimeError(
                 f"no image was counted for score {self.score!r}: the validation set is empty, or source is not "
                 "attached to the same engine"
             )
-        return scores.nanmean()
+        return rows
+
+    def _required(self, y: Tensor | None) -> Tensor:
+        if y is None:
+            raise ValueError("y is missing: a score needs the label beside the prediction")
+        return y
 
     def _scores_from(self, rows: Tensor) -> dict[str, Tensor]:
         """The scores by name, each ``(N,)``; here the columns of the rows."""
         return dict(zip(self.scores, rows.to(torch.float64).unbind(dim=1), strict=True))
+
+
+def check_pair(pred: Tensor, label: Tensor) -> None:
+    """Raise unless both are ``(B, 1, H, W)`` of one size."""
+    if pred.shape != label.shape or pred.ndim != 4 or pred.shape[1] != 1:
+        raise ValueError(
+            f"pred and label must both be (B, 1, H, W), got pred {tuple(pred.shape)} and label {tuple(label.shape)}"
+        )

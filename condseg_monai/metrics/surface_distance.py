@@ -1,4 +1,4 @@
-"""Distances between the boundaries of two masks, with a rule for empty ones that has to be chosen."""
+"""Surface distances: HD95 and average distance of two masks, with a rule for empty masks that has to be chosen."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
+from monai.metrics.utils import get_mask_edges, get_surface_distance
 from numpy.typing import ArrayLike
-from scipy.ndimage import binary_erosion, distance_transform_edt
 from torch import Tensor
 
-from condseg_monai.metrics.score_metric import ScoreMetric
+from condseg_monai.metrics.score_metric import ScoreMetric, check_pair
 
 __all__ = [
     "EMPTY_DISTANCES",
@@ -44,11 +44,19 @@ class SurfaceDistances(NamedTuple):
     label_to_pred: np.ndarray
     """One value per boundary pixel of the label."""
 
+    def percentile(self, percentile: float) -> float:
+        """The larger of the two directions' percentiles, as MONAI has it."""
+        return float(max(np.percentile(direction, percentile) for direction in self))
+
+    def average(self) -> float:
+        """The mean over the boundary pixels of both masks together."""
+        return float(np.concatenate(self).mean())
+
 
 def surface_distances(
     pred: ArrayLike, label: ArrayLike, spacing: float | Sequence[float] = 1.0
 ) -> SurfaceDistances | None:
-    """Measure from each boundary to the other.
+    """Measure from each boundary to the other, with MONAI's functions.
 
     The boundary of a mask is the pixels that touch its outside by an edge; what lies beyond the image is outside.
 
@@ -58,7 +66,7 @@ def surface_distances(
         spacing: distance of neighbouring pixels, one for all axes or one for each; distances have its unit.
 
     Returns:
-        The distances, or ``None`` if one of the masks is empty.
+        The distances, measured in single precision, or ``None`` if one of the masks is empty.
 
     Raises:
         ValueError: if the shapes differ, a value is neither 0 nor 1, or ``spacing`` is not positive.
@@ -69,13 +77,9 @@ def surface_distances(
     steps = _spacing(spacing, pred_mask.ndim)
     if not pred_mask.any() or not label_mask.any():
         return None
-    # Nothing outside the box around both masks matters, and a lesion is mostly small in its image.
-    box = tuple(slice(axis.min(), axis.max() + 1) for axis in np.nonzero(pred_mask | label_mask))
-    pred_edge, label_edge = _boundary(pred_mask[box]), _boundary(label_mask[box])
-    return SurfaceDistances(
-        pred_to_label=distance_transform_edt(~label_edge, sampling=steps)[pred_edge],
-        label_to_pred=distance_transform_edt(~pred_edge, sampling=steps)[label_edge],
-    )
+    pred_edge, label_edge = get_mask_edges(pred_mask, label_mask)
+    both = (get_surface_distance(*pair, spacing=steps) for pair in ((pred_edge, label_edge), (label_edge, pred_edge)))
+    return SurfaceDistances(*(np.asarray(direction, dtype=np.float64) for direction in both))
 
 
 def hausdorff_distance(
@@ -86,10 +90,9 @@ def hausdorff_distance(
     percentile: float = 95,
     spacing: float | Sequence[float] = 1.0,
 ) -> float:
-    """Return the Hausdorff distance of two masks, or a percentile of it.
+    """Return the Hausdorff distance of two masks, or a percentile of it: the larger of the two directions'.
 
-    The larger of the two directions' percentiles, as MONAI has it. (medpy's ``hd95`` takes one percentile of both
-    directions together, which is at most as large.)
+    (medpy's ``hd95`` takes one percentile of both directions together, which is at most as large.)
 
     Args:
         pred: predicted mask, ``(H, W)`` or ``(H, W, D)``, bool or holding only 0 and 1.
@@ -116,9 +119,7 @@ def hausdorff_distance(
         raise ValueError(f"percentile must be in [0, 100], got {percentile}")
     _check_empty(empty)
     distances = surface_distances(pred, label, spacing)
-    if distances is None:
-        return _distance_of_empty(pred, label, empty, spacing)
-    return _percentile(distances, percentile)
+    return _distance_of_empty(pred, label, empty, spacing) if distances is None else distances.percentile(percentile)
 
 
 def average_surface_distance(
@@ -140,9 +141,7 @@ def average_surface_distance(
     """
     _check_empty(empty)
     distances = surface_distances(pred, label, spacing)
-    if distances is None:
-        return _distance_of_empty(pred, label, empty, spacing)
-    return _average(distances)
+    return _distance_of_empty(pred, label, empty, spacing) if distances is None else distances.average()
 
 
 class SurfaceDistanceMetric(ScoreMetric):
@@ -182,34 +181,16 @@ class SurfaceDistanceMetric(ScoreMetric):
         self.spacing = _spacing(spacing, 2)
 
     def _compute_tensor(self, y_pred: Tensor, y: Tensor | None = None, **kwargs: Any) -> Tensor:
-        if y is None:
-            raise ValueError("y is missing: a score needs the label beside the prediction")
-        if y_pred.shape != y.shape or y.ndim != 4 or y.shape[1] != 1:
-            raise ValueError(
-                f"pred and label must both be (B, 1, H, W), got pred {tuple(y_pred.shape)} and label {tuple(y.shape)}"
-            )
-        rows = [self._measure(pred[0], label[0]) for pred, label in zip(y_pred, y, strict=True)]
-        return torch.tensor(rows, dtype=torch.float64, device=y.device)
+        label = self._required(y)
+        check_pair(y_pred, label)
+        rows = [self._measure(p[0], q[0]) for p, q in zip(y_pred, label, strict=True)]
+        return torch.tensor(rows, dtype=torch.float64, device=label.device)
 
     def _measure(self, pred: Tensor, label: Tensor) -> tuple[float, float]:
-        pred_mask, label_mask = _as_mask("pred", pred), _as_mask("label", label)
-        distances = surface_distances(pred_mask, label_mask, self.spacing)
+        distances = surface_distances(pred, label, self.spacing)
         if distances is None:
-            distance = _distance_of_empty(pred_mask, label_mask, self.empty, self.spacing)
-            return distance, distance
-        return _percentile(distances, 95), _average(distances)
-
-
-def _percentile(distances: SurfaceDistances, percentile: float) -> float:
-    return float(max(np.percentile(direction, percentile) for direction in distances))
-
-
-def _average(distances: SurfaceDistances) -> float:
-    return float(np.concatenate(distances).mean())
-
-
-def _boundary(mask: np.ndarray) -> np.ndarray:
-    return mask & ~binary_erosion(mask)
+            return (_distance_of_empty(pred, label, self.empty, self.spacing),) * 2
+        return distances.percentile(95), distances.average()
 
 
 def _distance_of_empty(pred: ArrayLike, label: ArrayLike, empty: str, spacing: float | Sequence[float]) -> float:
@@ -242,8 +223,6 @@ def _as_mask(name: str, mask: ArrayLike) -> np.ndarray:
     array = np.asarray(mask)
     if array.ndim not in (2, 3):
         raise ValueError(f"{name} must be (H, W) or (H, W, D), got {array.shape}")
-    if array.dtype != bool:
-        if not np.isin(array, (0, 1)).all():
-            raise ValueError(f"{name} must hold only 0 and 1: threshold it first")
-        array = array.astype(bool)
-    return array
+    if array.dtype != bool and not np.isin(array, (0, 1)).all():
+        raise ValueError(f"{name} must hold only 0 and 1: threshold it first")
+    return array.astype(bool)

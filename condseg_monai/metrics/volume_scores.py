@@ -1,4 +1,4 @@
-"""Scores of one labelled volume, organ by organ: with a stated rule for missed organs, and by TransUNet's."""
+"""Dice and HD95 of each organ in a label volume, with a stated rule for missed organs and with TransUNet's."""
 
 from __future__ import annotations
 
@@ -98,18 +98,15 @@ def organ_scores(
     scores = []
     for number in range(1, num_classes):
         box = _around([found[number - 1] for found in boxes])
-        if box is None:
-            distance = hausdorff_distance(pred == number, label == number, empty=empty, spacing=spacing_mm)
-            scores.append(OrganScores(1.0, distance, 0.0, 0.0, 0.0, 0.0))
-            continue
-        # All else is the same in the box around both, but the diagonal of the volume.
-        p, q = pred[box] == number, label[box] == number
+        # Nothing outside the box around both changes a score, but the diagonal, of the whole volume.
+        p, q = (array[box] == number for array in (pred, label))
         if p.any() and q.any():
             distance = hausdorff_distance(p, q, empty=empty, spacing=spacing_mm)
         else:
             distance = hausdorff_distance(pred == number, label == number, empty=empty, spacing=spacing_mm)
+        dice = _dice(p, q) if p.any() or q.any() else 1.0
         sizes = (float(mask.sum()) * millilitres for mask in (p, q))
-        scores.append(OrganScores(_dice(p, q), distance, *transunet_scores(p, q), *sizes))
+        scores.append(OrganScores(dice, distance, *transunet_scores(p, q), *sizes))
     return scores
 
 
@@ -117,10 +114,8 @@ def _dice(pred: np.ndarray, label: np.ndarray) -> float:
     return 2.0 * int((pred & label).sum()) / (int(pred.sum()) + int(label.sum()))
 
 
-def _around(boxes: Sequence[tuple[slice, ...] | None]) -> tuple[slice, ...] | None:
-    found = [box for box in boxes if box is not None]
-    if not found:
-        return None
+def _around(boxes: Sequence[tuple[slice, ...] | None]) -> tuple[slice, ...]:
+    found = [box for box in boxes if box is not None] or [(slice(0, 1),) * 3]
     return tuple(
         slice(min(axis.start for axis in axes), max(axis.stop for axis in axes)) for axes in zip(*found, strict=True)
     )

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
+from monai.handlers import IgniteMetricHandler
 from torch import Tensor
 
-from condseg_monai.metrics.score_metric import ScoreMetric
+from condseg_monai.metrics.score_metric import ScoreMetric, check_pair
 
 __all__ = [
     "BINARY_SCORES",
     "EMPTY_MASK_RULE",
     "BinaryScoreMetric",
     "binary_counts",
+    "binary_score_handlers",
     "binary_scores",
     "pooled_scores",
     "scores_from_counts",
@@ -42,32 +45,19 @@ def binary_counts(pred: Tensor, label: Tensor) -> Tensor:
         ``(B, 4)`` int64: true positives, false positives, false negatives, true negatives.
 
     Raises:
-        ValueError: if the shapes differ or are not ``(B, 1, H, W)``, or a value is neither 0 nor 1 (threshold
-            probabilities first).
+        ValueError: if the shapes differ or are not ``(B, 1, H, W)``, or a value is neither 0 nor 1.
     """
-    if pred.shape != label.shape or pred.ndim != 4 or pred.shape[1] != 1:
-        raise ValueError(
-            f"pred and label must both be (B, 1, H, W), got pred {tuple(pred.shape)} and label {tuple(label.shape)}"
-        )
-    pred_mask, label_mask = _as_mask("pred", pred), _as_mask("label", label)
-    true_positive = (pred_mask & label_mask).sum(1)
-    false_positive = (pred_mask & ~label_mask).sum(1)
-    false_negative = (~pred_mask & label_mask).sum(1)
-    true_negative = (~pred_mask & ~label_mask).sum(1)
-    return torch.stack([true_positive, false_positive, false_negative, true_negative], dim=1)
+    check_pair(pred, label)
+    p, q = _as_mask("pred", pred), _as_mask("label", label)
+    return torch.stack([(p & q).sum(1), (p & ~q).sum(1), (~p & q).sum(1), (~p & ~q).sum(1)], dim=1)
 
 
 def scores_from_counts(counts: Tensor) -> dict[str, Tensor]:
     """Turn pixel counts into the seven scores.
 
-    With TP, FP, FN, TN the counts of one image: IoU = TP / (TP + FP + FN), Dice = 2 TP / (2 TP + FP + FN),
-    recall = TP / (TP + FN), precision = TP / (TP + FP), accuracy = (TP + TN) / all, specificity = TN / (TN + FP), and
-    F2 = 5 TP / (5 TP + 4 FN + FP), the F-measure that weighs recall twice as high as precision.
-
-    Where a mask is empty: label and prediction both empty gives 1 for every score; exactly one of them empty gives 0
-    for every score but accuracy and specificity. So recall of an image without any label is 1 only if nothing was
-    predicted, and precision of an empty prediction is 1 only if nothing was there to find. Specificity is the recall of
-    the background: if the label leaves none, it is 1 only if the prediction leaves none.
+    IoU = TP / (TP + FP + FN), Dice = 2 TP / (2 TP + FP + FN), recall = TP / (TP + FN), precision = TP / (TP + FP),
+    accuracy = (TP + TN) / all, specificity = TN / (TN + FP), and F2 = 5 TP / (5 TP + 4 FN + FP). What is 0/0 follows
+    :data:`EMPTY_MASK_RULE`.
 
     Args:
         counts: ``(B, 4)`` as :func:`binary_counts` returns them.
@@ -129,8 +119,7 @@ def binary_scores(pred: Tensor, label: Tensor) -> dict[str, Tensor]:
         label: true masks, same shape and values.
 
     Returns:
-        IoU, Dice, recall, precision, accuracy, F2 and specificity by name, each ``(B,)`` float64 in [0, 1]; the rule
-        for empty masks is that of :func:`scores_from_counts`.
+        The scores of :func:`scores_from_counts` by name, each ``(B,)`` float64 in [0, 1].
 
     Raises:
         ValueError: if the shapes differ or are not ``(B, 1, H, W)``, or a value is neither 0 nor 1.
@@ -151,9 +140,6 @@ class BinaryScoreMetric(ScoreMetric):
         score: a name in ``BINARY_SCORES``.
         source: the metric whose counts to read; ``None`` counts itself.
 
-    Raises:
-        ValueError: if ``score`` is not one of the seven, or ``source`` reads from another metric itself.
-
     Example:
         >>> iou = BinaryScoreMetric("iou")
         >>> dice = BinaryScoreMetric("dice", source=iou)
@@ -167,12 +153,35 @@ class BinaryScoreMetric(ScoreMetric):
     scores: ClassVar[tuple[str, ...]] = BINARY_SCORES
 
     def _compute_tensor(self, y_pred: Tensor, y: Tensor | None = None, **kwargs: Any) -> Tensor:
-        if y is None:
-            raise ValueError("y is missing: a score needs the label beside the prediction")
-        return binary_counts(y_pred, y)
+        return binary_counts(y_pred, self._required(y))
 
     def _scores_from(self, rows: Tensor) -> dict[str, Tensor]:
         return scores_from_counts(rows)
+
+
+def binary_score_handlers(
+    source: BinaryScoreMetric,
+    output_transform: Callable,
+    scores: Sequence[str] = BINARY_SCORES,
+    suffix: str = "",
+) -> dict[str, IgniteMetricHandler]:
+    """Make an evaluator's metric handlers of several binary scores, from one count of the pixels.
+
+    Args:
+        source: the metric that counts, attached to the same evaluator; it is the handler's metric of its own score.
+        output_transform: gives prediction and label from the evaluator's output.
+        scores: names in ``BINARY_SCORES``.
+        suffix: ends the handlers' names.
+
+    Returns:
+        Handlers by name: ``val_mean_iou``, ``val_mean_dice``, ``val_recall`` and so on.
+    """
+    names = {"iou": "mean_iou", "dice": "mean_dice"}
+    metrics = {score: source if score == source.score else BinaryScoreMetric(score, source) for score in scores}
+    return {
+        f"val_{names.get(score, score)}{suffix}": IgniteMetricHandler(metric, output_transform=output_transform)
+        for score, metric in metrics.items()
+    }
 
 
 def _as_mask(name: str, mask: Tensor) -> Tensor:
@@ -181,7 +190,6 @@ def _as_mask(name: str, mask: Tensor) -> Tensor:
     if plain.dtype == torch.bool:
         return plain
     positive = plain == 1
-    if not bool((positive | (plain == 0)).all()):
-        found = (plain[~(positive | (plain == 0))].flatten()[0]).item()
-        raise ValueError(f"{name} must hold only 0 and 1, found {found}: threshold it at 0.5 first")
+    if not bool((valid := positive | (plain == 0)).all()):
+        raise ValueError(f"{name} must hold only 0 and 1, found {plain[~valid][0].item()}: threshold it at 0.5 first")
     return positive

@@ -2,9 +2,8 @@
 
 Same modules, same parameters under the same names, same numbers. What differs is how they are put together, which
 follows the wiring of the released networks: CDFA unfolds windows, multiplies them by the attention and folds them, with
-linear layers over channels last; maps are enlarged and joined before they are convolved; the auxiliary heads always
-run; stage 1 enlarges the encoder's maps to full size and concatenates them before it convolves; training keeps what
-PyTorch keeps.
+linear layers over channels last; the auxiliary heads always run; stage 1 upsamples the encoder's maps to full size and
+concatenates them before it convolves.
 """
 
 from __future__ import annotations
@@ -16,8 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from condseg_monai import ConDSeg, ConDSegOutput, ConDSegStage1, MedDisSeg, MedDisSegOutput
-from condseg_monai.networks.blocks import ContrastDrivenFeatureAggregation, UpsampledConv2d
-from condseg_monai.networks.lean import LeanModule
+from condseg_monai.networks.blocks import ContrastDrivenFeatureAggregation, upsample
 
 __all__ = ["PlainConDSeg", "PlainConDSegStage1", "PlainContrastDrivenFeatureAggregation", "PlainMedDisSeg"]
 
@@ -27,7 +25,9 @@ class PlainContrastDrivenFeatureAggregation(ContrastDrivenFeatureAggregation):
 
     def forward(self, x: Tensor, foreground: Tensor, background: Tensor, deeper: Tensor | None = None) -> Tensor:
         """Aggregate ``x``; arguments and result as for the class this one is compared with."""
-        values = _linear(self.input(x, deeper).permute(0, 2, 3, 1), self.value)
+        if deeper is not None:
+            x = torch.cat([x, upsample(deeper, 2)], dim=1)
+        values = _linear(self.input(x).permute(0, 2, 3, 1), self.value)
         fg = self._plain_attention(foreground, self.foreground_attention)
         bg = self._plain_attention(background, self.background_attention)
         if self.released:
@@ -85,7 +85,7 @@ class PlainMedDisSeg(MedDisSeg):
 
 
 class PlainConDSegStage1(ConDSegStage1):
-    """The first stage with the encoder's maps enlarged before the 1x1 convolutions, as the paper's figure has it."""
+    """The first stage with the encoder's maps upsampled before the 1x1 convolutions, as the paper's figure has it."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -101,12 +101,8 @@ class PlainConDSegStage1(ConDSegStage1):
 
 
 def _make_plain(network: nn.Module) -> None:
-    """Let training keep everything, and CDFAs be composed plainly."""
+    """Compose CDFAs plainly."""
     for module in network.modules():
-        if isinstance(module, LeanModule):
-            module.lean = False
-        if isinstance(module, UpsampledConv2d):
-            module.low_resolution = False
         if isinstance(module, ContrastDrivenFeatureAggregation):
             module.__class__ = PlainContrastDrivenFeatureAggregation
 

@@ -1,69 +1,22 @@
-"""What the networks cost, without a clock: operations and bytes at fixed shapes, against the plain composition.
-
-The bounds are what was counted when they were written, rounded up by a few hundredths: whoever exceeds one has made the
-network dearer.
-"""
+"""The benchmarks run, and their plain composition gives the networks' numbers."""
 
 from __future__ import annotations
 
-import functools
-import importlib
-from collections import Counter
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import __main__ as command_line
-from benchmarks.jobs import WAYS, make_step, make_training
+from benchmarks.jobs import WAYS, make_step
 from benchmarks.measure import PeakTensorBytes, interleave
 from condseg_monai import ConDSeg
-from condseg_monai.networks import lean
-from condseg_monai.networks.blocks.convolve_upsampled_map import convolve_map_backward
 
 SMALL = {"encoder": "resnet18", "decoder_channels": 16}
 
 
-class CountOperations(TorchDispatchMode):
-    def __init__(self) -> None:
-        super().__init__()
-        self.counts: Counter[str] = Counter()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.counts[func.overloadpacket.__name__] += 1
-        return func(*args, **(kwargs or {}))
-
-
 def small_step(job: str, way: str):
     return make_step(job, way, size=64, batch=2, **command_line.arguments_for(job, SMALL))
-
-
-def added_product(_: torch.Size, a: torch.Size, b: torch.Size, **__: Any) -> int:
-    """Operations of a product that is added in place, which PyTorch's counter passes over."""
-    return 2 * a[0] * a[1] * b[1]
-
-
-@functools.cache
-def cost(job: str, way: str) -> tuple[int, int]:
-    """Floating point operations of convolutions and products, and the most bytes of tensors made in a step.
-
-    Of the networks of the paper at its image size: the tensors have no values, so only the bookkeeping takes time.
-    """
-    run = make_step(job, way, size=256, device="meta")
-    with PeakTensorBytes() as tensors:
-        run()
-    with FlopCounterMode(display=False, custom_mapping={torch.ops.aten.addmm_: added_product}) as operations:
-        run()
-    return operations.get_total_flops(), tensors.peak
-
-
-@pytest.fixture(autouse=True)
-def lean_small_images(monkeypatch):
-    """Train on the small images of these tests as on large ones."""
-    monkeypatch.setattr(lean, "_FEW_NUMBERS", 0)
 
 
 @pytest.fixture
@@ -81,58 +34,6 @@ def test_the_plain_composition_gives_the_same_numbers(job, double_precision):
     for way in ways[1:]:
         scale = max(1.0, results["plain"].abs().max().item())
         torch.testing.assert_close(results[way], results["plain"], rtol=0, atol=1e-6 * scale)
-
-
-@pytest.mark.parametrize("job", ["stage2-paper", "stage2-released", "stage2-med_disseg"])
-def test_a_step_gives_the_gradients_and_statistics_of_the_plain_one_on_low_resolution_too(
-    job, double_precision, monkeypatch
-):
-    """With 64 decoder channels: with fewer, nothing is convolved on low resolution."""
-    factors: Counter[int] = Counter()
-
-    def count(grad, x, factor, *others):
-        factors[factor] += 1
-        return convolve_map_backward(grad, x, factor, *others)
-
-    module = importlib.import_module("condseg_monai.networks.blocks.convolve_upsampled")  # its function has its name
-    monkeypatch.setattr(module, "convolve_map_backward", count)
-    plain, plain_step = make_training(job, "plain", size=64, encoder="resnet18", decoder_channels=64)
-    ours, step = make_training(job, "network", size=64, encoder="resnet18", decoder_channels=64)
-    plain_step()
-    assert not factors
-    step()
-    assert factors == {2: 23, 4: 1}
-    for (name, parameter), other in zip(ours.named_parameters(), plain.parameters(), strict=True):
-        assert (parameter.grad - other.grad).norm() <= 1e-10 * other.grad.norm(), name
-    for (name, buffer), other in zip(ours.named_buffers(), plain.buffers(), strict=True):
-        torch.testing.assert_close(buffer, other, rtol=1e-10, atol=1e-12, msg=name)
-
-
-@pytest.mark.parametrize(
-    ("job", "most_operations", "most_bytes"),
-    [
-        ("stage1", 0.40, 0.23),
-        ("stage2-paper", 0.72, 0.36),
-        ("stage2-released", 0.73, 0.41),
-        ("stage2-med_disseg", 0.72, 0.34),
-        ("inference-paper", 0.65, 0.46),
-        ("inference-released", 0.66, 0.56),
-    ],
-)
-def test_cost_stays_under_its_share_of_the_plain_composition(job, most_operations, most_bytes):
-    operations, peak = cost(job, "folded" if job.startswith("inference") else "network")
-    plain_operations, plain_peak = cost(job, "plain")
-    assert operations <= most_operations * plain_operations
-    assert peak <= most_bytes * plain_peak
-
-
-def test_folded_inference_normalises_nothing_and_copies_nothing():
-    run = small_step("inference-paper", "folded")
-    with CountOperations() as operations:
-        run()
-    counts = operations.counts
-    assert counts["native_batch_norm"] == counts["_native_batch_norm_legit_no_training"] == 0
-    assert counts["clone"] == counts["im2col"] == counts["col2im"] == counts["bmm"] == 0
 
 
 def test_the_count_of_bytes_is_that_of_what_was_made_and_is_alive():

@@ -2,7 +2,6 @@ import json
 import os
 import subprocess
 import sys
-from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -15,7 +14,6 @@ from PIL import Image
 from condseg_monai import ConDSeg
 from condseg_monai.data.images.image_reader import read_natural_image
 from condseg_monai.data.images.normalization import normalize_image
-from condseg_monai.networks.blocks import UpsampledConv2d, upsampled_convolution
 from condseg_monai.reports.drawing import draw_overlay
 
 RED_NETWORK = {"_target_": "torch.nn.Conv2d", "in_channels": 3, "out_channels": 1, "kernel_size": 1}
@@ -251,30 +249,6 @@ class TestOutputs:
         saved = torch.load(trained.ckpt_dir / "model.pt", weights_only=True)
         assert all(torch.equal(value, saved[key]) for key, value in workflow.network_def.state_dict().items())
         assert written_mask(tmp_path, "val_2").shape == (40, 36)
-
-    def test_wide_network_computes_at_low_resolution_what_it_predicts_as_written(
-        self, run_config, condseg_knobs, tiny_knobs, tiny_dataset, tmp_path, monkeypatch
-    ):
-        low_resolution = Mock(wraps=upsampled_convolution.convolve_upsampled)
-        monkeypatch.setattr(upsampled_convolution, "convolve_upsampled", low_resolution)
-        wide = {"decoder_channels": 64, "image_size": 64, "ckpt_dir": str(tmp_path / "models")}
-        run_config("train_stage2", **{**tiny_knobs, **wide, "output_dir": str(tmp_path), "stage1_checkpoint": None})
-        assert low_resolution.call_count > 0
-        low_resolution.reset_mock()
-
-        knobs = {**condseg_knobs, **wide, "dataset_dir": str(tiny_dataset / "test.txt"), "save_probability": "npy"}
-        workflow = run_config("inference", workflow_type="infer", **knobs)
-        assert low_resolution.call_count > 0
-        network = workflow.network_def.eval()
-        for module in network.modules():
-            if isinstance(module, UpsampledConv2d):
-                module.low_resolution = False
-        image = torch.from_numpy(read_natural_image(tiny_dataset / "images" / "test_0.png")).permute(2, 0, 1)[None]
-        x = normalize_image(torch.nn.functional.interpolate(image / 255, (64, 64), mode="bilinear"))
-        with torch.no_grad():
-            expected = torch.nn.functional.interpolate(network(x).sigmoid(), image.shape[2:], mode="bilinear")[0, 0]
-        written = np.load(tmp_path / "out" / "probability" / "test_0.npy")
-        np.testing.assert_allclose(written, expected.numpy(), atol=1e-4)
 
 
 class TestInterruptions:

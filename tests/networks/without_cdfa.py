@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from condseg_monai import ConDSeg
-from condseg_monai.networks.blocks import UpsampledConv2d
+from condseg_monai.networks.blocks import upsample
 
 
 class _Projection(nn.Module):
@@ -15,11 +16,12 @@ class _Projection(nn.Module):
 
     def __init__(self, in_channels: int, channels: int) -> None:
         super().__init__()
-        self.conv = UpsampledConv2d(in_channels, channels, kernel_size=1)
+        self.conv = nn.Conv2d(in_channels, channels, kernel_size=1)
 
     def forward(self, x: Tensor, foreground: Tensor, background: Tensor, deeper: Tensor | None = None) -> Tensor:
-        joined = self.conv([x], [1]) if deeper is None else self.conv([x, deeper], [1, 2])
-        return joined + foreground - background
+        if deeper is not None:
+            x = torch.cat([x, upsample(deeper, 2)], dim=1)
+        return self.conv(x) + foreground - background
 
 
 def without_cdfa(network: ConDSeg, decoder_channels: int, keep: Sequence[int] = ()) -> ConDSeg:

@@ -6,7 +6,6 @@ from condseg_monai.networks.blocks.cdfa import ContrastDrivenFeatureAggregation,
 from condseg_monai.networks.blocks.cfa import CrossLevelFeatureAggregation
 from condseg_monai.networks.blocks.channel_attention import ChannelAttention
 from condseg_monai.networks.blocks.convolution import conv_norm_act, upsample
-from condseg_monai.networks.blocks.convolve_upsampled import convolve_upsampled
 from condseg_monai.networks.blocks.dcf import DualScaleComplementaryFusion
 from condseg_monai.networks.blocks.elat import ELAT
 from condseg_monai.networks.blocks.pre_enhancement import PreEnhancement
@@ -15,8 +14,6 @@ from condseg_monai.networks.blocks.scale_decoder import ScaleDecoder
 from condseg_monai.networks.blocks.sid import SemanticInformationDecoupling
 from condseg_monai.networks.blocks.spatial_attention import SpatialAttention
 from condseg_monai.networks.blocks.telu import TeLU
-from condseg_monai.networks.blocks.upsampled_convolution import UpsampledConv2d, UpsampledConvolution
-from condseg_monai.networks.blocks.window_attention import window_attention
 
 __all__ = [
     "CBAM",
@@ -33,10 +30,6 @@ __all__ = [
     "SizeAwareDecoder",
     "SpatialAttention",
     "TeLU",
-    "UpsampledConv2d",
-    "UpsampledConvolution",
     "conv_norm_act",
-    "convolve_upsampled",
     "upsample",
-    "window_attention",
 ]

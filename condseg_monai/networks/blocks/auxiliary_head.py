@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 
-from condseg_monai.networks.blocks.normalized_pointwise import normalized_pointwise
-from condseg_monai.networks.blocks.upsampled_convolution import UpsampledConv2d, UpsampledConvolution
-from condseg_monai.networks.lean import LeanModule, compute_again, is_lean
+from condseg_monai.networks.blocks.convolution import conv_norm_act, upsample
+from condseg_monai.networks.checkpointing import CheckpointedModule
 
 __all__ = ["AuxiliaryHead"]
 
@@ -17,7 +15,7 @@ __all__ = ["AuxiliaryHead"]
 _WIDTHS = {16: (2.0, 2.0, 1.0, 0.5, 0.5), 32: (1.0, 1.0, 1.0, 0.5, 0.5, 0.25)}
 
 
-class AuxiliaryHead(LeanModule):
+class AuxiliaryHead(CheckpointedModule):
     """Convolve and upsample, in turn, from the deepest stride to the input's size, then one logit per pixel.
 
     Source: ConDSeg (AAAI 2025), "Semantic Information Decoupling". The supplementary figure draws attention modules
@@ -34,26 +32,11 @@ class AuxiliaryHead(LeanModule):
         if stride not in _WIDTHS:
             raise ValueError(f"stride must be one of {sorted(_WIDTHS)}, got {stride}")
         widths = [channels, *(max(1, int(width * channels)) for width in _WIDTHS[stride])]
-        self.convs = nn.ModuleList(UpsampledConvolution(i, o, act=act) for i, o in pairwise(widths))
+        self.convs = nn.ModuleList(conv_norm_act(i, o, act=act) for i, o in pairwise(widths))
         self.logits = nn.Conv2d(widths[-1], 1, kernel_size=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, channels, H, W)`` to logits ``(B, 1, stride * H, stride * W)``."""
-        if not torch.jit.is_scripting():  # noqa: SIM102 TorchScript compiles whatever stands beside it
-            if self.lean and is_lean():
-                return self._forward_lean(x)
         for i, conv in enumerate(self.convs):
-            x = conv([x], [1 if i == 0 else 2])
+            x = conv(x if i == 0 else upsample(x, 2))
         return self.logits(x)
-
-    @torch.jit.unused
-    def _forward_lean(self, x: Tensor) -> Tensor:
-        """The same with a single map of the image's size, the output of the last convolution."""
-        *convs, last = self.convs
-        for i, block in enumerate(convs):
-            x = block([x], [1 if i == 0 else 2])
-        conv = last.get_submodule("conv")
-        assert isinstance(conv, UpsampledConv2d)
-        # Each of the three heads would keep that map for the backward pass; at low resolution it is quickly made again.
-        output = compute_again(lambda: conv([x], [2])) if conv.uses_low_resolution([x], [2]) else conv([x], [2])
-        return normalized_pointwise(output, last.get_submodule("adn"), self.logits)

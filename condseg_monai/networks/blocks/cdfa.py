@@ -7,10 +7,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from condseg_monai.networks.blocks.convolution import conv_norm_act
-from condseg_monai.networks.blocks.upsampled_convolution import UpsampledConvolution
-from condseg_monai.networks.blocks.window_attention import compose_attention, window_attention
-from condseg_monai.networks.lean import LeanModule, LeanSequential
+from condseg_monai.networks.blocks.convolution import conv_norm_act, upsample
+from condseg_monai.networks.checkpointing import CheckpointedModule, CheckpointedSequential
+from condseg_monai.networks.ops.local_attention import compose_attention, window_attention
 
 __all__ = ["ContrastDrivenFeatureAggregation", "RegionFeatures"]
 
@@ -23,10 +22,10 @@ class ContrastDrivenFeatureAggregation(nn.Module):
     Two forms exist, and they are different functions:
 
     - ``form="paper"``: the equations as written. Windows are unfolded once, weighed by the background attention and
-      then by the foreground attention, and overlap-added once. One head unless told otherwise.
+      then by the foreground attention, and overlap-added once. One head by default.
     - ``form="released"``: what the released networks compute. Two whole rounds of unfold, attention, overlap-add and a
       shared projection, the foreground's first and the background's on its result; attention logits are scaled by
-      ``(channels / heads) ** -0.5``; four heads unless told otherwise. Converted checkpoints need this form.
+      ``(channels / heads) ** -0.5``; four heads by default. Converted checkpoints need this form.
 
     Args:
         in_channels: channels of the input.
@@ -62,15 +61,15 @@ class ContrastDrivenFeatureAggregation(nn.Module):
         self.window = window
         self.heads = heads
         self.scale = (channels // heads) ** -0.5 if self.released else 1.0
-        self.input = _Input(
-            UpsampledConvolution(in_channels, channels, act=act), conv_norm_act(channels, channels, act=act)
+        self.input = CheckpointedSequential(
+            conv_norm_act(in_channels, channels, act=act), conv_norm_act(channels, channels, act=act)
         )
         # Linear layers over channels are 1x1 convolutions: no permutation of the maps is needed.
         self.value = nn.Conv2d(channels, channels, kernel_size=1)
         self.foreground_attention = nn.Conv2d(channels, heads * window**4, kernel_size=1)
         self.background_attention = nn.Conv2d(channels, heads * window**4, kernel_size=1)
         self.projection = nn.Conv2d(channels, channels, kernel_size=1) if self.released else nn.Identity()
-        self.output = LeanSequential(
+        self.output = CheckpointedSequential(
             conv_norm_act(channels, channels, act=act), conv_norm_act(channels, channels, act=act)
         )
 
@@ -81,13 +80,15 @@ class ContrastDrivenFeatureAggregation(nn.Module):
             x: ``(B, C, H, W)``.
             foreground: ``(B, channels, H, W)`` features of the foreground.
             background: ``(B, channels, H, W)`` features of the background.
-            deeper: ``(B, in_channels - C, H / 2, W / 2)``, the output of the next deeper stage, which is enlarged and
-                joined to ``x``; None if C is ``in_channels``.
+            deeper: ``(B, in_channels - C, H / 2, W / 2)``, the output of the next deeper stage, which is upsampled
+                and concatenated to ``x``; None if C is ``in_channels``.
 
         Returns:
             ``(B, channels, H, W)``.
         """
-        values = self.value(self.input(x, deeper))
+        if deeper is not None:
+            x = torch.cat([x, upsample(deeper, 2)], dim=1)
+        values = self.value(self.input(x))
         # Contiguous, so that the logits come out contiguous, as the softmax below needs them, and are not copied.
         fg = self._attention(self.foreground_attention(foreground.contiguous()))
         bg = self._attention(self.background_attention(background.contiguous()))
@@ -106,14 +107,7 @@ class ContrastDrivenFeatureAggregation(nn.Module):
         return torch.softmax(logits.contiguous().view(b, self.heads, positions, positions, h, w) * self.scale, dim=3)
 
 
-class _Input(LeanSequential):
-    """Two convolutions; the first joins the deeper stage."""
-
-    def forward(self, x: Tensor, deeper: Tensor | None = None) -> Tensor:
-        return self[1](self[0]([x], [1]) if deeper is None else self[0]([x, deeper], [1, 2]))
-
-
-class RegionFeatures(LeanModule):
+class RegionFeatures(CheckpointedModule):
     """Bring one region's features from the deepest stride to that of a CDFA stage.
 
     One convolution, then ``log2(factor)`` times an upsampling by two and a convolution.
@@ -127,11 +121,11 @@ class RegionFeatures(LeanModule):
     def __init__(self, channels: int, factor: int, act: str = "relu") -> None:
         super().__init__()
         self.convs = nn.ModuleList(
-            UpsampledConvolution(channels, channels, act=act) for _ in range(int(math.log2(factor)) + 1)
+            conv_norm_act(channels, channels, act=act) for _ in range(int(math.log2(factor)) + 1)
         )
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, channels, H, W)`` to ``(B, channels, factor * H, factor * W)``."""
         for i, conv in enumerate(self.convs):
-            x = conv([x], [1 if i == 0 else 2])
+            x = conv(x if i == 0 else upsample(x, 2))
         return x

@@ -6,8 +6,8 @@ import torch
 from monai.networks.blocks import Convolution
 from torch import Tensor, nn
 
-from condseg_monai.networks.blocks.convolution import conv_norm_act, norm_act_arguments
-from condseg_monai.networks.blocks.upsampled_convolution import UpsampledConvolution
+from condseg_monai.networks.blocks.convolution import conv_norm_act, norm_act_arguments, upsample
+from condseg_monai.networks.checkpointing import CheckpointedModule
 
 __all__ = ["CrossLevelFeatureAggregation"]
 
@@ -15,8 +15,8 @@ _HALF = 32
 _REDUCED = 16
 
 
-class CrossLevelFeatureAggregation(nn.Module):
-    """Bring a level and the next deeper one to the same size and width, join them, and weigh the channels.
+class CrossLevelFeatureAggregation(CheckpointedModule):
+    """Bring a level and the next deeper one to the same size and width, concatenate them, and weigh the channels.
 
     Source: DEC-Seg, "Cross-level Feature Aggregation". The weights of the channels come from their global means.
 
@@ -31,7 +31,7 @@ class CrossLevelFeatureAggregation(nn.Module):
         super().__init__()
         channels = self.out_channels
         self.reduce = _conv_with_bias(in_channels, _HALF, act="relu")
-        self.reduce_deeper = UpsampledConvolution(deeper_channels, _HALF, 1, bias=True)
+        self.reduce_deeper = _conv_with_bias(deeper_channels, _HALF, act="relu")
         self.join = conv_norm_act(channels, channels)
         self.gate = nn.Sequential(
             nn.AdaptiveAvgPool2d(1),
@@ -43,7 +43,7 @@ class CrossLevelFeatureAggregation(nn.Module):
 
     def forward(self, x: Tensor, deeper: Tensor) -> Tensor:
         """Map ``(B, in_channels, H, W)`` and ``(B, deeper_channels, H / 2, W / 2)`` to ``(B, 64, H, W)``."""
-        joined = self.join(torch.cat([self.reduce(x), self.reduce_deeper([deeper], [2])], dim=1))
+        joined = self.join(torch.cat([self.reduce(x), self.reduce_deeper(upsample(deeper, 2))], dim=1))
         return self.output(joined + joined * self.gate(joined))
 
 

@@ -45,7 +45,7 @@ def norm_act_arguments(act: str | None) -> dict[str, Any]:
 
 
 def upsample(x: Tensor, factor: int) -> Tensor:
-    """Enlarge ``(B, C, H, W)`` bilinearly with aligned corners to ``(B, C, factor * H, factor * W)``."""
+    """Upsample ``(B, C, H, W)`` bilinearly with aligned corners to ``(B, C, factor * H, factor * W)``."""
     if factor == 1:
         return x
     return F.interpolate(x, scale_factor=float(factor), mode="bilinear", align_corners=True)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from condseg_monai.networks.blocks.convolution import conv_norm_act
+from condseg_monai.networks.checkpointing import CheckpointedModule
 
 __all__ = ["DualScaleComplementaryFusion"]
 
 
-class DualScaleComplementaryFusion(nn.Module):
+class DualScaleComplementaryFusion(CheckpointedModule):
     """Let the maps of the full scale and of the down scale complete each other, and weigh the two per pixel.
 
     Source: DEC-Seg, "Dual-scale Complementary Fusion". Each map gets what the other one is sure of:

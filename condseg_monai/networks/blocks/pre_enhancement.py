@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from condseg_monai.networks.blocks.channel_attention import ChannelAttention
 from condseg_monai.networks.blocks.convolution import conv_norm_act
 from condseg_monai.networks.blocks.spatial_attention import SpatialAttention
-from condseg_monai.networks.blocks.upsampled_convolution import UpsampledConvolution
-from condseg_monai.networks.lean import LeanModule
+from condseg_monai.networks.checkpointing import CheckpointedModule
 
 __all__ = ["PreEnhancement"]
 
 
-class PreEnhancement(LeanModule):
+class PreEnhancement(CheckpointedModule):
     """Gather context at four dilations, each under channel attention, on top of a 1x1 shortcut.
 
     Source: ConDSeg (AAAI 2025), "Contrast-Driven Feature Aggregation": the dilated convolution layer ahead of CDFA.
@@ -34,11 +34,11 @@ class PreEnhancement(LeanModule):
             )
             for kernel_size, dilation in ((1, 1), (3, 6), (3, 12), (3, 18))
         )
-        self.fuse = UpsampledConvolution(4 * channels, channels, act=None)
+        self.fuse = conv_norm_act(4 * channels, channels, act=None)
         self.shortcut = conv_norm_act(in_channels, channels, 1, act=None)
         self.spatial_attention = SpatialAttention()
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, in_channels, H, W)`` to ``(B, channels, H, W)``, non-negative."""
-        context = self.fuse([branch(x) for branch in self.branches], [1, 1, 1, 1])
+        context = self.fuse(torch.cat([branch(x) for branch in self.branches], dim=1))
         return self.spatial_attention(F.relu(context + self.shortcut(x), inplace=True))

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from condseg_monai.networks.blocks.cbam import CBAM
 from condseg_monai.networks.blocks.channel_attention import ChannelAttention
-from condseg_monai.networks.blocks.convolution import conv_norm_act
+from condseg_monai.networks.blocks.convolution import conv_norm_act, upsample
 from condseg_monai.networks.blocks.spatial_attention import SpatialAttention
-from condseg_monai.networks.blocks.upsampled_convolution import UpsampledConvolution
-from condseg_monai.networks.lean import LeanModule
+from condseg_monai.networks.checkpointing import CheckpointedModule
 
 __all__ = ["SizeAwareDecoder"]
 
 
-class SizeAwareDecoder(LeanModule):
+class SizeAwareDecoder(CheckpointedModule):
     """Merge a stage with the next deeper one through densely added residual convolutions and attention.
 
     Source: ConDSeg (AAAI 2025), "Size-Aware Decoder". ConDSeg has three: for small, medium and large targets. With TeLU
@@ -29,7 +29,7 @@ class SizeAwareDecoder(LeanModule):
 
     def __init__(self, channels: int, act: str = "relu", cbat: bool = False) -> None:
         super().__init__()
-        self.merge = UpsampledConvolution(2 * channels, channels, 1, act=act)
+        self.merge = conv_norm_act(2 * channels, channels, 1, act=act)
         self.conv1 = conv_norm_act(channels, channels, act=None)
         self.conv2 = conv_norm_act(channels, channels, act=None)
         self.conv3 = conv_norm_act(channels, channels, 1, act=None)
@@ -39,8 +39,8 @@ class SizeAwareDecoder(LeanModule):
 
     def forward(self, x: Tensor, deeper: Tensor) -> Tensor:
         """Map ``(B, channels, H, W)`` and the deeper ``(B, channels, H / 2, W / 2)`` to ``(B, channels, H, W)``."""
-        s1 = self.merge([deeper, x], [2, 1])
+        s1 = self.merge(torch.cat([upsample(deeper, 2), x], dim=1))
         s2 = F.relu(self.conv1(s1) + s1, inplace=True)
-        s3 = F.relu((self.conv2(s2) + s2).add_(s1), inplace=True)
-        s4 = F.relu((self.conv3(s3) + s3).add_(s2).add_(s1), inplace=True)
+        s3 = F.relu(self.conv2(s2) + s2 + s1, inplace=True)
+        s4 = F.relu(self.conv3(s3) + s3 + s2 + s1, inplace=True)
         return self.cbam(self.spatial_attention(self.channel_attention(s4)))

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from condseg_monai.networks.blocks.convolution import conv_norm_act
+from condseg_monai.networks.checkpointing import CheckpointedModule
 
 __all__ = ["ScaleDecoder"]
 
@@ -64,7 +65,7 @@ class ScaleDecoder(nn.Module):
         return logits, maps
 
 
-class _Step(nn.Module):
+class _Step(CheckpointedModule):
     """One level up: enlarge, put the skip connection ahead, convolve twice."""
 
     def __init__(self, in_channels: int, skip_channels: int, out_channels: int) -> None:

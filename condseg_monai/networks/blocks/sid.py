@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from condseg_monai.networks.blocks.convolution import conv_norm_act
+from condseg_monai.networks.checkpointing import CheckpointedSequential
 
 __all__ = ["SemanticInformationDecoupling"]
 
@@ -32,8 +33,8 @@ class SemanticInformationDecoupling(nn.Module):
         return self.foreground(x), self.background(x), self.uncertainty(x)
 
 
-def _branch(in_channels: int, channels: int, act: str) -> nn.Sequential:
-    return nn.Sequential(
+def _branch(in_channels: int, channels: int, act: str) -> CheckpointedSequential:
+    return CheckpointedSequential(
         conv_norm_act(in_channels, in_channels // 2, act=act),
         conv_norm_act(in_channels // 2, channels, act=act),
         conv_norm_act(channels, channels, 1, act=act),

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from condseg_monai.networks.checkpointing import CheckpointedSequential
 from condseg_monai.networks.encoders.encoder import Encoder
 
 __all__ = ["Res2NetEncoder"]
@@ -70,11 +71,11 @@ class Res2NetEncoder(Encoder):
         return maps
 
 
-def _stage(index: int) -> nn.Sequential:
+def _stage(index: int) -> CheckpointedSequential:
     planes, blocks = _STAGES[index]
     in_channels = 64 if index == 0 else _STAGES[index - 1][0] * _EXPANSION
     first = _Bottle2neck(in_channels, planes, 1 if index == 0 else 2, first=True)
-    return nn.Sequential(first, *(_Bottle2neck(planes * _EXPANSION, planes) for _ in range(blocks - 1)))
+    return CheckpointedSequential(first, *(_Bottle2neck(planes * _EXPANSION, planes) for _ in range(blocks - 1)))
 
 
 class _Bottle2neck(nn.Module):

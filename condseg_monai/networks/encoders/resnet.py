@@ -5,8 +5,8 @@ from __future__ import annotations
 from monai.networks.nets import ResNet
 from torch import Tensor
 
+from condseg_monai.networks.checkpointing import CheckpointedSequential
 from condseg_monai.networks.encoders.encoder import Encoder
-from condseg_monai.networks.lean import LeanSequential
 
 __all__ = ["ResNetEncoder"]
 
@@ -50,9 +50,9 @@ class ResNetEncoder(Encoder):
             bias_downsample=False,
         )
         self.conv1, self.bn1, self.act, self.maxpool = resnet.conv1, resnet.bn1, resnet.act, resnet.maxpool
-        self.layer1 = LeanSequential(*resnet.layer1)
-        self.layer2 = LeanSequential(*resnet.layer2)
-        self.layer3 = LeanSequential(*resnet.layer3)
+        self.layer1 = CheckpointedSequential(*resnet.layer1)
+        self.layer2 = CheckpointedSequential(*resnet.layer2)
+        self.layer3 = CheckpointedSequential(*resnet.layer3)
         self.channels = (64, 256, 512, 1024) if block == "bottleneck" else (64, 64, 128, 256)
 
     def forward(self, x: Tensor) -> list[Tensor]:

@@ -10,15 +10,13 @@ from torch import Tensor, nn
 
 from condseg_monai.networks.blocks.auxiliary_head import AuxiliaryHead
 from condseg_monai.networks.blocks.cdfa import ContrastDrivenFeatureAggregation, RegionFeatures
-from condseg_monai.networks.blocks.convolution import conv_norm_act
-from condseg_monai.networks.blocks.normalized_pointwise import normalized_pointwise
+from condseg_monai.networks.blocks.convolution import conv_norm_act, upsample
 from condseg_monai.networks.blocks.pre_enhancement import PreEnhancement
 from condseg_monai.networks.blocks.sa_decoder import SizeAwareDecoder
 from condseg_monai.networks.blocks.sid import SemanticInformationDecoupling
-from condseg_monai.networks.blocks.upsampled_convolution import UpsampledConvolution
+from condseg_monai.networks.checkpointing import CheckpointedModule, set_checkpointing
 from condseg_monai.networks.class_names import name_classes
 from condseg_monai.networks.encoders import Encoder, get_encoder
-from condseg_monai.networks.lean import LeanModule, LeanNetwork, is_lean
 from condseg_monai.networks.nets.initialization import initialize_decoder, start_at_prior
 from condseg_monai.networks.nets.padding import check_image, crop, pad_to_multiple
 
@@ -47,7 +45,7 @@ class RegionPrediction(NamedTuple):
     """``(B, 3, H, W)`` probabilities of foreground, background and uncertainty, summing to 1 over dim 1 (Eq. 8)."""
 
 
-class ConDSeg(LeanNetwork):
+class ConDSeg(nn.Module):
     """ConDSeg: contrast-driven segmentation of images with soft boundaries and low contrast.
 
     Source: M. Lei et al., "ConDSeg: A General Medical Image Segmentation Framework via Contrast-Driven Feature
@@ -80,6 +78,9 @@ class ConDSeg(LeanNetwork):
         act: activation of the convolutions after the encoder, a name from MONAI's ``Act`` factory; attention and
             residual sums keep ReLU.
         cbat: whether the three decoders end in :class:`~condseg_monai.networks.blocks.CBAM`, as Med-DisSeg's do.
+        checkpointing: what training keeps for the backward pass: ``"none"`` what PyTorch keeps, ``"selective"`` the
+            inputs of blocks and the outputs of their larger convolutions, ``"block"`` the inputs of blocks: see
+            :mod:`~condseg_monai.networks.checkpointing`.
 
     Raises:
         ValueError: if an argument is out of range.
@@ -103,6 +104,7 @@ class ConDSeg(LeanNetwork):
         class_names: Sequence[str] | None = None,
         act: str = "relu",
         cbat: bool = False,
+        checkpointing: str = "none",
     ) -> None:
         super().__init__()
         if in_channels < 1 or out_channels < 1:
@@ -141,6 +143,7 @@ class ConDSeg(LeanNetwork):
         start_at_prior(self.uncertainty_head.logits)
         start_at_prior(self.output.logits)
         name_classes(self, class_names, out_channels)
+        set_checkpointing(self, checkpointing)
 
     def forward(self, x: Tensor) -> Tensor:
         """Segment images.
@@ -232,32 +235,19 @@ class ConDSeg(LeanNetwork):
         return crop(self.output(small, medium, large), x), foreground, background, maps[3]
 
 
-class _MaskHead(LeanModule):
-    """Fuse the three decoders at the finest stride, enlarge to the input's size, and give the mask's logits."""
+class _MaskHead(CheckpointedModule):
+    """Fuse the three decoders at the finest stride, upsample to the input's size, and give the mask's logits."""
 
     def __init__(self, channels: int, out_channels: int, stride: int, dropout: float, act: str) -> None:
         super().__init__()
         self.stride = stride
-        self.fuse = UpsampledConvolution(3 * channels, channels, act=act)
-        self.conv1 = UpsampledConvolution(channels, channels, act=act)
+        self.fuse = conv_norm_act(3 * channels, channels, act=act)
+        self.conv1 = conv_norm_act(channels, channels, act=act)
         self.conv2 = conv_norm_act(channels, channels // 2, 1, act=act)
         self.dropout = nn.Dropout2d(dropout)
         self.logits = nn.Conv2d(channels // 2, out_channels, kernel_size=1)
 
     def forward(self, small: Tensor, medium: Tensor, large: Tensor) -> Tensor:
-        x = self.fuse([small, medium, large], [1, 2, 4])
-        if not torch.jit.is_scripting():  # noqa: SIM102 TorchScript compiles whatever stands beside it
-            if self.lean and is_lean():
-                return self._forward_lean(x)
-        x = self.conv2(self.conv1([x], [self.stride]))
+        x = self.fuse(torch.cat([small, upsample(medium, 2), upsample(large, 4)], dim=1))
+        x = self.conv2(self.conv1(upsample(x, self.stride)))
         return self.logits(self.dropout(x))
-
-    @torch.jit.unused
-    def _forward_lean(self, x: Tensor) -> Tensor:
-        """The same behind ``fuse``, without the two largest maps of the network."""
-        conv1, adn1 = self.conv1.get_submodule("conv"), self.conv1.get_submodule("adn")
-        conv2, adn2 = self.conv2.get_submodule("conv"), self.conv2.get_submodule("adn")
-        x = normalized_pointwise(conv1([x], [self.stride]), adn1, conv2)
-        if self.dropout.p > 0:
-            return cast(Tensor, self.logits(self.dropout(adn2(x))))
-        return normalized_pointwise(x, adn2, self.logits)

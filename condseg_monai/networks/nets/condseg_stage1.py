@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from condseg_monai.networks.blocks.convolution import upsample
 from condseg_monai.networks.blocks.elat import ELAT
+from condseg_monai.networks.checkpointing import CheckpointedModule, set_checkpointing
 from condseg_monai.networks.class_names import name_classes
 from condseg_monai.networks.encoders import Encoder, get_encoder
-from condseg_monai.networks.lean import LeanNetwork
 from condseg_monai.networks.nets.padding import check_image, crop, pad_to_multiple
 
 __all__ = ["ConDSegStage1"]
@@ -21,13 +21,13 @@ __all__ = ["ConDSegStage1"]
 _HEAD_CHANNELS = 64
 
 
-class ConDSegStage1(LeanNetwork):
+class ConDSegStage1(nn.Module):
     """The network that Consistency Reinforcement trains, so that its encoder can start the second stage.
 
     Source: ConDSeg (AAAI 2025), "Consistency Reinforcement". The encoder's four maps are each brought to 64 channels at
     full size and summed up by one convolution into the mask.
 
-    The paper's figure enlarges the maps and then convolves. Here the 1x1 convolution comes first: without a bias it
+    The paper's figure upsamples the maps and then convolves. Here the 1x1 convolution comes first: without a bias it
     commutes exactly with bilinear interpolation, in training too, and the wide maps never exist at full size.
 
     Sizes and initial weights are as for :class:`~condseg_monai.networks.ConDSeg`.
@@ -39,6 +39,7 @@ class ConDSegStage1(LeanNetwork):
         class_names: as for :class:`~condseg_monai.networks.ConDSeg`.
         act: activation of the head, a name from MONAI's ``Act`` factory.
         elat: whether each level ends in :class:`~condseg_monai.networks.blocks.ELAT`, as Med-DisSeg's do.
+        checkpointing: as for :class:`~condseg_monai.networks.ConDSeg`.
 
     Example:
         >>> ConDSegStage1(encoder="resnet18")(torch.rand(2, 3, 50, 70)).shape
@@ -53,6 +54,7 @@ class ConDSegStage1(LeanNetwork):
         class_names: Sequence[str] | None = None,
         act: str = "relu",
         elat: bool = False,
+        checkpointing: str = "none",
     ) -> None:
         super().__init__()
         if in_channels < 1 or out_channels < 1:
@@ -66,6 +68,7 @@ class ConDSegStage1(LeanNetwork):
         )
         self.fuse = nn.Conv2d(4 * _HEAD_CHANNELS, out_channels, kernel_size=1, bias=False)
         name_classes(self, class_names, out_channels)
+        set_checkpointing(self, checkpointing)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images ``(B, in_channels, H, W)`` to mask logits ``(B, out_channels, H, W)``.
@@ -89,7 +92,7 @@ class ConDSegStage1(LeanNetwork):
         return crop(logits, x), maps[3]
 
 
-class _Level(nn.Module):
+class _Level(CheckpointedModule):
     """One encoder map at 64 channels and full size: 1x1 convolution, upsampling, BatchNorm, activation, attention."""
 
     def __init__(self, in_channels: int, stride: int, act: str, elat: bool) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from condseg_monai.networks.blocks.cfa import CrossLevelFeatureAggregation
 from condseg_monai.networks.blocks.dcf import DualScaleComplementaryFusion
 from condseg_monai.networks.blocks.scale_decoder import ScaleDecoder
+from condseg_monai.networks.checkpointing import set_checkpointing
 from condseg_monai.networks.class_names import name_classes
 from condseg_monai.networks.encoders import Encoder, Res2NetEncoder, get_encoder
 from condseg_monai.networks.nets.initialization import initialize_decoder
@@ -58,6 +59,7 @@ class DECSeg(nn.Module):
         down_scale: decode the down-scaled copy too.
         dcf: fuse the two scales' maps and decode them; else the mask is the full scale's.
         class_names: as for :class:`~condseg_monai.networks.ConDSeg`.
+        checkpointing: as for :class:`~condseg_monai.networks.ConDSeg`.
 
     Raises:
         ValueError: if an argument is out of range, or ``dcf`` is asked for without ``down_scale``.
@@ -72,6 +74,7 @@ class DECSeg(nn.Module):
         down_scale: bool = True,
         dcf: bool = True,
         class_names: Sequence[str] | None = None,
+        checkpointing: str = "none",
     ) -> None:
         super().__init__()
         if in_channels < 1 or out_channels < 1:
@@ -97,6 +100,7 @@ class DECSeg(nn.Module):
         self.fused_decoder = ScaleDecoder(channels, channels[:-1], out_channels, finest, deepest=True) if dcf else None
         initialize_decoder(self)
         name_classes(self, class_names, out_channels)
+        set_checkpointing(self, checkpointing)
 
     def forward(self, x: Tensor) -> Tensor:
         """Segment images.

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from condseg_monai.networks.blocks import ContrastDrivenFeatureAggregation
+from condseg_monai.networks.ops import plain_window_attention
 from tests import oracle
-from tests.networks.blocks.test_window_attention import plain_window_attention
 
 
 @pytest.mark.parametrize(("window", "heads"), [(3, None), (3, 2), (5, 1)])

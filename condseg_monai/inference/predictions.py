@@ -50,7 +50,7 @@ class PredictionWriter(PILWriter):
         write_array = _WRITERS.get(path.suffix)
         if write_array is None:
             raise ValueError(f"a prediction is written as .png or .npy, not as {path.name}")
-        write = partial(write_array, path, np.moveaxis(np.asarray(self.data_obj), 0, 1))  # MONAI's (W, H) to rows first
+        write = partial(write_array, path, np.asarray(self.data_obj))  # rows first, as the reader gives them
         if self.queue is None:
             write()
         else:

@@ -23,8 +23,8 @@ class DrawOverlayd(MapTransform):
     """Draw the contour of a mask on the file the image came from; see :func:`~condseg_monai.data.draw_overlay`.
 
     Args:
-        keys: the mask, ``(1, W, H)`` of 0 and 1 in MONAI's order and the size of the file, with its metadata.
-        output_key: the entry for the picture, ``(3, W, H)``, ``uint8``.
+        keys: the mask, ``(1, H, W)`` of 0 and 1 in the size of the file, with its metadata.
+        output_key: the entry for the picture, ``(3, H, W)``, ``uint8``.
     """
 
     def __init__(self, keys: KeysCollection, output_key: str = "overlay") -> None:
@@ -38,7 +38,7 @@ class DrawOverlayd(MapTransform):
             mask: MetaTensor = result[key]
             image = read_natural_image(mask.meta[ImageMetaKey.FILENAME_OR_OBJ])
             image = image.round().astype(np.uint8)  # 16-bit files have fractions of [0, 255]
-            overlay = draw_overlay(image, mask.as_tensor()[0].T.cpu().numpy())
-            picture: Tensor = torch.from_numpy(np.ascontiguousarray(overlay.transpose(2, 1, 0)))
+            overlay = draw_overlay(image, mask.as_tensor()[0].cpu().numpy())
+            picture: Tensor = torch.from_numpy(np.ascontiguousarray(overlay.transpose(2, 0, 1)))
             result[self.output_key] = MetaTensor(picture, meta=mask.meta)
         return result

@@ -118,7 +118,7 @@ class TestProperties:
         assert writers == [post.transforms[-1]]
 
     def test_transforms_work_without_loading_and_saving(self, open_config, knobs):
-        """As an application does that has the image in memory, (W, H, C), and wants the mask back."""
+        """As an application does that has the image in memory, (H, W, C), and wants the mask back."""
         workflow = open_config("inference", workflow_type="infer", **knobs)
         workflow.initialize()
         mask = letter(40, 56)
@@ -126,13 +126,13 @@ class TestProperties:
         for transform in post.transforms:
             if hasattr(transform, "transform"):
                 transform.transform = pre
-        image = MetaTensor(torch.from_numpy(picture(mask)).transpose(0, 1).float(), meta={"original_channel_dim": -1})
+        image = MetaTensor(torch.from_numpy(picture(mask)).float(), meta={"original_channel_dim": -1})
         data = pre({"image": image})
         network = torch.nn.Conv2d(3, 1, 1)
         network.load_state_dict(torch.load(f"{knobs['ckpt_dir']}/model.pt", weights_only=True))
         with torch.no_grad():
             data["pred"] = workflow.inferer(data["image"][None], network)[0]
-        assert iou(post(data)["pred"][0].T.numpy() == 1, mask) > 0.85
+        assert iou(post(data)["pred"][0].numpy() == 1, mask) > 0.85
 
     def test_network_has_the_shapes_of_the_metadata(self, bundle_dir):
         verify_net_in_out(

@@ -24,7 +24,7 @@ def save(tmp_path, values: torch.Tensor, extension: str, name: str = "case 1.v2.
 
 
 def test_png_has_rows_first_and_is_rounded(tmp_path):
-    values = torch.tensor([[[0.0, 1.0], [0.5, 0.499], [0.999, 1.2]]])  # (1, W=3, H=2)
+    values = torch.tensor([[[0.0, 0.5, 0.999], [1.0, 0.499, 1.2]]])
     save(tmp_path, values, ".png")
     written = np.asarray(Image.open(tmp_path / "case 1.v2.png"))
     np.testing.assert_array_equal(written, [[0, 128, 255], [255, 127, 255]])
@@ -35,13 +35,13 @@ def test_npy_has_rows_first_and_is_exact(tmp_path):
     save(tmp_path, values, ".npy")
     written = np.load(tmp_path / "case 1.v2.npy")
     assert written.dtype == np.float32
-    np.testing.assert_array_equal(written, values[0].T.numpy())
+    np.testing.assert_array_equal(written, values[0].numpy())
 
 
 def test_pictures_are_written_as_they_are(tmp_path):
     picture = torch.randint(0, 256, (3, 5, 4), dtype=torch.uint8)
     save(tmp_path, picture, ".png")
-    np.testing.assert_array_equal(read_natural_image(tmp_path / "case 1.v2.png"), picture.numpy().transpose(2, 1, 0))
+    np.testing.assert_array_equal(read_natural_image(tmp_path / "case 1.v2.png"), picture.numpy().transpose(1, 2, 0))
 
 
 def test_failed_write_leaves_the_old_file_and_no_rest(tmp_path, monkeypatch):
@@ -69,10 +69,10 @@ def test_overlay_is_drawn_on_the_file_in_its_own_size(tmp_path):
     path = tmp_path / "a.png"
     colours = np.random.default_rng(0).integers(0, 100, (20, 30, 3), dtype=np.uint8)
     Image.fromarray(colours).save(path)
-    mask = torch.zeros(1, 30, 20)
-    mask[:, 10:25, 5:10] = 1  # columns 10 to 24, rows 5 to 9
+    mask = torch.zeros(1, 20, 30)
+    mask[:, 5:10, 10:25] = 1  # columns 10 to 24, rows 5 to 9
     result = DrawOverlayd("pred")({"pred": MetaTensor(mask, meta={"filename_or_obj": str(path)})})
-    overlay = result["overlay"].numpy().transpose(2, 1, 0)
+    overlay = result["overlay"].numpy().transpose(1, 2, 0)
     changed = (overlay != colours).any(axis=-1)
     rows, columns = np.nonzero(changed)
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (5, 9, 10, 24)
@@ -82,7 +82,7 @@ def test_overlay_is_drawn_on_the_file_in_its_own_size(tmp_path):
 def test_overlay_of_a_sixteen_bit_file_shows_what_the_network_saw(tmp_path):
     values = np.random.default_rng(0).integers(0, 65536, (20, 30), dtype=np.uint16)
     Image.fromarray(values).save(tmp_path / "a.png")
-    mask = MetaTensor(torch.zeros(1, 30, 20), meta={"filename_or_obj": str(tmp_path / "a.png")})
-    overlay = DrawOverlayd("pred")({"pred": mask})["overlay"].numpy().transpose(2, 1, 0)
+    mask = MetaTensor(torch.zeros(1, 20, 30), meta={"filename_or_obj": str(tmp_path / "a.png")})
+    overlay = DrawOverlayd("pred")({"pred": mask})["overlay"].numpy().transpose(1, 2, 0)
     expected = np.rint(values / 257).astype(np.uint8)
     np.testing.assert_array_equal(overlay, np.repeat(expected[..., None], 3, axis=2))

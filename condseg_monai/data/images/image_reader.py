@@ -1,4 +1,4 @@
-"""Images and masks as people have them: one reader that ends in RGB or grey values from 0 to 255, or in an error."""
+"""Image reader: every common kind of photograph and mask as RGB or grey values from 0 to 255, or an error."""
 
 from __future__ import annotations
 
@@ -10,13 +10,11 @@ from typing import Any
 
 import numpy as np
 from monai.config import PathLike as MonaiPathLike
-from monai.data import PILReader
-from monai.data.image_reader import _copy_compatible_dict, _stack_images, is_supported_format
-from monai.transforms.io.array import SUPPORTED_READERS
+from monai.data import ImageReader
 from monai.utils import MetaKeys, ensure_tuple
 from PIL import Image, ImageOps
 
-__all__ = ["IMAGE_EXTENSIONS", "NaturalImageReader", "UnreadableImageError", "read_natural_image"]
+__all__ = ["NaturalImageReader", "read_natural_image"]
 
 IMAGE_EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 _FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
@@ -30,20 +28,14 @@ class UnreadableImageError(ValueError):
     """A file that is not an image, is damaged, or holds pixels whose meaning is not known; the message names it."""
 
 
-class NaturalImageReader(PILReader):
-    """Read photographs and their masks for ``LoadImaged``; :func:`read_natural_image` says what becomes of each kind.
+class NaturalImageReader(ImageReader):
+    """Image reader for MONAI's ``LoadImaged``, rows first; :func:`read_natural_image` says what becomes of each kind.
 
-    Arrays are ``(W, H)`` for ``mode="L"`` and ``(W, H, 3)`` for ``mode="RGB"``, as with every 2D reader of MONAI.
-    Importing ``condseg_monai.data`` registers the class, so ``LoadImaged(reader="NaturalImageReader")`` finds it; it is
-    tried after MONAI's own readers when no reader is named, so that importing this package changes no other pipeline.
-
-    Note:
-        :meth:`read` only keeps the names and :meth:`get_data` decodes. ``LoadImage`` swallows what ``read`` raises and
-        tries its other readers, which would load a file that was refused here, by other rules and without a word.
+    Arrays are ``(H, W)`` for ``mode="L"`` and ``(H, W, 3)`` for ``mode="RGB"``, where MONAI's own 2D readers give
+    columns first. ``spatial_shape`` in the metadata is (H, W), after EXIF rotation.
 
     Args:
         mode: ``"RGB"`` for images, ``"L"`` for masks.
-        reverse_indexing: False gives ``(H, W)`` and ``(H, W, 3)``.
 
     Raises:
         ValueError: if ``mode`` is neither.
@@ -52,46 +44,33 @@ class NaturalImageReader(PILReader):
         >>> loader = LoadImaged(keys="label", reader=NaturalImageReader(mode="L"))
     """
 
-    def __init__(self, mode: str = "RGB", reverse_indexing: bool = True) -> None:
-        super().__init__(reverse_indexing=reverse_indexing)
+    def __init__(self, mode: str = "RGB") -> None:
         self.mode = _checked_mode(mode)
 
     def verify_suffix(self, filename: Sequence[MonaiPathLike] | MonaiPathLike) -> bool:
         """Whether every name ends in one of ``IMAGE_EXTENSIONS``, in any case."""
-        return is_supported_format(filename, [extension[1:] for extension in IMAGE_EXTENSIONS])
+        return all(fspath(name).lower().endswith(IMAGE_EXTENSIONS) for name in ensure_tuple(filename))
 
     def read(self, data: Any, **kwargs: Any) -> Any:
-        """Keep the file name, or the list of them, for :meth:`get_data`."""
-        names = ensure_tuple(data)
-        return list(names) if len(names) > 1 else names[0]
+        """Keep the file name for :meth:`get_data`: ``LoadImage`` would try other readers after an error here."""
+        return ensure_tuple(data)
 
     def get_data(self, img: Any) -> tuple[np.ndarray, dict]:
-        """Decode the named file; several are stacked as channels.
+        """Decode the file.
 
         Args:
             img: what :meth:`read` returned.
 
         Returns:
-            Values in [0, 255], ``uint8`` or ``float32``, and MONAI's metadata; sizes are those after EXIF rotation.
+            Values in [0, 255], ``uint8`` or ``float32``, and MONAI's metadata.
 
         Raises:
             UnreadableImageError: naming the file and why.
         """
-        arrays: list[np.ndarray] = []
-        meta: dict = {}
-        for name in ensure_tuple(img):
-            array = read_natural_image(name, self.mode)
-            height, width = array.shape[:2]
-            header = {
-                "mode": self.mode,
-                "width": width,
-                "height": height,
-                MetaKeys.SPATIAL_SHAPE: np.asarray((width, height) if self.reverse_indexing else (height, width)),
-                MetaKeys.ORIGINAL_CHANNEL_DIM: float("nan") if array.ndim == 2 else -1,
-            }
-            arrays.append(np.moveaxis(array, 0, 1) if self.reverse_indexing else array)
-            _copy_compatible_dict(header, meta)
-        return _stack_images(arrays, meta), meta
+        (name,) = img
+        array = read_natural_image(name, self.mode)
+        channel_dim = float("nan") if array.ndim == 2 else -1
+        return array, {MetaKeys.SPATIAL_SHAPE: np.array(array.shape[:2]), MetaKeys.ORIGINAL_CHANNEL_DIM: channel_dim}
 
 
 def read_natural_image(path: str | PathLike[str], mode: str = "RGB") -> np.ndarray:
@@ -210,12 +189,3 @@ def _to_mode(array: np.ndarray, mode: str) -> np.ndarray:
         return array if array.ndim == 2 else array.max(axis=2)
     return array if array.ndim == 3 else np.repeat(array[..., None], 3, axis=2)
 
-
-def _register() -> None:
-    """Make the reader known to MONAI by name, ahead of the others in the list, which is tried from its end."""
-    others = {name: reader for name, reader in SUPPORTED_READERS.items() if name != "naturalimagereader"}
-    SUPPORTED_READERS.clear()
-    SUPPORTED_READERS.update({"naturalimagereader": NaturalImageReader, **others})
-
-
-_register()

@@ -4,9 +4,7 @@ from io import FileIO
 
 import numpy as np
 import pytest
-from monai.data import PILReader
-from monai.transforms import LoadImage, LoadImaged
-from monai.transforms.io.array import SUPPORTED_READERS
+from monai.transforms import LoadImage
 from PIL import Image
 
 from condseg_monai.data.images import image_reader
@@ -40,14 +38,6 @@ class TestColourKinds:
     def test_lossless_rgb_is_unchanged(self, tmp_path, colours, name):
         path = save(tmp_path / name, Image.fromarray(colours))
         np.testing.assert_array_equal(read_natural_image(path), colours)
-
-    def test_lossless_webp_is_unchanged(self, tmp_path, colours):
-        path = save(tmp_path / "a.webp", Image.fromarray(colours), lossless=True)
-        np.testing.assert_array_equal(read_natural_image(path), colours)
-
-    def test_arrays_may_be_written_to(self, tmp_path, colours):
-        array = read_natural_image(save(tmp_path / "a.png", Image.fromarray(colours)))
-        array[0, 0] = 0
 
     def test_content_counts_and_not_the_extension(self, tmp_path, colours):
         path = save(tmp_path / "really_a_bitmap.jpg", Image.fromarray(colours), format="BMP")
@@ -118,10 +108,6 @@ class TestAlpha:
         path = save(tmp_path / "a.png", image, transparency=white)
         np.testing.assert_array_equal(read_natural_image(path), [[[0, 0, 0], [9, 9, 9]]])
 
-    def test_transparent_colour_of_one_bit_is_black(self, tmp_path):
-        path = save(tmp_path / "a.png", Image.fromarray(np.array([[True, False]])), transparency=1)
-        np.testing.assert_array_equal(read_natural_image(path, "L"), [[0, 0]])
-
     def test_large_pictures_are_converted_some_rows_at_a_time(self, tmp_path, monkeypatch):
         """A small file may hold a large picture, and each conversion of Pillow is a copy of it."""
         areas = []
@@ -154,11 +140,6 @@ class TestSixteenBit:
         array = read_natural_image(save(tmp_path / "a.png", Image.fromarray(ids)), "L")
         assert len(np.unique(array)) == 600
         assert (array > 0).sum() == 599
-
-    def test_rgb_mode_repeats_the_channel(self, tmp_path):
-        values = np.array([[0, 65535]], dtype=np.uint16)
-        array = read_natural_image(save(tmp_path / "a.png", Image.fromarray(values)), "RGB")
-        np.testing.assert_array_equal(array, [[[0, 0, 0], [255, 255, 255]]])
 
     def test_transparent_value_is_black(self, tmp_path):
         values = np.array([[700, 65535]], dtype=np.uint16)
@@ -225,15 +206,6 @@ class TestOrientation:
         path = save(tmp_path / name, Image.fromarray(np.ascontiguousarray(stored)), exif=exif, **kwargs)
         np.testing.assert_array_equal(read_natural_image(path), colours)
 
-    def test_phone_jpeg_stands_upright(self, tmp_path):
-        stored = np.zeros((16, 32, 3), dtype=np.uint8)
-        stored[:, :16] = 255  # left half white; a quarter turn clockwise puts it on top
-        exif = Image.Exif()
-        exif[274] = 6
-        upright = read_natural_image(save(tmp_path / "a.JPG", Image.fromarray(stored), exif=exif))
-        assert upright.shape == (32, 16, 3)
-        assert upright[:14].min() > 200 and upright[18:].max() < 55
-
     @pytest.mark.parametrize("name", ["a.png", "a.tif"])
     @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
     def test_grey_of_either_depth_is_turned_too(self, tmp_path, name, dtype):
@@ -279,9 +251,6 @@ class TestErrors:
         path = save(tmp_path / "a.tif", Image.fromarray(np.ones((2, 3), dtype=dtype)))
         self.assert_refused(path, "no agreed black and white")
 
-    def test_lab_is_refused(self, tmp_path):
-        self.assert_refused(save(tmp_path / "a.tif", Image.new("LAB", (4, 4))), "no agreed black and white")
-
     def test_other_formats_are_refused(self, tmp_path, colours):
         path = save(tmp_path / "a.png", Image.fromarray(colours), format="PPM")
         self.assert_refused(path, "not a BMP, JPEG, PNG, TIFF or WEBP file")
@@ -317,36 +286,17 @@ class TestErrors:
 
 
 class TestReader:
-    def test_loads_width_first_like_every_monai_reader(self, tmp_path, colours):
-        path = save(tmp_path / "a.png", Image.fromarray(colours))
-        data = LoadImaged(keys="image", reader=NaturalImageReader())({"image": path})["image"]
-        assert data.shape == (WIDTH, HEIGHT, 3)
-        np.testing.assert_array_equal(data.numpy(), colours.transpose(1, 0, 2))
-        assert data.meta["filename_or_obj"] == str(path)
-        assert tuple(data.meta["spatial_shape"]) == (WIDTH, HEIGHT)
-
-    def test_channel_first_is_found_for_both_modes(self, tmp_path, colours):
-        path = save(tmp_path / "a.png", Image.fromarray(colours))
-        for mode, channels in (("RGB", 3), ("L", 1)):
-            loader = LoadImage(reader=NaturalImageReader(mode), ensure_channel_first=True)
-            assert loader(path).shape == (channels, WIDTH, HEIGHT)
-
-    def test_reverse_indexing_off_gives_height_first(self, tmp_path, colours):
-        path = save(tmp_path / "a.png", Image.fromarray(colours))
-        data = LoadImage(reader=NaturalImageReader(reverse_indexing=False))(path)
-        np.testing.assert_array_equal(data.numpy(), colours)
-
-    def test_spatial_shape_is_that_after_exif_rotation(self, tmp_path, colours):
+    @pytest.mark.parametrize(("mode", "channels"), [("RGB", 3), ("L", 1)])
+    def test_loads_rows_first_with_metadata_of_the_same_size(self, tmp_path, colours, mode, channels):
         exif = Image.Exif()
         exif[274] = 6
-        path = save(tmp_path / "a.png", Image.fromarray(colours), exif=exif)
-        data = LoadImage(reader=NaturalImageReader())(path)
-        assert tuple(data.meta["spatial_shape"]) == data.shape[:2] == (HEIGHT, WIDTH)
-
-    def test_several_files_are_stacked_as_channels(self, tmp_path, colours):
-        paths = [save(tmp_path / f"{i}.png", Image.fromarray(colours[..., i])) for i in range(2)]
-        data = LoadImage(reader=NaturalImageReader("L"), ensure_channel_first=True)(paths)
-        np.testing.assert_array_equal(data.numpy(), colours[..., :2].transpose(2, 1, 0))
+        path = save(tmp_path / "a.png", Image.fromarray(np.ascontiguousarray(np.rot90(colours))), exif=exif)
+        data = LoadImage(reader=NaturalImageReader(mode), ensure_channel_first=True)(path)
+        expected = np.moveaxis(read_natural_image(path), -1, 0) if mode == "RGB" else colours.max(-1)[None]
+        np.testing.assert_array_equal(data.numpy(), expected)
+        assert data.shape == (channels, HEIGHT, WIDTH)
+        assert tuple(data.meta["spatial_shape"]) == (HEIGHT, WIDTH)
+        assert data.meta["filename_or_obj"] == str(path)
 
     def test_no_other_reader_takes_over_a_refused_file(self, tmp_path):
         """MONAI's PILReader would happily load these 32-bit values, in its own scale."""
@@ -355,16 +305,10 @@ class TestReader:
         with pytest.raises(UnreadableImageError, match=r"a\.tif"):
             LoadImage(reader=NaturalImageReader())(path)
 
-    def test_is_registered_by_name(self, tmp_path, colours):
-        path = save(tmp_path / "a.webp", Image.fromarray(colours), lossless=True)
-        assert SUPPORTED_READERS["naturalimagereader"] is NaturalImageReader
-        assert issubclass(NaturalImageReader, PILReader)
-        for reader in ("NaturalImageReader", "condseg_monai.data.NaturalImageReader"):
-            assert LoadImage(reader=reader, mode="L")(path).shape == (WIDTH, HEIGHT)
-
-    def test_registration_leaves_automatic_choice_to_monai(self, tmp_path, colours):
+    def test_is_found_by_name_and_leaves_automatic_choice_to_monai(self, tmp_path, colours):
         path = save(tmp_path / "a.png", Image.fromarray(colours[..., 0]))
-        assert LoadImage()(path).shape == (WIDTH, HEIGHT)  # ours would give three channels
+        assert LoadImage(reader="condseg_monai.data.NaturalImageReader", mode="L")(path).shape == (HEIGHT, WIDTH)
+        assert LoadImage()(path).shape == (WIDTH, HEIGHT)
 
     @pytest.mark.parametrize("extension", IMAGE_EXTENSIONS)
     def test_suffix_is_recognised_in_any_case(self, extension):

@@ -1,4 +1,4 @@
-"""``python -m condseg_monai check-data``: what is wrong with a data set, as a table or as JSON."""
+"""Command ``check-data``: mistakes in a data set, as a table or as JSON."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from condseg_monai.data.lists.dataset_report import DatasetReport, inspect_dataset
 from condseg_monai.data.lists.pairing import DatasetError, folder_problem
+from condseg_monai.utils.text_tables import text_table
 
 __all__ = ["add_command", "report_as_text"]
 
@@ -23,7 +24,7 @@ def report_as_text(report: DatasetReport) -> str:
     """
     lines = [f"{report.dataset_dir}, foreground is above {report.mask_threshold:g}", ""]
     if report.summaries:
-        lines += [*_align([_COLUMNS, *_rows(report)]), ""]
+        lines += [text_table([_COLUMNS, *_rows(report)], left=(0, len(_COLUMNS) - 1)), ""]
         lines += ["empty: masks without foreground; min, median, max: foreground of one image;"]
         lines += ["neither: mask pixels that are neither 0 or 1 nor near 0 or 255", ""]
     for title, findings in (("error", report.errors), ("warning", report.warnings)):
@@ -47,15 +48,6 @@ def _rows(report: DatasetReport) -> list[tuple[str, ...]]:
         percent = (f"{100 * share:.2f} %" for share in shares)
         rows.append((split, f"{summary.cases}", f"{summary.empty_masks}", *percent, " to ".join(sizes)))
     return rows
-
-
-def _align(rows: list[tuple[str, ...]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        cells = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
-        lines.append("  ".join([row[0].ljust(widths[0]), *cells[1:-1], row[-1]]))
-    return lines
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

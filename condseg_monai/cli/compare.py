@@ -1,4 +1,4 @@
-"""``compare``: is one evaluation better than another on the same images?"""
+"""Command ``compare``: difference of two evaluations of the same images."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 from condseg_monai.reports.comparison import compare_evaluations, find_score_tables
 from condseg_monai.reports.summary import json_numbers
+from condseg_monai.utils.text_tables import text_table
 
 __all__ = ["add_command"]
 
@@ -52,29 +53,22 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _format(scores: dict[str, dict[str, Any]]) -> str:
-    heads = ("score", "A", "B", "B - A", "95 % interval", "", "better/worse/equal", "images")
-    rows = [heads]
+    rows = [("score", "A", "B", "B - A", "95 % interval", "", "better/worse/equal", "images")]
     for name, score in scores.items():
         interval = score["interval_95"]
-        apart = interval is not None and (interval[0] > 0 or interval[1] < 0)
         rows.append(
             (
-                name + (" (lower is better)" if score["lower_is_better"] else ""),
+                name + " (lower is better)" * score["lower_is_better"],
                 _number(score["mean_a"]),
                 _number(score["mean_b"]),
                 _number(score["difference"], "+"),
                 "-" if interval is None else f"{_number(interval[0], '+')} to {_number(interval[1], '+')}",
-                "*" if apart else "",
+                "*" if interval is not None and (interval[0] > 0 or interval[1] < 0) else "",
                 f"{score['better']}/{score['worse']}/{score['equal']}",
                 str(score["images"]),
             )
         )
-    widths = [max(len(row[i]) for row in rows) for i in range(len(heads))]
-    lines = [
-        "  ".join(cell.ljust(width) if i in (0, 5) else cell.rjust(width) for i, (cell, width) in enumerate(columns))
-        for columns in (list(zip(row, widths, strict=True)) for row in rows)
-    ]
-    return "\n".join(line.rstrip() for line in lines)
+    return text_table(rows, left=(0, 5))
 
 
 def _number(value: float | None, sign: str = "") -> str:

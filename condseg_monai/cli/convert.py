@@ -1,4 +1,4 @@
-"""``convert-checkpoint``: convert a released checkpoint file into one the bundle loads."""
+"""Command ``convert-checkpoint``: a released checkpoint as one the bundle loads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``prepare``: bring a downloaded data set into the layout that training reads."""
+"""Command ``prepare``: a downloaded data set in the layout that training reads."""
 
 from __future__ import annotations
 

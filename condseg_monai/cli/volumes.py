@@ -1,4 +1,4 @@
-"""``score-volumes``: score predicted label volumes against true ones, organ by organ."""
+"""Command ``score-volumes``: scores of predicted label volumes, organ by organ."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 from condseg_monai.data.ct.synapse import BTCV_ORGANS, SYNAPSE_ORGANS, synapse_class_names
 from condseg_monai.metrics import EMPTY_DISTANCES, VOLUME_SCORES
 from condseg_monai.reports.volume_scoring import predicted_classes, score_volumes
+from condseg_monai.utils.text_tables import text_table
 
 __all__ = ["add_command"]
 
@@ -35,7 +36,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.add_argument("--images", type=Path, help="the CT volumes, for the pictures")
     parser.add_argument("--empty_distance", choices=EMPTY_DISTANCES, default="diagonal", help="HD95 of a missed organ")
     parser.add_argument("--name", default="volumes", help="ends the names of the report's files")
-    parser.add_argument("--overwrite", action="store_true", help="replace an earlier report instead of keeping it")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier report of this name")
     parser.set_defaults(run=_run)
 
 
@@ -69,20 +70,8 @@ def _true_classes(options: argparse.Namespace) -> tuple[str, ...]:
 
 
 def _format(summary: Mapping[str, Any]) -> str:
-    heads = ("organ", *VOLUME_SCORES)
-    rows: list[tuple[str, ...]] = [heads]
-    for organ, scores in summary["organs"].items():
-        rows.append((organ, *(_text(scores[name]["mean"]) for name in VOLUME_SCORES)))
-    rows.append(("mean", *(_text(summary["mean"][name]) for name in VOLUME_SCORES)))
-    widths = [max(len(row[i]) for row in rows) for i in range(len(heads))]
-    lines = [
-        "  ".join(
-            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]
-    return f"{summary['volumes']} volumes\n\n" + "\n".join(lines)
-
-
-def _text(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
+    scores = {organ: [found[name]["mean"] for name in VOLUME_SCORES] for organ, found in summary["organs"].items()}
+    scores["mean"] = [summary["mean"][name] for name in VOLUME_SCORES]
+    cells = [(row, *("-" if value is None else f"{value:.4f}" for value in values)) for row, values in scores.items()]
+    rows = [("organ", *VOLUME_SCORES), *cells]
+    return f"{summary['volumes']} volumes\n\n{text_table(rows)}"

@@ -1,10 +1,9 @@
-"""``python -m condseg_monai compare``: is one evaluation better than another on the same images?"""
+"""Paired comparison of two evaluations, image by image."""
 
 from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,8 +33,8 @@ def compare_scores(a: ScoreTable, b: ScoreTable, seed: int = 0) -> dict[str, dic
     Returns:
         For each score that both have: ``mean_a``, ``mean_b``, ``difference`` (of means, b less a), ``interval_95`` of
         the difference by bootstrap over images, the number of images on which b is ``better``, ``worse`` and
-        ``equal``, how many images that is of, ``images``, and ``lower_is_better``. Images where either score is NaN are
-        left out of all of these; None stands for NaN and for an interval that cannot be had.
+        ``equal``, the number of ``images``, and ``lower_is_better``. Images where either score is NaN are left out of
+        all of these; None stands for NaN and for an interval that cannot be had.
 
     Raises:
         ValueError: if the images differ, naming them, or no score is in both.
@@ -63,57 +62,40 @@ def compare_evaluations(a: Path, b: Path, common: bool = False) -> dict[str, Any
     Raises:
         ValueError: if the two are not of the same images.
     """
-    found = ScoreTable.read(a), ScoreTable.read(b)
+    table_a, table_b = ScoreTable.read(a), ScoreTable.read(b)
     summaries = [_summary_beside(path) for path in (a, b)]
-    left_out = _only_in_one(*found)
+    only_a, only_b = _only_in_one(table_a, table_b)
     if not common:
-        failed = [_failed_cases(summary) for summary in summaries]
-        left_out = [
-            [file for file in files if _case_of(file) in other]
-            for files, other in zip(left_out, reversed(failed), strict=True)
-        ]
-    tables = [_without(table, files) for table, files in zip(found, left_out, strict=True)]
+        failed_a, failed_b = map(_failed_cases, summaries)
+        only_a = [file for file in only_a if _case_of(file) in failed_b]
+        only_b = [file for file in only_b if _case_of(file) in failed_a]
+    table_a, table_b = _without(table_a, only_a), _without(table_b, only_b)
     return {
         "a": str(a),
         "b": str(b),
-        "images": len(tables[0]),
-        "left_out": {"only_in_a": left_out[0], "only_in_b": left_out[1]},
-        "notes": _notes(summaries, tables),
-        "scores": compare_scores(tables[0], tables[1]),
+        "images": len(table_a),
+        "left_out": {"only_in_a": only_a, "only_in_b": only_b},
+        "notes": _notes(summaries, (table_a, table_b)),
+        "scores": compare_scores(table_a, table_b),
     }
 
 
 def find_score_tables(a: Path, b: Path, split: str | None = None) -> tuple[Path, Path]:
-    """Return the CSV files that two arguments mean: themselves, or those of one split in two folders.
+    """Find the CSV files that two arguments name: themselves, or those of one split in two folders.
 
     Args:
         a: ``scores_*.csv`` or a folder with one.
         b: the same.
-        split: of folders, take ``scores_{split}.csv``; None takes the only split that both have. A file stands for
-            itself.
+        split: of folders, take ``scores_{split}.csv``; None takes the only split that both have.
 
     Raises:
-        ValueError: if a folder has none, not the one of ``split``, it cannot be told which of several is meant, or
-            there is a ``split`` and no folder.
+        ValueError: if a folder has none, or not that of ``split``, or several are possible, or there is a ``split`` and
+            no folder.
         OSError: if a path does not exist.
     """
-    choices = []
-    for path in (a, b):
-        if not path.exists():
-            raise FileNotFoundError(f"{path} does not exist; give a folder of an evaluation or its scores_*.csv")
-        found = sorted(path.glob("scores_*.csv")) if path.is_dir() else [path]
-        names = {file.name for file in found}
-        # scores_val-1.csv is an earlier scores_val.csv, kept
-        earlier = {name for name in names if re.sub(r"-\d+\.csv$", ".csv", name) in names - {name}}
-        choices.append([file for file in found if file.name not in earlier])
-        if not choices[-1]:
-            raise ValueError(f"{path} has no scores_*.csv: run the evaluation first")
-        if split is not None and path.is_dir():
-            if (wanted := path / f"scores_{split}.csv") not in found:
-                raise ValueError(f"{path} has no {wanted.name}, but {', '.join(sorted(names))}")
-            choices[-1] = [wanted]
     if split is not None and not (a.is_dir() or b.is_dir()):
         raise ValueError(f"--split {split} is for folders, and {a} and {b} are files; leave it off or give the folders")
+    choices = [_tables_of(path, split) for path in (a, b)]
     if all(len(files) == 1 for files in choices):
         return choices[0][0], choices[1][0]
     pairs = [(x, y) for x in choices[0] for y in choices[1] if x.name == y.name or x == a or y == b]
@@ -127,21 +109,36 @@ def find_score_tables(a: Path, b: Path, split: str | None = None) -> tuple[Path,
     return pairs[0]
 
 
-def _only_in_one(a: ScoreTable, b: ScoreTable) -> list[list[str]]:
+def _tables_of(path: Path, split: str | None) -> list[Path]:
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist; give a folder of an evaluation or its scores_*.csv")
+    if not path.is_dir():
+        return [path]
+    found = sorted(path.glob("scores_*.csv"))
+    if not found:
+        raise ValueError(f"{path} has no scores_*.csv: run the evaluation first")
+    if split is None:
+        return found
+    wanted = path / f"scores_{split}.csv"
+    if wanted not in found:
+        raise ValueError(f"{path} has no {wanted.name}, but {', '.join(file.name for file in found)}")
+    return [wanted]
+
+
+def _only_in_one(a: ScoreTable, b: ScoreTable) -> tuple[list[str], list[str]]:
     """The images that only A has, and those that only B has."""
     in_a, in_b = set(a.files), set(b.files)
-    return [sorted(in_a - in_b), sorted(in_b - in_a)]
+    return sorted(in_a - in_b), sorted(in_b - in_a)
 
 
 def _without(table: ScoreTable, files: Sequence[str]) -> ScoreTable:
-    gone = set(files)
-    return table.select(np.array([file not in gone for file in table.files], dtype=bool))
+    return table.select(np.array([file not in set(files) for file in table.files], dtype=bool))
 
 
 def _failed_cases(summary: Mapping[str, Any]) -> set[str]:
     """The cases that an evaluation could not score, as :func:`_case_of` names them."""
     failed = summary.get("failed", [])
-    # of volumes it has reasons by path, of images findings
+    # Of volumes, reasons by path; of images, findings.
     paths = list(failed) if isinstance(failed, dict) else [path for problem in failed for path in problem["files"]]
     return {_case_of(Path(path).name) for path in paths}
 
@@ -154,15 +151,14 @@ def _case_of(file: str) -> str:
 
 
 def _check_images(a: ScoreTable, b: ScoreTable) -> None:
-    only = _only_in_one(a, b)
     if set(a.files).isdisjoint(b.files):
         raise ValueError("the evaluations have no image in common; score both on the same list")
-    if any(only):
-        parts = [
-            f"{len(files)} only in {name} ({', '.join(files[:_NAMES_SHOWN])}{', ...' * (len(files) > _NAMES_SHOWN)})"
-            for name, files in zip("AB", only, strict=True)
-            if files
-        ]
+    parts = [
+        f"{len(files)} only in {name} ({', '.join(files[:_NAMES_SHOWN])}{', ...' * (len(files) > _NAMES_SHOWN)})"
+        for name, files in zip("AB", _only_in_one(a, b), strict=True)
+        if files
+    ]
+    if parts:
         raise ValueError(
             f"the evaluations are of different images: {', '.join(parts)}; score both on the same list, or compare "
             "what both have with --common"
@@ -198,18 +194,16 @@ def _mean(values: np.ndarray) -> float | None:
 def _notes(summaries: Sequence[Mapping[str, Any]], tables: Sequence[ScoreTable]) -> list[str]:
     """What a reader should know before believing the numbers."""
     notes = []
-    a, b = tables
-    for name, one, other in (("A", a, b), ("B", b, a)):
+    a_table, b_table = tables
+    for name, one, other in (("A", a_table, b_table), ("B", b_table, a_table)):
         lone = [score for score in one.scores if score not in other.scores]
         notes += [f"only in {name}: {', '.join(lone)}"] if lone else []
-    if all(summaries):
-        notes += [
-            f"{key} is {summaries[0][key]} in A and {summaries[1][key]} in B"
-            for key in _CONDITIONS
-            if key in summaries[0] and key in summaries[1] and summaries[0][key] != summaries[1][key]
-        ]
-        hashes = [summary.get("checkpoint_sha256") for summary in summaries]
-        notes += ["both are of the same checkpoint"] if hashes[0] is not None and hashes[0] == hashes[1] else []
+    a, b = summaries
+    for key in _CONDITIONS:
+        if key in a and key in b and a[key] != b[key]:
+            notes.append(f"{key} is {a[key]} in A and {b[key]} in B")
+    if a.get("checkpoint_sha256") is not None and a.get("checkpoint_sha256") == b.get("checkpoint_sha256"):
+        notes.append("both are of the same checkpoint")
     return notes
 
 

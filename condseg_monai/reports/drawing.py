@@ -1,9 +1,10 @@
-"""Pictures for people: contours on images, heat maps, and sheets of many cases."""
+"""Pictures for people: contours on images, coloured classes, heat maps, and cuts through volumes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+import base64
+import io
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,57 +12,40 @@ from PIL import Image, ImageDraw, ImageFont
 from skimage.morphology import dilation, disk
 from skimage.segmentation import find_boundaries
 
-__all__ = ["class_colors", "contact_sheet", "draw_classes", "draw_heat_map", "draw_overlay"]
+from condseg_monai.data.ct.synapse import window_ct
+
+__all__ = [
+    "LABEL_COLOR",
+    "PLANES",
+    "PREDICTION_COLOR",
+    "class_colors",
+    "draw_case",
+    "draw_classes",
+    "draw_heat_map",
+    "draw_overlay",
+    "draw_planes",
+    "jpeg_uri",
+    "resize_picture",
+    "to_rgb",
+]
 
 PREDICTION_COLOR = (0, 229, 255)
 LABEL_COLOR = (255, 221, 0)
+PLANES = ("axial", "coronal", "sagittal")
 
-# From Paul Tol's "bright", "vibrant" and "light" schemes, which are made to be told apart by colour-blind people too.
+# From Paul Tol's "bright", "vibrant" and "light" schemes, which colour-blind people distinguish too.
 _CLASS_COLORS = np.array(
-    [
-        (238, 102, 119),
-        (34, 136, 51),
-        (102, 204, 238),
-        (68, 119, 170),
-        (204, 187, 68),
-        (170, 51, 119),
-        (238, 119, 51),
-        (68, 187, 153),
-        (255, 170, 187),
-        (170, 170, 0),
-        (153, 221, 255),
-        (221, 221, 221),
-        (0, 119, 187),
-    ],
+    "238 102 119, 34 136 51, 102 204 238, 68 119 170, 204 187 68, 170 51 119, 238 119 51, 68 187 153, 255 170 187, "
+    "170 170 0, 153 221 255, 221 221 221, 0 119 187".replace(",", " ").split(),
     dtype=np.uint8,
-)
+).reshape(-1, 3)
 
 # Eleven evenly spaced colours of "inferno" (N. J. Smith and S. van der Walt, CC0): its lightness rises evenly.
 _INFERNO = np.array(
-    [
-        (0, 0, 4),
-        (22, 11, 57),
-        (66, 10, 104),
-        (106, 23, 110),
-        (147, 38, 103),
-        (188, 55, 84),
-        (221, 81, 58),
-        (243, 120, 25),
-        (252, 165, 10),
-        (246, 215, 70),
-        (252, 255, 164),
-    ],
+    "0 0 4, 22 11 57, 66 10 104, 106 23 110, 147 38 103, 188 55 84, 221 81 58, 243 120 25, 252 165 10, 246 215 70, "
+    "252 255 164".replace(",", " ").split(),
     dtype=float,
-)
-
-
-class _LegendEntry(NamedTuple):
-    """A coloured square and its name; the place is that of its line's upper left corner."""
-
-    name: str
-    color: tuple[int, int, int]
-    left: int
-    top: int
+).reshape(-1, 3)
 
 
 def draw_overlay(image: ArrayLike, mask: ArrayLike, label: ArrayLike | None = None, legend: bool = True) -> np.ndarray:
@@ -73,7 +57,7 @@ def draw_overlay(image: ArrayLike, mask: ArrayLike, label: ArrayLike | None = No
         image: ``(H, W, 3)`` or ``(H, W)``: 8-bit integers, or floats in [0, 1].
         mask: ``(H, W)`` prediction; what is not 0 is foreground.
         label: ``(H, W)`` ground truth, or None.
-        legend: write into the lower left corner which line is which, if the image has room for it.
+        legend: name the lines in the lower left corner, if the image has room for it.
 
     Returns:
         ``(H, W, 3)``, ``uint8``; the input is left as it was.
@@ -84,24 +68,39 @@ def draw_overlay(image: ArrayLike, mask: ArrayLike, label: ArrayLike | None = No
     Example:
         >>> Image.fromarray(draw_overlay(read_natural_image("a.jpg"), pred > 0.5)).save("overlay.png")
     """
-    picture = _to_rgb(image).copy()
-    names = (
-        [("prediction", PREDICTION_COLOR)]
-        if label is None
-        else [("label", LABEL_COLOR), ("prediction", PREDICTION_COLOR)]
-    )
+    picture = to_rgb(image).copy()
     width = max(1, round(min(picture.shape[:2]) / 250))
+    names = [("prediction", PREDICTION_COLOR)]
     if label is not None:
         picture[_contour(label, picture, "label", 2 * width)] = LABEL_COLOR
+        names.insert(0, ("label", LABEL_COLOR))
     picture[_contour(mask, picture, "mask", width if label is not None else 2 * width - 1)] = PREDICTION_COLOR
     return _with_legend(picture, names) if legend else picture
+
+
+def draw_case(image: np.ndarray, pred: np.ndarray, label: np.ndarray, side: int = 480) -> np.ndarray:
+    """Draw both contours on an image that is first reduced for a report.
+
+    Args:
+        image: ``(H, W, 3)`` in [0, 255], as :func:`~condseg_monai.data.read_natural_image` gives it.
+        pred: ``(H, W)`` bool.
+        label: ``(H, W)`` bool.
+        side: longest side of the result, in pixels; smaller images stay as they are.
+
+    Returns:
+        ``(h, w, 3)``, ``uint8``.
+    """
+    side = min(side, max(label.shape))
+    small = resize_picture(np.clip(image, 0, 255).round().astype(np.uint8), side)
+    small_pred, small_label = (np.asarray(resize_picture(mask, side)).any(axis=-1) for mask in (pred, label))
+    return draw_overlay(np.asarray(small), small_pred, small_label, legend=False)
 
 
 def class_colors(count: int) -> np.ndarray:
     """Choose a colour for each class: black for the background, then colours that are far apart.
 
     Args:
-        count: how many, the background included; from the fourteenth class on colours come again.
+        count: how many, the background included; from the fourteenth class on colours repeat.
 
     Returns:
         ``(count, 3)`` ``uint8``.
@@ -128,18 +127,19 @@ def draw_classes(labels: ArrayLike, image: ArrayLike | None = None, opacity: flo
     colors = class_colors(int(numbers.max()) + 1)[numbers]
     if image is None:
         return colors
-    picture = _to_rgb(image)
+    picture = to_rgb(image)
     if picture.shape != colors.shape:
         raise ValueError(f"labels must be of the image's size {picture.shape[:2]}, got {numbers.shape}")
     mixed = (1 - opacity) * picture + opacity * colors
     return np.where(numbers[..., None] > 0, mixed, picture).round().astype(np.uint8)
 
 
-def draw_heat_map(values: ArrayLike) -> np.ndarray:
-    """Colour a map by a scale that looks even to the eye: 0 is black, 1 pale yellow.
+def draw_heat_map(values: ArrayLike, size: tuple[int, int] | None = None) -> np.ndarray:
+    """Colour a map by a scale of evenly rising lightness: 0 is black, 1 pale yellow.
 
     Args:
         values: ``(H, W)`` in [0, 1], such as the uncertainty region's probability; what lies outside is clipped.
+        size: ``(H, W)`` of the result; None for that of ``values``.
 
     Returns:
         ``(H, W, 3)``, ``uint8``.
@@ -147,78 +147,59 @@ def draw_heat_map(values: ArrayLike) -> np.ndarray:
     Raises:
         ValueError: if ``values`` is not ``(H, W)`` or holds NaN.
     """
-    array = np.asarray(values, dtype=float)
+    array = np.asarray(values, dtype=np.float32)
     if array.ndim != 2:
         raise ValueError(f"values must be (H, W), got {array.shape}")
     if np.isnan(array).any():
         raise ValueError("values must not hold NaN")
+    if size is not None:
+        array = np.asarray(Image.fromarray(array).resize(size[::-1], Image.Resampling.BILINEAR))
     steps = np.linspace(0, 1, len(_INFERNO))
     channels = [np.interp(array, steps, _INFERNO[:, i]) for i in range(3)]
     return np.stack(channels, axis=-1).round().astype(np.uint8)
 
 
-def contact_sheet(
-    rows: Sequence[Sequence[ArrayLike]],
-    titles: Sequence[str],
-    row_titles: Sequence[str] | None = None,
-    cell_size: int = 160,
-    legend: Mapping[str, Sequence[int]] | None = None,
-) -> Image.Image:
-    """Lay pictures out as a table under column headings, with a legend below if there is one to give.
+def draw_planes(
+    image: np.ndarray | None,
+    pred: np.ndarray,
+    label: np.ndarray,
+    spacing_mm: Sequence[float] = (1.0, 1.0, 1.0),
+    side: int = 320,
+) -> list[np.ndarray]:
+    """Draw the cuts through a volume with the most organs: predictions as tints, the outlines of labels as lines.
 
     Args:
-        rows: one sequence of pictures a row, as many as ``titles``: ``(H, W)`` or ``(H, W, 3)``, booleans, 8-bit
-            integers or floats in [0, 1], of any size.
-        titles: heading of each column, such as Image, Label, Prediction, Foreground, Background, Uncertainty.
-        row_titles: written above each row, such as file names; None for none.
-        cell_size: side of the square each picture is fitted into, in pixels; proportions are kept.
-        legend: colours by name, each (red, green, blue) from 0 to 255.
+        image: ``(D, H, W)`` Hounsfield units, slices as :func:`~condseg_monai.data.axial_slices` gives them, or None.
+        pred: class numbers, likewise.
+        label: class numbers, likewise.
+        spacing_mm: size of a voxel; the pictures have true proportions.
+        side: longest side of a picture, in pixels.
 
     Returns:
-        An RGB picture.
-
-    Raises:
-        ValueError: if there are no rows, or a row or ``row_titles`` has another length, or a picture another shape.
+        Axial, coronal and sagittal ``(h, w, 3)`` ``uint8``, head up, front up or left, the patient's right on the left.
     """
-    if not rows or not titles:
-        raise ValueError("rows and titles must not be empty")
-    for i, row in enumerate(rows):
-        if len(row) != len(titles):
-            raise ValueError(f"row {i} has {len(row)} pictures for {len(titles)} titles")
-    if row_titles is not None and len(row_titles) != len(rows):
-        raise ValueError(f"row_titles has {len(row_titles)} entries for {len(rows)} rows")
-    cells = [[_fit(picture, cell_size) for picture in row] for row in rows]
-    heights = [max(cell.height for cell in row) for row in cells]
-    size = max(11, cell_size // 11)
-    font, gap = ImageFont.load_default(size), max(4, cell_size // 24)
-    line = size + 2 * gap
-    above = 0 if row_titles is None else line
-    width = len(titles) * (cell_size + gap) + gap
-    height = line + sum(heights) + len(rows) * (above + gap)
-    entries = _lay_out_legend(legend or {}, font, width, line)
-    sheet = Image.new("RGB", (width, height + (entries[-1].top + line if entries else 0)), (232, 232, 232))
-    draw = ImageDraw.Draw(sheet)
-    lefts = [gap + j * (cell_size + gap) for j in range(len(titles))]
-    for left, title in zip(lefts, titles, strict=True):
-        text = _shortened(draw, title, font, cell_size)
-        draw.text((left + cell_size // 2, line // 2), text, fill="black", font=font, anchor="mm")
-    top = line
-    for i, row_cells in enumerate(cells):
-        if row_titles is not None:
-            text = _shortened(draw, row_titles[i], font, sheet.width - 2 * gap)
-            draw.text((gap, top + line // 2), text, fill=(80, 80, 80), font=font, anchor="lm")
-        for left, cell in zip(lefts, row_cells, strict=True):
-            sheet.paste(cell, (left + (cell_size - cell.width) // 2, top + above + (heights[i] - cell.height) // 2))
-        top += above + heights[i] + gap
-    for name, color, left, below in entries:
-        middle = top + below + line // 2
-        square = (left, middle - size // 2, left + size, middle + size // 2)
-        draw.rectangle(square, fill=color, outline=(80, 80, 80))  # a pale one would not stand out from the sheet
-        draw.text((left + size + gap, middle), name, fill="black", font=font, anchor="lm")
-    return sheet
+    marked = label if label.any() else pred
+    pictures = []
+    for axis in range(3):
+        index = _fullest_cut(marked, axis)
+
+        def cut(volume: np.ndarray, axis: int = axis, index: int = index) -> np.ndarray:
+            plane = np.take(volume, index, axis=axis)
+            return plane if axis == 0 else plane[::-1]  # head up
+
+        steps = [step for i, step in enumerate(spacing_mm) if i != axis]
+        pictures.append(_draw_cut(None if image is None else cut(image), cut(pred), cut(label), steps, side))
+    return pictures
 
 
-def _to_rgb(picture: ArrayLike) -> np.ndarray:
+def jpeg_uri(picture: np.ndarray, quality: int = 85) -> str:
+    """Encode a picture, ``(H, W, 3)`` ``uint8``, as the data address of an HTML image."""
+    stream = io.BytesIO()
+    Image.fromarray(picture).save(stream, format="JPEG", quality=quality)
+    return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"
+
+
+def to_rgb(picture: ArrayLike) -> np.ndarray:
     """``(H, W, 3)`` ``uint8`` from grey or colour, booleans, 8-bit integers or floats in [0, 1]."""
     array = np.asarray(picture)
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3):
@@ -234,6 +215,15 @@ def _to_rgb(picture: ArrayLike) -> np.ndarray:
     return array if array.ndim == 3 else np.repeat(array[..., None], 3, axis=2)
 
 
+def resize_picture(picture: ArrayLike, side: int) -> Image.Image:
+    """Scale a picture's longest side, by bilinear interpolation, booleans by the nearest pixel."""
+    is_mask = np.asarray(picture).dtype == bool
+    image = Image.fromarray(to_rgb(picture))
+    scale = side / max(image.size)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return image.resize(size, Image.Resampling.NEAREST if is_mask else Image.Resampling.BILINEAR)
+
+
 def _contour(mask: ArrayLike, picture: np.ndarray, name: str, width: int) -> np.ndarray:
     """The boundary of a mask, ``width`` pixels to either side."""
     foreground = np.asarray(mask) != 0
@@ -244,11 +234,11 @@ def _contour(mask: ArrayLike, picture: np.ndarray, name: str, width: int) -> np.
 
 
 def _with_legend(picture: np.ndarray, names: Sequence[tuple[str, tuple[int, int, int]]]) -> np.ndarray:
-    """Write coloured names onto a dark box in the lower left corner, if they take up less than half of the picture."""
+    """Write coloured names onto a dark box in the lower left corner, if it takes up less than half of the picture."""
     height, width = picture.shape[:2]
-    font = ImageFont.load_default(max(11, min(height, width) // 28))
     sheet = Image.fromarray(picture)
     draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(max(11, min(height, width) // 28))
     boxes = [draw.textbbox((0, 0), name, font=font) for name, _ in names]
     line = int(max(box[3] for box in boxes) * 1.25)
     box_width, box_height = int(max(box[2] for box in boxes)) + line, line * len(names) + line // 3
@@ -260,36 +250,29 @@ def _with_legend(picture: np.ndarray, names: Sequence[tuple[str, tuple[int, int,
     return np.asarray(sheet)
 
 
-def _fit(picture: ArrayLike, side: int) -> Image.Image:
-    """Scale into a square, masks without making up values in between."""
-    is_mask = np.asarray(picture).dtype == bool
-    image = Image.fromarray(_to_rgb(picture))
-    scale = side / max(image.size)
-    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    return image.resize(size, Image.Resampling.NEAREST if is_mask else Image.Resampling.BILINEAR)
+def _fullest_cut(labels: np.ndarray, axis: int) -> int:
+    """The index along an axis with the most organs, then the most of them; the middle if there are none."""
+    others = tuple(i for i in range(3) if i != axis)
+    numbers = [number for number in np.unique(labels) if number]
+    if not numbers:
+        return labels.shape[axis] // 2
+    sizes = np.stack([np.count_nonzero(labels == number, axis=others) for number in numbers])
+    return int(np.lexsort((sizes.sum(axis=0), np.count_nonzero(sizes, axis=0)))[-1])
 
 
-def _lay_out_legend(
-    legend: Mapping[str, Sequence[int]], font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width: int, line: int
-) -> list[_LegendEntry]:
-    """Entries from left to right, in as many lines as they need."""
-    entries: list[_LegendEntry] = []
-    left, top = line // 2, 0
-    for name, color in legend.items():
-        needed = round(font.getlength(name)) + 2 * line
-        if entries and left + needed > width:
-            left, top = line // 2, top + line
-        entries.append(_LegendEntry(name, (int(color[0]), int(color[1]), int(color[2])), left, top))
-        left += needed
-    return entries
+def _draw_cut(
+    image: np.ndarray | None, pred: np.ndarray, label: np.ndarray, steps: Sequence[float], side: int
+) -> np.ndarray:
+    extent = np.multiply(label.shape, steps)
+    height, width = (max(1, round(side * length / extent.max())) for length in extent)
 
+    def resized(array: np.ndarray, resampling: Image.Resampling) -> np.ndarray:
+        return np.asarray(Image.fromarray(array).resize((width, height), resampling))
 
-def _shortened(
-    draw: ImageDraw.ImageDraw, text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width: int
-) -> str:
-    """The text, shortened in the middle until it fits."""
-    shown, keep = text, len(text)
-    while keep > 2 and draw.textlength(shown, font=font) > width:
-        keep -= 1
-        shown = text[: keep - keep // 2] + "\u2026" + text[len(text) - keep // 2 :]
-    return shown
+    grey = np.zeros(label.shape, dtype=np.float32) if image is None else window_ct(image)
+    pred, label = (resized(mask.astype(np.uint8), Image.Resampling.NEAREST) for mask in (pred, label))
+    picture = draw_classes(pred, resized(grey, Image.Resampling.BILINEAR), opacity=0.45)
+    colors = class_colors(int(label.max()) + 1)
+    for number in np.unique(label[label > 0]):
+        picture[find_boundaries(label == number, mode="inner")] = colors[number]
+    return picture

@@ -1,4 +1,4 @@
-"""The report of an evaluation: a table of images, a summary and a page."""
+"""Evaluation report: a table of images, a summary and an HTML page, written by an evaluator's handler."""
 
 from __future__ import annotations
 
@@ -20,30 +20,26 @@ from torch import Tensor
 from condseg_monai.data.images.image_reader import read_natural_image
 from condseg_monai.data.lists.pairing import Finding
 from condseg_monai.metrics import EMPTY_DISTANCES, EMPTY_MASK_RULE, BinaryScoreMetric, pooled_scores
+from condseg_monai.reports.drawing import draw_case, draw_heat_map, jpeg_uri
 from condseg_monai.reports.evaluation_page import CasePicture, html_report
-from condseg_monai.reports.pictures import case_overlay, jpeg_uri, uncertainty_map
+from condseg_monai.reports.report_files import ReportFiles
 from condseg_monai.reports.score_table import IMAGE_COLUMNS, ScoreTable
-from condseg_monai.reports.summary import SIZE_LIMITS, json_numbers, summarize_scores, summarize_sizes
-from condseg_monai.utils.files import atomic_write, file_sha256, keep_earlier, write_json
-from condseg_monai.utils.options import read_flag
+from condseg_monai.reports.summary import SIZE_LIMITS, summarize_scores, summarize_sizes
+from condseg_monai.utils.files import atomic_write, file_sha256
 
 __all__ = ["ScoreReport"]
 
 
 class ScoreReport:
-    """Write every image's scores, their summary and a page that shows them, for an evaluator's handlers.
+    """Handler of an evaluator that writes every image's scores, their summary and an HTML page.
 
-    ``scores_{name}.csv`` has a line per image: its file name, size and lesion's share where the batch tells, and one
-    column per metric, under the metric's name in the engine. ``summary_{name}.json`` has, per metric, mean, median,
-    standard deviation (divided by n), the 95 % bootstrap interval of the mean, and of how many images they are; the
-    same for small, medium and large lesions; pooled scores, and on how many images a lesion was missed altogether or
-    found where there is none; the checkpoint with its SHA-256, the conditions given as
-    ``context``, and the rules of the scores. ``report_{name}.html`` shows all that, with the worst and best images, in
-    one file that loads nothing. What could not be scored is in the last two and in ``failures_{name}.json``, which is
-    there only if there is something. All are of one run: files of an earlier one are kept under numbered names.
-
-    While the evaluation runs, ``unfinished_scores_{name}.csv`` has the images scored so far; it goes when it ends, and
-    stays if it is killed.
+    ``scores_{name}.csv`` has a line per image: file name, size and lesion's share, and a column per metric of the
+    engine. ``summary_{name}.json`` has, per metric, mean, median, standard deviation, the 95 % bootstrap interval of
+    the mean, and the number of images; the same by lesion size; pooled scores; missed images and false alarms; the
+    checkpoint with its SHA-256, ``context``, and the rules of the scores. ``report_{name}.html`` shows all that and the
+    worst and best images in one file that loads nothing. What could not be scored is in the last two and in
+    ``failures_{name}.json``. While the evaluation runs, ``unfinished_scores_{name}.csv`` has the images scored so far;
+    it stays if the evaluation is killed, until the next one.
 
     The engine's metrics must keep their details (``save_details`` of MONAI's metric handlers), and its batches the
     images' metadata. Sizes are those of ``label_original``, ``(1, H, W)``, in the engine's output, or else ``label``.
@@ -53,13 +49,12 @@ class ScoreReport:
         name: ends the files' names; usually the split.
         checkpoint: path of the weights that were scored.
         context: conditions that the summary repeats: split, normalization, image size and the like.
-        overwrite: replace the report of an earlier run instead of keeping it.
-        pooled: metrics whose pixel counts are also scored as one image, by what ends the names of their scores: ``""``
-            gives ``val_pooled_iou`` and so on, ``"_original"`` ``val_pooled_iou_original``.
-        postprocessing: what the evaluator does to its output; it must give ``pred_original`` and ``label_original``,
-            ``(1, H, W)``. The worst and best images are predicted again with it and drawn. None draws none.
+        overwrite: replace the report of an earlier run, which otherwise stops this one before it starts.
+        pooled: metrics whose pixel counts are also scored as one image, by the suffix of their scores' names.
+        postprocessing: the evaluator's own, which gives ``pred_original`` and ``label_original``, ``(1, H, W)``; the
+            worst and best images are predicted again with it and drawn. None draws none.
         num_cases: how many images to draw of the worst, and as many of the best.
-        rank_by: the metric that says which are worst and best; None for the first.
+        rank_by: the metric that ranks the images; None for the first.
         metrics: the engine's metric handlers by name, for the scores so far; None writes none until the end.
         failed: what kept images from being scored, see :class:`~condseg_monai.EvaluationCases`.
 
@@ -73,7 +68,7 @@ class ScoreReport:
         name: str,
         checkpoint: str | None = None,
         context: Mapping[str, Any] | None = None,
-        overwrite: bool | str = False,
+        overwrite: bool = False,
         pooled: Mapping[str, BinaryScoreMetric] | None = None,
         postprocessing: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
         num_cases: int = 6,
@@ -84,14 +79,11 @@ class ScoreReport:
         if num_cases < 0:
             raise ValueError(f"num_cases must not be negative, got {num_cases}")
         self.name = name
-        self.table_path = Path(save_dir) / f"scores_{name}.csv"
-        self.summary_path = Path(save_dir) / f"summary_{name}.json"
-        self.page_path = Path(save_dir) / f"report_{name}.html"
-        self.failures_path = Path(save_dir) / f"failures_{name}.json"
+        self.files = ReportFiles(save_dir, name)
         self.unfinished_path = Path(save_dir) / f"unfinished_scores_{name}.csv"
         self.checkpoint = checkpoint
         self.context = dict(context or {})
-        self.overwrite = read_flag(overwrite, "overwrite")
+        self.overwrite = overwrite
         self.pooled = dict(pooled or {})
         self.postprocessing = postprocessing
         self.num_cases = num_cases
@@ -100,30 +92,32 @@ class ScoreReport:
         self.failed = list(failed)
         self._images: list[str] = []
         self._on_disk = 0
-        self._written = False
 
     def attach(self, engine: Engine) -> None:
-        """Collect file names while ``engine`` runs and write the report when an epoch is complete.
+        """Check the folder before ``engine`` runs, collect file names, and write the report when it is complete.
 
         Args:
             engine: the evaluator.
         """
-        engine.add_event_handler(Events.EPOCH_STARTED, self.forget)
+        engine.add_event_handler(Events.STARTED, self.start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.collect)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.write)
 
-    def forget(self, engine: Engine) -> None:
+    def start(self, engine: Engine) -> None:
         """Start a new list of images.
 
         Args:
             engine: the evaluator.
+
+        Raises:
+            FileExistsError: if there is a report and ``overwrite`` is false.
         """
+        if not self.overwrite:
+            self.files.refuse_earlier()
         self._images, self._on_disk = [], 0
-        if self.metrics and not self._written and not self.overwrite:
-            keep_earlier([self.unfinished_path])
 
     def collect(self, engine: Engine) -> None:
-        """Note the file names of the batch, and sizes where it tells, and write the scores so far.
+        """Note the file names of the batch, and sizes where there are labels, and write the scores so far.
 
         Args:
             engine: the evaluator; its batch is a list of dictionaries whose ``image`` has metadata.
@@ -133,8 +127,7 @@ class ScoreReport:
         """
         batch: Any = engine.state.batch
         output: Any = engine.state.output
-        outputs = output if isinstance(output, list) else [{}] * len(batch)
-        for item, result in zip(batch, outputs, strict=True):
+        for item, result in zip(batch, output if isinstance(output, list) else [{}] * len(batch), strict=True):
             meta = getattr(item["image"], "meta", None)
             if meta is None:
                 raise ValueError("the batch's images have lost their metadata: keep track_meta on in the preprocessing")
@@ -144,8 +137,12 @@ class ScoreReport:
                 height, width = label.shape[-2:]
                 facts.update(height=height, width=width, label_share=int(torch.count_nonzero(label)) / label.numel())
             self._images.append(json.dumps(facts))  # text, which is what can be gathered
-        if self.metrics and idist.get_world_size() == 1:
-            self._write_unfinished()
+        # The whole file is written anew: of many images only if 1 % of them are new.
+        if self.metrics and idist.get_world_size() == 1 and len(self._images) * 0.99 >= self._on_disk:
+            scores = {name: handler.metric_fn.get_buffer() for name, handler in self.metrics.items()}
+            with atomic_write(self.unfinished_path) as temporary:
+                _table(scores, self._images).write(temporary)
+            self._on_disk = len(self._images)
 
     def write(self, engine: Engine) -> None:
         """Write the files.
@@ -163,45 +160,21 @@ class ScoreReport:
         details = getattr(engine.state, "metric_details", {})
         if not details:
             raise RuntimeError("the engine has no metric details to report: set save_details on its metrics")
-        table = _table(details, [json.loads(image) for image in images])
-        summary = self._summary(table, counts)
+        table = _table(details, images)
+        summary = self._summary(table, {suffix: rows for suffix, rows in counts.items() if rows is not None})
         ranked_by = self.rank_by or next(iter(table.scores))
         if ranked_by not in table.scores:
             raise RuntimeError(f"rank_by is {ranked_by!r}, but the metrics are {', '.join(table.scores)}")
         worst, best = self._cases(engine, table, ranked_by)
         page = html_report(f"Evaluation on {self.name}", table, summary, worst, best, ranked_by)
-        if not self._written and not self.overwrite:
-            kept = keep_earlier([self.table_path, self.summary_path, self.page_path, self.failures_path])
-            if kept:
-                logging.getLogger(__name__).info(f"The earlier report is kept as {', '.join(map(str, kept))}")
-        with atomic_write(self.table_path) as temporary:
-            table.write(temporary)
-        write_json(self.summary_path, json_numbers(summary))
-        with atomic_write(self.page_path) as temporary:
-            temporary.write_text(page, encoding="utf-8")
-        if self.failed:
-            write_json(self.failures_path, {"scored": len(table), "failed": summary["failed"]})
-        else:
-            self.failures_path.unlink(missing_ok=True)  # of an earlier run
+        self.files.write(table, summary, page, summary["failed"])
         self.unfinished_path.unlink(missing_ok=True)
-        self._written = True
         logging.getLogger(__name__).info(
-            f"Scores of {len(table)} images: report {self.page_path}, table {self.table_path}, "
-            f"summary {self.summary_path}"
+            f"Scores of {len(table)} images: report {self.files.page}, table {self.files.table}, "
+            f"summary {self.files.summary}"
         )
 
-    def _write_unfinished(self) -> None:
-        """Write the scores so far; of many images only if 1 % of them are new, as the whole file is written anew."""
-        if len(self._images) - self._on_disk < len(self._images) / 100:
-            return
-        scores = {name: handler.metric_fn.get_buffer() for name, handler in self.metrics.items()}
-        table = _table(scores, [json.loads(image) for image in self._images])
-        with atomic_write(self.unfinished_path) as temporary:
-            table.write(temporary)
-        self._on_disk = len(self._images)
-
-    def _summary(self, table: ScoreTable, counts: Mapping[str, Tensor | None]) -> dict[str, Any]:
-        checkpoint = None if self.checkpoint is None else Path(self.checkpoint)
+    def _summary(self, table: ScoreTable, counts: Mapping[str, Tensor]) -> dict[str, Any]:
         summary: dict[str, Any] = {
             "images": len(table),
             "failed": [problem._asdict() for problem in self.failed],
@@ -211,28 +184,29 @@ class ScoreReport:
             summary["pooled"] = {
                 f"val_pooled_{name}{suffix}": value
                 for suffix, rows in counts.items()
-                if rows is not None
                 for name, value in pooled_scores(rows).items()
             }
-            for suffix, rows in counts.items():
-                summary.update(_empty_masks(rows, suffix) if rows is not None else {})
-        groups = summarize_sizes(table)
-        if groups:
+        for suffix, rows in counts.items():
+            tp, fp, fn, _ = rows.unbind(dim=1)
+            summary[f"missed_images{suffix}"] = int(((tp + fp == 0) & (fn > 0)).sum())
+            summary[f"false_alarm_images{suffix}"] = int(((tp + fn == 0) & (fp > 0)).sum())
+        if groups := summarize_sizes(table):
             summary.update(subgroups=groups, size_limits=list(SIZE_LIMITS))
-        empty = self.context.get("empty_distance")
         rules = {
             "averaging": "each image is scored by itself, then the scores are averaged over images",
             "pooled": "pixels of all images are counted together, then scored as one image",
             "std": "over images, divided by n",
             "interval_95": "of the mean over images: percentile bootstrap, 9999 resamples, seed 0",
             "empty_masks": EMPTY_MASK_RULE,
-            **({"empty_distance": EMPTY_DISTANCES[empty]} if empty in EMPTY_DISTANCES else {}),
         }
+        if (empty := self.context.get("empty_distance")) in EMPTY_DISTANCES:
+            rules["empty_distance"] = EMPTY_DISTANCES[empty]
+        is_file = self.checkpoint is not None and Path(self.checkpoint).is_file()
         return {
             **summary,
             **self.context,
-            "checkpoint": None if checkpoint is None else str(checkpoint),
-            "checkpoint_sha256": file_sha256(checkpoint) if checkpoint is not None and checkpoint.is_file() else None,
+            "checkpoint": self.checkpoint,
+            "checkpoint_sha256": file_sha256(Path(str(self.checkpoint))) if is_file else None,
             "rules": rules,
         }
 
@@ -261,27 +235,18 @@ class ScoreReport:
         assert self.postprocessing is not None
         result = self.postprocessing({**item, "pred": logits[0].float()})
         pred, label = (result[f"{key}_original"][0].cpu().numpy() > 0.5 for key in ("pred", "label"))
-        overlay = case_overlay(read_natural_image(dataset.data[index]["image"]), pred, label)
-        heat = None if uncertainty is None else jpeg_uri(uncertainty_map(uncertainty, label.shape))
+        overlay = draw_case(read_natural_image(dataset.data[index]["image"]), pred, label)
+        heat = None if uncertainty is None else jpeg_uri(draw_heat_map(uncertainty, overlay.shape[:2]))
         return CasePicture(file, jpeg_uri(overlay), heat)
 
 
-def _table(scores: Mapping[str, Any], images: Sequence[Mapping[str, Any]]) -> ScoreTable:
-    """The scores of every image, ``(N, 1)`` each, and what is known of the images."""
+def _table(scores: Mapping[str, Any], images: Sequence[str]) -> ScoreTable:
+    """The scores of every image, ``(N, 1)`` each, and the facts of the images, as JSON."""
     columns = {name: torch.as_tensor(value).flatten().double().cpu().numpy() for name, value in scores.items()}
     for name, values in columns.items():
         if len(values) != len(images):
             raise RuntimeError(f"metric {name} has {len(values)} values for {len(images)} images")
-    known = [name for name in IMAGE_COLUMNS if all(name in image for image in images)]
-    facts = {name: np.array([image[name] for image in images], dtype=np.float64) for name in known}
-    return ScoreTable([image["file"] for image in images], columns, facts)
-
-
-def _empty_masks(counts: Tensor, suffix: str) -> dict[str, int]:
-    """On how many images the rules for empty masks were needed."""
-    tp, fp, fn, _ = counts.unbind(dim=1)
-    no_label, no_pred = (tp + fn) == 0, (tp + fp) == 0
-    return {
-        f"missed_images{suffix}": int((no_pred & ~no_label).sum()),
-        f"false_alarm_images{suffix}": int((no_label & ~no_pred).sum()),
-    }
+    facts = [json.loads(image) for image in images]
+    known = [name for name in IMAGE_COLUMNS if all(name in image for image in facts)]
+    sizes = {name: np.array([image[name] for image in facts], dtype=np.float64) for name in known}
+    return ScoreTable([image["file"] for image in facts], columns, sizes)

@@ -1,10 +1,11 @@
-"""The table of an evaluation: a line per image."""
+"""Score table of an evaluation as CSV: a line per image."""
 
 from __future__ import annotations
 
 import csv
 import math
 import os
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,15 +92,11 @@ class ScoreTable:
                 except ValueError:
                     raise ValueError(f"{path}: line {number}: {name} is {cell!r}, not a number") from None
         files = [line[0] for line in lines]
-        twice = sorted({file for file in files if files.count(file) > 1}) if len(set(files)) < len(files) else []
-        if twice:
+        if twice := [file for file, count in Counter(files).items() if count > 1]:
             raise ValueError(f"{path} has more than one line of {', '.join(twice[:5])}")
         arrays = {name: np.array(values, dtype=np.float64) for name, values in columns.items()}
-        return cls(
-            files,
-            {name: values for name, values in arrays.items() if name not in IMAGE_COLUMNS},
-            {name: values for name, values in arrays.items() if name in IMAGE_COLUMNS},
-        )
+        images = {name: arrays.pop(name) for name in list(arrays) if name in IMAGE_COLUMNS}
+        return cls(files, arrays, images)
 
 
 def is_lower_better(score: str) -> bool:

@@ -1,4 +1,4 @@
-"""From scores of images to numbers for a table: mean, median, spread, interval, and how many images they are of."""
+"""Summary statistics of scores: mean, median, standard deviation, interval, and number of images."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def summarize_scores(table: ScoreTable, seed: int = 0) -> dict[str, dict[str, An
 
 
 def size_groups(label_share: ArrayLike, limits: tuple[float, float] = SIZE_LIMITS) -> dict[str, np.ndarray]:
-    """Tell images apart by the share of their pixels that is lesion.
+    """Group images by the share of their pixels that is lesion.
 
     Args:
         label_share: ``(N,)`` in [0, 1].
@@ -78,14 +78,7 @@ def summarize_sizes(table: ScoreTable, limits: tuple[float, float] = SIZE_LIMITS
 
 
 def json_numbers(content: Any) -> Any:
-    """Return a copy without the numbers that JSON does not have: NaN becomes None, infinity the text ``inf``.
-
-    Args:
-        content: dicts, lists and scalars, nested as they like.
-
-    Returns:
-        The same with such numbers replaced; ``float`` reads the text back.
-    """
+    """Replace the numbers that JSON does not have, at any depth: NaN by None, infinity by the text ``inf``."""
     if isinstance(content, dict):
         return {key: json_numbers(value) for key, value in content.items()}
     if isinstance(content, (list, tuple)):

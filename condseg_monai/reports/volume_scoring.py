@@ -1,4 +1,4 @@
-"""``python -m condseg_monai score-volumes``: predicted label volumes against true ones, organ by organ."""
+"""Score predicted label volumes against true ones, organ by organ."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from condseg_monai.data.ct.volume_list import VOLUME_EXTENSIONS, list_volumes, r
 from condseg_monai.metrics import organ_scores
 from condseg_monai.networks.class_names import class_names_of
 from condseg_monai.networks.state_dicts import read_state_dict
-from condseg_monai.reports.volume_report import ScoredVolume, draw_planes, write_volume_report
+from condseg_monai.reports.drawing import draw_planes
+from condseg_monai.reports.report_files import ReportFiles
+from condseg_monai.reports.volume_report import ScoredVolume, write_volume_report
 from condseg_monai.utils.files import file_sha256
 
 __all__ = ["pair_volumes", "predicted_classes", "score_volumes"]
@@ -53,14 +55,18 @@ def score_volumes(
         empty: distance where an organ is missed or made up.
         num_pictures: how many volumes to draw.
         context: conditions that the summary repeats.
-        overwrite: replace an earlier report instead of keeping it.
+        overwrite: replace an earlier report.
 
     Returns:
         The summary, with ``failed``: why volumes could not be scored, by path.
 
     Raises:
+        FileExistsError: if the folder has a report of this name, unless ``overwrite``.
         ValueError: if an organ of the predictions is none of the labels, or no volume could be scored.
     """
+    files = ReportFiles(save_dir, name)
+    if not overwrite:
+        files.refuse_earlier()
     missing = [organ for organ in pred_class_names[1:] if organ not in label_class_names]
     if missing:
         raise ValueError(f"the labels have no {', '.join(missing)}: they have {', '.join(label_class_names[1:])}")
@@ -88,7 +94,7 @@ def score_volumes(
         lines = "\n".join(f"  - {path}: {reason}" for path, reason in failed.items())
         raise ValueError(f"no volume could be scored:\n{lines}")
     details = {**(context or {}), "class_names": list(pred_class_names), "empty_distance": empty, "failed": failed}
-    return write_volume_report(save_dir, name, scored, pred_class_names[1:], details, empty, overwrite)
+    return write_volume_report(files, name, scored, pred_class_names[1:], details, empty)
 
 
 def pair_volumes(pred: Path, label: Path) -> tuple[dict[str, tuple[Path, Path]], dict[str, str]]:

@@ -132,12 +132,12 @@ def test_evaluation_needs_no_training_data_and_leaves_the_checkpoints_alone(
     assert {path.name: file_sha256(path) for path in trained.ckpt_dir.iterdir()} == before
 
 
-def test_earlier_report_is_kept(run_config, knobs, tmp_path):
-    for _ in range(2):
+def test_earlier_report_stops_the_evaluation(run_config, knobs, tmp_path):
+    (tmp_path / "report_val.html").write_text("earlier")
+    with pytest.raises(RuntimeError) as error:
         run_config("train", "evaluate", **knobs)
-    names = {path.name for path in tmp_path.iterdir()}
-    for name, extension in (("scores", "csv"), ("summary", "json"), ("report", "html")):
-        assert {f"{name}_val.{extension}", f"{name}_val-1.{extension}"} <= names
+    assert "report_val.html is of an earlier report" in str(error.value.__cause__)
+    assert (tmp_path / "report_val.html").read_text() == "earlier"
 
 
 def test_bad_files_cost_no_other_case_its_scores(run_config, knobs, tiny_dataset, tmp_path):
@@ -148,7 +148,7 @@ def test_bad_files_cost_no_other_case_its_scores(run_config, knobs, tiny_dataset
     good = (dataset / "images" / "val_1.png").read_bytes()
     (dataset / "images" / "val_1.png").write_bytes(good[:300])
     with pytest.raises(RuntimeError) as error:
-        run_config("train", "evaluate", **knobs)
+        run_config("train", "evaluate", **knobs, overwrite=True)
     assert "2 cases of val were scored" in str(error.value.__cause__)
     assert table(tmp_path / "eval", "val") == [expected[0], expected[2]]
     report, failures = summary(tmp_path / "eval", "val"), json.loads((tmp_path / "eval/failures_val.json").read_text())
@@ -158,12 +158,10 @@ def test_bad_files_cost_no_other_case_its_scores(run_config, knobs, tiny_dataset
     assert problem["files"] == [str(dataset / "images" / "val_1.png")]
     page = (tmp_path / "eval" / "report_val.html").read_text()
     assert "Not scored" in page and "val_1.png" in page
-    assert len(table(tmp_path / "eval", "val-1")) == 3  # the earlier evaluation is kept
     (dataset / "images" / "val_1.png").write_bytes(good)
     run_config("train", "evaluate", **{**knobs, "overwrite": "true", "progress_bar": "no", "amp": "0"})
     assert table(tmp_path / "eval", "val") == expected
     assert not (tmp_path / "eval" / "failures_val.json").exists()
-    assert not list((tmp_path / "eval").glob("*-2.*"))
 
 
 def test_killed_evaluation_leaves_the_scores_so_far(run_config, knobs, tmp_path):

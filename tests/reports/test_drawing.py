@@ -1,16 +1,24 @@
+"""Pictures: contours, colours, heat maps and contact sheets."""
+
+import base64
+import io
+
 import numpy as np
 import pytest
+from PIL import Image
 from skimage.color import rgb2lab
 
 from condseg_monai.reports.drawing import (
     LABEL_COLOR,
     PREDICTION_COLOR,
     class_colors,
-    contact_sheet,
+    draw_case,
     draw_classes,
     draw_heat_map,
     draw_overlay,
+    jpeg_uri,
 )
+from condseg_monai.reports.sheet import contact_sheet
 
 
 def pixels_of(picture: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
@@ -26,14 +34,12 @@ class TestOverlay:
     image = np.full((60, 80, 3), 100, dtype=np.uint8)
 
     def test_prediction_and_label_have_their_own_contours(self):
-        mask, label = disc((60, 80), (20, 20), 12), disc((60, 80), (35, 60), 15)
-        picture = draw_overlay(self.image, mask, label, legend=False)
+        image, mask, label = self.image.copy(), disc((60, 80), (20, 20), 12), disc((60, 80), (35, 60), 15)
+        picture = draw_overlay(image, mask, label, legend=False)
+        np.testing.assert_array_equal(image, self.image)
         for region, color in ((mask, PREDICTION_COLOR), (label, LABEL_COLOR)):
-            drawn = pixels_of(picture, color)
-            rows, columns = np.nonzero(region)
-            drawn_rows, drawn_columns = np.nonzero(drawn)
-            assert abs(drawn_rows.min() - rows.min()) <= 1 and abs(drawn_rows.max() - rows.max()) <= 1
-            assert abs(drawn_columns.min() - columns.min()) <= 1 and abs(drawn_columns.max() - columns.max()) <= 1
+            for drawn, expected in zip(np.nonzero(pixels_of(picture, color)), np.nonzero(region), strict=True):
+                assert abs(drawn.min() - expected.min()) <= 1 and abs(drawn.max() - expected.max()) <= 1
         assert (picture[20, 20] == 100).all() and (picture[35, 60] == 100).all()
 
     def test_both_are_seen_where_they_agree(self):
@@ -41,47 +47,49 @@ class TestOverlay:
         picture = draw_overlay(self.image, region, region, legend=False)
         assert pixels_of(picture, PREDICTION_COLOR).sum() > 50 and pixels_of(picture, LABEL_COLOR).sum() > 50
 
-    def test_empty_and_full_masks_are_drawn_without_complaint(self):
-        for mask in (np.zeros((60, 80)), np.ones((60, 80))):
-            picture = draw_overlay(self.image, mask, mask, legend=False)
-            np.testing.assert_array_equal(picture, self.image)
-
-    def test_input_is_left_as_it_was(self):
-        image = self.image.copy()
-        draw_overlay(image, disc((60, 80), (30, 40), 20))
-        np.testing.assert_array_equal(image, self.image)
+    @pytest.mark.parametrize("value", [0, 1])
+    def test_empty_and_full_masks_have_no_contour(self, value):
+        mask = np.full((60, 80), value)
+        np.testing.assert_array_equal(draw_overlay(self.image, mask, mask, legend=False), self.image)
 
     def test_grey_and_float_images_are_drawn_in_colour(self):
         picture = draw_overlay(np.full((60, 80), 0.5), np.zeros((60, 80)), legend=False)
         assert picture.shape == (60, 80, 3) and picture.dtype == np.uint8 and (picture == 128).all()
 
     def test_legend_names_the_lines_if_there_is_room(self):
-        large = np.zeros((300, 400, 3), dtype=np.uint8)
-        nothing = np.zeros((300, 400))
+        large, nothing = np.zeros((300, 400, 3), dtype=np.uint8), np.zeros((300, 400))
         corner = draw_overlay(large, nothing, nothing)[240:, :120]
         assert pixels_of(corner, LABEL_COLOR).any() and pixels_of(corner, PREDICTION_COLOR).any()
         assert not pixels_of(draw_overlay(large, nothing), LABEL_COLOR).any()
         small = np.zeros((32, 32, 3), dtype=np.uint8)
         np.testing.assert_array_equal(draw_overlay(small, np.zeros((32, 32))), small)
 
-    @pytest.mark.parametrize("name", ["mask", "label"])
-    def test_other_size_raises(self, name):
-        masks = {"mask": np.zeros((60, 80)), name: np.zeros((80, 60))}
-        with pytest.raises(ValueError, match=f"{name} must be of the image's size"):
-            draw_overlay(self.image, **masks)
-
     @pytest.mark.parametrize(
-        "image", [np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4), np.int32), np.full((4, 4), 200.0), np.zeros(4)]
+        ("image", "mask", "message"),
+        [
+            (image, np.zeros((80, 60)), "mask must be of the image's size"),
+            (np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4)), "a picture"),
+            (np.zeros((4, 4), np.int32), np.zeros((4, 4)), "a picture"),
+            (np.full((4, 4), 200.0), np.zeros((4, 4)), "a picture"),
+        ],
     )
-    def test_unknown_kind_of_picture_raises(self, image):
-        with pytest.raises(ValueError, match="a picture"):
-            draw_overlay(image, np.zeros((4, 4)))
+    def test_wrong_sizes_and_types_raise(self, image, mask, message):
+        with pytest.raises(ValueError, match=message):
+            draw_overlay(image, mask)
+
+    def test_case_is_reduced_in_its_proportions_and_keeps_both_contours(self):
+        label, pred = np.zeros((300, 600), bool), np.zeros((300, 600), bool)
+        label[60:200, 100:300] = pred[100:240, 200:500] = True
+        overlay = draw_case(np.full((300, 600, 3), 90.0), pred, label, side=200)
+        assert overlay.shape == (100, 200, 3)
+        assert pixels_of(overlay, LABEL_COLOR).any() and pixels_of(overlay, PREDICTION_COLOR).any()
+        small, empty = np.arange(20 * 30 * 3).reshape(20, 30, 3) % 256, np.zeros((20, 30), bool)
+        np.testing.assert_array_equal(draw_case(small.astype(float), empty, empty), small)
 
 
 class TestHeatMap:
     def test_lightness_rises_evenly(self):
-        colors = draw_heat_map(np.linspace(0, 1, 101)[None])
-        lightness = rgb2lab(colors)[0, :, 0]
+        lightness = rgb2lab(draw_heat_map(np.linspace(0, 1, 101)[None]))[0, :, 0]
         assert (np.diff(lightness) > 0).all()
         np.testing.assert_allclose(lightness, np.linspace(lightness[0], lightness[-1], 101), atol=6)
 
@@ -91,7 +99,11 @@ class TestHeatMap:
         assert colors[0, 0].max() < 8 and colors[0, 1].min() > 150
         np.testing.assert_array_equal(colors[0, 2:], colors[0, :2])
 
-    @pytest.mark.parametrize("values, words", [(np.zeros((2, 2, 3)), "H, W"), (np.array([[np.nan]]), "NaN")])
+    def test_size_is_that_asked_for(self):
+        picture = draw_heat_map(np.repeat([[1.0], [0.0]], 8, axis=1), size=(20, 40))
+        assert picture.shape == (20, 40, 3) and picture[0].mean() > 150 > picture[-1].mean()
+
+    @pytest.mark.parametrize(("values", "words"), [(np.zeros(3), "values must be"), ([[np.nan]], "must not hold NaN")])
     def test_wrong_values_raise(self, values, words):
         with pytest.raises(ValueError, match=words):
             draw_heat_map(values)
@@ -114,15 +126,12 @@ class TestContactSheet:
             found = pixels_of(sheet[:, j * third : (j + 1) * third], color).sum()
             assert found == pytest.approx(100 * 100 + 100 * 50, rel=0.02)
 
-    def test_row_titles_take_room_and_long_ones_are_shortened(self):
+    def test_titles_are_written_and_long_ones_shortened(self):
         rows = [self.row(40, 40)]
         plain = contact_sheet(rows, self.titles)
         named = contact_sheet(rows, self.titles, row_titles=["a very long file name " * 20 + "\u4e2d.png"])
         assert named.width == plain.width and named.height > plain.height
-
-    def test_headings_are_written(self):
-        rows = [self.row(40, 40)]
-        assert contact_sheet(rows, self.titles).tobytes() != contact_sheet(rows, ("", "", "")).tobytes()
+        assert plain.tobytes() != contact_sheet(rows, ("", "", "")).tobytes()
 
     def test_legend_is_below_and_takes_as_many_lines_as_it_needs(self):
         rows, color = [self.row(40, 40)], (12, 200, 90)
@@ -134,14 +143,12 @@ class TestContactSheet:
         square = pixels_of(short[plain.height :], color).sum()
         assert square > 50 and pixels_of(long[plain.height :], color).sum() == 20 * square
 
-    def test_masks_are_enlarged_without_values_in_between(self):
-        mask = np.eye(5, dtype=bool)
-        sheet = np.asarray(contact_sheet([[mask]], [""], cell_size=97))
-        cell = sheet[(sheet != 232).any(axis=-1)]
-        assert set(np.unique(cell)) == {0, 255}
+    def test_masks_have_no_values_in_between(self):
+        sheet = np.asarray(contact_sheet([[np.eye(5, dtype=bool)]], [""], cell_size=97))
+        assert set(np.unique(sheet[(sheet != 232).any(axis=-1)])) == {0, 255}
 
     @pytest.mark.parametrize(
-        "rows, titles, row_titles, words",
+        ("rows", "titles", "row_titles", "words"),
         [
             ([], ["a"], None, "must not be empty"),
             ([[np.zeros((2, 2))]], ["a", "b"], None, "row 0 has 1 pictures for 2 titles"),
@@ -153,7 +160,7 @@ class TestContactSheet:
             contact_sheet(rows, titles, row_titles)
 
 
-def test_classes_are_told_apart_and_background_shows_the_image():
+def test_classes_have_distinct_colours_and_background_shows_the_image():
     colors = class_colors(14).astype(int)
     assert colors[0].tolist() == [0, 0, 0]
     distances = np.abs(colors[:, None] - colors[None]).sum(axis=2)
@@ -165,3 +172,10 @@ def test_classes_are_told_apart_and_background_shows_the_image():
     assert np.abs(drawn[0, 1] - (51 + colors[1]) / 2).max() <= 1
     with pytest.raises(ValueError, match="labels must be of the image's size"):
         draw_classes(labels, np.zeros((3, 2)))
+
+
+def test_data_address_holds_the_picture():
+    picture = np.full((6, 9, 3), (200, 30, 60), dtype=np.uint8)
+    head, content = jpeg_uri(picture).split(",")
+    assert head == "data:image/jpeg;base64"
+    np.testing.assert_allclose(np.asarray(Image.open(io.BytesIO(base64.b64decode(content)))), picture, atol=6)

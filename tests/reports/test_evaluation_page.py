@@ -1,16 +1,20 @@
+"""HTML page of an evaluation: self-contained, complete, sortable."""
+
 import json
 import os
 import re
 import shutil
 import subprocess
+import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from condseg_monai.reports.evaluation_page import CasePicture, html_report, score_title
-from condseg_monai.reports.pictures import jpeg_uri
+from condseg_monai.reports.drawing import jpeg_uri
+from condseg_monai.reports.evaluation_page import CasePicture, html_report
+from condseg_monai.reports.pages import score_title
 from condseg_monai.reports.score_table import ScoreTable
 from condseg_monai.reports.summary import summarize_scores, summarize_sizes
 
@@ -109,6 +113,18 @@ def test_every_number_of_the_summary_is_there(page, table):
     assert "both empty is 1" in text
 
 
+def test_histogram_has_bars_as_tall_as_their_counts(table):
+    dice = ScoreTable(list("abcde"), {"val_mean_dice": np.array([0.01, 0.02, 0.03, 0.62, 1.0])})
+    page = html_report("Bars", dice, {"images": 5, "scores": summarize_scores(dice)})
+    (svg,) = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
+    root = ElementTree.fromstring(svg)
+    heights = [float(bar.get("height")) for bar in root.iter("rect")]
+    assert [i for i, height in enumerate(heights) if height] == [0, 12, 19]
+    assert (heights[0], heights[12], heights[19]) == (120, 40, 40)
+    assert [title.text for title in root.iter("title")][:2] == ["0 to 0.05: 3", "0.05 to 0.1: 0"]
+    assert [line.get("class") for line in root.iter("line")] == ["mean", "median"]
+
+
 def test_sections_without_content_are_left_out(table):
     bare = html_report("Bare", ScoreTable(table.files, table.scores), {"images": 6, "scores": summarize_scores(table)})
     for name in ("sizes", "worst", "best", "rules"):
@@ -118,9 +134,10 @@ def test_sections_without_content_are_left_out(table):
 
 def test_titles_are_those_of_the_field():
     names = ["val_mean_dice_original", "val_pooled_iou", "val_f2", "val_hd95_original", "val_new_score"]
-    assert [score_title(name) for name in names] == ["Dice", "IoU", "F2", "HD95", "new score"]
+    assert [score_title(name) for name in names] == ["Dice", "IoU", "F2", "HD95", "New score"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
 def test_table_sorts_and_filters_in_a_browser(page, tmp_path):
     path = tmp_path / "report.html"

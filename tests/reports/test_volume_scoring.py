@@ -9,9 +9,8 @@ from condseg_monai import set_class_names
 from condseg_monai.cli.main import main
 from condseg_monai.data.ct.synapse import BTCV_ORGANS
 from condseg_monai.data.ct.volume import axial_slices
-from condseg_monai.reports.drawing import class_colors
+from condseg_monai.reports.drawing import class_colors, draw_planes
 from condseg_monai.reports.score_table import ScoreTable
-from condseg_monai.reports.volume_report import draw_planes
 from condseg_monai.reports.volume_scoring import pair_volumes, score_volumes
 from tests.ct import AFFINE, ORIENTATIONS, phantom, turned, write_nifti
 
@@ -58,8 +57,9 @@ def test_command_writes_table_summary_and_page(folders, capsys):
     assert page.count("data:image/jpeg") == 6 and "right kidney" in page
     assert not re.findall(r"(?:src|href)=.(?!data:)", page)
     assert "right kidney" in capsys.readouterr().out
-    assert command(folders) == 0
-    assert (out / "scores_volumes-1.csv").is_file()  # the earlier report is kept
+    assert command(folders) == 1
+    assert "is of an earlier report" in capsys.readouterr().err
+    assert command(folders, "--class_names", ",".join(NAMES), "--overwrite") == 0
 
 
 def test_turned_copies_score_the_same(folders):
@@ -72,7 +72,7 @@ def test_turned_copies_score_the_same(folders):
             write_nifti(folder / "label" / "a.nii.gz", np.roll(LABEL, 1, axis=0), AFFINE)
             array = LABEL if what == "pred" else np.roll(LABEL, 1, axis=0)
             write_nifti(folder / what / "a.nii.gz", *turned(array, AFFINE, codes))
-            summary = score_volumes(folder / "pred", folder / "label", NAMES, NAMES, folder / "out", num_pictures=0)
+            summary = score_volumes(folder / "pred", folder / "label", NAMES, NAMES, folder / what, num_pictures=0)
             results.append(list(summary["mean"].values()))
     np.testing.assert_allclose(results, results[:1] * len(results), atol=1e-9)
     assert 0.5 < results[0][0] < 0.95

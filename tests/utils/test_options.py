@@ -1,7 +1,6 @@
 import pytest
 
 from condseg_monai.inference.cases import InferenceCases
-from condseg_monai.reports.score_report import ScoreReport
 from condseg_monai.training.handlers.training_state import TrainingState
 from condseg_monai.utils.options import read_flag
 
@@ -31,7 +30,6 @@ def test_command_line_word_for_no_is_no(tmp_path):
 @pytest.mark.parametrize(("given", "meant"), [("false", False), ("False", False), ("true", True), (False, False)])
 def test_outputs_are_overwritten_only_if_that_was_said(given, meant, tmp_path):
     assert InferenceCases(tmp_path, tmp_path / "out", overwrite=given).overwrite is meant
-    assert ScoreReport(str(tmp_path), "val", overwrite=given).overwrite is meant
 
 
 def test_overlays_are_asked_for_by_word():
@@ -40,7 +38,6 @@ def test_overlays_are_asked_for_by_word():
     assert [folder.name for folder, _ in InferenceCases("images", "out", save_overlay="yes").outputs][1:] == ["overlay"]
 
 
-@pytest.mark.parametrize("make", [InferenceCases, ScoreReport])
-def test_other_words_for_overwrite_raise(make, tmp_path):
+def test_other_words_for_overwrite_raise(tmp_path):
     with pytest.raises(ValueError, match="overwrite must be true or false, got 'maybe'"):
-        make(str(tmp_path), "val", overwrite="maybe")
+        InferenceCases(str(tmp_path), "val", overwrite="maybe")

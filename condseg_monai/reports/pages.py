@@ -1,0 +1,87 @@
+"""HTML pages from jinja2 templates: one self-contained file each, which loads nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from condseg_monai.reports.score_table import is_lower_better
+
+__all__ = ["format_number", "format_percent", "pooled_name", "render_page", "score_title"]
+
+_TITLES = {
+    "iou": "IoU",
+    "f2": "F2",
+    "hd95": "HD95",
+    "asd": "Surface distance",
+    "s_measure": "S-measure",
+    "e_measure": "E-measure",
+    "weighted_f": "Weighted F",
+    "mae": "MAE",
+    "swept_dice": "Dice, 256 thresholds",
+    "hd95_mm": "HD95, mm",
+    "transunet_dice": "Dice, TransUNet's rule",
+    "transunet_hd95_voxels": "HD95, TransUNet's rule, voxels",
+}
+
+
+def render_page(template: str, title: str, **content: Any) -> str:
+    """Render a template of ``reports/templates``; text from outside is escaped.
+
+    Args:
+        template: its file name.
+        title: heading of the page.
+        **content: what else the template names.
+
+    Returns:
+        The text of an HTML file.
+    """
+    environment = Environment(
+        loader=PackageLoader("condseg_monai.reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        number=format_number,
+        interval=_format_interval,
+        percent=format_percent,
+        title=score_title,
+        pooled=pooled_name,
+        words=lambda name: str(name).replace("_", " "),
+    )
+    environment.tests["lower_better"] = is_lower_better
+    return environment.get_template(template).render(title=title, **content)
+
+
+def score_title(score: str) -> str:
+    """The field's name of a score: ``val_mean_dice_original`` is Dice."""
+    plain = score.removeprefix("val_").removeprefix("mean_").removeprefix("pooled_").removesuffix("_original")
+    return _TITLES.get(plain, plain.replace("_", " ").capitalize())
+
+
+def pooled_name(score: str) -> str:
+    """The name of a score when it is pooled: ``val_mean_iou_original`` gives ``val_pooled_iou_original``."""
+    return f"val_pooled_{score.removeprefix('val_').removeprefix('mean_')}"
+
+
+def format_number(value: float | None) -> str:
+    """A number with four decimals, or a dash for none."""
+    if value is None or math.isnan(value):
+        return "\u2013"
+    if math.isinf(value):
+        return "\u221e"
+    return f"{value:.4f}" if abs(value) < 10 else f"{value:.2f}"
+
+
+def format_percent(share: float, decimals: int = 1) -> str:
+    """A share as a percentage."""
+    return f"{share:.{decimals}%}"
+
+
+def _format_interval(interval: Sequence[float] | None) -> str:
+    return "\u2013" if interval is None else f"{format_number(interval[0])} to {format_number(interval[1])}"

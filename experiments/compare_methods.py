@@ -136,12 +136,12 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, dict[str, Any]]
     files_read = all_files(options.methods)
     unknown = sorted(knobs.keys() - set().union(*map(known_names, files_read)))
     if unknown:
-        from condseg_monai.utils.unknown_options import (
-            no_such_knob,  # imported late: it takes seconds, and --help should not
-        )
+        from condseg_monai.utils.command_line import (
+            unknown_options,
+        )  # imported late: it takes seconds, and --help should not
 
         known = set().union(*map(top_level_values, files_read))
-        parser.error(f"{no_such_knob(unknown, known)}; there are {', '.join(sorted(known))}")
+        parser.error(f"{unknown_options(unknown, known)}; there are {', '.join(sorted(known))}")
     return options, knobs
 
 

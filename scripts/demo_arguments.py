@@ -119,7 +119,6 @@ _OWN = {
     "progress_bar",
 }
 # How an expression starts that makes an object; the other values can be chosen.
-_OBJECTS = ("$condseg_monai.", "$monai.", "$@network_def", "$@training_network_def")
 
 USAGE = (
     "%(prog)s [--task TASK] [--method METHOD] [--dataset_dir DIR] [--output_dir DIR] [--no_stage1] [--KNOB VALUE ...]"
@@ -254,25 +253,20 @@ def refuse_unknown(knobs: Mapping[str, Any], method: str = "condseg", task: str 
     stage1 = {_STAGE1_PREFIX + name for name in top_level_values(steps.stage1) - _OWN}
     unknown = [name for name in knobs if name not in known | stage1]
     if unknown:
-        from condseg_monai.utils.unknown_options import (
-            no_such_knob,  # imported late: it takes seconds, and --help should not
-        )
+        from condseg_monai.utils.command_line import (
+            unknown_options,
+        )  # imported late: it takes seconds, and --help should not
 
         raise ValueError(
-            f"{no_such_knob(unknown, known | stage1)}; there are {', '.join(sorted(known))}, "
+            f"{unknown_options(unknown, known | stage1)}; there are {', '.join(sorted(known))}, "
             f"and most of them with {_STAGE1_PREFIX} in front"
         )
 
 
 def top_level_values(files: Sequence[str]) -> set[str]:
-    """Names of the plain values at the top of config files."""
+    """Names of the options of config files."""
     configs = [json.loads((BUNDLE / "configs" / f"{file}.json").read_text(encoding="utf-8")) for file in files]
-    return {
-        name
-        for config in configs
-        for name, value in config.items()
-        if not isinstance(value, (dict, list)) and not str(value).startswith(_OBJECTS) and "#" not in name
-    }
+    return {name for config in configs for name in config.get("options", config.get("+options", {}))} - {"_target_"}
 
 
 def knobs_for(files: Sequence[str], knobs: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,8 +13,13 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
+from condseg_monai.utils.options import OPTIONS
+
 SOURCE = Path(__file__).resolve().parent
 CONFIGS = SOURCE.parent / "configs"
+README = SOURCE.parent / "docs" / "README.md"
+TABLE_START = "<!-- options: written by config_source/build.py from condseg_monai/utils/options.py -->\n"
+TABLE_END = "<!-- end of options -->"
 STAGE_2 = ["common", "condseg", "training", "supervised", "train_stage2"]
 BASES = {  # each runs alone
     "train": STAGE_2,
@@ -52,36 +57,63 @@ def build(name: str) -> str:
         for engine in ("train", "validate"):
             if engine in config:
                 config[engine]["handlers"] = [item for item in config[engine]["handlers"].values() if item is not None]
-    return _text({**NOTE, **_plain_first(config)}, top=True) + "\n"
+    options = {key: config.pop(key) for key in OPTIONS if key in config}
+    block = {name: f"@{name}" for name in options}
+    imports = {"imports": config.pop("imports")} if name in BASES else {}
+    key, block = (
+        ("options", {"_target_": "condseg_monai.read_options", **block}) if name in BASES else ("+options", block)
+    )
+    return _text({**NOTE, **imports, **options, **({key: block} if block else {}), **config}, top=True) + "\n"
 
 
 def _read(part: str) -> dict[str, Any]:
     return json.loads((SOURCE / f"{part}.json").read_text(encoding="utf-8"))
 
 
-def _plain_first(config: dict[str, Any]) -> dict[str, Any]:
-    return dict(sorted(config.items(), key=lambda item: item[0] != "imports" and isinstance(item[1], (dict, list))))
-
-
 def _text(value: Any, indent: int = 0, used: int = 0, top: bool = False) -> str:
-    """Write JSON with what fits on a line on one line."""
+    """Write JSON with what fits on a line on one line, and of many plain items several on each."""
     line = json.dumps(value, ensure_ascii=False)
     if not isinstance(value, (dict, list)) or not value or (not top and indent + used + len(line) <= WIDTH):
         return line
-    inner = " " * (indent + 4)
-    if isinstance(value, list):
-        items = [_text(item, indent + 4) for item in value]
-    else:
-        keys = [f"{json.dumps(key)}: " for key in value]
-        items = [key + _text(item, indent + 4, len(key)) for key, item in zip(keys, value.values(), strict=True)]
-    first, last = "[]" if isinstance(value, list) else "{}"
-    return f"{first}\n{inner}" + f",\n{inner}".join(items) + f"\n{' ' * indent}{last}"
+    pairs = value.items() if isinstance(value, dict) else (("", item) for item in value)
+    items = []
+    for key, item in pairs:
+        name = f"{json.dumps(key)}: " if key else ""
+        items.append(name + _text(item, indent + 4, len(name)))
+    start = "\n" + " " * (indent + 4)
+    text, room = "", 0
+    for item in items:
+        plain = not top and len(items) > 12 and "{" not in line[1:]
+        room -= len(item) + 2
+        text += f", {item}" if plain and text and room >= 0 else f",{start}{item}" if text else f"{start}{item}"
+        room = room if plain and room >= 0 else WIDTH - indent - 4 - len(item)
+    return f"{line[0]}{text}\n{' ' * indent}{line[-1]}"
+
+
+def options_table() -> str:
+    """Return the table of all options in the bundle's documentation, with the default of each config."""
+    lines = ["| option | default | values | meaning |", "|---|---|---|---|"]
+    configs = {name: json.loads(build(name)) for name in {**BASES, **OVERLAYS} if name != "train"}
+    for name, option in OPTIONS.items():
+        defaults: dict[str, list[str]] = {}
+        for config, content in configs.items():
+            if name in content:
+                defaults.setdefault(json.dumps(content[name]).strip('"'), []).append(config)
+        first, *others = defaults
+        words = [option.default or f"`{first}`"]
+        if not option.default:
+            words += [f"{', '.join(defaults[value])}: `{value}`" for value in others]
+        lines.append(f"| `{name}` | {'; '.join(words)} | {option.values} | {option.meaning} |")
+    return "\n" + "\n".join(lines) + "\n\n"
 
 
 def main() -> None:
-    """Write all configs."""
+    """Write all configs and the table of options."""
     for name in {**BASES, **OVERLAYS}:
         (CONFIGS / f"{name}.json").write_text(build(name), encoding="utf-8")
+    before, _, rest = README.read_text(encoding="utf-8").partition(TABLE_START)
+    after = rest[rest.index(TABLE_END) :]
+    README.write_text(before + TABLE_START + options_table() + after, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from torch import nn
 from condseg_monai.inference.openvino_network import OpenVINONetwork, check_openvino
 from condseg_monai.networks.batch_norm_folding import fold_batch_norm
 from condseg_monai.training.precision_inferer import check_precision
-from condseg_monai.utils.options import read_flag
 
 __all__ = ["FastInference", "faster_copy", "use_channels_last"]
 
@@ -44,14 +43,14 @@ class FastInference:
 
     def __init__(
         self,
-        channels_last: bool | str = False,
-        compile: bool | str = False,
-        openvino: bool | str = False,
+        channels_last: bool = False,
+        compile: bool = False,
+        openvino: bool = False,
         precision: str = "float32",
     ) -> None:
-        self.channels_last = read_flag(channels_last, "channels_last")
-        self.compile = read_flag(compile, "compile")
-        self.openvino = read_flag(openvino, "openvino")
+        self.channels_last = channels_last
+        self.compile = compile
+        self.openvino = openvino
         if self.compile and self.openvino:
             raise ValueError("compile and openvino are two ways to run one network: choose one")
         if self.openvino and check_precision(precision) != "float32":
@@ -141,6 +140,6 @@ def use_channels_last(network: nn.Module, channels_last: bool | str) -> nn.Modul
     Raises:
         ValueError: if ``channels_last`` is neither true nor false.
     """
-    if read_flag(channels_last, "channels_last"):
+    if channels_last:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network

@@ -18,7 +18,6 @@ from condseg_monai.data.lists.image_list import list_images, list_other_files
 from condseg_monai.data.lists.pairing import Case, DatasetError, name_key, some
 from condseg_monai.inference.required_checkpoint import describe_weights, refuse_other_weights, require_checkpoint
 from condseg_monai.utils.files import write_json
-from condseg_monai.utils.options import read_flag
 
 __all__ = ["InferenceCases", "InferenceError"]
 
@@ -62,8 +61,8 @@ class InferenceCases:
         output_dir: str | os.PathLike[str],
         save_probability: str = "none",
         save_uncertainty: str = "none",
-        save_overlay: bool | str = False,
-        overwrite: bool | str = False,
+        save_overlay: bool = False,
+        overwrite: bool = False,
     ) -> None:
         for name, value in (("save_probability", save_probability), ("save_uncertainty", save_uncertainty)):
             if value not in _FORMATS:
@@ -71,11 +70,11 @@ class InferenceCases:
         self.source = source
         self.output_dir = Path(output_dir)
         self._weights: dict[str, str] = {}
-        self.overwrite = read_flag(overwrite, "overwrite")
+        self.overwrite = overwrite
         self.outputs = [(self.output_dir, ".png")]
         for folder, kind in (("probability", save_probability), ("uncertainty", save_uncertainty)):
             self.outputs += [(self.output_dir / folder, f".{kind}")] if kind != "none" else []
-        self.outputs += [(self.output_dir / "overlay", ".png")] if read_flag(save_overlay, "save_overlay") else []
+        self.outputs += [(self.output_dir / "overlay", ".png")] if save_overlay else []
 
     @property
     def todo(self) -> list[Case]:

@@ -27,7 +27,6 @@ from condseg_monai.inference.volume_files import SCORE_FORMATS, score_volume_wri
 from condseg_monai.inference.volume_inferer import VolumeInferer, keep_largest_components
 from condseg_monai.networks.class_names import class_names_of, set_class_names
 from condseg_monai.utils.files import write_json
-from condseg_monai.utils.options import read_flag
 
 __all__ = ["VolumeInference"]
 
@@ -68,15 +67,15 @@ class VolumeInference:
         inferer: VolumeInferer,
         checkpoint: str | os.PathLike[str],
         class_names: Sequence[str] | None = None,
-        keep_largest: bool | str = False,
+        keep_largest: bool = False,
         save_probability: str = "none",
         save_uncertainty: str = "none",
-        save_dicom_seg: bool | str = False,
-        check_values: bool | str = True,
-        channels_last: bool | str = False,
-        compile: bool | str = False,
-        overwrite: bool | str = False,
-        progress_bar: bool | str = True,
+        save_dicom_seg: bool = False,
+        check_values: bool = True,
+        channels_last: bool = False,
+        compile: bool = False,
+        overwrite: bool = False,
+        progress_bar: bool = True,
     ) -> None:
         for name, value in (("save_probability", save_probability), ("save_uncertainty", save_uncertainty)):
             if value not in SCORE_FORMATS:
@@ -87,17 +86,17 @@ class VolumeInference:
         self.inferer = inferer
         self.checkpoint = Path(checkpoint)
         self.class_names = None if class_names is None else tuple(map(str, class_names))
-        self.keep_largest = read_flag(keep_largest, "keep_largest")
-        self.check_values = read_flag(check_values, "check_values")
-        self.channels_last = read_flag(channels_last, "channels_last")
-        self.compile = read_flag(compile, "compile")
-        self.overwrite = read_flag(overwrite, "overwrite")
-        self.progress_bar = read_flag(progress_bar, "progress_bar")
+        self.keep_largest = keep_largest
+        self.check_values = check_values
+        self.channels_last = channels_last
+        self.compile = compile
+        self.overwrite = overwrite
+        self.progress_bar = progress_bar
         self.outputs = {"label": (self.output_dir, ".nii.gz")}
         for kind, extension in (("probability", save_probability), ("uncertainty", save_uncertainty)):
             if extension != "none":
                 self.outputs[kind] = (self.output_dir / kind, f".{extension}")
-        if read_flag(save_dicom_seg, "save_dicom_seg"):
+        if save_dicom_seg:
             self.outputs["dicom_seg"] = (self.output_dir / "dicom_seg", ".dcm")
 
     @property

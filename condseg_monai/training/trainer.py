@@ -13,8 +13,6 @@ from ignite.engine import Engine, Events
 from monai.engines import IterationEvents, SupervisedTrainer
 from torch import Tensor, nn
 
-from condseg_monai.utils.options import read_flag
-
 __all__ = ["GuardedTrainer", "NonFiniteLossError"]
 
 
@@ -41,7 +39,6 @@ class GuardedTrainer(SupervisedTrainer):
     Args:
         *args: as for :class:`monai.engines.SupervisedTrainer`.
         skip_nonfinite: leave such batches out instead of stopping.
-        compile: compile the network with ``torch.compile``; the first batches wait for the compiler.
         file_key: entry of a batch with the names of its files.
         **kwargs: as for :class:`monai.engines.SupervisedTrainer`.
     """
@@ -49,13 +46,12 @@ class GuardedTrainer(SupervisedTrainer):
     def __init__(
         self,
         *args: Any,
-        skip_nonfinite: bool | str = False,
+        skip_nonfinite: bool = False,
         file_key: str = "image_file",
-        compile: bool | str = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(*args, **{**kwargs, "compile": read_flag(compile, "compile")})
-        self.skip_nonfinite = read_flag(skip_nonfinite, "skip_nonfinite")
+        super().__init__(*args, **kwargs)
+        self.skip_nonfinite = skip_nonfinite
         self.file_key = file_key
         self.state.skipped_batches = 0
         self.add_event_handler(IterationEvents.LOSS_COMPLETED, self._check_loss)
@@ -133,7 +129,7 @@ class GuardedTrainer(SupervisedTrainer):
             ""
             if self.skip_nonfinite
             else ". Training stopped before this batch changed a weight, and the checkpoints "
-            "are those from before. Look at these files; set amp to false or leave such batches out with "
+            "are those from before. Look at these files; set precision to float32 or leave such batches out with "
             "--skip_nonfinite true and continue with --resume true, or start anew with a lower learning_rate"
         )
         where = ", ".join(culprits) or "of another process"

@@ -1,8 +1,14 @@
-"""Yes or no, as it comes from a config or a command line."""
+"""Options of the bundle's configs: their values and meanings in one table, which one function reads."""
 
 from __future__ import annotations
 
-__all__ = ["read_flag"]
+import math
+import os
+from typing import Any, NamedTuple
+
+import torch
+
+__all__ = ["OPTIONS", "Option", "read_flag", "read_options"]
 
 _WORDS = {
     **dict.fromkeys(("true", "yes", "on", "1"), True),
@@ -10,18 +16,233 @@ _WORDS = {
 }
 
 
-def read_flag(value: bool | int | str, name: str) -> bool:
-    """Read a flag that MONAI's command line may have left as a word: ``--resume false`` arrives as ``"false"``.
+_KINDS = {
+    "flag": "true or false",
+    "integer": "an integer",
+    "number": "a number",
+    "numbers": "a number or a list of numbers",
+    "text": "text",
+    "texts": "a list of names",
+}
 
-    Configs read each of their flags with this once, in ``flags``; elsewhere a word for no would count as true.
+
+class Option(NamedTuple):
+    """An option of the configs.
+
+    Attributes:
+        kind: ``"flag"``, ``"integer"``, ``"number"``, ``"numbers"`` (one or a list), ``"text"``, ``"texts"`` (a list).
+        meaning: a line for the documentation.
+        low: smallest number.
+        high: largest number.
+        choices: the texts there are; none: any text.
+        null: whether it may be null.
+        default: how the documentation words a default that is an expression.
+    """
+
+    kind: str
+    meaning: str
+    low: float = -math.inf
+    high: float = math.inf
+    choices: tuple[str, ...] = ()
+    null: bool = False
+    default: str = ""
+
+    @property
+    def values(self) -> str:
+        """The values there are, for a reader."""
+        name = _KINDS[self.kind]
+        if self.choices:
+            name = f"one of {', '.join(self.choices)}"
+        elif math.isfinite(self.low):
+            name += f" from {self.low:g}" + (f" to {self.high:g}" if math.isfinite(self.high) else "")
+        return f"{name}, or null" if self.null else name
+
+
+def _flag(meaning: str, default: str = "") -> Option:
+    return Option("flag", meaning, default=default)
+
+
+def _integer(low: int, meaning: str, null: bool = False, default: str = "") -> Option:
+    return Option("integer", meaning, low, null=null, default=default)
+
+
+def _number(low: float, meaning: str, high: float = math.inf, null: bool = False) -> Option:
+    return Option("number", meaning, low, high, null=null)
+
+
+def _text(meaning: str, *choices: str, null: bool = False, default: str = "") -> Option:
+    return Option("text", meaning, choices=choices, null=null, default=default)
+
+
+OPTIONS: dict[str, Option] = {
+    "bundle_root": _text("the bundle's folder, where the three below begin"),
+    "stage": _integer(1, "which stage a file is for: overlays read it, it is not for changing"),
+    "dataset_dir": _text("the data set; for inference, images: folder, file or list", default="`dataset` here"),
+    "output_dir": _text("reports, TensorBoard, predictions", default="`eval` here"),
+    "ckpt_dir": _text("checkpoints and run records", default="`models` here"),
+    "stage1_checkpoint": _text(
+        "stage 2 starts from its encoder; null: one-stage training", null=True, default="`stage1.pt` in `ckpt_dir`"
+    ),
+    "checkpoint": _text("weights to evaluate or predict with", default="`model.pt` in `ckpt_dir`"),
+    "device": _text("where to compute", default="a GPU if there is one"),
+    "precision": _text(
+        "`float16` and `bfloat16` are mixed precision; `float16` needs a GPU",
+        *("float32", "bfloat16", "float16"),
+        default="`float16` on a GPU, else `float32`",
+    ),
+    "channels_last": _flag(
+        "lay tensors out with the channels of a pixel together; faster on a CPU",
+        default="false; in inference, true on a CPU",
+    ),
+    "compile": _flag(
+        "compile the network with `torch.compile`, for GPUs; the first batch of each size waits for the compiler, on a "
+        "CPU for many minutes, without gain"
+    ),
+    "openvino": _flag(
+        "inference of images on a CPU, with the extra `openvino`: OpenVINO runs the network, masks only, sends "
+        "nothing; needs `precision` `float32`. The first batch waits for it to compile"
+    ),
+    "seed": _integer(0, "same seed, same network, same losses; null: unseeded and faster on a GPU", null=True),
+    "encoder": _text(
+        "`resnet18`, `resnet34`, `resnet50`, `vgg19`, `res2net50_v1b`, or `pvt_v2_b2`, which needs transformers"
+    ),
+    "encoder_weights": _text(
+        "`imagenet` downloads torchvision's weights, for `res2net50_v1b` its authors'; or the path of such a file. "
+        "Stage 2 uses it only without `stage1_checkpoint`",
+        null=True,
+    ),
+    "decoder_channels": _integer(1, "width of all behind the encoder, a multiple of 4"),
+    "cdfa": _text("CDFA as in Eq. 11-14; `released`: the two-round form of the released code", *("paper", "released")),
+    "cfa": _flag("DEC-Seg: aggregate neighbouring levels"),
+    "down_scale": _flag("DEC-Seg: see the image at a second, smaller scale too"),
+    "dcf": _flag("DEC-Seg: fuse both scales"),
+    "organ_order": _text("synapse: which organ each number is", *("transunet", "samed")),
+    "class_names": Option(
+        "texts", "synapse: what the labels' numbers are, background first", default="those of `organ_order`"
+    ),
+    "image_size": _integer(1, "images are resized to this square"),
+    "mask_threshold": _number(0, "mask values above it are lesion; applied before any resize"),
+    "check_data": _flag("open and compare every image and mask before training; false: only pair the names"),
+    "normalization": _text(
+        "RGB less mean, over deviation; `released`: BGR in [0, 1], for converted released checkpoints",
+        *("imagenet", "released"),
+    ),
+    "split": _text("the list that validation and evaluation read"),
+    "window_hu": Option("numbers", "CT volumes: Hounsfield units that become 0 and 1", default="`[-125, 275]`"),
+    "check_values": _flag("CT volumes: refuse values that are not Hounsfield units"),
+    "labeled_fraction": _number(
+        0, "DEC-Seg: share of `train.txt` that is labelled; null: by `labeled.txt` and `unlabeled.txt`", 1, null=True
+    ),
+    "labeled_seed": _integer(0, "DEC-Seg: draws which cases are labelled", null=True, default="`seed`"),
+    "epochs": _integer(1, "at most"),
+    "batch_size": _integer(1, "images; stage 1 passes twice as many views"),
+    "labeled_batch_size": _integer(1, "DEC-Seg: labelled images in a batch", default="half of `batch_size`"),
+    "unlabeled_batch_size": _integer(
+        0, "DEC-Seg: unlabelled images in a batch; 0: a supervised run", default="half of `batch_size`"
+    ),
+    "optimizer_name": _text("synapse: the optimizer", *("sgd", "adam")),
+    "learning_rate": _number(0, "everything but the encoder"),
+    "encoder_learning_rate": _number(0, "the encoder"),
+    "generator_learning_rate": _number(0, "DEC-Seg: the generators"),
+    "momentum": _number(0, "synapse: of SGD", 1),
+    "weight_decay": _number(0, "synapse: of both optimizers"),
+    "lr_schedule": _text(
+        "`plateau`: see `plateau_patience`; `cosine`: all rates rise over the first twentieth of the `epochs` and fall "
+        "to zero at the last, for short trainings; `poly`: TransUNet's fall",
+        *("plateau", "cosine", "poly"),
+    ),
+    "poly_power": _number(0, "DEC-Seg: every rate falls as (1 - step / steps) to this power"),
+    "plateau_patience": _integer(1, "epochs without a better validation mIoU after which all rates fall to a tenth"),
+    "lambda_ce": _number(
+        0,
+        "factor of the cross-entropy beside Dice in the loss of the mask; a smaller one draws doubtful lesions larger, "
+        "and pays in short trainings",
+    ),
+    "class_balance": _number(
+        0,
+        "each pixel of a class (lesion, organ, background) that has n in the image weighs n ** -class_balance in the "
+        "cross-entropy of the mask; 0.5 for small organs, 1: all classes alike",
+    ),
+    "dispersive_weight": _number(0, "Med-DisSeg: factor of the dispersive loss, in either stage"),
+    "dispersive_kind": _text(
+        "Med-DisSeg: the form of the dispersive loss", *("infonce_l2", "infonce_cosine", "hinge", "covariance")
+    ),
+    "dispersive_temperature": _number(0, "Med-DisSeg: of the two `infonce` kinds"),
+    "dispersive_normalize": _flag(
+        "Med-DisSeg: divide squared distances by the number of features; false: the released form"
+    ),
+    "scale_weight": _number(0, "DEC-Seg: weight of the consistency between scales; 0 leaves it out"),
+    "perturbation_weight": _number(0, "DEC-Seg: weight of the consistency under perturbation; 0 leaves it out"),
+    "generative_weight": _number(0, "DEC-Seg: weight of the consistency of generated images; 0 leaves it out"),
+    "rampup_epochs": _integer(0, "DEC-Seg: epochs over which these three grow to their weights"),
+    "mirror_share": _number(
+        0,
+        "synapse: share of slices that are turned by right angles and mirrored, TransUNet's; 0: scans all lie alike",
+        1,
+    ),
+    "empty_share": _number(0, "synapse: largest share of an epoch's slices without organ; 1: all slices", 1),
+    "early_stop_patience": _integer(1, "epochs without a better validation mIoU after which training ends"),
+    "val_interval": _integer(1, "epochs between validations"),
+    "panel_interval": _integer(0, "epochs between pictures in TensorBoard; 0: none"),
+    "num_workers": _integer(0, "processes that load images"),
+    "cache": _number(0, "share of the decoded, resized images kept in memory", 1),
+    "cache_dir": _text("synapse: resized slices, to be read again", default="`slices` in `output_dir`"),
+    "resume": _flag("continue the run that was cut short here; without one, begin"),
+    "save_interval": _integer(0, "epochs between two saves of the state to resume from; 0: none"),
+    "skip_nonfinite": _flag("leave out batches whose loss is not finite, instead of stopping"),
+    "resizing": _text(
+        "CT volumes: interpolate class scores; `transunet`: upsample the labels by nearest neighbour",
+        *("scores", "transunet"),
+    ),
+    "keep_largest": _flag("CT volumes: keep of each organ its largest component"),
+    "save_probability": _text(
+        "inference: beside the masks, `png` or `npy`; of CT volumes, `nii` or `nii.gz`",
+        *("none", "png", "npy", "nii", "nii.gz"),
+    ),
+    "save_uncertainty": _text(
+        "inference: beside the masks, `png` or `npy`; of CT volumes, `nii` or `nii.gz`",
+        *("none", "png", "npy", "nii", "nii.gz"),
+    ),
+    "save_overlay": _flag("inference: the mask's contour drawn on the image"),
+    "save_dicom_seg": _flag("CT volumes: labels of DICOM series as DICOM SEG too"),
+    "empty_distance": _text(
+        "evaluation: distance if label or prediction is empty", *("diagonal", "inf", "nan", "zero")
+    ),
+    "pixel_spacing": Option("numbers", "evaluation: unit per pixel of the file, or `[height, width]`", 0),
+    "saliency_scores": _flag("evaluation: S-measure and the like, with the extra `saliency`"),
+    "report_cases": _integer(0, "evaluation: how many of the worst images to draw, and of the best"),
+    "overwrite": _flag("replace earlier files instead of keeping them; inference: do finished images again"),
+    "progress_bar": _flag("show progress"),
+}
+"""Every option of every config, in the order in which configs and documentation list them."""
+
+
+def read_options(**values: Any) -> dict[str, Any]:
+    """Read options as a config or MONAI's command line gives them: ``--resume false`` arrives as ``"false"``.
 
     Args:
-        value: a bool, 0 or 1, or one of ``true``, ``false``, ``yes``, ``no``, ``on``, ``off``, ``1`` and ``0`` in any
-            case.
-        name: what to call it in an error.
+        **values: the options of a config, by name. Names that are not in the table are kept as they are.
 
     Returns:
-        The flag.
+        The same names, with values that JSON can hold: flags are bool, ``"null"`` is None where null is allowed, paths
+        and devices are text.
+
+    Raises:
+        ValueError: naming the option, the values there are, and the one it has.
+
+    Example:
+        >>> read_options(resume="false", epochs=3)
+        {'resume': False, 'epochs': 3}
+    """
+    return {name: _read(name, value) for name, value in values.items()}
+
+
+def read_flag(value: bool | int | str, name: str) -> bool:
+    """Read a flag: a bool, 0 or 1, or ``true``, ``false``, ``yes``, ``no``, ``on`` or ``off`` in any case.
+
+    Args:
+        value: what was given.
+        name: what to call it in an error.
 
     Raises:
         ValueError: if it is anything else.
@@ -34,3 +255,27 @@ def read_flag(value: bool | int | str, name: str) -> bool:
     if flag is None:
         raise ValueError(f"{name} must be true or false, got {value!r}")
     return flag
+
+
+def _read(name: str, value: Any) -> Any:
+    if isinstance(value, (os.PathLike, torch.device)):
+        value = str(value)
+    option = OPTIONS.get(name)
+    if option is None:
+        return value
+    if option.null and (value is None or (isinstance(value, str) and value.lower() in ("null", "none"))):
+        return None
+    if option.kind == "flag":
+        return read_flag(value, name)
+    is_list = isinstance(value, (list, tuple)) and option.kind in ("numbers", "texts")
+    items = list(value) if is_list else [value]
+    if not items or not all(_fits(option, item) for item in items) or (option.kind == "texts" and not is_list):
+        raise ValueError(f"{name} must be {option.values}, got {value!r}")
+    return items if is_list else value
+
+
+def _fits(option: Option, value: Any) -> bool:
+    if option.kind.startswith("text"):
+        return isinstance(value, str) and (not option.choices or value in option.choices)
+    types = (int,) if option.kind == "integer" else (int, float)
+    return isinstance(value, types) and not isinstance(value, bool) and option.low <= value <= option.high

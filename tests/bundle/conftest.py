@@ -23,7 +23,6 @@ def tiny_knobs(tiny_dataset: Path) -> dict[str, Any]:
     return {
         "dataset_dir": str(tiny_dataset),
         "device": "cpu",
-        "amp": False,
         "encoder": "resnet18",
         "encoder_weights": None,
         "decoder_channels": 16,

@@ -7,7 +7,8 @@ import pytest
 from monai.bundle import ConfigParser
 
 import condseg_monai
-from bundle.config_source.build import build
+from bundle.config_source.build import TABLE_END, TABLE_START, build, options_table
+from condseg_monai.utils.options import OPTIONS
 
 CONFIGS = Path(__file__).resolve().parents[2] / "bundle" / "configs"
 TRAINING = ("train", "train_stage1", "train_stage2")
@@ -28,43 +29,8 @@ OVERLAYS = {
 # What inference reads over, because only training has it.
 ONLY_FOR_TRAINING = {(base, "med_disseg"): ["loss"] for base in INFERENCE}
 PAIRS = [(base, overlay) for overlay, bases in OVERLAYS.items() for base in bases]
+COMBINATIONS = [*((base,) for base in BASES), *PAIRS]
 
-KNOBS = {
-    "dataset_dir",
-    "output_dir",
-    "ckpt_dir",
-    "device",
-    "image_size",
-    "batch_size",
-    "epochs",
-    "seed",
-    "num_workers",
-    "amp",
-    "cache",
-    "encoder",
-    "encoder_weights",
-    "decoder_channels",
-    "cdfa",
-    "learning_rate",
-    "encoder_learning_rate",
-    "stage1_checkpoint",
-    "early_stop_patience",
-    "normalization",
-    "mask_threshold",
-    "check_data",
-    "val_interval",
-    "panel_interval",
-    "overwrite",
-    "resume",
-    "save_interval",
-    "skip_nonfinite",
-    "precision",
-    "channels_last",
-    "compile",
-    "class_balance",
-}
-# What a command line may say; MONAI hands over True, False and numbers as such, all other words as text.
-WORDS = {True: (True, 1, "true", "TRUE", "yes", "1"), False: (False, 0, "false", "FALSE", "no", "0")}
 METRICS = {"val_mean_iou", "val_mean_dice", "val_recall", "val_precision", "val_accuracy", "val_f2"}
 
 
@@ -75,17 +41,6 @@ def read(name: str) -> dict[str, Any]:
 def merged(*names: str) -> ConfigParser:
     """Config files as MONAI reads one after the other."""
     return ConfigParser(ConfigParser.load_config_files([str(CONFIGS / f"{name}.json") for name in names]))
-
-
-def flags_of(parser: ConfigParser) -> set[str]:
-    """Knobs that are true or false, those with an expression for a default included."""
-
-    def is_flag(name: str, value: Any) -> bool:
-        if isinstance(value, str) and value.startswith("$") and references(value) <= {"device"}:
-            value = parser.get_parsed_content(name)
-        return isinstance(value, bool)
-
-    return {name for name, value in dict(parser.get()).items() if is_flag(name, value)}
 
 
 def strings(value: Any) -> list[str]:
@@ -126,20 +81,6 @@ def test_overlay_changes_only_what_the_base_has(base, overlay):
     assert unknown_keys(read(base), read(overlay)) == ONLY_FOR_TRAINING.get((base, overlay), [])
 
 
-@pytest.mark.parametrize("names", [*((base,) for base in BASES), *PAIRS], ids="-".join)
-def test_misspelt_knob_stops_every_config_before_it_starts(names, bundle_dir):
-    parser = merged(*names)
-    parser["bundle_root"] = str(bundle_dir)
-    check = next(iter(parser["initialize"]))
-    assert check in merged("train")["initialize"]
-    parser["my_step"] = check
-    parser.get_parsed_content("my_step")
-    parser["overwrit"] = True
-    with pytest.raises(RuntimeError) as raised:
-        parser.get_parsed_content("my_step")
-    assert "no such knob: overwrit (did you mean overwrite?)" in str(raised.value.__cause__)
-
-
 def test_misspelt_overlay_keys_are_found():
     overlay = {"epoch": 3, "validate#datset#data": [], "train#handler": [], "train#dataset#data": []}
     assert unknown_keys(read("train"), overlay) == ["epoch", "validate#datset#data", "train#handler"]
@@ -160,21 +101,25 @@ def test_targets_of_this_package_are_public(name):
     assert used <= set(condseg_monai.__all__)
 
 
-@pytest.mark.parametrize("files", [*((base,) for base in BASES), *PAIRS], ids="+".join)
-def test_every_word_for_no_is_no_in_every_flag(files):
+def test_table_of_options_is_that_of_the_documentation():
+    text = (CONFIGS.parent / "docs" / "README.md").read_text(encoding="utf-8")
+    assert f"{TABLE_START}{options_table()}{TABLE_END}" in text, "run bundle/config_source/build.py"
+
+
+@pytest.mark.parametrize("files", COMBINATIONS, ids="+".join)
+def test_every_option_is_read_before_a_run_and_flags_are_used_as_read(files):
     parser = merged(*files)
-    config, flags = parser.get(), flags_of(parser)
-    assert {"amp", "overwrite", "progress_bar"} <= flags
-    assert config["flags"].keys() == flags  # where words are read
-    used = references({key: value for key, value in config.items() if key != "flags"})
-    assert used & flags == set()  # what is used is what was read
-    for meant, words in WORDS.items():
-        for word in words:
-            for flag in flags:
-                parser[flag] = word
-            found = parser.get_parsed_content("flags")
-            assert found == dict.fromkeys(flags, meant), word
-            assert all(isinstance(value, bool) for value in found.values())
+    config = parser.get()
+    assert parser["initialize"][:2] == ["$condseg_monai.check_command_line()", "$@options"]
+    parser["progress_bar"] = "no"
+    options = parser.get_parsed_content("options")
+    assert options["progress_bar"] is False
+    assert json.loads(json.dumps(options)) == options
+    plain = {name for name, value in config.items() if value is None or isinstance(value, (bool, int, float))}
+    assert plain <= options.keys() <= OPTIONS.keys()
+    flags = {name for name in options if OPTIONS[name].kind == "flag"}
+    used = references({key: value for key, value in config.items() if key != "options"})
+    assert used & flags == set()
 
 
 @pytest.mark.parametrize("name", BASES)
@@ -184,21 +129,7 @@ def test_mixed_precision_follows_the_device_and_not_the_machine(name, device, mi
     parser = merged(name)
     if device is not None:
         parser["device"] = device
-    assert parser.get_parsed_content("flags")["amp"] is mixed
-
-
-@pytest.mark.parametrize("flag", ["amp", "overwrite"])
-def test_a_word_that_is_neither_is_refused_by_the_name_of_the_flag(flag):
-    parser = merged("train")
-    parser[flag] = "maybe"
-    with pytest.raises(RuntimeError) as error:
-        parser.get_parsed_content("flags")
-    assert f"{flag} must be true or false, got 'maybe'" in str(error.value.__cause__)
-
-
-def test_stage_2_has_every_knob_and_stage_1_all_it_can_use():
-    assert read("train_stage2").keys() >= KNOBS
-    assert KNOBS - read("train_stage1").keys() == {"stage1_checkpoint", "decoder_channels", "cdfa"}
+    assert parser.get_parsed_content("options")["precision"] == ("float16" if mixed else "float32")
 
 
 def test_defaults_are_those_of_the_paper_and_the_release():

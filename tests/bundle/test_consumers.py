@@ -53,17 +53,6 @@ def test_every_file_of_a_bundle_is_there(bundle_dir):
     assert (bundle_dir / "LICENSE").read_text().split()[:4] == ["Apache", "License", "Version", "2.0,"]
 
 
-def test_docs_name_every_knob(bundle_dir):
-    text = (bundle_dir / "docs" / "README.md").read_text()
-    for file in (bundle_dir / "configs").glob("*.json"):
-        if file.name.startswith(("metadata", "multi_gpu")):
-            continue
-        for key, value in json.loads(file.read_text()).items():
-            is_object = str(value).startswith(("$condseg_monai.", "$monai.", "$@network_def", "$@training_network_def"))
-            if not isinstance(value, (dict, list)) and "#" not in key and not is_object:
-                assert f"`{key}`" in text, f"{file.name}: {key}"
-
-
 @pytest.mark.parametrize("name", ["train", "inference"])
 def test_network_maps_the_declared_input_to_the_declared_output(bundle_dir, name):
     configs = bundle_dir / "configs"

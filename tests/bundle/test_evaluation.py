@@ -159,7 +159,7 @@ def test_bad_files_cost_no_other_case_its_scores(run_config, knobs, tiny_dataset
     page = (tmp_path / "eval" / "report_val.html").read_text()
     assert "Not scored" in page and "val_1.png" in page
     (dataset / "images" / "val_1.png").write_bytes(good)
-    run_config("train", "evaluate", **{**knobs, "overwrite": "true", "progress_bar": "no", "amp": "0"})
+    run_config("train", "evaluate", **{**knobs, "overwrite": "true", "progress_bar": "no"})
     assert table(tmp_path / "eval", "val") == expected
     assert not (tmp_path / "eval" / "failures_val.json").exists()
 

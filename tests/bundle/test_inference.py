@@ -47,7 +47,6 @@ def knobs(tmp_path, red_checkpoint):
         "normalization": "released",
         "image_size": 64,
         "device": "cpu",
-        "amp": False,
         "num_workers": 0,
         "progress_bar": False,
     }

@@ -41,7 +41,6 @@ def knobs(tmp_path, checkpoint):
         "decoder_channels": 16,
         "image_size": 32,
         "device": "cpu",
-        "amp": False,
         "progress_bar": False,
     }
 

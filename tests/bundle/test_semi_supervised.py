@@ -167,7 +167,7 @@ def test_student_is_evaluated_by_the_same_overlay(trained, run_config, knobs, tm
 
 def test_student_segments_by_the_same_inference(student, trained, run_config, knobs, dataset, tmp_path):
     _, _, path, _ = trained
-    images = {key: knobs[key] for key in ("device", "amp", "image_size", "num_workers", "progress_bar")}
+    images = {key: knobs[key] for key in ("device", "image_size", "num_workers", "progress_bar")}
     run_config(
         *INFERENCE[student],
         workflow_type="infer",

@@ -378,6 +378,6 @@ def test_encoder_weights_file_starts_stage_1(open_config, knobs, tmp_path):
 @pytest.mark.parametrize("stage", ["train_stage1", "train_stage2"])
 def test_mixed_precision_run_on_a_gpu(open_config, knobs, stage, caplog):
     logging.getLogger().setLevel(logging.INFO)
-    workflow = open_config(stage, **{**knobs, "device": "cuda", "amp": True, "epochs": 3, "num_workers": 2})
+    workflow = open_config(stage, **{**knobs, "device": "cuda", "epochs": 3, "num_workers": 2})
     workflow.initialize()
     assert all(np.isfinite(losses_of(workflow)))

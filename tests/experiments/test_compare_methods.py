@@ -11,7 +11,7 @@ import pytest
 from condseg_monai import TwoStreamBatchSampler, bootstrap_interval
 from experiments import compare_methods
 
-TINY = ["--image_size", "32", "--decoder_channels", "4", "--encoder", "resnet18", "--device", "cpu", "--amp", "False"]
+TINY = ["--image_size", "32", "--decoder_channels", "4", "--encoder", "resnet18", "--device", "cpu"]
 
 
 def call(monkeypatch: pytest.MonkeyPatch, output_dir: Path, *words: str, dataset_dir: Path | str = ".") -> int:
@@ -123,7 +123,7 @@ def test_a_method_that_fails_is_named_and_the_others_go_on(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--", "--image_sise", "32"], "no such knob: image_sise (did you mean image_size?); there are amp, "),
+        (["--", "--image_sise", "32"], "no such option: image_sise (did you mean image_size?); there are batch_size, "),
         (["--epochs", "2"], "--epochs must be at least 3"),
         (["--methods", "nnunet"], "invalid choice: 'nnunet'"),
         (["--", "--image_size"], "after --: --image_size needs a value"),

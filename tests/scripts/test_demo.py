@@ -22,7 +22,7 @@ from PIL import Image
 from condseg_monai import draw_heat_map
 from condseg_monai.reports.drawing import LABEL_COLOR, PREDICTION_COLOR
 
-TINY = ["--image_size=32", "--decoder_channels=4", "--epochs=1", "--stage1_epochs=1", "--device=cpu", "--amp=False"]
+TINY = ["--image_size=32", "--decoder_channels=4", "--epochs=1", "--stage1_epochs=1", "--device=cpu"]
 
 
 @pytest.fixture(autouse=True)

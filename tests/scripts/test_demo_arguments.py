@@ -116,7 +116,7 @@ def test_folders_are_made_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     ("words", "expected"),
     [
         (["--epochs", "7"], {"epochs": 7}),
-        (["--epochs=7", "--amp=False"], {"epochs": 7, "amp": False}),
+        (["--epochs=7", "--cache=0"], {"epochs": 7, "cache": 0}),
         (["--learning_rate", "1e-3"], {"learning_rate": 0.001}),
         (["--encoder_weights", "None"], {"encoder_weights": None}),
         (["--cdfa", "released"], {"cdfa": "released"}),
@@ -137,14 +137,14 @@ def test_existing_weight_files_are_named_absolutely(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--epoch", "3"], "no such knob: epoch (did you mean epochs?);"),
-        (["--stage1_epoch", "3"], "no such knob: stage1_epoch (did you mean stage1_epochs?);"),
+        (["--epoch", "3"], "no such option: epoch (did you mean epochs?);"),
+        (["--stage1_epoch", "3"], "no such option: stage1_epoch (did you mean stage1_epochs?);"),
         (["--learning_rat", "1e-3", "--zzz", "1"], "learning_rat (did you mean learning_rate?), zzz;"),
-        (["--stage1_decoder_channels", "8"], "no such knob: stage1_decoder_channels"),
-        (["--ckpt_dir", "x"], "no such knob: ckpt_dir"),
-        (["--labeled_fraction", "1"], "no such knob: labeled_fraction"),
-        (["--stage", "1"], "no such knob: stage"),
-        (["--dispersive_weight", "1"], "no such knob: dispersive_weight"),
+        (["--stage1_decoder_channels", "8"], "no such option: stage1_decoder_channels"),
+        (["--ckpt_dir", "x"], "no such option: ckpt_dir"),
+        (["--labeled_fraction", "1"], "no such option: labeled_fraction"),
+        (["--stage", "1"], "no such option: stage"),
+        (["--dispersive_weight", "1"], "no such option: dispersive_weight"),
         (["--epochs"], "--epochs needs a value"),
         (["--epochs", "--seed", "1"], "--epochs needs a value"),
         (["epochs", "3"], "expected --name value, got 'epochs'"),
@@ -202,7 +202,7 @@ def test_no_knob_is_taken_and_then_used_nowhere(name: str):
 def test_objects_of_the_configs_are_no_knobs():
     values = top_level_values(STAGE2) | top_level_values(PREDICT)
     assert values.isdisjoint({"network", "datalists", "network_def", "imports"})
-    assert {"device", "amp", "stage1_checkpoint", "encoder_weights"} <= values
+    assert {"device", "stage1_checkpoint", "encoder_weights"} <= values
 
 
 def test_command_says_what_the_step_does():

@@ -1,43 +1,52 @@
-import pytest
+from pathlib import Path
 
-from condseg_monai.inference.cases import InferenceCases
-from condseg_monai.training.handlers.training_state import TrainingState
-from condseg_monai.utils.options import read_flag
+import pytest
+import torch
+
+from condseg_monai.utils.options import OPTIONS, read_options
+
+FLAGS = [name for name, option in OPTIONS.items() if option.kind == "flag"]
 
 
 @pytest.mark.parametrize(
-    ("value", "expected"),
+    ("word", "meant"),
     [
-        *((value, True) for value in (True, 1, "true", "True", "TRUE", "yes", "on", "1", " true ")),
-        *((value, False) for value in (False, 0, "false", "False", "FALSE", "no", "No", "off", "0")),
+        *((word, True) for word in (True, 1, "true", "TRUE", "yes", "on", "1", " true ")),
+        *((word, False) for word in (False, 0, "false", "False", "no", "off", "0")),
     ],
 )
-def test_words_and_bools(value, expected):
-    assert read_flag(value, "resume") is expected
+def test_every_flag_reads_the_words_of_a_command_line(word, meant):
+    options = read_options(**dict.fromkeys(FLAGS, word))
+    assert all(value is meant for value in options.values())
 
 
-@pytest.mark.parametrize("value", ["maybe", "", "none", None, 2, 0.0, []])
-def test_anything_else_is_refused_by_name(value):
-    with pytest.raises(ValueError, match="resume must be true or false, got"):
-        read_flag(value, "resume")
+@pytest.mark.parametrize(
+    ("name", "value", "values"),
+    [
+        *(("resume", value, "true or false") for value in ("maybe", "", None, 2, 0.0, [])),
+        *(("epochs", value, "an integer from 1") for value in (0, 2.5, "3", True, None)),
+        *(("cache", value, "a number from 0 to 1") for value in (-0.1, 1.5, "all", float("nan"))),
+        ("lr_schedule", "cosin", "one of plateau, cosine, poly"),
+        ("labeled_fraction", 2, "a number from 0 to 1, or null"),
+        ("encoder", None, "text"),
+        ("class_names", "background,liver", "a list of names"),
+        ("pixel_spacing", [1.0, "2"], "a number or a list of numbers"),
+        ("window_hu", [], "a number or a list of numbers"),
+    ],
+)
+def test_other_values_are_refused_by_the_name_of_the_option(name, value, values):
+    with pytest.raises(ValueError) as error:
+        read_options(**{name: value})
+    assert str(error.value).startswith(f"{name} must be {values}")
+    assert str(error.value).endswith(f"got {value!r}")
 
 
-def test_command_line_word_for_no_is_no(tmp_path):
-    state = TrainingState(str(tmp_path), "resume.pt", resume="false", overwrite="False")
-    assert (state.resume, state.overwrite) == (False, False)
+@pytest.mark.parametrize("word", [None, "null", "None"])
+def test_null_may_be_said_where_it_has_a_meaning(word):
+    assert read_options(seed=word, stage1_checkpoint=word) == {"seed": None, "stage1_checkpoint": None}
 
 
-@pytest.mark.parametrize(("given", "meant"), [("false", False), ("False", False), ("true", True), (False, False)])
-def test_outputs_are_overwritten_only_if_that_was_said(given, meant, tmp_path):
-    assert InferenceCases(tmp_path, tmp_path / "out", overwrite=given).overwrite is meant
-
-
-def test_overlays_are_asked_for_by_word():
-    folders = [folder.name for folder, _ in InferenceCases("images", "out", save_overlay="no").outputs]
-    assert folders == ["out"]
-    assert [folder.name for folder, _ in InferenceCases("images", "out", save_overlay="yes").outputs][1:] == ["overlay"]
-
-
-def test_other_words_for_overwrite_raise(tmp_path):
-    with pytest.raises(ValueError, match="overwrite must be true or false, got 'maybe'"):
-        InferenceCases(str(tmp_path), "val", overwrite="maybe")
+def test_options_are_what_json_can_hold():
+    given = {"device": torch.device("cpu"), "ckpt_dir": Path("a") / "b", "window_hu": (-125, 275), "mine": {"a": 1}}
+    expected = {"device": "cpu", "ckpt_dir": str(Path("a") / "b"), "window_hu": [-125, 275], "mine": {"a": 1}}
+    assert read_options(**given) == expected

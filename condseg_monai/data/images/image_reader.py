@@ -188,4 +188,3 @@ def _to_mode(array: np.ndarray, mode: str) -> np.ndarray:
     if mode == "L":
         return array if array.ndim == 2 else array.max(axis=2)
     return array if array.ndim == 3 else np.repeat(array[..., None], 3, axis=2)
-

@@ -14,7 +14,6 @@ from monai.handlers import CheckpointSaver
 
 from condseg_monai.training.handlers.resumable import add_resumable
 from condseg_monai.utils.files import keep_earlier, remove_unfinished, write_checkpoint
-from condseg_monai.utils.options import read_flag
 
 __all__ = ["AtomicCheckpointSaver"]
 
@@ -44,13 +43,13 @@ class AtomicCheckpointSaver(CheckpointSaver):
         *,
         final_filename: str | None = None,
         key_metric_filename: str | None = None,
-        overwrite: bool | str = False,
+        overwrite: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(
             save_dir, save_dict, final_filename=final_filename, key_metric_filename=key_metric_filename, **kwargs
         )
-        replace = read_flag(overwrite, "overwrite")
+        replace = overwrite
         fixed_names = {
             "_final_checkpoint": final_filename,
             "_key_metric_checkpoint": key_metric_filename,

@@ -22,7 +22,6 @@ from condseg_monai.training.handlers.checkpoint_saver import AtomicCheckpointSav
 from condseg_monai.training.handlers.resumable import add_resumable, resumables
 from condseg_monai.utils.environment import describe_environment
 from condseg_monai.utils.files import file_sha256, keep_earlier, write_json
-from condseg_monai.utils.options import read_flag
 
 __all__ = ["RunRecord", "current_parser", "knob_values"]
 
@@ -103,7 +102,7 @@ class RunRecord:
         starts_from: str | None = None,
         evaluator: Engine | None = None,
         checkpoints: Sequence[str] = (),
-        overwrite: bool | str = False,
+        overwrite: bool = False,
     ) -> None:
         self.path = Path(save_dir) / filename
         self.splits = splits
@@ -111,7 +110,7 @@ class RunRecord:
         self.starts_from = optional_path(starts_from)
         self.evaluator = evaluator
         self.checkpoints = checkpoints
-        self.overwrite = read_flag(overwrite, "overwrite")
+        self.overwrite = overwrite
         self._record: dict[str, Any] = {}
         self._start = 0.0
         self._seconds_before = 0.0

@@ -20,7 +20,6 @@ from condseg_monai.training.handlers.checkpoint_saver import AtomicCheckpointSav
 from condseg_monai.training.handlers.resumable import Resumable, resumables
 from condseg_monai.training.random_states import random_state, restore_random_state
 from condseg_monai.utils.files import keep_earlier, remove_unfinished, write_checkpoint
-from condseg_monai.utils.options import read_flag
 
 __all__ = ["TrainingState"]
 
@@ -63,9 +62,9 @@ class TrainingState:
         must_match: Mapping[str, Any] | None = None,
         splits: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
         summary_writer: Any = None,
-        resume: bool | str = False,
+        resume: bool = False,
         save_interval: int = 1,
-        overwrite: bool | str = False,
+        overwrite: bool = False,
     ) -> None:
         if save_interval < 0:
             raise ValueError(f"save_interval must be >= 0 epochs, got {save_interval}")
@@ -75,9 +74,9 @@ class TrainingState:
         self.must_match = dict(must_match or {})
         self.splits = dict(splits or {})
         self.summary_writer = summary_writer
-        self.resume = read_flag(resume, "resume")
+        self.resume = resume
         self.save_interval = save_interval
-        self.overwrite = read_flag(overwrite, "overwrite")
+        self.overwrite = overwrite
         self._started = False
 
     def attach(self, engine: Engine) -> None:

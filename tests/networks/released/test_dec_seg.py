@@ -26,10 +26,12 @@ def test_three_logits_equal_the_released_ones():
     network = from_released(load("dec_seg").state_dict(), "dec_seg")
     image, image_down = fill.image(128, 128), fill.image(64, 64, name="imagedown")
     with torch.no_grad():
-        output = network.forward_scales(torch.from_numpy(image), torch.from_numpy(image_down))
+        output = network.double().forward_scales(
+            torch.from_numpy(image).double(), torch.from_numpy(image_down).double()
+        )
     expected = load("dec_seg").expected("eval_128x128")
     for name, logits in zip(("out1", "out2", "out3"), output, strict=True):
-        torch.testing.assert_close(sample(logits), expected[name], rtol=0, atol=1e-4, msg=name)
+        torch.testing.assert_close(sample(logits), expected[name], rtol=0, atol=1e-9, msg=name)
 
 
 def test_every_released_key_has_its_place_and_shape():

@@ -3,10 +3,10 @@
 Every method trains for as many steps as ``--epochs`` epochs of all images have: one of two stages gives a third of them
 to stage 1, and what learns from 25 % of the labels, half of each batch, goes twice through them for each of these
 epochs. The weights with the best validation mIoU are scored on ``--split``. Everything runs through the bundle's
-configs; what follows ``--`` is passed on as knobs to all methods that have them; for the others it says what they lack.
-What is trained and scored already is kept: a comparison that was cut short goes on, and methods, seeds or, with
+configs; what follows ``--`` is passed as options to all methods that have them; for the others it says what they lack.
+What is trained and scored already is kept: a comparison that was cut short continues, and methods, seeds or, with
 ``--split`` and ``--score_dir``, other images can be added later. A run that fails is named at the end, and the others
-go on.
+continue.
 
     .venv/bin/python -m experiments.compare_methods --dataset_dir DIR --output_dir runs/comparison -- --image_size 96
     .venv/bin/python -m experiments.compare_methods --list
@@ -28,13 +28,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from scripts.demo_arguments import BUNDLE, drop_logging_warning, parse_knobs, top_level_values
+from experiments import bundle_runs
+from experiments.bundle_runs import check_options, option_names, parse_options, root_cause, run
 
 if TYPE_CHECKING:
     import numpy as np
 
 SCORES = {"val_mean_dice": "mDSC", "val_mean_iou": "mIoU"}
-KNOBS: dict[str, Any] = {
+OPTIONS: dict[str, Any] = {
     "encoder_weights": None,
     "image_size": 96,
     "batch_size": 8,
@@ -49,61 +50,56 @@ _log = logging.getLogger("compare_methods")
 
 
 class Method(NamedTuple):
-    """What a method trains: config files that are read together, and knobs of its own, which come last."""
+    """What a method trains: config files that are read together, and options of its own, which come last."""
 
     title: str
     train: tuple[str, ...]
     stage1: tuple[str, ...] = ()
     """Empty for a method of one stage."""
-    knobs: Mapping[str, Any] = {}
+    options: Mapping[str, Any] = {}
     passes: int = 1
     """Epochs of its own in the time of one of ``--epochs``."""
 
 
-_MED_DISSEG = (("train_stage2", "med_disseg"), ("train_stage1", "med_disseg"))
+_FILES = bundle_runs.METHODS
+_MED_DISSEG = (_FILES["med_disseg"].train, _FILES["med_disseg"].stage1)
+_DEC_SEG, _STUDENT = _FILES["dec_seg"].train, _FILES["condseg_student"].train
 # The seed draws the labelled cases: the same for all of these.
 _LABELS: dict[str, Any] = {"labeled_fraction": 0.25}
 _PASSES = 2  # an epoch is one pass over the labelled images: half of a batch, a quarter of all
-# SGD, unlike the others, at the rate of its paper.
-_DEC_SEG = {**_LABELS, "learning_rate": 0.01, "encoder_learning_rate": 0.01}
+_SGD = {"learning_rate": 0.01, "encoder_learning_rate": 0.01}  # DEC-Seg's optimizer, at the rate of its paper
 _ALONE = {"unlabeled_batch_size": 0}
-_STUDENT = ("train_dec_seg", "semi_supervised_condseg")
 METHODS: dict[str, Method] = {
-    "condseg": Method("ConDSeg", ("train_stage2",), ("train_stage1",)),
-    "condseg_without_cr": Method("ConDSeg without Consistency Reinforcement", ("train_stage2",)),
+    "condseg": Method("ConDSeg", _FILES["condseg"].train, _FILES["condseg"].stage1),
+    "condseg_without_cr": Method("ConDSeg without Consistency Reinforcement", _FILES["condseg"].train),
     "med_disseg": Method("Med-DisSeg", *_MED_DISSEG),
     "med_disseg_released": Method(
         "Med-DisSeg, dispersion as released (not normalised)", *_MED_DISSEG, {"dispersive_normalize": False}
     ),
-    "dec_seg": Method("DEC-Seg, 25 % of the labels", ("train_dec_seg",), knobs=_DEC_SEG, passes=_PASSES),
-    "dec_seg_supervised": Method(
-        "DEC-Seg, the same 25 % alone", ("train_dec_seg",), knobs={**_DEC_SEG, **_ALONE}, passes=_PASSES
-    ),
-    "condseg_student": Method(
-        "ConDSeg as DEC-Seg's student, 25 % of the labels", _STUDENT, knobs=_LABELS, passes=_PASSES
-    ),
-    "condseg_student_supervised": Method(
-        "ConDSeg, the same 25 % alone", _STUDENT, knobs={**_LABELS, **_ALONE}, passes=_PASSES
-    ),
-    "unet": Method("MONAI's UNet", ("train_stage2", "unet")),
+    "dec_seg": Method("DEC-Seg, 25 % of the labels", _DEC_SEG, (), {**_LABELS, **_SGD}, _PASSES),
+    "dec_seg_supervised": Method("DEC-Seg, the same 25 % alone", _DEC_SEG, (), {**_LABELS, **_SGD, **_ALONE}, _PASSES),
+    "condseg_student": Method("ConDSeg as DEC-Seg's student, 25 % of the labels", _STUDENT, (), _LABELS, _PASSES),
+    "condseg_student_supervised": Method("ConDSeg, the same 25 % alone", _STUDENT, (), {**_LABELS, **_ALONE}, _PASSES),
+    "unet": Method("MONAI's UNet", _FILES["unet"].train),
 }
 
 
 def main() -> int:
     """Run what is missing, print and write the table; 1 if a run failed."""
-    options, knobs = parse(sys.argv[1:])
+    options, given = parse(sys.argv[1:])
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     output_dir: Path = options.output_dir.resolve()
     failed = []
     for seed in options.seeds:  # seeds outside: a comparison that is cut short has whole rows of methods
         for name in options.methods:
             try:
-                train_and_score(name, seed, options, knobs, output_dir / name / f"seed{seed}")
+                train_and_score(name, seed, options, given, output_dir / name / f"seed{seed}")
             except Exception as error:
                 _log.exception(f"{name}, seed {seed} failed")
-                failed.append(f"{name}, seed {seed}: {cause(error)}")
+                cause = root_cause(error)
+                failed.append(f"{name}, seed {seed}: {type(cause).__name__}: {cause}")
     rows = summarize(output_dir, options.methods, options.seeds, options.split, scores_folder(options))
-    budget = {"epochs": options.epochs, "seeds": options.seeds, "split": options.split, **KNOBS, **knobs}
+    budget = {"epochs": options.epochs, "seeds": options.seeds, "split": options.split, **OPTIONS, **given}
     text = render(rows, options.split)
     stem = scores_folder(options).replace("scores", "comparison")
     write(output_dir / f"{stem}.json", json.dumps({"budget": budget, "methods": rows, "failed": failed}, indent=2))
@@ -115,7 +111,7 @@ def main() -> int:
 
 
 def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
-    """The comparison's own options, and the bundle's knobs after ``--``, their values read as Python literals."""
+    """The comparison's own options, and those of the bundle after ``--``."""
     at = list(arguments).index("--") if "--" in arguments else len(arguments)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset_dir", type=Path, required=True, help="images/, masks/, train.txt, val.txt, test.txt")
@@ -130,19 +126,11 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, dict[str, Any]]
     if options.epochs < 3:
         parser.error(f"--epochs must be at least 3: a third of them is stage 1, got {options.epochs}")
     try:
-        knobs = parse_knobs(arguments[at + 1 :])
+        given = parse_options(arguments[at + 1 :])
+        check_options(given, option_names(file for name in options.methods for file in files_of(name)))
     except ValueError as error:
         parser.error(f"after --: {error}")
-    files_read = all_files(options.methods)
-    unknown = sorted(knobs.keys() - set().union(*map(known_names, files_read)))
-    if unknown:
-        from condseg_monai.utils.command_line import (
-            unknown_options,
-        )  # imported late: it takes seconds, and --help should not
-
-        known = set().union(*map(top_level_values, files_read))
-        parser.error(f"{unknown_options(unknown, known)}; there are {', '.join(sorted(known))}")
-    return options, knobs
+    return options, given
 
 
 def scores_folder(options: argparse.Namespace) -> str:
@@ -159,32 +147,26 @@ class _List(argparse.Action):
         parser.exit()
 
 
-def all_files(methods: Sequence[str]) -> list[tuple[str, ...]]:
-    """The config files of every stage of some methods."""
-    return [files for name in methods for files in (METHODS[name].stage1, METHODS[name].train) if files]
+def files_of(name: str) -> tuple[str, ...]:
+    """The config files of every stage of a method."""
+    return (*METHODS[name].stage1, *METHODS[name].train)
 
 
-def known_names(files: Sequence[str]) -> set[str]:
-    """The names at the top of some config files."""
-    return set().union(*(json.loads((BUNDLE / "configs" / f"{file}.json").read_text()) for file in files))
-
-
-def train_and_score(name: str, seed: int, options: argparse.Namespace, knobs: Mapping[str, Any], folder: Path) -> None:
+def train_and_score(name: str, seed: int, options: argparse.Namespace, given: Mapping[str, Any], folder: Path) -> None:
     """Train one method with one seed and score it, as far as that is not done already."""
     scores = folder / scores_folder(options)
     if (scores / f"scores_{options.split}.csv").is_file():
         _log.info(f"{name}, seed {seed}: scored already")
         return
     method, models = METHODS[name], folder / "models"
-    if missing := sorted(knobs.keys() - set().union(*(known_names(files) for files in all_files([name])))):
-        _log.warning(f"{name} has no knob {', '.join(missing)}: trained without")
+    if missing := sorted(given.keys() - option_names(files_of(name))):
+        _log.warning(f"{name} has no option {', '.join(missing)}: trained without")
     stage1_epochs = options.epochs // 3 if method.stage1 else 0
     common = {
-        **KNOBS,
-        **knobs,
-        **method.knobs,
+        **OPTIONS,
+        **given,
+        **method.options,
         "seed": seed,
-        "bundle_root": str(BUNDLE),
         "dataset_dir": str(options.dataset_dir.resolve()),
         "ckpt_dir": str(models),
         "output_dir": str(folder),
@@ -203,23 +185,6 @@ def train_and_score(name: str, seed: int, options: argparse.Namespace, knobs: Ma
     if options.score_dir is not None:
         scored["dataset_dir"] = str(options.score_dir.resolve())
     run((*method.train, "evaluate"), {**common, **scored})
-
-
-def run(files: Sequence[str], knobs: Mapping[str, Any]) -> None:
-    """Run configs as ``python -m monai.bundle run`` does, with knobs that they do not have left out."""
-    from monai.bundle import ConfigWorkflow  # imported late: it takes seconds, and --help should not
-
-    drop_logging_warning()
-    names = known_names(files)
-    workflow = ConfigWorkflow(
-        [str(BUNDLE / "configs" / f"{file}.json") for file in files],
-        logging_file=False,
-        workflow_type="train",
-        **{name: value for name, value in knobs.items() if name in names},
-    )
-    workflow.initialize()
-    workflow.run()
-    workflow.finalize()
 
 
 def summarize(
@@ -276,10 +241,11 @@ def render(rows: Sequence[Mapping[str, Any]], split: str) -> str:
     """The table, as Markdown."""
     if not rows:
         return "nothing to compare: no method has scores\n"
+    from condseg_monai.utils.text_tables import markdown_table
+
     titles = [f"{title} ({part})" for title in SCORES.values() for part in ("mean", "seeds", "95 % interval")]
     difference = f"mDSC less that of {rows[0]['title']} (95 % interval)"
-    lines = [f"| {split}, {rows[0]['images']} images | " + " | ".join([*titles, difference]) + " |"]
-    lines.append("|---" * (len(titles) + 2) + "|")
+    table = [[f"{split}, {rows[0]['images']} images", *titles, difference]]
     for row in rows:
         cells = [row["title"]]
         for score in SCORES:
@@ -288,13 +254,10 @@ def render(rows: Sequence[Mapping[str, Any]], split: str) -> str:
             seeds = ", ".join(f"{value:.3f}" for value in entry["by_seed"])
             cells += [f"{entry['mean']:.3f}", seeds, f"{low:.3f} to {high:.3f}"]
         entry = row["scores"]["val_mean_dice"]
-        if "difference" in entry:
-            low, high = entry["difference_interval_95"]
-            cells.append(f"{entry['difference']:+.3f} ({low:+.3f} to {high:+.3f})")
-        else:
-            cells.append("")
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+        low, high = entry.get("difference_interval_95", (0, 0))
+        cells.append(f"{entry['difference']:+.3f} ({low:+.3f} to {high:+.3f})" if "difference" in entry else "")
+        table.append(cells)
+    return markdown_table(table) + "\n"
 
 
 def write(path: Path, text: str) -> None:
@@ -303,13 +266,6 @@ def write(path: Path, text: str) -> None:
 
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-
-
-def cause(error: BaseException) -> str:
-    """What lies behind MONAI's own exceptions, in a line."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return f"{type(error).__name__}: {error}"
 
 
 if __name__ == "__main__":

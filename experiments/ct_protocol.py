@@ -1,13 +1,13 @@
 """A small protocol on one real CT with the eight organs of Synapse: learn every second slice, score the others.
 
 Train from scratch on the axial slices of even number: 20 epochs of stage 1 and 60 of stage 2 at 80x80, ResNet-18, 24
-decoder channels. Then segment the volume, and copies of it whose axes lead elsewhere, and score the slices of odd
+decoder channels. Then segment the volume, and copies of it in other orientations, and score the slices of odd
 number, none of which was trained on: neighbours of those that were, so the figure says that learning works on real CT,
 not how good it would be on another patient. The best of six epochs is chosen on the same slices.
 
     .venv/bin/python -m experiments.ct_protocol --ct CT.nii.gz --label LABEL.nii.gz --output_dir runs/ct
 
-A run that was cut short goes on where it was: what is there is not made again.
+A run that was cut short continues: what is there is not made again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import argparse
 import json
 import logging
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ import nibabel
 import numpy as np
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
-from scripts.demo_arguments import BUNDLE, drop_logging_warning
+from experiments.bundle_runs import run
 
 NETWORK: dict[str, Any] = {"encoder": "resnet18", "decoder_channels": 24, "image_size": 80}
 TRAINING: dict[str, Any] = {
@@ -42,7 +41,7 @@ TRAINING: dict[str, Any] = {
 STAGE1: dict[str, Any] = {"epochs": 20, "learning_rate": 2e-3, "encoder_learning_rate": 2e-3}
 STAGE2: dict[str, Any] = {"epochs": 60, "lr_schedule": "cosine", "learning_rate": 3e-3, "encoder_learning_rate": 7.5e-4}
 COPIES = ("RAS", "LAS", "RPS", "RAI", "LPS", "SAR", "ILP", "ASL")
-"""Where the axes of the copies lead; the first three flips turn one axis each."""
+"""Orientations of the copies; the first three flip one axis each."""
 
 
 def main() -> None:
@@ -58,7 +57,7 @@ def main() -> None:
     prepare(options.ct.resolve(), options.label.resolve(), options.source_labels, root)
     train(root)
     write_copies(root / "scan" / "ct.nii.gz", root / "copies")
-    run(["inference_synapse.json"], "infer", {**NETWORK, **folders(root), "dataset_dir": str(root / "copies")})
+    run(("inference_synapse",), {**NETWORK, **folders(root), "dataset_dir": str(root / "copies")}, "infer")
     print(json.dumps(score(root), indent=2))
 
 
@@ -77,31 +76,17 @@ def prepare(ct: Path, label: Path, source_labels: str, root: Path) -> None:
 def train(root: Path) -> None:
     """Train both stages; a stage that has ended stays as it is."""
     common = {**TRAINING, **folders(root), "dataset_dir": str(root / "slices")}
-    stage1 = {name: value for name, value in NETWORK.items() if name != "decoder_channels"}
-    run(["train_stage1.json", "synapse.json"], "train", {**common, **stage1, **STAGE1})
-    run(["train_stage2.json", "synapse.json"], "train", {**common, **NETWORK, **STAGE2})
+    run(("train_stage1", "synapse"), {**common, **NETWORK, **STAGE1})
+    run(("train_stage2", "synapse"), {**common, **NETWORK, **STAGE2})
 
 
 def folders(root: Path) -> dict[str, Any]:
     """Where the bundle's configs read and write."""
     return {
-        "bundle_root": str(BUNDLE),
         "ckpt_dir": str(root / "models"),
         "output_dir": str(root / "eval"),
         "progress_bar": False,
     }
-
-
-def run(configs: Sequence[str], workflow_type: str, knobs: dict[str, Any]) -> None:
-    """Run bundle configs as ``python -m monai.bundle run`` does."""
-    from monai.bundle import ConfigWorkflow  # imported late: it takes seconds, and --help should not
-
-    drop_logging_warning()
-    files = [str(BUNDLE / "configs" / name) for name in configs]
-    workflow = ConfigWorkflow(files, workflow_type=workflow_type, logging_file=False, **knobs)
-    workflow.initialize()
-    workflow.run()
-    workflow.finalize()
 
 
 def write_copies(ct: Path, folder: Path) -> None:

@@ -1,8 +1,8 @@
-r"""A fixed small protocol on real polyp images, so that every change can be held against the same figures.
+r"""A fixed small protocol on real polyp images, to compare changes by the same figures.
 
 Train from scratch on the training images of Kvasir-Sessile at 96x96 (flips and rotation, batch 8): 5 epochs of stage 1
 and 10 of stage 2. Score the last epoch's weights, none selected, on the images of Kvasir-SEG's ``val.txt`` that are not
-among those trained on. Everything runs through the bundle's configs; what follows ``--`` is passed on to them.
+among those trained on. Everything runs through the bundle's configs; what follows ``--`` is passed to them.
 
     .venv/bin/python -m experiments.protocol --sessile_dir DIR --kvasir_dir DIR --output_dir runs/protocol
     .venv/bin/python -m experiments.protocol --sessile_dir DIR --kvasir_dir DIR --output_dir runs/one_stage --no_stage1
@@ -18,7 +18,6 @@ Another network on the same images, augmentation, budget and scores, by an overl
 from __future__ import annotations
 
 import argparse
-import ast
 import json
 import logging
 import sys
@@ -26,8 +25,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-BUNDLE = Path(__file__).resolve().parents[1] / "bundle"
-KNOBS: dict[str, Any] = {
+from experiments.bundle_runs import parse_options, run
+
+OPTIONS: dict[str, Any] = {
     "image_size": 96,
     "batch_size": 8,
     "decoder_channels": 64,
@@ -50,18 +50,17 @@ AFTER_STAGE1 = {"encoder_learning_rate": 5e-4}
 
 def main() -> None:
     """Run the protocol and print its figures as JSON."""
-    options, knobs = parse(sys.argv[1:])
+    options, given = parse(sys.argv[1:])
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     output_dir: Path = options.output_dir.resolve()
     if output_dir.exists():
         sys.exit(f"--output_dir {output_dir} exists: give another")
     link_dataset(options.sessile_dir.resolve(), options.kvasir_dir.resolve(), output_dir / "dataset")
     models = output_dir / "models"
-    own = knobs
-    knobs = {
-        **KNOBS,
+    own = given
+    given = {
+        **OPTIONS,
         "seed": options.seed,
-        "bundle_root": str(BUNDLE),
         "dataset_dir": str(output_dir / "dataset"),
         "ckpt_dir": str(models),
         "output_dir": str(output_dir / "eval"),
@@ -71,12 +70,12 @@ def main() -> None:
 
     started = time.perf_counter()
     if not options.no_stage1:
-        run(["train_stage1.json"], {**knobs, **score_at_the_end(options.stage1_epochs)})
-    stage2 = knobs if options.no_stage1 else {**knobs, **AFTER_STAGE1, **own}
-    configs = ["train_stage2.json", *options.overlay]
+        run(("train_stage1",), {**given, **score_at_the_end(options.stage1_epochs)})
+    stage2 = given if options.no_stage1 else {**given, **AFTER_STAGE1, **own}
+    configs = ("train_stage2", *(name.removesuffix(".json") for name in options.overlay))
     run(configs, {**stage2, **score_at_the_end(options.epochs)})
     seconds = round(time.perf_counter() - started)
-    run([*configs, "evaluate.json"], {**knobs, "checkpoint": str(models / "model_final.pt")})
+    run((*configs, "evaluate"), {**given, "checkpoint": str(models / "model_final.pt")})
 
     summary = json.loads((output_dir / "eval" / "summary_val.json").read_text())
     epochs = {"stage1": 0 if options.no_stage1 else options.stage1_epochs, "stage2": options.epochs}
@@ -84,7 +83,7 @@ def main() -> None:
 
 
 def parse(arguments: list[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
-    """The protocol's own options, and the bundle's knobs after ``--``, their values read as Python literals."""
+    """The protocol's own options, and those of the bundle after ``--``."""
     at = arguments.index("--") if "--" in arguments else len(arguments)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sessile_dir", type=Path, required=True, help="Kvasir-Sessile: images/, masks/, train.txt")
@@ -96,18 +95,10 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
     parser.add_argument("--no_stage1", action="store_true", help="train stage 2 from random weights")
     parser.add_argument("--overlay", nargs="*", default=[], help="configs of the bundle read after train_stage2.json")
     options = parser.parse_args(arguments[:at])
-    names, values = arguments[at + 1 :: 2], arguments[at + 2 :: 2]
-    if len(names) != len(values) or any(not name.startswith("--") for name in names):
-        parser.error("after -- give the bundle's knobs as --name value")
-    return options, {name[2:]: literal(value) for name, value in zip(names, values, strict=True)}
-
-
-def literal(value: str) -> Any:
-    """``"8"`` is a number, ``"None"`` is None, and what is no literal is text."""
     try:
-        return ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return value
+        return options, parse_options(arguments[at + 1 :])
+    except ValueError as error:
+        parser.error(f"after --: {error}")
 
 
 def link_dataset(sessile_dir: Path, kvasir_dir: Path, dataset_dir: Path) -> None:
@@ -127,21 +118,8 @@ def link_dataset(sessile_dir: Path, kvasir_dir: Path, dataset_dir: Path) -> None
 
 
 def score_at_the_end(epochs: int) -> dict[str, Any]:
-    """Knobs that train for a fixed number of epochs and look at the scored images once, after the last."""
+    """Options that train for a fixed number of epochs and score the images once, after the last."""
     return {"epochs": epochs, "val_interval": epochs, "panel_interval": 0}
-
-
-def run(configs: list[str], knobs: dict[str, Any]) -> None:
-    """Run bundle configs as ``python -m monai.bundle run`` does, with knobs that they do not know left out."""
-    from monai.bundle import ConfigParser, ConfigWorkflow  # imported late: it takes seconds, and --help should not
-
-    files = [str(BUNDLE / "configs" / name) for name in configs]
-    known = ConfigParser.load_config_files(files)
-    knobs = {name: value for name, value in knobs.items() if name.split("#")[0] in known}
-    workflow = ConfigWorkflow(config_file=files, workflow_type="train", **knobs)
-    workflow.initialize()
-    workflow.run()
-    workflow.finalize()
 
 
 if __name__ == "__main__":

@@ -1,74 +1,176 @@
-"""The demo: ConDSeg, or another method, from data to segmented images, one step after the other, in one process.
+"""Demo: ConDSeg, or another method, from data to segmented images, step by step, in one process.
 
-Each step runs configs of the bundle and prints the command that does the same; ``demo_arguments.py`` has the options.
+Each step runs configs of the bundle and prints the command that does the same.
 """
 
 from __future__ import annotations
 
-import json
+import argparse
 import logging
-import shlex
 import sys
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from demo_arguments import (
-    BUNDLE,
-    TASKS,
-    Arguments,
-    command_of,
-    drop_logging_warning,
-    knobs_for,
-    parse_arguments,
-)
+from experiments.bundle_runs import METHODS, Files, check_options, option_names, parse_options, root_cause
 
-if TYPE_CHECKING:
-    from monai.bundle import ConfigWorkflow
+SYNAPSE = Files(("train_stage2", "synapse"), ("inference_synapse",), ("train_stage1", "synapse"))
+"""ConDSeg on CT; whole volumes are scored, after prediction."""
 
-REQUIRED_DICE = 0.80
-# What these reach in so few steps, the last two with a quarter of the labels, is not known well enough.
-NOT_HELD = ("unet", "dec_seg", "condseg_student")
-_log = logging.getLogger("demo")
+# A network and a schedule that a CPU completes in minutes; the configs' own defaults are the paper's.
+SMALL: dict[str, Any] = {
+    "encoder": "resnet18",
+    "encoder_weights": None,
+    "decoder_channels": 32,
+    "image_size": 96,
+    "batch_size": 4,
+    "epochs": 10,
+    "stage1_epochs": 5,
+    "learning_rate": 1e-3,
+    "encoder_learning_rate": 1e-3,
+    "num_workers": 0,
+    "panel_interval": 5,
+    "save_probability": "png",
+    "save_uncertainty": "png",
+    "save_overlay": True,
+}
+# What a method needs otherwise: a quarter of the labels, SGD's rate of DEC-Seg; some have no uncertainty to save.
+FEW_LABELS: dict[str, Any] = {"labeled_fraction": 0.25, "batch_size": 8, "epochs": 40}
+NO_REGIONS: dict[str, Any] = {"panel_interval": 0, "save_uncertainty": "none"}
+SMALL_OF: dict[str, dict[str, Any]] = {
+    "dec_seg": {**FEW_LABELS, **NO_REGIONS, "learning_rate": 0.03, "encoder_learning_rate": 0.03},
+    "condseg_student": FEW_LABELS,
+    "unet": {**NO_REGIONS, "decoder_channels": 16},
+}
+SMALL_CT: dict[str, Any] = {
+    "encoder": "resnet18",
+    "encoder_weights": None,
+    "decoder_channels": 16,
+    "image_size": 64,
+    "batch_size": 4,
+    "epochs": 16,
+    "stage1_epochs": 4,
+    "val_interval": 4,
+    "class_balance": 0.5,
+    "mirror_share": 0,
+    "optimizer_name": "adam",
+    "lr_schedule": "cosine",
+    "learning_rate": 3e-3,
+    "stage1_learning_rate": 2e-3,
+    "encoder_learning_rate": 1e-3,
+    "stage1_encoder_learning_rate": 2e-3,
+    "num_workers": 0,
+    "panel_interval": 0,
+}
+OWN = {"bundle_root", "stage", "output_dir", "ckpt_dir", "checkpoint", "split", "overwrite", "progress_bar"}
+"""Options that the demo sets itself."""
+
+DESCRIPTION = """\
+Train ConDSeg, or another --method, score it, segment images with it and draw the result, through the bundle's configs.
+condseg and med_disseg train in two stages; dec_seg and condseg_student (ConDSeg in its place) in one, with
+the labels of a quarter of the images; unet, MONAI's, in one. Of these three no mDSC is asked.
+
+Without arguments it makes a small synthetic data set and fails if the validation mDSC stays under 0.80. With
+--dataset_dir it takes a folder with images/, masks/, train.txt, val.txt and, if there is one, test.txt.
+
+--task synapse does it on CT: it makes scans of a phantom, trains on their axial slices, segments whole scans and fails
+if the mean Dice of the organs stays under 0.80. For your own scans see "CT volumes" in bundle/docs/README.md.
+
+Every option of the bundle's configs is passed to every step that has it; with stage1_ in front, to stage 1 only:
+
+    scripts/demo --dataset_dir DIR --image_size 96 --epochs 10 --stage1_epochs 5
+    scripts/demo --dataset_dir DIR --encoder resnet50 --decoder_channels 128 --cdfa released --no_stage1
+"""
+
+
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    """Read the command line; a wrong one ends the program with a message.
+
+    Returns:
+        ``task``, ``method``, ``files``, ``dataset_dir`` (None for synthetic data), ``output_dir``, ``stage1`` (whether
+        it is trained) and ``options``, those of the bundle.
+    """
+    choice = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    choice.add_argument("--task", choices=("images", "synapse"), default="images", help="images of one lesion, or CT")
+    choice.add_argument("--method", choices=METHODS, default="condseg", help="what to train [condseg]")
+    chosen, _ = choice.parse_known_args(words)  # first: --help lists their options
+    small = {**(SMALL_CT if chosen.task == "synapse" else SMALL), **SMALL_OF.get(chosen.method, {})}
+    parser = argparse.ArgumentParser(
+        "scripts/demo",
+        usage="%(prog)s [--task TASK] [--method METHOD] [--dataset_dir DIR] [--output_dir DIR] [--no_stage1] "
+        "[--OPTION VALUE ...]",
+        description=DESCRIPTION,
+        epilog="options of this task and method: " + ", ".join(f"{name} {value}" for name, value in small.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        parents=[choice],
+        allow_abbrev=False,
+    )
+    parser.add_argument("--dataset_dir", metavar="DIR", type=Path, help="your data instead of synthetic images")
+    default = Path(__file__).resolve().parents[1] / "demo_output"
+    parser.add_argument(
+        "--output_dir", metavar="DIR", type=Path, default=default, help="gets a new folder in every run"
+    )
+    parser.add_argument("--no_stage1", action="store_true", help="train in one stage, the encoder from encoder_weights")
+    options, rest = parser.parse_known_args(words)
+    options.files = SYNAPSE if options.task == "synapse" else METHODS[options.method]
+    if options.task == "synapse" and (options.method != "condseg" or options.dataset_dir is not None):
+        parser.error('--task synapse takes no --method and no --dataset_dir: see "CT volumes" in bundle/docs/README.md')
+    try:
+        given = parse_options(rest)
+        check_options(given, known_options(options.files))
+    except ValueError as error:
+        parser.error(str(error))
+    if options.no_stage1 and "stage1_checkpoint" in given:
+        parser.error("--no_stage1 and --stage1_checkpoint exclude each other")
+    for name in given.keys() & {"stage1_checkpoint", "encoder_weights", "stage1_encoder_weights"}:
+        if isinstance(given[name], str) and Path(given[name]).exists():
+            given[name] = str(Path(given[name]).resolve())
+    options.stage1 = bool(options.files.stage1) and not options.no_stage1 and "stage1_checkpoint" not in given
+    options.options = {**small, **({"stage1_checkpoint": None} if options.no_stage1 else {}), **given}
+    options.output_dir = options.output_dir.resolve()
+    options.dataset_dir = options.dataset_dir and options.dataset_dir.resolve()
+    return options
+
+
+def known_options(files: Files) -> set[str]:
+    """The options that can be given: those of the configs, and those of stage 1 with its prefix too."""
+    own = OWN | {"dataset_dir"}
+    evaluate = () if files is SYNAPSE else files.evaluate
+    names = option_names((*files.stage1, *files.train, *evaluate, *files.predict)) - own
+    return names | {f"stage1_{name}" for name in option_names(files.stage1) - own}
 
 
 def main() -> int:
     """Run every step; the status is 1 if synthetic data was not learned or a step failed, 130 if stopped, else 0."""
-    arguments = parse_arguments(sys.argv[1:])
-    run_dir = make_run_dir(arguments.output_dir)
+    options = parse(sys.argv[1:])
+    run_dir = make_run_dir(options.output_dir)
     log_to(run_dir / "log.txt")
     print(f"ConDSeg demo, writing to {run_dir}\nimporting PyTorch and MONAI ...", flush=True)
     try:
-        if arguments.task == "synapse":
+        if options.task == "synapse":
             from demo_synapse import SynapseDemo
 
-            return SynapseDemo(arguments, run_dir).run()
-        return Demo(arguments, run_dir).run()
+            return SynapseDemo(options, run_dir).run()
+        from demo_images import ImagesDemo
+
+        return ImagesDemo(options, run_dir).run()
     except KeyboardInterrupt:
-        print(
-            "\ndemo: stopped; the last command shown goes on with --resume true if it was a training", file=sys.stderr
-        )
+        print("\ndemo: stopped; a training continues by its command, shown last, and --resume true", file=sys.stderr)
         return 130
     except Exception as error:
-        _log.exception("the demo failed")
-        while error.__cause__ is not None and isinstance(error.__cause__, Exception):
-            error = error.__cause__  # MONAI wraps what a config's component raises
-        print(f"demo: {type(error).__name__}: {error}\ndemo: more in {run_dir / 'log.txt'}", file=sys.stderr)
+        logging.getLogger("demo").exception("the demo failed")
+        cause = root_cause(error)
+        print(f"demo: {type(cause).__name__}: {cause}\ndemo: more in {run_dir / 'log.txt'}", file=sys.stderr)
         return 1
 
 
 def make_run_dir(output_dir: Path) -> Path:
-    """Make the first of ``run_001``, ``run_002``, ... that is not there yet."""
+    """Make the first of ``run_001``, ``run_002``, ... that does not exist."""
     number = 1
-    while True:
-        run_dir = output_dir / f"run_{number:03d}"
-        try:
-            run_dir.mkdir(parents=True)
-        except FileExistsError:
-            number += 1
-        else:
-            return run_dir
+    while (run_dir := output_dir / f"run_{number:03d}").exists():
+        number += 1
+    run_dir.mkdir(parents=True)
+    return run_dir
 
 
 def log_to(path: Path) -> None:
@@ -79,167 +181,6 @@ def log_to(path: Path) -> None:
     screen.setLevel(logging.WARNING)
     screen.addFilter(logging.Filter("condseg_monai"))
     logging.getLogger().addHandler(screen)
-
-
-def redirect_monai() -> None:
-    """Send to the log file what MONAI's loggers, each with a handler of its own, print by default."""
-    for logger in logging.root.manager.loggerDict.values():
-        if isinstance(logger, logging.Logger) and logger.handlers:
-            logger.handlers.clear()
-            logger.propagate = True
-    drop_logging_warning()
-
-
-class Demo:
-    """The steps in their order, and what they share.
-
-    Args:
-        arguments: the command line.
-        run_dir: an empty folder for all results.
-    """
-
-    def __init__(self, arguments: Arguments, run_dir: Path) -> None:
-        self.arguments = arguments
-        self.run_dir = run_dir
-        self.files = TASKS[arguments.task][arguments.method]
-        self.data_dir = arguments.dataset_dir or run_dir / "dataset"
-        self.scores_dir = run_dir / "scores"
-        self.predictions_dir = run_dir / "predictions"
-        self.mask_threshold = arguments.knobs.get("mask_threshold", 127)
-        self.knobs = {
-            "dataset_dir": str(self.data_dir),
-            "ckpt_dir": str(run_dir / "models"),
-            "output_dir": str(run_dir),
-            **arguments.knobs,
-        }
-        self.steps = 0
-
-    def run(self) -> int:
-        """Do everything; the status is 1 if the synthetic data was not learned."""
-        from demo_report import show
-
-        start = time.perf_counter()
-        splits = self.prepare_data()
-        if self.arguments.stage1:
-            self.train("Stage 1: train the encoder on each image and a strongly recoloured copy", self.files.stage1)
-        stage = "Stage 2: train" if self.files.stage1 else "Train"
-        self.train(f"{stage} the whole network", self.files.stage2)
-        scored = [split for split in ("val", "test") if split in splits]
-        self.evaluate(scored)
-        self.predict(scored[-1], splits[scored[-1]])
-        self.show_places(scored[-1])
-        show(f"\ndone in {(time.perf_counter() - start) / 60:.1f} minutes")
-        summary = json.loads((self.scores_dir / "summary_val.json").read_text(encoding="utf-8"))
-        return self.verdict(summary["scores"]["val_mean_dice"]["mean"], "validation mDSC")
-
-    def verdict(self, dice: float, what: str) -> int:
-        """The exit status: 1, with a message, if synthetic data was not learned."""
-        from demo_report import show
-
-        if self.arguments.dataset_dir is None and self.arguments.method not in NOT_HELD and dice < REQUIRED_DICE:
-            show(f"demo: the {what} is {dice:.3f}, under the {REQUIRED_DICE} it should reach", file=sys.stderr)
-            return 1
-        return 0
-
-    def prepare_data(self) -> dict[str, list[dict[str, str]]]:
-        """Make the synthetic data set, if that is wanted, check the data, and return the cases of each split."""
-        from condseg_monai import check_datalist, make_synthetic_dataset
-
-        if self.arguments.dataset_dir is None:
-            make_synthetic_dataset(self.data_dir, image_size=self.knobs["image_size"])
-        lists = ["train", "val", *(["test"] if (self.data_dir / "test.txt").is_file() else [])]
-        splits = check_datalist(self.data_dir, lists, self.mask_threshold)
-        self.announce("Data")
-        print(f"  {', '.join(f'{len(cases)} {name}' for name, cases in splits.items())} images in {self.data_dir}")
-        return splits
-
-    def train(self, title: str, files: Sequence[str]) -> None:
-        """Train one stage, with a line for each epoch."""
-        from demo_report import EpochLines
-
-        self.announce(title)
-        workflow = self.open(files)
-        EpochLines(workflow)
-        self.finish(workflow)
-
-    def evaluate(self, splits: Sequence[str]) -> None:
-        """Score the best weights on each split, beside a mask that covers everything."""
-        from demo_report import dice_of_everything, show_scores
-
-        self.announce("Evaluation")
-        baselines = {}
-        for split in splits:
-            workflow = self.open(self.files.evaluate, split=split, output_dir=str(self.scores_dir))
-            self.finish(workflow)
-            baselines[split] = dice_of_everything(workflow)
-        show_scores({split: self.scores_dir / f"summary_{split}.json" for split in splits}, baselines)
-
-    def predict(self, split: str, cases: Sequence[dict[str, str]]) -> None:
-        """Segment the images of a split at their own size and draw a sheet of them."""
-        from demo_report import draw_sheet
-
-        self.announce("Prediction")
-        source = self.data_dir / f"{split}.txt"
-        workflow = self.open(self.files.predict, dataset_dir=str(source), output_dir=str(self.predictions_dir))
-        self.finish(workflow)
-        table = self.scores_dir / f"scores_{split}.csv"
-        sheet = draw_sheet(workflow, cases, table, self.predictions_dir, self.mask_threshold)
-        sheet.save(self.run_dir / "contact_sheet.png")
-
-    def open(self, files: Sequence[str], **changes: Any) -> ConfigWorkflow:
-        """Print the command of a step and return its workflow, initialised."""
-        from monai.bundle import ConfigWorkflow
-
-        redirect_monai()
-        knobs = knobs_for(files, {**self.knobs, **changes})
-        print(f"  {command_of(files, knobs)}", flush=True)
-        workflow = ConfigWorkflow(
-            [str(BUNDLE / "configs" / f"{file}.json") for file in files],
-            logging_file=False,
-            workflow_type="infer" if files == self.files.predict else "train",
-            bundle_root=str(BUNDLE),
-            progress_bar=False,
-            **knobs,
-        )
-        workflow.initialize()
-        return workflow
-
-    def finish(self, workflow: ConfigWorkflow) -> None:
-        """Run a workflow to its end."""
-        redirect_monai()
-        workflow.run()
-        workflow.finalize()
-
-    def announce(self, title: str) -> None:
-        """Number a step and say what it is."""
-        self.steps += 1
-        print(f"\n{self.steps}. {title}", flush=True)
-        if self.steps == 2:
-            print(f"  Each command shown does the same as its step; run it with .venv active in {BUNDLE}", flush=True)
-
-    def show_places(self, split: str) -> None:
-        """Print where everything is."""
-        places = {
-            f"{split} cases from worst to best": self.run_dir / "contact_sheet.png",
-            "masks, probability, uncertainty": self.predictions_dir,
-            "contours on the images": self.predictions_dir / "overlay",
-            "scores of every image, summaries": self.scores_dir,
-            "report, to open in a browser": self.scores_dir / f"report_{split}.html",
-        }
-        self.print_places(places)
-
-    def print_places(self, places: Mapping[str, Path]) -> None:
-        """Print what is where: the given places, and those of every task."""
-        curves = [str(Path(sys.executable).with_name("tensorboard")), "--logdir", str(self.run_dir / "tensorboard")]
-        places = {
-            **places,
-            "weights, and records of the runs": self.run_dir / "models",
-            "log": self.run_dir / "log.txt",
-        }
-        print("\nWhere to look")
-        for name, path in places.items():
-            print(f"  {name:38s}{path}")
-        print(f"Curves, in a browser:\n  {shlex.join(curves)}")
 
 
 if __name__ == "__main__":

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
-import nibabel
-import numpy as np
-from demo import Demo
+from demo_steps import Demo
+
+from condseg_monai import make_synthetic_ct, prepare_synapse, synapse_class_names
+from condseg_monai.data.ct.nifti import read_nifti
+from condseg_monai.data.ct.volume import axial_slices, axial_spacing
+from condseg_monai.reports.drawing import PLANES, class_colors, draw_planes
+from condseg_monai.reports.sheet import contact_sheet
+from condseg_monai.reports.volume_scoring import score_volumes
+from condseg_monai.utils.text_tables import text_table
 
 TRAINING_SCANS, TEST_SCANS = 5, 2
 SHAPE = (24, 64, 80)
@@ -15,34 +20,28 @@ CELL_SIZE = 230  # pixels of a picture's longer side
 
 
 class SynapseDemo(Demo):
-    """The steps on CT: phantoms, their slices, both stages, whole volumes, Dice of each organ.
-
-    Args:
-        arguments: the command line.
-        run_dir: an empty folder for all results.
-    """
+    """The steps on CT: phantoms, their slices, both stages, whole volumes, Dice of each organ."""
 
     def run(self) -> int:
         """Do everything; the status is 1 if the organs were not learned."""
-        from demo_report import show
-
-        start = time.perf_counter()
         scans = self.make_scans()
-        if self.arguments.stage1:
-            self.train("Stage 1: train the encoder on each slice and a strongly changed copy", self.files.stage1)
-        self.train("Stage 2: train the whole network", self.files.stage2)
+        self.train("train the encoder on each slice and a strongly changed copy")
         self.announce("Prediction: volume in, volume out")
         self.finish(self.open(self.files.predict, dataset_dir=str(scans / "img"), output_dir=str(self.predictions_dir)))
-        dice = self.score(scans / "label")
+        dice = self.score(scans)
         self.draw(scans)
-        self.show_results()
-        show(f"\ndone in {(time.perf_counter() - start) / 60:.1f} minutes")
+        self.show_places(
+            {
+                "cuts through the test volumes": self.run_dir / "contact_sheet.png",
+                "label volumes": self.predictions_dir,
+                "scans and their labels": self.run_dir / "scans",
+                "report, to open in a browser": self.run_dir / "scores" / "report_volumes.html",
+            }
+        )
         return self.verdict(dice, "mean Dice of the organs in the test volumes")
 
     def make_scans(self) -> Path:
         """Make the phantoms, and of most of them the slices to train on; return the folder of the others."""
-        from condseg_monai import make_synthetic_ct, prepare_synapse
-
         self.announce("Data")
         train = make_synthetic_ct(self.run_dir / "scans" / "train", TRAINING_SCANS, SHAPE)
         test = make_synthetic_ct(self.run_dir / "scans" / "test", TEST_SCANS, SHAPE, seed=1000)
@@ -52,40 +51,17 @@ class SynapseDemo(Demo):
         print(f"  {counts} slices in {self.data_dir}")
         return test
 
-    def score(self, labels: Path) -> float:
-        """Print Dice of each organ in each test volume, and return the mean."""
-        from demo_report import show
-
-        from condseg_monai import synapse_class_names
-
+    def score(self, scans: Path) -> float:
+        """Print Dice of each organ in each test volume, write the report, and return the mean."""
         self.announce("Scores: Dice of each organ in the whole volume")
-        names = synapse_class_names()[1:]
-        columns = {}
-        for path in sorted(labels.glob("*.nii.gz")):
-            label, pred = (np.asarray(nibabel.load(file).dataobj) for file in (path, self.predictions_dir / path.name))
-            columns[path.name.removesuffix(".nii.gz")] = [
-                2 * np.sum((pred == k) & (label == k)) / (np.sum(pred == k) + np.sum(label == k))
-                for k in range(1, len(names) + 1)
-            ]
-        show(f"  {'':16s}" + "".join(f"{name:>10s}" for name in columns))
-        for row, name in enumerate(names):
-            show(f"  {name:16s}" + "".join(f"{scores[row]:10.3f}" for scores in columns.values()))
-        show(f"  {'mean':16s}" + "".join(f"{np.mean(scores):10.3f}" for scores in columns.values()))
-        return float(np.mean(list(columns.values())))
+        names, scores_dir = synapse_class_names(), self.run_dir / "scores"
+        summary = score_volumes(self.predictions_dir, scans / "label", names, names, scores_dir, images=scans / "img")
+        rows = [("", "mean Dice"), *((organ, f"{s['dice']['mean']:.3f}") for organ, s in summary["organs"].items())]
+        print(text_table([*rows, ("mean", f"{summary['mean']['dice']:.3f}")]), flush=True)
+        return summary["mean"]["dice"]
 
     def draw(self, scans: Path) -> None:
         """Save a sheet of cuts through the test volumes: predictions as tints, labels as lines."""
-        from condseg_monai import (
-            PLANES,
-            axial_slices,
-            axial_spacing,
-            class_colors,
-            contact_sheet,
-            draw_planes,
-            read_nifti,
-            synapse_class_names,
-        )
-
         rows, titles = [], []
         for name in sorted(path.name for path in (scans / "img").glob("*.nii.gz")):
             volumes = [read_nifti(folder / name) for folder in (scans / "img", scans / "label", self.predictions_dir)]
@@ -96,12 +72,3 @@ class SynapseDemo(Demo):
         legend = dict(zip(names[1:], class_colors(len(names))[1:].tolist(), strict=True))
         sheet = contact_sheet(rows, [plane.capitalize() for plane in PLANES], titles, CELL_SIZE, legend)
         sheet.save(self.run_dir / "contact_sheet.png")
-
-    def show_results(self) -> None:
-        """Print where everything is."""
-        places = {
-            "cuts through the test volumes": self.run_dir / "contact_sheet.png",
-            "label volumes": self.predictions_dir,
-            "scans and their labels": self.run_dir / "scans",
-        }
-        self.print_places(places)

@@ -1,10 +1,10 @@
-"""Text tables: rows of cells as aligned columns."""
+"""Text tables: rows of cells as aligned columns, or as Markdown."""
 
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
 
-__all__ = ["text_table"]
+__all__ = ["markdown_table", "text_table"]
 
 
 def text_table(rows: Sequence[Sequence[str]], left: Container[int] = (0,)) -> str:
@@ -31,3 +31,16 @@ def text_table(rows: Sequence[Sequence[str]], left: Container[int] = (0,)) -> st
         for row in rows
     )
     return "\n".join(line.rstrip() for line in lines)
+
+
+def markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    """Format a table as Markdown.
+
+    Args:
+        rows: of equal length, the headings first.
+
+    Returns:
+        A line per row, and one below the headings.
+    """
+    head, *body = rows
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *body))

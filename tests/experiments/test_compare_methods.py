@@ -31,7 +31,6 @@ def test_methods_are_trained_scored_and_kept(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    caplog: pytest.LogCaptureFixture,
 ):
     words = ["--methods", "med_disseg", "unet", "--seeds", "3", "--epochs", "3", "--", *TINY]
     assert call(monkeypatch, tmp_path, *words, dataset_dir=tiny_dataset) == 0
@@ -48,34 +47,33 @@ def test_methods_are_trained_scored_and_kept(
     assert [row["method"] for row in found["methods"]] == ["med_disseg", "unet"]
     assert [row["images"] for row in found["methods"]] == [2, 2]
     assert (tmp_path / "comparison.md").read_text() in capsys.readouterr().out
-    assert "Logging file is set to False" not in caplog.text
 
     ran = []
-    monkeypatch.setattr(compare_methods, "run", lambda files, knobs: ran.append((files, knobs)))
+    monkeypatch.setattr(compare_methods, "run", lambda files, options: ran.append((files, options)))
     assert call(monkeypatch, tmp_path, *words, dataset_dir=tiny_dataset) == 0
     assert ran == []  # all was trained and scored already
 
     other = ["--score_dir", str(tmp_path / "other"), "--split", "val"]
     call(monkeypatch, tmp_path, *other, *words, dataset_dir=tiny_dataset)
-    assert [(files[-1], knobs["split"]) for files, knobs in ran] == [("evaluate", "val")] * 2
-    assert {knobs["dataset_dir"] for _, knobs in ran} == {str(tmp_path / "other")}
+    assert [(files[-1], options["split"]) for files, options in ran] == [("evaluate", "val")] * 2
+    assert {options["dataset_dir"] for _, options in ran} == {str(tmp_path / "other")}
     assert Path(ran[0][1]["output_dir"]).parent == tmp_path / "med_disseg" / "seed3"
     assert [path.name[:17] for path in tmp_path.glob("comparison_*.json")] == ["comparison_other_"]
     elsewhere = ["--score_dir", str(tmp_path / "elsewhere" / "other"), "--split", "val"]
     call(monkeypatch, tmp_path, *elsewhere, *words, dataset_dir=tiny_dataset)
-    folders = {knobs["output_dir"] for files, knobs in ran}
+    folders = {options["output_dir"] for files, options in ran}
     assert len(folders) == len(ran) == 4  # two methods on two data sets of one name
 
 
-def test_a_knob_that_a_method_lacks_is_named(
+def test_an_option_that_a_method_lacks_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     monkeypatch.setattr(compare_methods, "run", lambda *_: None)
-    knobs, methods = ["--lr_schedule", "cosine", "--class_balance", "0.5"], ["condseg", "dec_seg", "condseg_student"]
-    call(monkeypatch, tmp_path, "--methods", *methods, "--seeds", "0", "--", *knobs)
-    assert [record.message for record in caplog.records if "no knob" in record.message] == [
-        "dec_seg has no knob class_balance, lr_schedule: trained without",
-        "condseg_student has no knob lr_schedule: trained without",
+    options, methods = ["--lr_schedule", "cosine", "--class_balance", "0.5"], ["condseg", "dec_seg", "condseg_student"]
+    call(monkeypatch, tmp_path, "--methods", *methods, "--seeds", "0", "--", *options)
+    assert [record.message for record in caplog.records if "no option" in record.message] == [
+        "dec_seg has no option class_balance, lr_schedule: trained without",
+        "condseg_student has no option lr_schedule: trained without",
     ]
 
 
@@ -102,7 +100,7 @@ def test_the_table_is_what_the_scores_say(tmp_path: Path, monkeypatch: pytest.Mo
     assert "| MONAI's UNet | 0.550 | 0.500, 0.600 |" in (tmp_path / "comparison.md").read_text()
 
 
-def test_a_method_that_fails_is_named_and_the_others_go_on(
+def test_a_method_that_fails_is_named_and_the_others_continue(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     def train(name: str, seed: int, *_: object) -> None:
@@ -148,13 +146,15 @@ def test_few_labels_get_as_many_steps_as_all(
     tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     ran = []
-    monkeypatch.setattr(compare_methods, "run", lambda files, knobs: ran.append((files, knobs)))
+    monkeypatch.setattr(compare_methods, "run", lambda files, options: ran.append((files, options)))
     call(monkeypatch, tmp_path, "--seeds", "0", "--epochs", "9", dataset_dir=tiny_dataset)
-    epochs = {Path(knobs["output_dir"]).parent.name: knobs["epochs"] for files, knobs in ran if "evaluate" not in files}
+    epochs = {
+        Path(options["output_dir"]).parent.name: options["epochs"] for files, options in ran if "evaluate" not in files
+    }
     assert epochs["condseg"] == 6
     assert epochs["condseg_without_cr"] == epochs["unet"] == 9
     few = ("dec_seg", "dec_seg_supervised", "condseg_student", "condseg_student_supervised")
-    images, batch_size = 156, compare_methods.KNOBS["batch_size"]
+    images, batch_size = 156, compare_methods.OPTIONS["batch_size"]
     for name in few:
         sampler = TwoStreamBatchSampler(
             labeled=images // 4,

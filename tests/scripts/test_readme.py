@@ -8,7 +8,9 @@ import shlex
 from pathlib import Path
 
 import pytest
-from demo_arguments import SMALL, parse_arguments, top_level_values
+from demo import SMALL, parse
+
+from experiments.bundle_runs import option_names
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
@@ -39,22 +41,22 @@ def test_python_example_runs(capsys: pytest.CaptureFixture[str]):
 
 @pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith("scripts/demo --")])
 def test_demo_commands_are_understood(command: str):
-    assert parse_arguments(shlex.split(command)[1:]).dataset_dir is not None
+    assert parse(shlex.split(command)[1:]).dataset_dir is not None
 
 
 @pytest.mark.parametrize(
     "command", [*(line for line in COMMANDS if line.startswith("python -m monai.bundle run")), *BUNDLE_RUNS]
 )
-def test_bundle_commands_name_files_and_knobs_that_exist(command: str):
+def test_bundle_commands_name_files_and_options_that_exist(command: str):
     words = shlex.split(command)
     config = words[words.index("--config_file") + 1]
     files = ast.literal_eval(config) if config.startswith("[") else [config]
     assert all((REPOSITORY / "bundle" / file).is_file() for file in files)
-    knobs = {word.removeprefix("--") for word in words if word.startswith("--")} - {"config_file"}
-    assert knobs <= top_level_values([Path(file).stem for file in files])
+    options = {word.removeprefix("--") for word in words if word.startswith("--")} - {"config_file"}
+    assert options <= option_names([Path(file).stem for file in files])
 
 
-def test_knobs_of_the_demos_network_are_those_it_trains():
+def test_options_of_the_demos_network_are_those_it_trains():
     (words,) = re.findall(r"`--ckpt_dir \.\./demo_output/run_001/models ([^`]*)`", README)
     given = dict(zip(*[iter(shlex.split(words))] * 2, strict=True))
     assert given == {f"--{name}": str(SMALL[name]) for name in ("encoder", "decoder_channels", "image_size")}

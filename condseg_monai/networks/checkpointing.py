@@ -23,10 +23,12 @@ class CheckpointedModule(nn.Module):
 
     def __call__(self, *inputs: Any, **kwargs: Any) -> Any:
         """Apply ``forward``, through ``torch.utils.checkpoint`` if asked for and in training."""
-        apply = super().__call__
         if self.checkpointing == "none" or not self.training or not torch.is_grad_enabled():
-            return apply(*inputs, **kwargs)
+            return super().__call__(*inputs, **kwargs)
+        return self._checkpointed(super().__call__, *inputs, **kwargs)
 
+    @torch.compiler.disable  # torch.compile takes no contexts of ours: these blocks run as they are
+    def _checkpointed(self, apply: Callable[..., Any], *inputs: Any, **kwargs: Any) -> Any:
         def contexts() -> tuple[Context, Context]:
             forward, recompute = _CONTEXTS[self.checkpointing]()
             return forward, _recomputing(self, recompute)

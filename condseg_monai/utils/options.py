@@ -102,6 +102,11 @@ OPTIONS: dict[str, Option] = {
         "inference of images on a CPU, with the extra `openvino`: OpenVINO runs the network, masks only, sends "
         "nothing; needs `precision` `float32`. The first batch waits for it to compile"
     ),
+    "checkpointing": _text(
+        "what training keeps for the backward pass: `none`, all; `selective`, the inputs of blocks and the outputs of "
+        "their larger convolutions; `block`, the inputs only. Less memory, more time, the same gradients",
+        *("none", "selective", "block"),
+    ),
     "seed": _integer(0, "same seed, same network, same losses; null: unseeded and faster on a GPU", null=True),
     "encoder": _text(
         "`resnet18`, `resnet34`, `resnet50`, `vgg19`, `res2net50_v1b`, or `pvt_v2_b2`, which needs transformers"

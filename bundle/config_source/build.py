@@ -2,7 +2,8 @@
 """Merge the parts in this folder into ``bundle/configs/*.json``, which are generated: change the parts, then run this.
 
 Parts are read as MONAI reads several config files: a later one adds, replaces (``a#b``) or extends (``+a``). Handlers
-have names here and become the lists that MONAI wants; null is what a later part has to fill in or may leave out.
+and transforms have names here and become the lists that MONAI wants; null is what a later part has to fill in or may
+leave out.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ OVERLAYS = {  # each is read after a base
     "unet": ["unet_inference", "unet"],
     "unet_inference": ["unet_inference"],
 }
+NAMED = {"transforms": ("read", "augment"), "train": ("handlers",), "validate": ("handlers",)}
 NOTE = {"_generated_": "by bundle/config_source/build.py from the parts beside it: change those"}
 WIDTH = 116
 
@@ -54,9 +56,9 @@ def build(name: str) -> str:
         config = {key: value for part in OVERLAYS[name] for key, value in _read(part).items()}
     else:
         config = ConfigParser.load_config_files([str(SOURCE / f"{part}.json") for part in BASES[name]])
-        for engine in ("train", "validate"):
-            if engine in config:
-                config[engine]["handlers"] = [item for item in config[engine]["handlers"].values() if item is not None]
+        for part, names in NAMED.items():
+            for key in names if part in config else ():
+                config[part][key] = [item for item in config[part][key].values() if item is not None]
     options = {key: config.pop(key) for key in OPTIONS if key in config}
     block = {name: f"@{name}" for name in options}
     imports = {"imports": config.pop("imports")} if name in BASES else {}

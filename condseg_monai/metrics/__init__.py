@@ -12,6 +12,7 @@ from condseg_monai.metrics.binary import (
 )
 from condseg_monai.metrics.bootstrap import bootstrap_interval
 from condseg_monai.metrics.class_scores import ClassScoreMetric, class_counts, class_score_handlers
+from condseg_monai.metrics.evaluation import evaluation_score_handlers
 from condseg_monai.metrics.saliency import SALIENCY_SCORES, SaliencyScoreMetric, saliency_scores
 from condseg_monai.metrics.score_metric import ScoreMetric
 from condseg_monai.metrics.surface_distance import (
@@ -53,6 +54,7 @@ __all__ = [
     "bootstrap_interval",
     "class_counts",
     "class_score_handlers",
+    "evaluation_score_handlers",
     "hausdorff_distance",
     "organ_scores",
     "pooled_scores",

@@ -2,6 +2,7 @@
 
 from condseg_monai.training.handlers.checkpoint_saver import AtomicCheckpointSaver
 from condseg_monai.training.handlers.early_stop import EarlyStop
+from condseg_monai.training.handlers.lr_schedule import LrSchedule
 from condseg_monai.training.handlers.run_record import RunRecord, current_parser, knob_values
 from condseg_monai.training.handlers.training_scalars import TrainingScalars
 from condseg_monai.training.handlers.training_state import TrainingState
@@ -17,6 +18,7 @@ __all__ = [
     "ConsistencyReinforcementPrepareBatch",
     "EarlyStop",
     "GuardedTrainer",
+    "LrSchedule",
     "NonFiniteLossError",
     "PrecisionInferer",
     "RunRecord",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sized
 from typing import Any
 
 from monai.optimizers import WarmupCosineSchedule
@@ -55,16 +55,25 @@ def poly_decay(total: int, power: float = 0.9) -> Callable[[int], float]:
     return lambda step: max(0.0, 1 - step / total) ** power
 
 
-def get_lr_scheduler(name: str, optimizer: Optimizer, patience: int, total_steps: int) -> LRScheduler:
+def get_lr_scheduler(
+    name: str,
+    optimizer: Optimizer,
+    epochs: int,
+    data_loader: Sized,
+    plateau_patience: int = 30,
+    val_interval: int = 1,
+) -> LRScheduler:
     """A schedule for all parameter groups of an optimizer, each in proportion to its own rate.
 
     Args:
-        name: ``"plateau"``: to a tenth after ``patience`` validations without a higher metric; step it after each.
-            ``"cosine"``: up to the full rate over the first twentieth of ``total_steps``, then down to zero along half
-            a cosine; step it after each iteration. ``"poly"``: :func:`poly_decay` over ``total_steps``; likewise.
+        name: ``"plateau"``: to a tenth after ``plateau_patience`` epochs without a higher metric; step it after each
+            validation. ``"cosine"``: up to the full rate over the first twentieth of all iterations, then down to zero
+            along half a cosine; step it after each. ``"poly"``: :func:`poly_decay` over all iterations; likewise.
         optimizer: its groups' current rates are the full ones.
-        patience: validations, for ``"plateau"``.
-        total_steps: iterations of the whole training, for the other two.
+        epochs: of the whole training.
+        data_loader: its length is that of an epoch.
+        plateau_patience: epochs, for ``"plateau"``.
+        val_interval: epochs between validations, for ``"plateau"``.
 
     Returns:
         The scheduler; its state saves and loads as plain numbers.
@@ -73,7 +82,8 @@ def get_lr_scheduler(name: str, optimizer: Optimizer, patience: int, total_steps
         ValueError: if there is no schedule of that name.
     """
     if name == "plateau":
-        return ReduceLROnPlateau(optimizer, mode="max", patience=patience)
+        return ReduceLROnPlateau(optimizer, mode="max", patience=max(1, plateau_patience // val_interval))
+    total_steps = epochs * len(data_loader)
     if name == "cosine":
         # The first iteration must not be lost to a rate of zero.
         warmup = max(1, total_steps // 20)

@@ -25,7 +25,6 @@ import torch
 
 from benchmarks.jobs import JOBS, WAYS, make_step
 from benchmarks.measure import CLOCKS, PeakTensorBytes, interleave, peak_rss_bytes
-from condseg_monai.inference.openvino_network import check_openvino
 
 COUNTED = ("plain", "network", "folded", "channels_last")
 
@@ -77,11 +76,6 @@ def parse() -> argparse.Namespace:
     for job in options.jobs:
         if options.ways and not set(options.ways) & set(WAYS[job]):
             parser.error(f"{job} has no way {' or '.join(options.ways)}: choose from {', '.join(WAYS[job])}")
-    if options.ways and "openvino" in options.ways:
-        try:
-            check_openvino()
-        except ImportError as error:
-            parser.error(str(error))
     return options
 
 

@@ -20,7 +20,6 @@ from condseg_monai import (
     DECSegLoss,
     MedDisSeg,
     MedDisSegLoss,
-    OpenVINONetwork,
     fold_batch_norm,
 )
 
@@ -43,7 +42,7 @@ JOBS: dict[str, tuple[type[nn.Module], type[nn.Module] | None, dict[str, Any]]] 
 BATCH_SIZES = {"stage1": 4, "stage2": 2, "train": 2, "inference": 1}
 
 _TRAINING_WAYS = ("plain", "network", "channels_last", "bfloat16")
-_INFERENCE_WAYS = ("plain", "network", "folded", "channels_last", "compile", "openvino", "bfloat16")
+_INFERENCE_WAYS = ("plain", "network", "folded", "channels_last", "compile", "bfloat16")
 # The first is what the others are held against; "network" is the package's network as it comes.
 WAYS = {
     job: (_INFERENCE_WAYS if job.startswith("inference") else _TRAINING_WAYS)[0 if plain else 1 :]
@@ -147,8 +146,6 @@ def _inference(network: nn.Module, images: Tensor, way: str) -> Step:
         network.to(memory_format=torch.channels_last)
     if way == "compile":
         run = torch.compile(network, mode="reduce-overhead" if images.is_cuda else None)
-    if way == "openvino":
-        run = OpenVINONetwork(network)
 
     def step() -> Tensor:
         with torch.inference_mode() if way != "compile" else torch.no_grad(), _autocast(images, way):

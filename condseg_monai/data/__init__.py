@@ -24,7 +24,7 @@ from condseg_monai.data.ct.volume import (
     check_hounsfield,
     volume_of_slices,
 )
-from condseg_monai.data.ct.volume_list import VolumeFile, list_volumes, read_volume
+from condseg_monai.data.ct.volume_list import list_volumes, read_volume
 from condseg_monai.data.images.binarize import BinarizeLabeld
 from condseg_monai.data.images.color_augmentation import StrongColorAugmentation
 from condseg_monai.data.images.color_perturbation import ColorPerturbation
@@ -75,7 +75,6 @@ __all__ = [
     "UnreadableImageError",
     "Volume",
     "VolumeError",
-    "VolumeFile",
     "axial_affine",
     "axial_slices",
     "axial_spacing",

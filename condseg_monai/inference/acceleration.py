@@ -1,4 +1,4 @@
-"""A network made faster for as long as an evaluator runs."""
+"""Acceleration of inference: BatchNorm folding, channels last, torch.compile."""
 
 from __future__ import annotations
 
@@ -10,17 +10,15 @@ import torch
 from ignite.engine import Engine, Events
 from torch import nn
 
-from condseg_monai.inference.openvino_network import OpenVINONetwork, check_openvino
 from condseg_monai.networks.batch_norm_folding import fold_batch_norm
-from condseg_monai.training.precision_inferer import check_precision
 
-__all__ = ["FastInference", "faster_copy", "use_channels_last"]
+__all__ = ["FastInference", "use_channels_last"]
 
 _SIZE = 64
 
 
 class FastInference:
-    """Let an evaluator run a faster copy of its network, for its handlers; list it after the ``CheckpointLoader``.
+    """Run a faster copy of the network while an evaluator runs: a handler, listed after what loads the weights.
 
     When a run starts, the network as it is then is copied, its BatchNorms are folded into the convolutions
     (:func:`~condseg_monai.fold_batch_norm`), and it is laid out and compiled as asked. When the run ends, the evaluator
@@ -32,31 +30,11 @@ class FastInference:
         compile: compile with ``torch.compile``. On a GPU, with CUDA graphs. The first batch then waits for the
             compiler, and a last, smaller batch once more. On a CPU that takes many minutes and was not seen to pay,
             which a warning says.
-        openvino: let OpenVINO run it (:class:`~condseg_monai.OpenVINONetwork`), on a CPU.
-        precision: the one the evaluator's inferer has; only checked.
-
-    Raises:
-        ImportError: if OpenVINO is asked for and not installed.
-        ValueError: if a flag is neither true nor false, the precision is unknown, or ``openvino`` goes with ``compile``
-            or a precision other than ``"float32"``.
     """
 
-    def __init__(
-        self,
-        channels_last: bool = False,
-        compile: bool = False,
-        openvino: bool = False,
-        precision: str = "float32",
-    ) -> None:
+    def __init__(self, channels_last: bool = False, compile: bool = False) -> None:
         self.channels_last = channels_last
         self.compile = compile
-        self.openvino = openvino
-        if self.compile and self.openvino:
-            raise ValueError("compile and openvino are two ways to run one network: choose one")
-        if self.openvino and check_precision(precision) != "float32":
-            raise ValueError(f"openvino runs the network in float32, precision is {precision}: choose one of the two")
-        if self.openvino:
-            check_openvino()
         self._network: nn.Module | None = None
 
     def attach(self, engine: Engine) -> None:
@@ -79,7 +57,7 @@ class FastInference:
             evaluator.network = self._network
         self._network = evaluator.network
         evaluator.network = faster_copy(
-            getattr(evaluator.network, "module", evaluator.network), self.channels_last, self.compile, self.openvino
+            getattr(evaluator.network, "module", evaluator.network), self.channels_last, self.compile
         )
 
     def stop(self, engine: Engine) -> None:
@@ -93,9 +71,7 @@ class FastInference:
             evaluator.network, self._network = self._network, None
 
 
-def faster_copy(
-    network: nn.Module, channels_last: bool = False, compile: bool = False, openvino: bool = False
-) -> nn.Module:
+def faster_copy(network: nn.Module, channels_last: bool = False, compile: bool = False) -> nn.Module:
     """Make a copy of a network with its BatchNorms folded into the convolutions, laid out and compiled as asked.
 
     Args:
@@ -103,7 +79,6 @@ def faster_copy(
             copy keeps it, with a warning.
         channels_last: as for :class:`FastInference`.
         compile: likewise.
-        openvino: likewise.
 
     Returns:
         The copy, for evaluation.
@@ -121,13 +96,13 @@ def faster_copy(
         if weight.device.type == "cpu":
             logging.getLogger(__name__).warning(
                 "compiling this network for a CPU takes many minutes, before the first batch, and made it no faster "
-                "where it was measured; channels_last and openvino do (docs/performance.md)"
+                "where it was measured; channels_last does (docs/performance.md)"
             )
         copied = torch.compile(copied, mode="reduce-overhead" if weight.is_cuda else None)  # type: ignore[assignment]
-    return OpenVINONetwork(copied) if openvino else copied
+    return copied
 
 
-def use_channels_last(network: nn.Module, channels_last: bool | str) -> nn.Module:
+def use_channels_last(network: nn.Module, channels_last: bool) -> nn.Module:
     """Lay the weights of a network out with channels last, if asked; its convolutions then work in that layout.
 
     Args:
@@ -136,9 +111,6 @@ def use_channels_last(network: nn.Module, channels_last: bool | str) -> nn.Modul
 
     Returns:
         ``network``.
-
-    Raises:
-        ValueError: if ``channels_last`` is neither true nor false.
     """
     if channels_last:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -1,208 +1,323 @@
-"""What an inference run has to do, has done already, and could not do."""
+"""Cases of a run over many files: to do, kept from earlier, done, failed. A bad file does not stop the others."""
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from torch import nn
-
+from condseg_monai.data.ct.volume_list import list_volumes
 from condseg_monai.data.images.image_reader import IMAGE_EXTENSIONS, UnreadableImageError, read_natural_image
 from condseg_monai.data.lists.image_list import list_images, list_other_files
-from condseg_monai.data.lists.pairing import Case, DatasetError, name_key, some
-from condseg_monai.inference.required_checkpoint import describe_weights, refuse_other_weights, require_checkpoint
+from condseg_monai.data.lists.pairing import Case, DatasetError, Finding, find_cases, name_key, raise_if_any, some
+from condseg_monai.inference.required_checkpoint import RequiredCheckpoint
 from condseg_monai.utils.files import write_json
 
-__all__ = ["InferenceCases", "InferenceError"]
+__all__ = ["Cases", "RunError", "image_cases", "scored_cases", "volume_cases"]
 
-_FORMATS = ("none", "png", "npy")
-
-
-class InferenceError(RuntimeError):
-    """An inference run that cannot start, or that ended without a mask for every image; the message says which."""
+_LOG = logging.getLogger(__name__)
 
 
-class _Sorted(NamedTuple):
-    todo: list[Case]
-    kept: list[Case]
-    failed: dict[str, str]
-    obstacle: str | None
+class RunError(RuntimeError):
+    """A run over many cases that cannot start, or that ended without a result for each; the message says which."""
 
 
-class InferenceCases:
-    """Sort the images of an inference run, so that one bad file does not cost the others and nothing is done twice.
+class Listed(NamedTuple):
+    """The cases of a source, and what keeps others from being used."""
 
-    Masks go to ``{output_dir}/{stem}.png``; what else is asked for goes to the folders ``probability/``,
-    ``uncertainty/`` and ``overlay/`` in it. Images whose outputs all exist are kept as they are, unless
-    ``inference.json`` there names other weights. The others are decoded once before the run; those that cannot be are
-    left out of it and reported at its end. Files are first looked at when :attr:`todo` is read.
+    cases: list[Case]
+    failed: Sequence[Finding] = ()
+
+
+class Cases:
+    """Cases of a run. Nothing is listed before :attr:`todo` or :meth:`start`.
+
+    Cases whose outputs all exist are kept as they are, unless ``inference.json`` beside them names other weights.
+
+    Args:
+        list_cases: gives the cases, each with ``image``, its file, and where that is not its stem ``name``, what its
+            outputs are called.
+        checkpoint: the weights of the run.
+        result: what each case gets, for messages: ``"mask"``.
+        output_dir: folder of the outputs and of ``inference.json``; None if the cases have none.
+        outputs: kind -> (folder below ``output_dir``, extension).
+        overwrite: make existing outputs again.
+    """
+
+    def __init__(
+        self,
+        list_cases: Callable[[], Listed],
+        checkpoint: RequiredCheckpoint,
+        result: str,
+        output_dir: str | os.PathLike[str] | None = None,
+        outputs: Mapping[str, tuple[str, str]] | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        self.list_cases = list_cases
+        self.checkpoint = checkpoint
+        self.result = result
+        self.output_dir = None if output_dir is None else Path(output_dir)
+        self.outputs = dict(outputs or {})
+        self.overwrite = overwrite
+        self.failed: list[Finding] = []
+
+    @property
+    def todo(self) -> list[Case]:
+        """The cases the network has to see; none if the source is unusable."""
+        return self._sorted[0]
+
+    def start(self) -> None:
+        """Load the checkpoint, stop before any work if the run cannot succeed, and log what it will do.
+
+        Raises:
+            RunError: if the checkpoint is missing, damaged or of another network, the source has no case, two cases
+                would write the same file, outputs would go among the sources, or existing ones are of other weights.
+        """
+        try:
+            self.checkpoint.load()
+            self._all  # noqa: B018
+        except (FileNotFoundError, ValueError) as error:
+            raise RunError(str(error)) from error
+        todo, kept = self._sorted
+        if kept:
+            self._refuse_other_weights()
+        for finding in self.failed:
+            _LOG.warning(f"no {self.result}: {finding.text}")
+        _LOG.info(
+            f"{len(todo)} cases to do, {_kept_words(len(kept))}"
+            + (f"; outputs go to {self.output_dir}" if self.output_dir else "")
+        )
+
+    def fail(self, finding: Finding) -> None:
+        """Note why a case, named by the first of its files, has no result."""
+        self.failed.append(finding)
+        _LOG.error(f"no {self.result}: {finding.text}")
+
+    def path(self, kind: str, case: Case) -> Path:
+        """The file of an output of a case."""
+        assert self.output_dir is not None
+        folder, extension = self.outputs[kind]
+        return self.output_dir / folder / f"{_name(case)}{extension}"
+
+    def finish(self, failed_writes: Mapping[str, str] | None = None, **record: Any) -> None:
+        """Write ``inference.json``, where there are outputs, and say what came of each case.
+
+        The file lists the cases that were ``segmented`` in this run, those ``kept`` from an earlier one, and why others
+        ``failed``, and names the ``checkpoint`` with its SHA-256.
+
+        Args:
+            failed_writes: why outputs could not be written, by path: what :meth:`WriteQueue.finish` returns.
+            record: what else the file says.
+
+        Raises:
+            RunError: listing the cases without a result, if there are any; all others have theirs.
+        """
+        todo, kept = self._sorted
+        failed = {finding.files[0]: finding.text for finding in self.failed}
+        reasons = {str(Path(path)): reason for path, reason in (failed_writes or {}).items()}
+        for case in todo:
+            paths = [self.path(kind, case) for kind in self.outputs]
+            why = next((reasons[str(path)] for path in paths if str(path) in reasons), None)
+            if case["image"] not in failed and (why is not None or not all(path.is_file() for path in paths)):
+                failed[case["image"]] = why or "no output was written"
+        bad = {path for finding in self.failed for path in finding.files} | failed.keys()
+        done = [case["image"] for case in todo if bad.isdisjoint(case.values())]
+        if self.output_dir is not None:
+            content = {"segmented": done, "kept": [case["image"] for case in kept], "failed": failed}
+            write_json(self._record, {**content, **self.checkpoint.describe(), **record})
+        _LOG.info(f"{len(done)} cases done, {_kept_words(len(kept))}, {len(failed)} failed")
+        if failed:
+            lines = "\n".join(f"  - {path}: {reason}" for path, reason in failed.items())
+            number = len(done) + len(kept) + len(failed)
+            raise RunError(f"{len(failed)} of {number} cases have no {self.result}:\n{lines}")
+
+    @property
+    def _record(self) -> Path:
+        assert self.output_dir is not None
+        return self.output_dir / "inference.json"
+
+    @cached_property
+    def _all(self) -> list[Case]:
+        cases, failed = self.list_cases()
+        by_name: dict[str, list[str]] = defaultdict(list)
+        for case in cases:
+            by_name[name_key(_name(case))].append(case["image"])
+        if clashes := [" and ".join(paths) for paths in by_name.values() if len(paths) > 1]:
+            lines = "\n".join(f"  - {clash}" for clash in clashes)
+            raise DatasetError(f"cases of one name would write the same {self.result}; rename them:\n{lines}")
+        sources = {Path(case["image"]).resolve() for case in cases}
+        folders = {path.parent for path in sources} | sources  # a DICOM series is a folder itself
+        folders |= {folder.parent / "masks" for folder in folders if folder.name == "images"}
+        if self.output_dir is not None and self.output_dir.resolve() in folders:
+            raise DatasetError(f"output_dir {self.output_dir} holds the images or labels; give a folder of its own")
+        self.failed.extend(failed)
+        return cases
+
+    @cached_property
+    def _sorted(self) -> tuple[list[Case], list[Case]]:
+        try:
+            cases = self._all
+        except DatasetError:
+            return [], []
+        kept = [] if self.overwrite or not self.outputs else [case for case in cases if self._is_done(case)]
+        return [case for case in cases if case not in kept], kept
+
+    def _is_done(self, case: Case) -> bool:
+        return all(self.path(kind, case).is_file() for kind in self.outputs)
+
+    def _refuse_other_weights(self) -> None:
+        try:
+            earlier = json.loads(self._record.read_text(encoding="utf-8"))
+            name, sha256 = earlier["checkpoint"], earlier["checkpoint_sha256"]
+        except (KeyError, OSError, TypeError, ValueError):
+            return  # no record, or one that does not say
+        if sha256 is not None and sha256 != self.checkpoint.sha256:
+            raise RunError(
+                f"{self.output_dir} has outputs of other weights: {self._record} names {name} (SHA-256 "
+                f"{sha256[:12]}...), this run has {self.checkpoint.path}; give another output_dir, or make them again "
+                "with --overwrite true"
+            )
+
+
+def image_cases(
+    source: str | os.PathLike[str],
+    output_dir: str | os.PathLike[str],
+    checkpoint: RequiredCheckpoint,
+    save_probability: str = "none",
+    save_uncertainty: str = "none",
+    save_overlay: bool = False,
+    overwrite: bool = False,
+) -> Cases:
+    """Cases of images to segment.
+
+    Masks go to ``{output_dir}/{stem}.png``; what else is asked for to ``probability/``, ``uncertainty/`` and
+    ``overlay/`` in it.
 
     Args:
         source: folder, list or image, see :func:`~condseg_monai.data.list_images`.
         output_dir: folder of the outputs.
+        checkpoint: the weights of the run.
         save_probability: ``"none"``, ``"png"`` or ``"npy"``.
         save_uncertainty: likewise.
         save_overlay: whether overlays are asked for.
         overwrite: make existing outputs again.
 
     Raises:
-        ValueError: if ``save_probability`` or ``save_uncertainty`` is none of the three.
+        ValueError: if an option is none of its values.
     """
+    outputs = {"mask": ("", ".png"), **_scores(("none", "png", "npy"), save_probability, save_uncertainty)}
+    if save_overlay:
+        outputs["overlay"] = ("overlay", ".png")
+    return Cases(partial(_list_images, source), checkpoint, "mask", output_dir, outputs, overwrite)
 
-    def __init__(
-        self,
-        source: str | os.PathLike[str],
-        output_dir: str | os.PathLike[str],
-        save_probability: str = "none",
-        save_uncertainty: str = "none",
-        save_overlay: bool = False,
-        overwrite: bool = False,
-    ) -> None:
-        for name, value in (("save_probability", save_probability), ("save_uncertainty", save_uncertainty)):
-            if value not in _FORMATS:
-                raise ValueError(f"{name} must be one of {', '.join(_FORMATS)}, got {value!r}")
-        self.source = source
-        self.output_dir = Path(output_dir)
-        self._weights: dict[str, str] = {}
-        self.overwrite = overwrite
-        self.outputs = [(self.output_dir, ".png")]
-        for folder, kind in (("probability", save_probability), ("uncertainty", save_uncertainty)):
-            self.outputs += [(self.output_dir / folder, f".{kind}")] if kind != "none" else []
-        self.outputs += [(self.output_dir / "overlay", ".png")] if save_overlay else []
 
-    @property
-    def todo(self) -> list[Case]:
-        """One ``{"image": path}`` for each image the network has to see."""
-        return self._sorted.todo
+def volume_cases(
+    source: str | os.PathLike[str],
+    output_dir: str | os.PathLike[str],
+    checkpoint: RequiredCheckpoint,
+    save_probability: str = "none",
+    save_uncertainty: str = "none",
+    save_dicom_seg: bool = False,
+    overwrite: bool = False,
+) -> Cases:
+    """Cases of CT volumes to segment.
 
-    def start(self, checkpoint: str | os.PathLike[str], network: nn.Module | None = None) -> None:
-        """Stop before any work if the run cannot succeed, and say what it will do.
+    Labels go to ``{output_dir}/{name}.nii.gz``; what else is asked for to ``probability/``, ``uncertainty/`` and
+    ``dicom_seg/`` in it.
 
-        Args:
-            checkpoint: the weights the run needs.
-            network: what they will be loaded into; None does not look whether they fit.
+    Args:
+        source: file, folder, list or DICOM series, see :func:`~condseg_monai.data.list_volumes`.
+        output_dir: folder of the outputs.
+        checkpoint: the weights of the run.
+        save_probability: ``"none"``, ``"nii"`` or ``"nii.gz"``: a volume with an axis of classes. Uncompressed is much
+            faster, and much larger.
+        save_uncertainty: likewise, of the uncertainty region.
+        save_dicom_seg: write labels of DICOM series as DICOM SEG, too.
+        overwrite: make existing outputs again.
 
-        Raises:
-            InferenceError: if ``checkpoint`` is missing, damaged or of another network, there is no image, two images
-                would write the same mask, the masks would go among the images or the masks of a data set, or existing
-                ones are of another checkpoint.
-        """
-        remedy = (
-            "train it with train_stage1.json and train_stage2.json, convert a released one with "
-            "python -m condseg_monai convert-checkpoint, or set ckpt_dir to the folder that has model.pt"
+    Raises:
+        ValueError: if an option is none of its values.
+    """
+    outputs = {"label": ("", ".nii.gz"), **_scores(("none", "nii", "nii.gz"), save_probability, save_uncertainty)}
+    if save_dicom_seg:
+        outputs["dicom_seg"] = ("dicom_seg", ".dcm")
+    return Cases(partial(_list_volumes, source, save_dicom_seg), checkpoint, "label", output_dir, outputs, overwrite)
+
+
+def scored_cases(
+    dataset_dir: str | os.PathLike[str], split: str, checkpoint: RequiredCheckpoint, mask_threshold: float = 127
+) -> Cases:
+    """Cases of an evaluation, which are image and mask.
+
+    A case without a file, or with one that cannot be read, is left out and reported. What makes the scores of all
+    cases worthless stops the run before it starts: a missing or empty list, a case that is on it twice or on another
+    list too, no mask that reaches ``mask_threshold``.
+
+    Args:
+        dataset_dir: folder with ``images/``, ``masks/`` and the lists, see :func:`~condseg_monai.data.load_datalist`.
+        split: ``"train"``, ``"val"`` or ``"test"``.
+        checkpoint: the weights to score.
+        mask_threshold: mask values above it are foreground, in [0, 255).
+    """
+    return Cases(partial(_list_scored, Path(dataset_dir), split, mask_threshold), checkpoint, "score")
+
+
+def _scores(formats: Sequence[str], save_probability: str, save_uncertainty: str) -> dict[str, tuple[str, str]]:
+    asked = {"probability": save_probability, "uncertainty": save_uncertainty}
+    for kind, value in asked.items():
+        if value not in formats:
+            raise ValueError(f"save_{kind} must be one of {', '.join(formats)}, got {value!r}")
+    return {kind: (kind, f".{value}") for kind, value in asked.items() if value != "none"}
+
+
+def _list_images(source: str | os.PathLike[str]) -> Listed:
+    cases = list_images(source)
+    if others := list_other_files(source):
+        _LOG.warning(
+            f"{len(others)} file(s) of {source} left out, for want of an extension of {', '.join(IMAGE_EXTENSIONS)}: "
+            f"{some(others)}"
         )
-        require_checkpoint(checkpoint, network, remedy, InferenceError)
-        todo, kept, failed, obstacle = self._sorted
-        if obstacle is not None:
-            raise InferenceError(obstacle)
-        self._weights = describe_weights(checkpoint)
-        if kept:
-            refuse_other_weights(self._summary, self._weights, InferenceError)
-        others = list_other_files(self.source)
-        if others:
-            logging.getLogger(__name__).warning(
-                f"{len(others)} file(s) of {self.source} left out, for want of an extension of "
-                f"{', '.join(IMAGE_EXTENSIONS)}: {some(others)}"
-            )
-        logging.getLogger(__name__).info(
-            f"{len(todo)} images to segment, {kept_words(len(kept))}, {len(failed)} unreadable; "
-            f"masks go to {self.output_dir}"
-        )
+    return Listed(cases)
 
-    def finish(self, failed_writes: Mapping[str, str] | None = None) -> None:
-        """Write ``inference.json`` to the output folder and say what came of each image.
 
-        The file lists the images that were ``segmented`` in this run, those ``kept`` from an earlier one, and why
-        others ``failed``, and names the ``checkpoint`` with its SHA-256.
+def _list_volumes(source: str | os.PathLike[str], dicom_seg: bool) -> Listed:
+    volumes = list_volumes(source)
+    if others := [str(path) for _, path in volumes if dicom_seg and path.is_file()]:
+        raise DatasetError(f"save_dicom_seg needs DICOM series, and {', '.join(others[:3])} is none; leave it off")
+    return Listed([{"image": str(path), "name": name} for name, path in volumes])
 
-        Args:
-            failed_writes: outputs that could not be written, and why: what :meth:`WriteQueue.finish` returns.
 
-        Raises:
-            InferenceError: listing the images without a mask, if there are any; all others have theirs.
-        """
-        todo, kept, failed, _ = self._sorted
-        reasons = {str(Path(path)): reason for path, reason in (failed_writes or {}).items()}
-        missing = {}
-        for case in todo:
-            why = next((reasons[str(path)] for path in self._outputs_of(case) if str(path) in reasons), None)
-            if why is not None or not self._is_done(case):
-                missing[case["image"]] = why or "no output was written"
-        number = len(todo) + len(kept) + len(failed)
-        failed = {**failed, **missing}
-        done = [case["image"] for case in todo if case["image"] not in missing]
-        content = {
-            "segmented": done,
-            "kept": [case["image"] for case in kept],
-            "failed": failed,
-            **self._weights,
-        }
-        write_json(self._summary, content)
-        logging.getLogger(__name__).info(
-            f"{len(done)} images segmented, {kept_words(len(kept))}, {len(failed)} failed; see {self._summary}"
-        )
-        if failed:
-            lines = "\n".join(f"  - {path}: {reason}" for path, reason in failed.items())
-            raise InferenceError(f"{len(failed)} of {number} images have no mask:\n{lines}")
-
-    @property
-    def _summary(self) -> Path:
-        return self.output_dir / "inference.json"
-
-    @cached_property
-    def _sorted(self) -> _Sorted:
+def _list_scored(root: Path, split: str, mask_threshold: float) -> Listed:
+    pairing = find_cases(root, (split,))
+    cases, missing = pairing.cases[split], [problem for problem in pairing.problems if problem.kind == "pair"]
+    raise_if_any(
+        root, [problem for problem in pairing.problems if problem.kind != "pair"] or ([] if cases else missing)
+    )
+    largest = 0.0
+    for case in cases:  # nearly always the first is enough
         try:
-            cases = list_images(self.source)
-        except DatasetError as error:
-            return _Sorted([], [], {}, str(error))
-        obstacle = self._obstacle(cases)
-        if obstacle is not None:
-            return _Sorted([], [], {}, obstacle)
-        kept = [] if self.overwrite else [case for case in cases if self._is_done(case)]
-        kept_paths = {case["image"] for case in kept}
-        rest = [case for case in cases if case["image"] not in kept_paths]
-        with ThreadPoolExecutor(max_workers=(os.cpu_count() or 1) + 2) as pool:
-            reasons = dict(zip((case["image"] for case in rest), pool.map(_why_unreadable, rest), strict=True))
-        failed = {path: reason for path, reason in reasons.items() if reason is not None}
-        return _Sorted([case for case in rest if case["image"] not in failed], kept, failed, None)
-
-    def _obstacle(self, cases: Sequence[Case]) -> str | None:
-        """What makes the whole run senseless: outputs in each other's place, or in that of the images."""
-        by_stem: dict[str, list[str]] = defaultdict(list)
-        for case in cases:
-            by_stem[name_key(Path(case["image"]).stem)].append(case["image"])
-        clashes = [" and ".join(paths) for paths in by_stem.values() if len(paths) > 1]
-        if clashes:
-            lines = "\n".join(f"  - {clash}" for clash in clashes)
-            return f"images of one stem would write the same mask; rename them or give them different folders:\n{lines}"
-        folders = {Path(case["image"]).resolve().parent for case in cases}
-        forbidden = folders | {folder.parent / "masks" for folder in folders if folder.name == "images"}
-        if self.output_dir.resolve() in forbidden:
-            return f"output_dir {self.output_dir} holds the images or their labels; give a folder of its own"
-        return None
-
-    def _is_done(self, case: Case) -> bool:
-        return all(path.is_file() for path in self._outputs_of(case))
-
-    def _outputs_of(self, case: Case) -> list[Path]:
-        stem = Path(case["image"]).stem
-        return [folder / f"{stem}{extension}" for folder, extension in self.outputs]
+            largest = max(largest, float(read_natural_image(case["label"], "L").max()))
+        except UnreadableImageError:
+            continue  # reported when the case is loaded
+        if largest > mask_threshold:
+            break
+    else:
+        if largest > 0:
+            raise DatasetError(
+                f"no mask of {split} has a value above mask_threshold={mask_threshold:g}, the largest is {largest:g}; "
+                "set mask_threshold to 0 for masks of 0 and 1 or of instance numbers"
+            )
+    return Listed(cases, missing)
 
 
-def kept_words(number: int) -> str:
-    """Say how many outputs are not of this run, and what would make them again."""
+def _name(case: Case) -> str:
+    return case.get("name", Path(case["image"]).stem)
+
+
+def _kept_words(number: int) -> str:
     return f"{number} kept from earlier runs" + (" (--overwrite true makes them again)" if number else "")
-
-
-def _why_unreadable(case: Case) -> str | None:
-    try:
-        read_natural_image(case["image"])
-    except UnreadableImageError as error:
-        return str(error)
-    return None

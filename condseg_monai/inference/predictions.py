@@ -1,4 +1,4 @@
-"""Predictions on disk, whole or not at all."""
+"""Writer of predictions for MONAI's SaveImaged, atomic: a file is whole or not there."""
 
 from __future__ import annotations
 

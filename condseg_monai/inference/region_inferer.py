@@ -1,27 +1,22 @@
-"""From a network to the mask, and to its uncertainty if asked."""
+"""Inferer of the whole image: logits of the mask, and if asked the probability of the uncertainty region."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable
 from typing import Any
 
-import torch
-from monai.config import KeysCollection
-from monai.inferers import Inferer
-from monai.transforms import MapTransform
 from torch import Tensor
 
-from condseg_monai.training.precision_inferer import check_precision, in_precision, with_metadata_of
+from condseg_monai.training.precision_inferer import PrecisionInferer, in_precision, with_metadata_of
 
-__all__ = ["RegionInferer", "SplitUncertaintyd"]
+__all__ = ["RegionInferer"]
 
 
-class RegionInferer(Inferer):
-    """Show the network the whole image, as MONAI's ``SimpleInferer`` does, and append the uncertainty region if asked.
+class RegionInferer(PrecisionInferer):
+    """Inferer of the whole image that also gives the uncertainty region, if asked.
 
     Args:
-        uncertainty: append the probability of the uncertainty region as a last channel;
-            :class:`SplitUncertaintyd` takes it off again, once the batch has been taken apart.
+        uncertainty: return the probability of the uncertainty region too.
         precision: as for :class:`~condseg_monai.PrecisionInferer`.
 
     Raises:
@@ -29,11 +24,10 @@ class RegionInferer(Inferer):
     """
 
     def __init__(self, uncertainty: bool = False, precision: str = "float32") -> None:
-        super().__init__()
+        super().__init__(precision)
         self.uncertainty = uncertainty
-        self.precision = check_precision(precision)
 
-    def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+    def __call__(self, inputs: Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Predict a batch.
 
         Args:
@@ -44,45 +38,18 @@ class RegionInferer(Inferer):
             kwargs: passed on to the network.
 
         Returns:
-            Mask logits ``(B, out_channels, H, W)``, or ``(B, out_channels + 1, H, W)`` with the uncertainty in [0, 1].
+            Mask logits ``(B, out_channels, H, W)``; with the uncertainty a dictionary of them as ``pred`` and of
+            ``uncertainty``, ``(B, 1, H, W)`` in [0, 1].
 
         Raises:
             ValueError: if the uncertainty is wanted of a network that has none, or the precision is ``"float16"`` and
                 the inputs are on a CPU.
         """
-        predict = self._with_uncertainty(network) if self.uncertainty else network
-        output = in_precision(self.precision, inputs, lambda x: predict(x, *args, **kwargs))
-        return with_metadata_of(inputs, output.float())
-
-    @staticmethod
-    def _with_uncertainty(network: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        if not self.uncertainty:
+            return super().__call__(inputs, network, *args, **kwargs)
         predict_regions = getattr(network, "predict_regions", None)
         if predict_regions is None:
             raise ValueError(f"{type(network).__name__} predicts no regions, so there is no uncertainty to save")
-
-        def predict(*args: Any, **kwargs: Any) -> Tensor:
-            prediction = predict_regions(*args, **kwargs)
-            return torch.cat((prediction.mask, prediction.regions[:, 2:3]), dim=1)
-
-        return predict
-
-
-class SplitUncertaintyd(MapTransform):
-    """Move the last channel, which :class:`RegionInferer` appended, to an entry of its own.
-
-    Args:
-        keys: the entry with mask logits and uncertainty, ``(out_channels + 1, H, W)``.
-        output_key: the entry for the uncertainty, ``(1, H, W)``.
-    """
-
-    def __init__(self, keys: KeysCollection, output_key: str = "uncertainty") -> None:
-        super().__init__(keys)
-        self.output_key = output_key
-
-    def __call__(self, data: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
-        """Return a copy of ``data`` with the channel moved."""
-        result = dict(data)
-        for key in self.key_iterator(result):
-            result[self.output_key] = result[key][-1:]
-            result[key] = result[key][:-1]
-        return result
+        mask, regions = in_precision(self.precision, inputs, lambda x: predict_regions(x, *args, **kwargs))
+        outputs = {"pred": mask, "uncertainty": regions[:, 2:3]}
+        return {name: with_metadata_of(inputs, value.float()) for name, value in outputs.items()}

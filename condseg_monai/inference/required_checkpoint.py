@@ -1,60 +1,71 @@
-"""The checkpoint that a run cannot do without, and the one that outputs of an earlier run were made with."""
+"""Checkpoint of a run: checked against the network before any work, and hashed as it is read, once."""
 
 from __future__ import annotations
 
-import json
+import hashlib
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
+from ignite.engine import Engine, Events
 from torch import nn
 
-from condseg_monai.networks.state_dicts import check_checkpoint
-from condseg_monai.utils.files import file_sha256
+from condseg_monai.networks.class_names import class_names_of, set_class_names
+from condseg_monai.networks.state_dicts import describe_differences, read_state_dict
 
-__all__ = ["describe_weights", "refuse_other_weights", "require_checkpoint"]
+__all__ = ["RequiredCheckpoint"]
 
-
-def require_checkpoint(
-    checkpoint: str | os.PathLike[str], network: nn.Module | None, remedy: str, error: type[Exception]
-) -> None:
-    """Raise unless a checkpoint is there and fits.
-
-    Args:
-        checkpoint: the file.
-        network: what it will be loaded into; ``None`` does not look whether it fits.
-        remedy: what to do where there is no such file.
-        error: what to raise.
-    """
-    if not Path(checkpoint).is_file():
-        raise error(f"{checkpoint} is missing: {remedy}")
-    if network is not None:
-        try:
-            check_checkpoint(checkpoint, network)
-        except ValueError as misfit:
-            raise error(str(misfit)) from misfit
+_REMEDY = (
+    "train it with train_stage1.json and train_stage2.json, convert a released one with "
+    "python -m condseg_monai convert-checkpoint, or set ckpt_dir or checkpoint to the file you have"
+)
 
 
-def describe_weights(checkpoint: str | os.PathLike[str]) -> dict[str, str]:
-    """What ``inference.json`` says of the weights of a run: ``checkpoint`` and ``checkpoint_sha256``."""
-    return {"checkpoint": str(checkpoint), "checkpoint_sha256": file_sha256(checkpoint)}
+class RequiredCheckpoint:
+    """Load the checkpoint that a run needs into its network; as a handler, when the engine starts.
 
-
-def refuse_other_weights(summary: Path, weights: Mapping[str, str], error: type[Exception]) -> None:
-    """Raise if outputs about to be kept were made with other weights. One file under two names is no other.
+    The file is read once, at the first :meth:`load`. Class names in the checkpoint become the network's.
 
     Args:
-        summary: the ``inference.json`` beside the outputs; one that is missing, damaged or silent on weights passes.
-        weights: those of this run, from :func:`describe_weights`.
-        error: what to raise.
+        path: a state_dict.
+        network: what it is loaded into; on any device.
     """
-    try:
-        earlier = json.loads(summary.read_text(encoding="utf-8"))
-        name, sha256 = earlier["checkpoint"], earlier["checkpoint_sha256"]
-    except (KeyError, OSError, TypeError, ValueError):
-        return
-    if sha256 is not None and sha256 != weights["checkpoint_sha256"]:
-        raise error(
-            f"{summary.parent} has outputs of other weights: {summary} names {name} (SHA-256 {sha256[:12]}...), this "
-            f"run has {weights['checkpoint']}; give another output_dir, or make them again with --overwrite true"
-        )
+
+    def __init__(self, path: str | os.PathLike[str], network: nn.Module) -> None:
+        self.path = Path(path)
+        self.network = network
+        self.sha256: str | None = None
+        self.class_names: tuple[str, ...] | None = None
+
+    def attach(self, engine: Engine) -> None:
+        """Load when ``engine`` starts."""
+        engine.add_event_handler(Events.STARTED, lambda _: self.load())
+
+    def load(self) -> None:
+        """Load the weights, unless they are loaded already.
+
+        Raises:
+            FileNotFoundError: if there is no such file; the message says how to get one.
+            ValueError: if it is damaged or of another network; the message names the file and the keys.
+        """
+        if self.sha256 is not None:
+            return
+        if not self.path.is_file():
+            raise FileNotFoundError(f"{self.path} is missing: {_REMEDY}")
+        content = self.path.read_bytes()
+        state = read_state_dict(self.path, "checkpoint", content=content)
+        network = getattr(self.network, "module", self.network)
+        self.class_names = class_names_of(state)
+        if self.class_names is not None:
+            set_class_names(network, self.class_names)
+        differences = describe_differences(state, network.state_dict())
+        if differences:
+            raise ValueError(
+                f"checkpoint: {self.path} does not fit the network; encoder, decoder_channels, cdfa and class_names "
+                f"must be those it was trained with: {differences}"
+            )
+        network.load_state_dict(state)
+        self.sha256 = hashlib.sha256(content).hexdigest()
+
+    def describe(self) -> dict[str, str | None]:
+        """The file and its SHA-256, None if it is not loaded, as records have them."""
+        return {"checkpoint": str(self.path), "checkpoint_sha256": self.sha256}

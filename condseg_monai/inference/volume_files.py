@@ -17,10 +17,7 @@ from condseg_monai.data.ct.volume import Volume, axial_slices, volume_of_slices
 from condseg_monai.inference.volume_inferer import SliceSink
 from condseg_monai.utils.files import atomic_write
 
-__all__ = ["SCORE_FORMATS", "score_volume_writer", "write_label_volume"]
-
-SCORE_FORMATS = ("none", "nii", "nii.gz")
-"""How probabilities and uncertainties are saved. Uncompressed is much faster, and much larger."""
+__all__ = ["score_volume_writer", "write_label_volume"]
 
 # Scores are saved as 16-bit integers with a scale factor that every NIfTI reader applies.
 _SCORE_STEPS = 65535

@@ -1,4 +1,4 @@
-"""Files written while the next batch is computed."""
+"""Write files in a thread, while the next batch is computed."""
 
 from __future__ import annotations
 

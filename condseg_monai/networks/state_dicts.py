@@ -1,15 +1,16 @@
-"""State_dicts in files: reading them, holding them against a network, and words for error messages about them."""
+"""State_dicts in files: reading them, comparing them with a network, and words for error messages about them."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-__all__ = ["check_checkpoint", "describe_differences", "name_keys", "optional_path", "read_state_dict"]
+__all__ = ["describe_differences", "name_keys", "optional_path", "read_state_dict"]
 
 
 def optional_path(path: str | os.PathLike[str] | None) -> Path | None:
@@ -25,7 +26,7 @@ def name_keys(keys: Iterable[str], limit: int = 12) -> str:
 
 
 def read_state_dict(
-    path: str | os.PathLike[str], what: str, wrappers: Sequence[str] = ("model",)
+    path: str | os.PathLike[str], what: str, wrappers: Sequence[str] = ("model",), content: bytes | None = None
 ) -> Mapping[str, Tensor]:
     """Read a file of named tensors onto the CPU.
 
@@ -33,13 +34,14 @@ def read_state_dict(
         path: a file that ``torch.save`` wrote: a state_dict, alone or under one of ``wrappers``.
         what: the argument that names the file, for errors.
         wrappers: keys under which a state_dict may lie, also one in the other in this order.
+        content: of the file, if it was read already.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if it is damaged or holds something else; the message names the file.
     """
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        loaded = torch.load(path if content is None else BytesIO(content), map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise
     except Exception as error:  # unpickling raises a dozen kinds, none of which names the file
@@ -70,23 +72,3 @@ def describe_differences(found: Mapping[str, Tensor], expected: Mapping[str, Ten
     if not (missing or unknown or shapes):
         return ""
     return f"missing keys {name_keys(missing)}, unknown keys {name_keys(unknown)}, other shapes {name_keys(shapes)}"
-
-
-def check_checkpoint(path: str | os.PathLike[str], network: nn.Module) -> None:
-    """Raise unless a checkpoint has every parameter and buffer of a network, in its shape, and no other.
-
-    Args:
-        path: as for :func:`read_state_dict`.
-        network: what the checkpoint is about to be loaded into, also inside ``DistributedDataParallel``.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it cannot be read or does not fit; the message names the file and the keys.
-    """
-    state_dict = read_state_dict(path, "checkpoint")
-    differences = describe_differences(state_dict, getattr(network, "module", network).state_dict())
-    if differences:
-        raise ValueError(
-            f"checkpoint: {os.fspath(path)} does not fit the network; encoder, decoder_channels and cdfa must be those "
-            f"it was trained with: {differences}"
-        )

@@ -19,13 +19,14 @@ from torch import Tensor
 
 from condseg_monai.data.images.image_reader import read_natural_image
 from condseg_monai.data.lists.pairing import Finding
+from condseg_monai.inference.required_checkpoint import RequiredCheckpoint
 from condseg_monai.metrics import EMPTY_DISTANCES, EMPTY_MASK_RULE, BinaryScoreMetric, pooled_scores
 from condseg_monai.reports.drawing import draw_case, draw_heat_map, jpeg_uri
 from condseg_monai.reports.evaluation_page import CasePicture, html_report
 from condseg_monai.reports.report_files import ReportFiles
 from condseg_monai.reports.score_table import IMAGE_COLUMNS, ScoreTable
 from condseg_monai.reports.summary import SIZE_LIMITS, summarize_scores, summarize_sizes
-from condseg_monai.utils.files import atomic_write, file_sha256
+from condseg_monai.utils.files import atomic_write
 
 __all__ = ["ScoreReport"]
 
@@ -47,7 +48,7 @@ class ScoreReport:
     Args:
         save_dir: folder of the report.
         name: ends the files' names; usually the split.
-        checkpoint: path of the weights that were scored.
+        checkpoint: the weights that were scored.
         context: conditions that the summary repeats: split, normalization, image size and the like.
         overwrite: replace the report of an earlier run, which otherwise stops this one before it starts.
         pooled: metrics whose pixel counts are also scored as one image, by the suffix of their scores' names.
@@ -56,7 +57,7 @@ class ScoreReport:
         num_cases: how many images to draw of the worst, and as many of the best.
         rank_by: the metric that ranks the images; None for the first.
         metrics: the engine's metric handlers by name, for the scores so far; None writes none until the end.
-        failed: what kept images from being scored, see :class:`~condseg_monai.EvaluationCases`.
+        failed: what kept images from being scored, see :class:`~condseg_monai.Cases`.
 
     Raises:
         ValueError: if ``num_cases`` is negative.
@@ -66,7 +67,7 @@ class ScoreReport:
         self,
         save_dir: str,
         name: str,
-        checkpoint: str | None = None,
+        checkpoint: RequiredCheckpoint | None = None,
         context: Mapping[str, Any] | None = None,
         overwrite: bool = False,
         pooled: Mapping[str, BinaryScoreMetric] | None = None,
@@ -89,7 +90,7 @@ class ScoreReport:
         self.num_cases = num_cases
         self.rank_by = rank_by
         self.metrics = dict(metrics or {})
-        self.failed = list(failed)
+        self.failed = failed  # grows while the evaluation runs
         self._images: list[str] = []
         self._on_disk = 0
 
@@ -201,12 +202,10 @@ class ScoreReport:
         }
         if (empty := self.context.get("empty_distance")) in EMPTY_DISTANCES:
             rules["empty_distance"] = EMPTY_DISTANCES[empty]
-        is_file = self.checkpoint is not None and Path(self.checkpoint).is_file()
         return {
             **summary,
             **self.context,
-            "checkpoint": self.checkpoint,
-            "checkpoint_sha256": file_sha256(Path(str(self.checkpoint))) if is_file else None,
+            **({} if self.checkpoint is None else self.checkpoint.describe()),
             "rules": rules,
         }
 

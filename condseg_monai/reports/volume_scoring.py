@@ -71,7 +71,7 @@ def score_volumes(
     if missing:
         raise ValueError(f"the labels have no {', '.join(missing)}: they have {', '.join(label_class_names[1:])}")
     pairs, failed = pair_volumes(pred, label)
-    pictured = {} if images is None else {volume.name: volume.path for volume in list_volumes(images)}
+    pictured = {} if images is None else dict(list_volumes(images))
     to_pred = np.array([pred_class_names.index(n) if n in pred_class_names else 0 for n in label_class_names], np.uint8)
     scored: list[ScoredVolume] = []
     for case, (pred_file, label_file) in pairs.items():

@@ -98,10 +98,6 @@ OPTIONS: dict[str, Option] = {
         "compile the network with `torch.compile`, for GPUs; the first batch of each size waits for the compiler, on a "
         "CPU for many minutes, without gain"
     ),
-    "openvino": _flag(
-        "inference of images on a CPU, with the extra `openvino`: OpenVINO runs the network, masks only, sends "
-        "nothing; needs `precision` `float32`. The first batch waits for it to compile"
-    ),
     "checkpointing": _text(
         "what training keeps for the backward pass: `none`, all; `selective`, the inputs of blocks and the outputs of "
         "their larger convolutions; `block`, the inputs only. Less memory, more time, the same gradients",

@@ -113,12 +113,3 @@ def test_arguments_that_do_not_go_together_end_the_command(monkeypatch, capsys, 
     with pytest.raises(SystemExit):
         command_line.parse()
     assert message in capsys.readouterr().err
-
-
-def test_openvino_that_is_not_installed_ends_the_command_before_it_measures(monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["benchmarks", "--jobs", "inference-paper", "--ways", "openvino"])
-    monkeypatch.setattr("condseg_monai.inference.openvino_network.find_spec", lambda name: None)
-    with pytest.raises(SystemExit):
-        command_line.main()
-    output = capsys.readouterr()
-    assert 'pip install "condseg_monai[openvino]"' in output.err and not output.out

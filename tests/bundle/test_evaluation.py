@@ -149,13 +149,13 @@ def test_bad_files_cost_no_other_case_its_scores(run_config, knobs, tiny_dataset
     (dataset / "images" / "val_1.png").write_bytes(good[:300])
     with pytest.raises(RuntimeError) as error:
         run_config("train", "evaluate", **knobs, overwrite=True)
-    assert "2 cases of val were scored" in str(error.value.__cause__)
+    assert "1 of 3 cases have no score" in str(error.value.__cause__)
     assert table(tmp_path / "eval", "val") == [expected[0], expected[2]]
     report, failures = summary(tmp_path / "eval", "val"), json.loads((tmp_path / "eval/failures_val.json").read_text())
     assert report["images"] == failures["scored"] == 2
     assert report["failed"] == failures["failed"]
     (problem,) = failures["failed"]
-    assert problem["files"] == [str(dataset / "images" / "val_1.png")]
+    assert problem["files"] == [str(dataset / name / "val_1.png") for name in ("images", "masks")]
     page = (tmp_path / "eval" / "report_val.html").read_text()
     assert "Not scored" in page and "val_1.png" in page
     (dataset / "images" / "val_1.png").write_bytes(good)

@@ -257,7 +257,7 @@ class TestInterruptions:
         (tmp_path / "in" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 not much of a photograph")
         with pytest.raises(RuntimeError) as raised:
             run_config("inference", workflow_type="infer", **knobs)
-        assert "1 of 3 images have no mask" in str(raised.value.__cause__ or raised.value)
+        assert "1 of 3 cases have no mask" in str(raised.value.__cause__ or raised.value)
         assert outputs(tmp_path) == {"a.png", "z.png", "inference.json"}
         failed = json.loads((tmp_path / "out" / "inference.json").read_text())["failed"]
         assert list(failed) == [str(tmp_path / "in" / "broken.jpg")]
@@ -326,4 +326,4 @@ class TestInterruptions:
         (tmp_path / "in" / "broken.png").write_bytes(b"")
         second = run()
         assert second.returncode != 0
-        assert "1 of 2 images have no mask" in second.stderr and "broken.png" in second.stderr
+        assert "1 of 2 cases have no mask" in second.stderr and "broken.png" in second.stderr

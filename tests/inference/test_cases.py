@@ -1,12 +1,16 @@
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
-from condseg_monai.inference.cases import InferenceCases, InferenceError
+from condseg_monai.data.lists.pairing import Finding
+from condseg_monai.inference.cases import RunError, image_cases, scored_cases, volume_cases
+from condseg_monai.inference.required_checkpoint import RequiredCheckpoint
 
 
 @pytest.fixture
@@ -19,161 +23,154 @@ def images(tmp_path) -> Path:
 
 
 @pytest.fixture
-def checkpoint(tmp_path) -> Path:
-    path = tmp_path / "model.pt"
-    path.write_bytes(b"weights")
-    return path
+def checkpoint(tmp_path):
+    torch.save(nn.Linear(2, 2).state_dict(), tmp_path / "model.pt")
+    return RequiredCheckpoint(tmp_path / "model.pt", nn.Linear(2, 2))
 
 
 def names(cases) -> list[str]:
-    return [Path(case["image"]).name for case in cases]
+    return [Path(case["image"]).name for case in cases.todo]
 
 
 def write_masks(folder: Path, *stems: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for stem in stems:
-        Image.new("L", (6, 4)).save(folder / f"{stem}.png")
+        (folder / f"{stem}.png").write_bytes(b"mask")
 
 
-def test_all_readable_images_are_to_do(images, tmp_path, checkpoint):
-    cases = InferenceCases(images, tmp_path / "out")
-    assert names(cases.todo) == ["a.png", "b c.JPG", "d.tif"]
-    cases.start(checkpoint)
+class TestImages:
+    def test_construction_looks_at_no_file(self, tmp_path, checkpoint):
+        cases = image_cases(tmp_path / "nowhere", tmp_path / "out", checkpoint)
+        assert cases.todo == [] and not (tmp_path / "out").exists()
+        with pytest.raises(RunError, match="nowhere is not a folder"):
+            cases.start()
 
+    def test_files_that_do_not_look_like_images_are_named(self, images, tmp_path, checkpoint, caplog):
+        (images / "photo.heic").write_bytes(b"x")
+        cases = image_cases(images, tmp_path / "out", checkpoint)
+        cases.start()
+        assert names(cases) == ["a.png", "b c.JPG", "d.tif"]
+        assert "1 file(s)" in caplog.text and "photo.heic" in caplog.text
 
-def test_files_that_do_not_look_like_images_are_named(images, tmp_path, checkpoint, caplog):
-    (images / "photo.heic").write_bytes(b"x")
-    InferenceCases(images, tmp_path / "out").start(checkpoint)
-    assert "1 file(s)" in caplog.text and "photo.heic" in caplog.text
+    def test_cases_with_all_outputs_are_kept_unless_overwritten(self, images, tmp_path, checkpoint):
+        out = tmp_path / "out"
+        write_masks(out, "a", "b c")
+        write_masks(out / "overlay", "a")
+        assert names(image_cases(images, out, checkpoint)) == ["d.tif"]
+        assert names(image_cases(images, out, checkpoint, save_overlay=True)) == ["b c.JPG", "d.tif"]
+        assert len(image_cases(images, out, checkpoint, save_uncertainty="npy").todo) == 3
+        assert len(image_cases(images, out, checkpoint, overwrite=True).todo) == 3
 
+    def test_failures_are_recorded_and_raised_at_the_end(self, images, tmp_path, checkpoint):
+        """One was kept, one could not be read, one not written though its old mask is there, one left no file."""
+        Image.new("RGB", (6, 4)).save(images / "e.png")
+        out = tmp_path / "out"
+        write_masks(out, "a")
+        cases = image_cases(images, out, checkpoint)
+        cases.start()
+        assert names(cases) == ["b c.JPG", "d.tif", "e.png"]
+        cases.fail(Finding("unreadable", "cannot read it", (str(images / "b c.JPG"),)))
+        write_masks(out, "d")
+        with pytest.raises(RunError, match=r"3 of 4 cases have no mask") as raised:
+            cases.finish({str(out / "d.png"): "OSError: disk full"}, precision="float32")
+        for line in ("b c.JPG: cannot read it", "d.tif: OSError: disk full", "e.png: no output was written"):
+            assert line in str(raised.value)
+        record = json.loads((out / "inference.json").read_text())
+        assert record["kept"] == [str(images / "a.png")] and record["segmented"] == []
+        assert [Path(file).name for file in record["failed"]] == ["b c.JPG", "d.tif", "e.png"]
+        assert record["checkpoint_sha256"] == checkpoint.sha256 and record["precision"] == "float32"
 
-def test_construction_looks_at_no_file(tmp_path):
-    cases = InferenceCases(tmp_path / "nowhere", tmp_path / "out")
-    assert cases.todo == [] and not (tmp_path / "out").exists()
-
-
-def test_images_with_all_outputs_are_kept_unless_overwritten(images, tmp_path):
-    out = tmp_path / "out"
-    write_masks(out, "a", "b c")
-    write_masks(out / "overlay", "a")
-    assert names(InferenceCases(images, out).todo) == ["d.tif"]
-    assert names(InferenceCases(images, out, save_overlay=True).todo) == ["b c.JPG", "d.tif"]
-    assert len(InferenceCases(images, out, save_uncertainty="npy").todo) == 3
-    assert len(InferenceCases(images, out, overwrite=True).todo) == 3
-
-
-def test_bad_files_are_left_out_and_reported_at_the_end(images, tmp_path, checkpoint):
-    (images / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    out = tmp_path / "out"
-    write_masks(out, "a")
-    cases = InferenceCases(images, out)
-    cases.start(checkpoint)
-    assert names(cases.todo) == ["b c.JPG", "d.tif"]
-    write_masks(out, "b c", "d")
-    with pytest.raises(InferenceError, match=r"1 of 4 images have no mask") as raised:
+    def test_finish_is_silent_when_all_is_done(self, images, tmp_path, checkpoint):
+        cases = image_cases(images, tmp_path / "out", checkpoint)
+        assert len(cases.todo) == 3
+        write_masks(tmp_path / "out", "a", "b c", "d")
         cases.finish()
-    assert str(images / "broken.png") in str(raised.value)
-    summary = json.loads((out / "inference.json").read_text())
-    assert summary["kept"] == [str(images / "a.png")]
-    assert summary["segmented"] == [str(images / "b c.JPG"), str(images / "d.tif")]
-    assert list(summary["failed"]) == [str(images / "broken.png")]
+        record = json.loads((tmp_path / "out" / "inference.json").read_text())
+        assert len(record["segmented"]) == 3 and record["failed"] == {}
+
+    def test_what_cannot_work_stops_before_any_work(self, images, tmp_path, checkpoint):
+        missing = RequiredCheckpoint(tmp_path / "nope.pt", nn.Linear(2, 2))
+        with pytest.raises(RunError, match=r"nope\.pt is missing"):
+            image_cases(images, tmp_path / "out", missing).start()
+        for folder in ("images", "masks"):
+            with pytest.raises(RunError, match="holds the images or labels"):
+                image_cases(images, images / ".." / folder, checkpoint, overwrite=True).start()
+        Image.new("L", (6, 4)).save(images / "a.bmp")
+        cases = image_cases(images, tmp_path / "out", checkpoint)
+        assert cases.todo == []
+        with pytest.raises(RunError, match=r"would write the same mask.*\n.*a\.bmp and .*a\.png"):
+            cases.start()
+
+    @pytest.mark.parametrize("make", [image_cases, volume_cases])
+    @pytest.mark.parametrize("name", ["save_probability", "save_uncertainty"])
+    def test_unknown_format_raises_at_construction(self, tmp_path, checkpoint, make, name):
+        with pytest.raises(ValueError, match=f"{name} must be one of none, .*, got 'jpg'"):
+            make(tmp_path, tmp_path / "out", checkpoint, **{name: "jpg"})
+
+    def test_masks_of_other_weights_stop_the_run_unless_overwritten(self, images, tmp_path, checkpoint, caplog):
+        out = tmp_path / "out"
+        first = image_cases(images, out, checkpoint)
+        first.start()
+        write_masks(out, "a", "b c", "d")
+        first.finish()
+        renamed = RequiredCheckpoint(shutil.copy(checkpoint.path, tmp_path / "renamed.pt"), nn.Linear(2, 2))
+        with caplog.at_level("INFO"):
+            image_cases(images, out, renamed).start()
+        assert "3 kept from earlier runs (--overwrite true makes them again)" in caplog.text
+
+        torch.save(nn.Linear(2, 2).state_dict(), tmp_path / "other.pt")
+        other = RequiredCheckpoint(tmp_path / "other.pt", nn.Linear(2, 2))
+        with pytest.raises(RunError, match=r"model\.pt .*other\.pt; give another output_dir, or .* --overwrite true"):
+            image_cases(images, out, other).start()
+        again = image_cases(images, out, other, overwrite=True)
+        again.start()
+        again.finish()
+        image_cases(images, out, other).start()
+
+    @pytest.mark.parametrize("content", ["", "[]", "{}", '{"checkpoint": null, "checkpoint_sha256": null}'])
+    def test_a_record_that_names_no_weights_keeps_the_masks(self, images, tmp_path, checkpoint, content):
+        write_masks(tmp_path / "out", "a", "b c", "d")
+        (tmp_path / "out" / "inference.json").write_text(content)
+        image_cases(images, tmp_path / "out", checkpoint).start()
 
 
-def test_finish_is_silent_when_all_is_done(images, tmp_path):
-    cases = InferenceCases(images, tmp_path / "out")
-    assert len(cases.todo) == 3
-    write_masks(tmp_path / "out", "a", "b c", "d")
-    cases.finish()
-    assert json.loads((tmp_path / "out" / "inference.json").read_text())["failed"] == {}
+class TestScoring:
+    @pytest.fixture
+    def dataset(self, tiny_dataset, tmp_path):
+        return shutil.copytree(tiny_dataset, tmp_path / "data")
 
-
-def test_an_output_that_was_never_written_is_a_failure(images, tmp_path):
-    cases = InferenceCases(images, tmp_path / "out")
-    assert len(cases.todo) == 3
-    write_masks(tmp_path / "out", "a", "d")
-    with pytest.raises(InferenceError, match=r"b c\.JPG: no output was written"):
+    def test_sound_cases_are_all_to_do(self, dataset, checkpoint):
+        cases = scored_cases(dataset, "val", checkpoint)
+        cases.start()
+        assert names(cases) == ["val_0.png", "val_1.png", "val_2.png"]
         cases.finish()
 
+    def test_case_without_a_mask_is_left_out_and_raised_at_the_end(self, dataset, checkpoint):
+        (dataset / "masks" / "val_1.png").unlink()
+        cases = scored_cases(dataset, "val", checkpoint)
+        cases.start()
+        assert names(cases) == ["val_0.png", "val_2.png"]
+        with pytest.raises(RunError, match=r"1 of 3 cases have no score:\n.*val_1: masks/ has no such file"):
+            cases.finish()
 
-def test_missing_checkpoint_stops_and_says_how_to_get_one(images, tmp_path):
-    with pytest.raises(InferenceError, match=r"nope\.pt is missing: train it with .* convert .* or set ckpt_dir"):
-        InferenceCases(images, tmp_path / "out").start(tmp_path / "nope.pt")
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            ("val_0\nval_0\n", "is there 2 times"),
+            ("val_0\ntrain_0\n", "is in both train.txt and val.txt"),
+            ("", "val.txt is empty"),
+            (None, "val.txt is missing"),
+            ("nothing\n", "images/ has no such file"),
+        ],
+    )
+    def test_what_makes_all_scores_worthless_stops(self, dataset, checkpoint, text, words):
+        (dataset / "val.txt").unlink() if text is None else (dataset / "val.txt").write_text(text)
+        with pytest.raises(RunError, match=words):
+            scored_cases(dataset, "val", checkpoint).start()
 
-
-def test_images_of_one_stem_stop(images, tmp_path, checkpoint):
-    Image.fromarray(np.zeros((4, 6), np.uint8)).save(images / "a.bmp")
-    cases = InferenceCases(images, tmp_path / "out")
-    assert cases.todo == []
-    with pytest.raises(InferenceError, match=r"would write the same mask") as raised:
-        cases.start(checkpoint)
-    assert f"{images / 'a.bmp'} and {images / 'a.png'}" in str(raised.value)
-
-
-@pytest.mark.parametrize("folder", ["images", "masks"])
-def test_output_among_images_or_labels_stops(images, tmp_path, checkpoint, folder):
-    with pytest.raises(InferenceError, match="holds the images or their labels"):
-        InferenceCases(images, tmp_path / "images" / ".." / folder, overwrite=True).start(checkpoint)
-
-
-def test_missing_source_stops(tmp_path, checkpoint):
-    with pytest.raises(InferenceError, match="nowhere is not a folder"):
-        InferenceCases(tmp_path / "nowhere", tmp_path / "out").start(checkpoint)
-
-
-@pytest.mark.parametrize("name", ["save_probability", "save_uncertainty"])
-def test_unknown_format_raises_at_construction(tmp_path, name):
-    with pytest.raises(ValueError, match=f"{name} must be one of none, png, npy, got 'jpg'"):
-        InferenceCases(tmp_path, tmp_path / "out", **{name: "jpg"})
-
-
-def test_a_write_that_failed_is_reported_with_its_reason_even_over_an_old_mask(images, tmp_path, checkpoint):
-    out = tmp_path / "out"
-    write_masks(out, "a", "b c", "d")
-    cases = InferenceCases(images, out, overwrite=True)
-    cases.start(checkpoint)
-    with pytest.raises(InferenceError, match=r"1 of 3 images have no mask:\n  - .*d\.tif: OSError: disk full"):
-        cases.finish({str(out / "d.png"): "OSError: disk full"})
-    assert [Path(path).name for path in json.loads((out / "inference.json").read_text())["segmented"]] == [
-        "a.png",
-        "b c.JPG",
-    ]
-
-
-def test_checkpoint_of_another_network_stops_before_any_work(images, tmp_path, checkpoint):
-    cases = InferenceCases(images, tmp_path / "out")
-    with pytest.raises(InferenceError, match=r"model\.pt is damaged"):
-        cases.start(checkpoint, torch.nn.Linear(2, 2))
-    torch.save(torch.nn.Linear(3, 2).state_dict(), checkpoint)
-    cases.start(checkpoint, torch.nn.Linear(3, 2))
-    with pytest.raises(InferenceError, match=r"model\.pt does not fit the network; encoder.*weight \(2, 3\)"):
-        cases.start(checkpoint, torch.nn.Linear(2, 2))
-
-
-def test_masks_of_other_weights_stop_the_run_unless_overwritten(images, tmp_path, checkpoint, caplog):
-    out, other = tmp_path / "out", tmp_path / "other.pt"
-    first = InferenceCases(images, out)
-    first.start(checkpoint)
-    write_masks(out, "a", "b c", "d")
-    first.finish()
-    other.write_bytes(checkpoint.read_bytes())
-    with caplog.at_level("INFO"):
-        InferenceCases(images, out).start(other)  # the same weights under another name
-    assert "3 kept from earlier runs (--overwrite true makes them again)" in caplog.text
-
-    other.write_bytes(b"other weights")
-    with pytest.raises(InferenceError, match=r"another output_dir, or .* --overwrite true") as raised:
-        InferenceCases(images, out).start(other)
-    assert str(checkpoint) in str(raised.value) and str(other) in str(raised.value)
-    InferenceCases(images, tmp_path / "elsewhere").start(other)
-    again = InferenceCases(images, out, overwrite=True)
-    again.start(other)
-    again.finish()
-    InferenceCases(images, out).start(other)
-    assert json.loads((out / "inference.json").read_text())["checkpoint"] == str(other)
-
-
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"checkpoint": null, "checkpoint_sha256": null}'])
-def test_a_record_that_names_no_weights_keeps_the_masks(images, tmp_path, checkpoint, content):
-    write_masks(tmp_path / "out", "a", "b c", "d")
-    (tmp_path / "out" / "inference.json").write_text(content)
-    InferenceCases(images, tmp_path / "out").start(checkpoint)
+    def test_masks_that_do_not_reach_the_threshold_stop(self, dataset, checkpoint):
+        for path in (dataset / "masks").glob("val_*"):
+            Image.fromarray(np.asarray(Image.open(path)) // 255).save(path)
+        with pytest.raises(RunError, match="set mask_threshold to 0"):
+            scored_cases(dataset, "val", checkpoint).start()
+        scored_cases(dataset, "val", checkpoint, mask_threshold=0).start()

@@ -7,7 +7,6 @@ from PIL import Image
 
 from condseg_monai.data.images.image_reader import read_natural_image
 from condseg_monai.inference.predictions import PredictionWriter
-from condseg_monai.reports.overlay import DrawOverlayd
 
 
 def save(tmp_path, values: torch.Tensor, extension: str, name: str = "case 1.v2.jpg"):
@@ -63,26 +62,3 @@ def test_other_extensions_raise(tmp_path):
     writer.set_data_array(np.zeros((1, 3, 2)))
     with pytest.raises(ValueError, match=r"as \.png or \.npy, not as a\.jpg"):
         writer.write(tmp_path / "a.jpg")
-
-
-def test_overlay_is_drawn_on_the_file_in_its_own_size(tmp_path):
-    path = tmp_path / "a.png"
-    colours = np.random.default_rng(0).integers(0, 100, (20, 30, 3), dtype=np.uint8)
-    Image.fromarray(colours).save(path)
-    mask = torch.zeros(1, 20, 30)
-    mask[:, 5:10, 10:25] = 1  # columns 10 to 24, rows 5 to 9
-    result = DrawOverlayd("pred")({"pred": MetaTensor(mask, meta={"filename_or_obj": str(path)})})
-    overlay = result["overlay"].numpy().transpose(1, 2, 0)
-    changed = (overlay != colours).any(axis=-1)
-    rows, columns = np.nonzero(changed)
-    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (5, 9, 10, 24)
-    assert result["overlay"].meta["filename_or_obj"] == str(path)
-
-
-def test_overlay_of_a_sixteen_bit_file_shows_what_the_network_saw(tmp_path):
-    values = np.random.default_rng(0).integers(0, 65536, (20, 30), dtype=np.uint16)
-    Image.fromarray(values).save(tmp_path / "a.png")
-    mask = MetaTensor(torch.zeros(1, 20, 30), meta={"filename_or_obj": str(tmp_path / "a.png")})
-    overlay = DrawOverlayd("pred")({"pred": mask})["overlay"].numpy().transpose(1, 2, 0)
-    expected = np.rint(values / 257).astype(np.uint8)
-    np.testing.assert_array_equal(overlay, np.repeat(expected[..., None], 3, axis=2))

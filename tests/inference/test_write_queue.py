@@ -56,7 +56,7 @@ def test_prediction_writer_hands_its_file_over(tmp_path):
     with pytest.raises(ValueError, match=r"as \.png or \.npy, not as b\.jpg"):
         writer.write(tmp_path / "b.jpg")
     assert writes.finish() == {}
-    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "a.png")), np.full((2, 3), 255))
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "a.png")), np.full((3, 2), 255))
 
 
 def test_no_room_raises():

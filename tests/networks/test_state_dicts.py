@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from condseg_monai.networks.state_dicts import check_checkpoint, name_keys, read_state_dict
+from condseg_monai.networks.state_dicts import name_keys, read_state_dict
 
 
 @pytest.fixture
@@ -44,29 +44,6 @@ def test_files_of_something_else_are_named(content, tmp_path):
 def test_missing_file_stays_a_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere\.pt"):
         read_state_dict(tmp_path / "nowhere.pt", "checkpoint")
-
-
-def test_checkpoint_of_the_network_passes_also_inside_a_wrapper(network, tmp_path):
-    torch.save(network.state_dict(), tmp_path / "model.pt")
-    check_checkpoint(tmp_path / "model.pt", network)
-    check_checkpoint(tmp_path / "model.pt", nn.DataParallel(network))
-
-
-def test_other_keys_and_shapes_are_named(network, tmp_path):
-    state_dict = network.state_dict()
-    state_dict["0.weight"] = torch.zeros(3, 4)
-    state_dict["2.bias"] = state_dict.pop("1.running_mean")
-    torch.save(state_dict, tmp_path / "model.pt")
-    with pytest.raises(ValueError) as error:
-        check_checkpoint(tmp_path / "model.pt", network)
-    for words in (
-        "model.pt does not fit the network",
-        "decoder_channels",
-        "missing keys [1.running_mean]",
-        "unknown keys [2.bias]",
-        "0.weight (3, 4) instead of (3, 2)",
-    ):
-        assert words in str(error.value)
 
 
 def test_long_lists_of_keys_are_cut():

@@ -9,6 +9,7 @@ from ignite.engine import Engine, Events
 from monai.data import MetaTensor
 
 from condseg_monai.data.lists.pairing import Finding
+from condseg_monai.inference.required_checkpoint import RequiredCheckpoint
 from condseg_monai.metrics import BinaryScoreMetric, bootstrap_interval
 from condseg_monai.reports.score_report import ScoreReport
 from condseg_monai.reports.score_table import ScoreTable
@@ -61,9 +62,11 @@ def test_log_says_where_the_files_are(tmp_path, caplog):
 
 
 def test_summary_has_mean_spread_and_conditions(tmp_path):
-    (tmp_path / "model.pt").write_bytes(b"weights")
+    weights = RequiredCheckpoint(tmp_path / "model.pt", torch.nn.Linear(2, 2))
+    torch.save(weights.network.state_dict(), weights.path)
+    weights.load()
     context = {"split": "val", "normalization": "imagenet"}
-    run(ScoreReport(str(tmp_path), "val", checkpoint=str(tmp_path / "model.pt"), context=context))
+    run(ScoreReport(str(tmp_path), "val", checkpoint=weights, context=context))
     summary = json.loads((tmp_path / "summary_val.json").read_text())
     assert summary["images"] == 3
     scores = summary["scores"]["val_mean_iou"]

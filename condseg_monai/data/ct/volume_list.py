@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections import defaultdict
 from pathlib import Path
-from typing import NamedTuple
 
 from condseg_monai.data.ct.dicom_series import list_dicom_files, read_dicom_series
 from condseg_monai.data.ct.h5_volume import H5_EXTENSION, h5_stem, read_h5_volume
 from condseg_monai.data.ct.nifti import NIFTI_EXTENSIONS, nifti_stem, read_nifti
 from condseg_monai.data.ct.volume import Volume
-from condseg_monai.data.lists.pairing import DatasetError, name_key, read_list
+from condseg_monai.data.lists.pairing import DatasetError, read_list
 
-__all__ = ["VOLUME_EXTENSIONS", "VolumeFile", "list_volumes", "read_volume", "volume_stem"]
+__all__ = ["list_volumes", "read_volume"]
 
 VOLUME_EXTENSIONS = (*NIFTI_EXTENSIONS, H5_EXTENSION)
 
 
-class VolumeFile(NamedTuple):
-    """A volume that has not been read."""
-
-    name: str
-    """What its outputs are called; no other of a list has it."""
-    path: Path
-    """The file, or the folder of a DICOM series."""
-
-
-def list_volumes(source: str | os.PathLike[str]) -> list[VolumeFile]:
+def list_volumes(source: str | os.PathLike[str]) -> list[tuple[str, Path]]:
     """List volumes.
 
     Args:
@@ -39,20 +28,20 @@ def list_volumes(source: str | os.PathLike[str]) -> list[VolumeFile]:
             - a ``.txt`` list: the path of a file or of a series a line, relative to the list's folder.
 
     Returns:
-        The volumes in the order of names or of the list, none twice. Files are named by their stem, series by the
-        way to their folder, with ``_`` between folders.
+        Name and path of each file or folder of a series, in the order of names or of the list, none twice. Files are
+        named by their stem, series by the path of their folder, with ``_`` between folders.
 
     Raises:
-        DatasetError: if ``source`` is none of these, there is no volume in it, or two would have one name.
+        DatasetError: if ``source`` is none of these or there is no volume in it.
     """
     path = Path(source)
     if path.is_dir():
         found = _in_folder(path)
     elif path.is_file() and path.suffix.lower() == ".txt":
         lines = [path.parent / line for line in read_list(path)]
-        found = [VolumeFile(volume_stem(line) or line.name, line) for line in lines]
+        found = [(volume_stem(line) or line.name, line) for line in lines]
     elif path.is_file() and (stem := volume_stem(path)) is not None:
-        found = [VolumeFile(stem, path)]
+        found = [(stem, path)]
     elif path.is_file():
         raise DatasetError(
             f"{path} is not a volume ({', '.join(VOLUME_EXTENSIONS)}); for DICOM give the folder of the series"
@@ -61,15 +50,7 @@ def list_volumes(source: str | os.PathLike[str]) -> list[VolumeFile]:
         raise DatasetError(f"{path} does not exist; give a file, a folder, a .txt list or a DICOM series")
     if not found:
         raise DatasetError(f"{path} has no volume: no {' or '.join(VOLUME_EXTENSIONS)} in it, and no DICOM file")
-    volumes = list(dict.fromkeys(found))
-    by_name: dict[str, list[str]] = defaultdict(list)
-    for volume in volumes:
-        by_name[name_key(volume.name)].append(str(volume.path))
-    clashes = [" and ".join(paths) for paths in by_name.values() if len(paths) > 1]
-    if clashes:
-        listed = "\n".join(f"  - {clash}" for clash in clashes)
-        raise DatasetError(f"volumes of one name would write the same file; rename them:\n{listed}")
-    return volumes
+    return list(dict.fromkeys(found))
 
 
 def volume_stem(path: str | os.PathLike[str]) -> str | None:
@@ -86,9 +67,9 @@ def read_volume(path: str | os.PathLike[str]) -> Volume:
     return read_nifti(path) if h5_stem(path) is None else read_h5_volume(path)
 
 
-def _in_folder(folder: Path) -> list[VolumeFile]:
+def _in_folder(folder: Path) -> list[tuple[str, Path]]:
     files = [
-        VolumeFile(stem, path)
+        (stem, path)
         for path in sorted(folder.iterdir())
         if path.is_file() and not path.name.startswith(".") and (stem := volume_stem(path)) is not None
     ]
@@ -96,5 +77,5 @@ def _in_folder(folder: Path) -> list[VolumeFile]:
     for parent in [folder, *sorted(path for path in folder.rglob("*") if path.is_dir())]:
         if list_dicom_files(parent):
             name = "_".join(parent.relative_to(folder).parts) or folder.resolve().name
-            series.append(VolumeFile(name, parent))
+            series.append((name, parent))
     return files + series

@@ -1,46 +1,46 @@
-"""The label as its file has it, beside the one that was resized for the network."""
+"""The label at the size of its file, beside the one that is resized for the network."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from typing import Any
 
-import numpy as np
-import torch
-from monai.config import KeysCollection
-from monai.transforms import MapTransform
+from monai.transforms import Transform
 from monai.utils import ImageMetaKey
+from torch import Tensor
 
-from condseg_monai.data.images.image_reader import read_natural_image
+from condseg_monai.data.lists.pairing import DatasetError
 
 __all__ = ["OriginalLabeld"]
 
 
-class OriginalLabeld(MapTransform):
-    """Read a label again, from the file its metadata names, at its own size.
+class OriginalLabeld(Transform):
+    """Keep the label as ``label_original``, before it is resized, and check that it has the size of the image.
 
     Args:
-        keys: the label, of any size, with metadata.
-        output_key: the entry for the label of original size, ``(1, H, W)`` float32 zeros and ones, rows first.
-        threshold: values above it, of [0, 255], are lesion, as for :class:`~condseg_monai.BinarizeLabeld`.
+        image_key: entry of an image ``(C, H, W)`` as its file has it.
+        label_key: entry of its label ``(1, H, W)``.
+        output_key: the new entry.
 
     Raises:
-        ValueError: if the label has no metadata.
+        DatasetError: when called, naming both files, if their sizes differ.
     """
 
-    def __init__(self, keys: KeysCollection, output_key: str = "label_original", threshold: float = 127) -> None:
-        super().__init__(keys)
-        self.output_key = output_key
-        self.threshold = threshold
+    def __init__(self, image_key: str = "image", label_key: str = "label", output_key: str = "label_original") -> None:
+        self.image_key, self.label_key, self.output_key = image_key, label_key, output_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return a copy of ``data`` with the label added."""
-        result = dict(data)
-        for key in self.key_iterator(result):
-            meta = getattr(result[key], "meta", None)
-            if meta is None:
-                raise ValueError(f"{key} has lost its metadata: keep track_meta on in the preprocessing")
-            mask = read_natural_image(str(meta[ImageMetaKey.FILENAME_OR_OBJ]), "L") > self.threshold
-            label = torch.from_numpy(mask[None].astype(np.float32))
-            result[self.output_key] = label.to(result[key].device)
-        return result
+        """Return a copy of ``data`` with the label of original size."""
+        image, label = data[self.image_key], data[self.label_key]
+        if image.shape[1:] != label.shape[1:]:
+            image_file, label_file = (array.meta[ImageMetaKey.FILENAME_OR_OBJ] for array in (image, label))
+            raise DatasetError(different_sizes(image_file, image.shape[1:], label_file, label.shape[1:]))
+        return {**data, self.output_key: label.as_subclass(Tensor)}
+
+
+def different_sizes(image_file: str, image_size: Any, label_file: str, label_size: Any) -> str:
+    """Say that an image and its mask differ in size, (H, W)."""
+    return (
+        f"{image_file} is {image_size[1]}x{image_size[0]} pixels (after EXIF rotation), its mask {label_file} "
+        f"{label_size[1]}x{label_size[0]}"
+    )

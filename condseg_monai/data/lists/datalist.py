@@ -10,7 +10,7 @@ from os import PathLike
 from pathlib import Path
 
 from condseg_monai.data.lists.dataset_report import inspect_dataset
-from condseg_monai.data.lists.pairing import Case, DatasetError, Finding, find_cases, name_key
+from condseg_monai.data.lists.pairing import Case, find_cases, name_key, raise_if_any
 
 __all__ = ["check_datalist", "datalist_hash", "load_datalist"]
 
@@ -99,13 +99,3 @@ def datalist_hash(datalist: Iterable[Mapping[str, str | PathLike[str]]]) -> str:
     """
     stems = (name_key(Path(case["image"]).stem) for case in datalist)
     return hashlib.sha256("\n".join(stems).encode()).hexdigest()
-
-
-def raise_if_any(dataset_dir: str | PathLike[str], problems: Sequence[Finding]) -> None:
-    """Raise one DatasetError that lists all of ``problems``, if there are any."""
-    if problems:
-        lines = "\n".join(f"  - {problem.text}" for problem in problems)
-        raise DatasetError(
-            f"the data set {os.fspath(dataset_dir)} has {len(problems)} problem(s); "
-            f"mend them or take the cases off the lists:\n{lines}"
-        )

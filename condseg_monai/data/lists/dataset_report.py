@@ -16,6 +16,7 @@ import numpy as np
 
 from condseg_monai.data.images.image_reader import UnreadableImageError, read_natural_image
 from condseg_monai.data.images.mask_statistics import MaskStatistics, mask_statistics
+from condseg_monai.data.images.original_label import different_sizes
 from condseg_monai.data.lists.pairing import SPLITS, Case, Finding, Pairing, find_cases, find_unlisted, pair_all, some
 
 __all__ = ["DatasetReport", "SplitSummary", "inspect_dataset", "inspect_pairing"]
@@ -185,16 +186,9 @@ class _Check:
         if label is None:
             return _Checked([], digest, size)
         if image.shape != label.shape:
-            text = (
-                f"{case['image']} is {_size_text(image)} pixels (after EXIF rotation), "
-                f"its mask {case['label']} {_size_text(label)}"
-            )
+            text = different_sizes(case["image"], image.shape, case["label"], label.shape)
             return _Checked([Finding("size", text, (case["image"], case["label"]))])
         return _Checked([], digest, size, mask_statistics(label, self.mask_threshold))
-
-
-def _size_text(array: np.ndarray) -> str:
-    return f"{array.shape[1]}x{array.shape[0]}"
 
 
 def _same_pictures(cases: Mapping[str, Sequence[Case]], results: _Results) -> Iterator[tuple[str, Finding]]:

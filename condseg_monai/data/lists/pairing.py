@@ -5,33 +5,13 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from collections.abc import Container, Mapping, Sequence
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 from typing import NamedTuple
 
 from condseg_monai.data.images.image_reader import IMAGE_EXTENSIONS
 
-__all__ = [
-    "SPLITS",
-    "Case",
-    "DatasetError",
-    "Finding",
-    "Pairing",
-    "find_cases",
-    "find_unlisted",
-    "folder_problem",
-    "index_by_stem",
-    "list_image_files",
-    "list_problems",
-    "missing_parts",
-    "name_key",
-    "overlaps",
-    "pair_all",
-    "pair_stem",
-    "read_list",
-    "some",
-    "stem_of_line",
-]
+__all__ = ["DatasetError", "Finding"]
 
 SPLITS = ("train", "val", "test")
 _LAYOUT = (
@@ -259,3 +239,13 @@ def overlaps(stems: Mapping[str, Sequence[str]], splits: Sequence[str]) -> list[
         for a, b in pairs
         for stem in sorted(set(stems[a]) & set(stems[b]))
     ]
+
+
+def raise_if_any(dataset_dir: str | PathLike[str], problems: Sequence[Finding]) -> None:
+    """Raise one DatasetError that lists all of ``problems``, if there are any."""
+    if problems:
+        lines = "\n".join(f"  - {problem.text}" for problem in problems)
+        raise DatasetError(
+            f"the data set {fspath(dataset_dir)} has {len(problems)} problem(s); "
+            f"fix them or take the cases off the lists:\n{lines}"
+        )

@@ -13,7 +13,7 @@ import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
-from condseg_monai.data.lists.datalist import datalist_hash, raise_if_any
+from condseg_monai.data.lists.datalist import datalist_hash
 from condseg_monai.data.lists.dataset_report import inspect_pairing
 from condseg_monai.data.lists.pairing import (
     SPLITS,
@@ -25,6 +25,7 @@ from condseg_monai.data.lists.pairing import (
     missing_parts,
     overlaps,
     pair_stem,
+    raise_if_any,
     read_list,
     stem_of_line,
 )

@@ -123,7 +123,7 @@ class TestChecks:
         ]
         for text in expected:
             assert text in message
-        assert "has 8 problem(s)" in message and "mend them or take the cases off the lists" in message
+        assert "has 8 problem(s)" in message and "fix them or take the cases off the lists" in message
 
     def test_a_mask_with_a_suffix_is_pointed_out(self, dataset):
         write_pair(dataset, "ISIC_1.jpg", "ISIC_1_Segmentation.png")

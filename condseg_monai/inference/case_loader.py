@@ -1,0 +1,111 @@
+"""Data loader and evaluator iteration for cases of any size, of which some cannot be read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from ignite.engine import Engine
+from monai.data import Dataset, MetaTensor
+from monai.engines.utils import IterationEvents
+from torch import Tensor
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from condseg_monai.data.images.image_reader import UnreadableImageError
+from condseg_monai.data.lists.pairing import DatasetError, Finding
+from condseg_monai.inference.cases import Cases
+
+__all__ = ["CaseLoader", "predict_cases"]
+
+
+class CaseLoader:
+    """Data loader that leaves out the cases that cannot be read, and reports them as failed.
+
+    Batches are lists of cases: beside images of one size they may hold labels or pictures of others. Each file is
+    decoded once. How many batches there are is known at the end only, so that there is no length.
+
+    Args:
+        dataset: its transform reads the files.
+        cases: where failures are reported.
+        batch_size: cases of a batch; fewer where some failed.
+        num_workers: processes that read.
+        progress: show a progress bar.
+    """
+
+    def __init__(
+        self, dataset: Dataset, cases: Cases, batch_size: int = 1, num_workers: int = 0, progress: bool = True
+    ) -> None:
+        self.dataset = dataset
+        self.cases = cases
+        self.progress = progress
+        self._loader = DataLoader(_Attempts(dataset), batch_size, num_workers=num_workers, collate_fn=list)
+
+    def __iter__(self) -> Iterator[list[dict[str, Any]]]:
+        """Yield the batches.
+
+        Raises:
+            RunError: at the end, if no case could be read.
+        """
+        any_read = False
+        for batch in tqdm(self._loader, desc=f"{self.cases.result}s", disable=not self.progress):
+            for failure in (item for item in batch if isinstance(item, Finding)):
+                self.cases.fail(failure)
+            if read := [item for item in batch if not isinstance(item, Finding)]:
+                any_read = True
+                yield read
+        if not any_read:
+            self.cases.finish()
+
+
+class _Attempts(torch.utils.data.Dataset):
+    """The cases of a dataset, or why they cannot be read."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Any:
+        try:
+            return self.dataset[index]
+        except RuntimeError as error:  # MONAI's Compose names the transform, and has the reason as its cause
+            reason: BaseException = error
+            while not isinstance(reason, (DatasetError, UnreadableImageError)):
+                if reason.__cause__ is None:
+                    raise
+                reason = reason.__cause__
+            case = self.dataset.data[index]
+            files = tuple(case[key] for key in ("image", "label") if key in case)
+            return Finding("unreadable", str(reason), files)
+
+
+def predict_cases(engine: Engine, batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Iteration of a MONAI evaluator over the batches of :class:`CaseLoader`: its ``iteration_update``.
+
+    Args:
+        engine: the evaluator, with ``decollate`` off.
+        batch: cases with ``image``, ``(C, H, W)``, all of one size.
+
+    Returns:
+        The cases, each with ``pred``, ``(C, H, W)`` logits, or with what else the inferer returns by name.
+    """
+    evaluator: Any = engine
+    cases = [{key: _to(value, evaluator.state.device) for key, value in case.items()} for case in batch]
+    images = torch.stack([case["image"].as_subclass(Tensor) for case in cases])
+    with evaluator.mode(evaluator.network):
+        output = evaluator.inferer(images, evaluator.network)
+    outputs = output if isinstance(output, dict) else {"pred": output}
+    for i, case in enumerate(cases):
+        meta = getattr(case["image"], "meta", None)
+        case.update({name: MetaTensor(values[i], meta=meta) for name, values in outputs.items()})
+    evaluator.state.batch, evaluator.state.output = batch, cases
+    evaluator.fire_event(IterationEvents.FORWARD_COMPLETED)
+    evaluator.fire_event(IterationEvents.MODEL_COMPLETED)
+    return evaluator.state.output
+
+
+def _to(value: Any, device: torch.device) -> Any:
+    return value.to(device, non_blocking=True) if isinstance(value, Tensor) else value

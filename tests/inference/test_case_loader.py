@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+import torch
+from ignite.engine import Events
+from monai.data import Dataset
+from monai.engines import SupervisedEvaluator
+from monai.transforms import Compose, EnsureChannelFirstd, Invertd, LoadImaged, Resized
+from PIL import Image
+from torch import nn
+
+from condseg_monai.data.images.image_reader import NaturalImageReader
+from condseg_monai.inference.case_loader import CaseLoader, predict_cases
+from condseg_monai.inference.cases import RunError, image_cases
+from condseg_monai.inference.required_checkpoint import RequiredCheckpoint
+
+
+@pytest.fixture
+def cases(tmp_path):
+    (tmp_path / "in").mkdir()
+    for i in range(5):
+        Image.fromarray(np.full((4 + i, 6, 3), 40 * i, np.uint8)).save(tmp_path / "in" / f"{i}.png")
+    torch.save(nn.Conv2d(3, 1, 1).state_dict(), tmp_path / "model.pt")
+    return image_cases(tmp_path / "in", tmp_path / "out", RequiredCheckpoint(tmp_path / "model.pt", nn.Conv2d(3, 1, 1)))
+
+
+PREPROCESSING = Compose(
+    [
+        LoadImaged("image", reader=NaturalImageReader()),
+        EnsureChannelFirstd("image"),
+        Resized("image", (8, 8)),
+    ]
+)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_files_that_cannot_be_read_are_left_out_and_noted(cases, tmp_path, num_workers):
+    for i in (1, 2, 3):
+        (tmp_path / "in" / f"{i}.png").write_bytes(b"broken")
+    loader = CaseLoader(Dataset(cases.todo, PREPROCESSING), cases, 2, num_workers, progress=False)
+    batches = [[case["image"].meta["filename_or_obj"][-5] for case in batch] for batch in loader]
+    assert batches == [["0"], ["4"]]  # and no empty one of 2 and 3
+    assert [finding.files for finding in cases.failed] == [(str(tmp_path / "in" / f"{i}.png"),) for i in (1, 2, 3)]
+    assert all("cannot read" in finding.text for finding in cases.failed)
+
+
+def test_nothing_left_ends_the_run_with_the_reasons(cases, tmp_path):
+    for path in (tmp_path / "in").iterdir():
+        path.write_bytes(b"broken")
+    with pytest.raises(RunError, match="5 of 5 cases have no mask"):
+        list(CaseLoader(Dataset(cases.todo, PREPROCESSING), cases, 2, progress=False))
+
+
+def test_other_errors_are_not_taken_for_bad_files(cases):
+    wrong = Compose([*PREPROCESSING.transforms, Resized("label", (8, 8))])
+    with pytest.raises(RuntimeError, match="applying transform"):
+        list(CaseLoader(Dataset(cases.todo, wrong), cases, progress=False))
+    assert not cases.failed
+
+
+def test_evaluator_predicts_each_case_and_inverts_to_its_size(cases):
+    evaluator = SupervisedEvaluator(
+        device="cpu",
+        val_data_loader=CaseLoader(Dataset(cases.todo, PREPROCESSING), cases, 2, progress=False),
+        network=nn.Identity(),
+        iteration_update=predict_cases,
+        decollate=False,
+        inferer=lambda inputs, network: {"pred": inputs[:, :1], "half": inputs / 2},
+        postprocessing=Invertd(["pred", "half"], PREPROCESSING, "image", nearest_interp=False),
+    )
+    seen = []
+    evaluator.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: seen.extend(engine.state.output))
+    evaluator.run()
+    for i, case in enumerate(seen):
+        assert case["pred"].shape == (1, 4 + i, 6) and case["half"].shape == (3, 4 + i, 6)
+        torch.testing.assert_close(case["pred"].as_tensor(), torch.full((1, 4 + i, 6), 40.0 * i))
+        torch.testing.assert_close(case["half"].as_tensor(), torch.full((3, 4 + i, 6), 20.0 * i))
+        assert case["pred"].meta["filename_or_obj"].endswith(f"{i}.png")
+    assert len(seen) == 5

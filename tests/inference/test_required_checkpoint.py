@@ -1,0 +1,73 @@
+import pytest
+import torch
+from ignite.engine import Engine
+from torch import nn
+
+from condseg_monai.inference.required_checkpoint import RequiredCheckpoint
+from condseg_monai.networks.class_names import class_names_of, set_class_names
+from condseg_monai.utils.files import file_sha256
+
+
+def network(inputs: int = 3) -> nn.Module:
+    return nn.Sequential(nn.Linear(inputs, 3), nn.BatchNorm1d(3), nn.Linear(3, 2))
+
+
+@pytest.fixture
+def path(tmp_path):
+    torch.save(network().state_dict(), tmp_path / "model.pt")
+    return tmp_path / "model.pt"
+
+
+@pytest.mark.parametrize("wrap", [lambda module: module, nn.DataParallel])
+def test_weights_are_loaded_and_hashed_in_one_read(path, wrap, monkeypatch):
+    expected, sha256 = torch.load(path, weights_only=True), file_sha256(path)
+    target = network()
+    weights = RequiredCheckpoint(path, wrap(target))
+    assert weights.describe() == {"checkpoint": str(path), "checkpoint_sha256": None}
+    weights.load()
+    path.unlink()
+    weights.attach(engine := Engine(lambda *_: None))
+    engine.run([0])  # does not read again
+    assert all(torch.equal(value, expected[key]) for key, value in target.state_dict().items())
+    assert weights.describe() == {"checkpoint": str(path), "checkpoint_sha256": sha256}
+
+
+def test_an_engine_that_starts_loads_them(path):
+    target = network()
+    engine = Engine(lambda *_: None)
+    RequiredCheckpoint(path, target).attach(engine)
+    engine.run([0])
+    assert torch.equal(target[0].weight, torch.load(path, weights_only=True)["0.weight"])
+
+
+def test_class_names_become_the_network_s(path):
+    source, target = network(), network()
+    set_class_names(source, ["background", "liver"])
+    torch.save(source.state_dict(), path)
+    weights = RequiredCheckpoint(path, target)
+    weights.load()
+    assert weights.class_names == class_names_of(target) == ("background", "liver")
+
+
+def test_missing_file_says_how_to_get_one(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nope\.pt is missing: train it with .* convert .* or set ckpt_dir"):
+        RequiredCheckpoint(tmp_path / "nope.pt", network()).load()
+
+
+def test_damaged_file_and_other_networks_are_refused_by_name(path):
+    state_dict = network(2).state_dict()
+    state_dict["2.gain"] = state_dict.pop("1.running_mean")
+    torch.save(state_dict, path)
+    with pytest.raises(ValueError) as error:
+        RequiredCheckpoint(path, network()).load()
+    for words in (
+        "model.pt does not fit the network",
+        "decoder_channels",
+        "missing keys [1.running_mean]",
+        "unknown keys [2.gain]",
+        "0.weight (3, 2) instead of (3, 3)",
+    ):
+        assert words in str(error.value)
+    path.write_bytes(b"weights")
+    with pytest.raises(ValueError, match=r"model\.pt is damaged"):
+        RequiredCheckpoint(path, network()).load()

@@ -1,16 +1,15 @@
-"""What MONAI's own tools and its federated client make of the bundle."""
+"""MONAI's own tools and its federated client on the bundle."""
 
 import json
 import shutil
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import jsonschema
 import pytest
 import torch
-from monai.bundle import ConfigParser, ckpt_export, load, verify_metadata, verify_net_in_out
+from monai.bundle import load, verify_metadata, verify_net_in_out
 from monai.fl.client import MonaiAlgo
 from monai.fl.utils.constants import ExtraItems, ModelType
 from monai.fl.utils.exchange_object import ExchangeObject
@@ -65,26 +64,6 @@ def test_network_maps_the_declared_input_to_the_declared_output(bundle_dir, name
     )
 
 
-def test_exported_torchscript_gives_the_same_logits(bundle_dir, trained, tmp_path):
-    configs = bundle_dir / "configs"
-    ckpt_export(
-        net_id="network_def",
-        filepath=str(tmp_path / "model.ts"),
-        ckpt_file=str(trained.ckpt_dir / "model.pt"),
-        meta_file=str(configs / "metadata.json"),
-        config_file=str(configs / "inference.json"),
-        **TINY_NETWORK,
-    )
-    network = ConDSeg(**TINY_NETWORK)
-    network.load_state_dict(torch.load(trained.ckpt_dir / "model.pt", weights_only=True))
-    exported = torch.jit.load(str(tmp_path / "model.ts"))
-    image = torch.rand(1, 3, 45, 50)
-    with torch.no_grad():
-        torch.testing.assert_close(exported(image), network.eval()(image))
-    with zipfile.ZipFile(tmp_path / "model.ts") as archive:
-        assert any(name.endswith("extra/metadata.json") for name in archive.namelist())
-
-
 def test_bundle_loads_by_name_without_data(bundle_copy, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     network = load(bundle_copy.name, bundle_dir=str(bundle_copy.parent), net_override=TINY_NETWORK)
@@ -132,11 +111,3 @@ def test_command_line_runs_a_config_from_the_bundle_folder(bundle_copy, tiny_kno
     assert "val_mean_iou" in result.stdout
     knobs = json.loads((bundle_copy / "models" / "run_stage1.json").read_text())["knobs"]
     assert (knobs["bundle_root"], knobs["encoder_weights"], knobs["image_size"]) == (".", None, 32)
-
-
-def test_one_network_from_metadata_and_config(metadata, bundle_dir):
-    parser = ConfigParser()
-    parser.read_config(str(bundle_dir / "configs" / "train.json"))
-    declared = metadata["network_data_format"]
-    assert parser["network_def"]["in_channels"] == declared["inputs"]["image"]["num_channels"]
-    assert parser["network_def"]["out_channels"] == declared["outputs"]["pred"]["num_channels"]

@@ -1,4 +1,4 @@
-"""DEC-Seg, and ConDSeg as the student, from lists to masks."""
+"""Semi-supervised training of DEC-Seg and of ConDSeg: lists, terms, resume, several processes."""
 
 import json
 import logging
@@ -10,11 +10,8 @@ import numpy as np
 import pytest
 import torch
 from ignite.engine import Events
-from monai.bundle import ckpt_export
-from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from condseg_monai import ConDSeg, DECSeg
 from tests.states import equal
 
 FILES = ["generators_final.pt", "model.pt", "model_final.pt", "resume_semi_supervised.pt", "run_semi_supervised.json"]
@@ -26,9 +23,6 @@ STUDENTS = {
         {"mask", "foreground", "background", "complementary", "foreground_weight", "background_weight"},
     ),
 }
-INFERENCE = {"dec_seg": ("inference", "dec_seg"), "condseg": ("inference",)}
-SMALL = {"encoder": "resnet18", "decoder_channels": 16}
-NETWORKS = {"dec_seg": lambda: DECSeg(encoder="resnet18"), "condseg": lambda: ConDSeg(**SMALL)}
 
 
 class InterruptedRunError(Exception):
@@ -90,25 +84,12 @@ def train(open_config, files, path, interrupt=None, **knobs):
 
 
 @pytest.fixture(scope="module", params=STUDENTS)
-def student(request):
-    """The name of a student, which :func:`trained` trains."""
-    return request.param
-
-
-@pytest.fixture(scope="module")
-def trained(student, open_config, knobs, tmp_path_factory):
+def trained(request, open_config, knobs, tmp_path_factory):
     """Three epochs of two iterations of one labelled and one unlabelled image."""
-    path = tmp_path_factory.mktemp(student)
-    files, terms = STUDENTS[student]
+    path = tmp_path_factory.mktemp(request.param)
+    files, terms = STUDENTS[request.param]
     losses = train(open_config, files, path, **{**knobs, "epochs": 3, "rampup_epochs": 2})
     return files, terms, path, losses
-
-
-def test_every_property_is_where_monai_looks_for_it(open_config, knobs, tmp_path):
-    workflow = open_config("train_dec_seg", **knobs, **folders(tmp_path))
-    workflow.initialize()
-    assert workflow.check_properties() == []
-    assert isinstance(workflow.network_def, DECSeg)
 
 
 def test_run_leaves_student_generators_and_record(trained, dataset):
@@ -155,30 +136,6 @@ def test_run_that_failed_is_resumed_bit_for_bit(trained, open_config, knobs, tmp
         for end in (first, second):
             end.get("handlers", {}).pop("trainer/run_record", None)  # seconds
         assert equal(first, second), name
-
-
-def test_student_is_evaluated_by_the_same_overlay(trained, run_config, knobs, tmp_path):
-    files, _, path, _ = trained
-    run_config(
-        *files, "evaluate", **knobs, ckpt_dir=str(path / "models"), output_dir=str(tmp_path / "eval"), split="test"
-    )
-    assert "report_test.html" in names(tmp_path / "eval")
-
-
-def test_student_segments_by_the_same_inference(student, trained, run_config, knobs, dataset, tmp_path):
-    _, _, path, _ = trained
-    images = {key: knobs[key] for key in ("device", "image_size", "num_workers", "progress_bar")}
-    run_config(
-        *INFERENCE[student],
-        workflow_type="infer",
-        **images,
-        **SMALL,
-        dataset_dir=str(dataset / "images"),
-        ckpt_dir=str(path / "models"),
-        output_dir=str(tmp_path),
-    )
-    with Image.open(tmp_path / "test_0.png") as mask:
-        assert mask.size == (36, 40)
 
 
 def test_supervised_half_sees_no_unlabelled_image_and_has_as_many_steps(open_config, knobs, tmp_path):
@@ -234,21 +191,3 @@ def test_overlay_for_several_gpus_runs_in_a_group_of_one(run_config, knobs, tmp_
         idist.finalize()  # ignite remembers the group, and leaves it here for the tests to come
     assert names(tmp_path / "models") == FILES
     assert not any(key.startswith(("module.", "student.")) for key in state(tmp_path / "models" / "model.pt"))
-
-
-def test_student_is_exported_by_the_same_command(student, trained, bundle_dir, tmp_path):
-    _, _, path, _ = trained
-    target = tmp_path / "model.ts"
-    ckpt_export(
-        net_id="network_def",
-        filepath=str(target),
-        ckpt_file=str(path / "models" / "model.pt"),
-        meta_file=str(bundle_dir / "configs" / "metadata.json"),
-        config_file=[str(bundle_dir / "configs" / f"{name}.json") for name in INFERENCE[student]],
-        **SMALL,
-    )
-    network = NETWORKS[student]()
-    network.load_state_dict(state(path / "models" / "model.pt"))
-    image = torch.rand(1, 3, 48, 64)
-    with torch.no_grad():
-        torch.testing.assert_close(torch.jit.load(str(target))(image), network.eval()(image), rtol=1e-4, atol=1e-5)

@@ -64,6 +64,7 @@ class Demo:
 
     def finish(self, workflow: ConfigWorkflow) -> None:
         """Run a workflow to its end."""
+        send_to_log()  # of loggers made since it was opened
         workflow.run()
         workflow.finalize()
 

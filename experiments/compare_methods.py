@@ -191,7 +191,7 @@ def summarize(
     output_dir: Path, methods: Sequence[str], seeds: Sequence[int], split: str, scores: str
 ) -> list[dict[str, Any]]:
     """One entry per method that has scores of at least one seed; the first one is what the others are compared with."""
-    from condseg_monai import bootstrap_interval
+    from condseg_monai.metrics.bootstrap import bootstrap_interval
 
     rows: list[dict[str, Any]] = []
     first: dict[str, Any] = {}

@@ -15,14 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from condseg_monai import (
-    MaskLoss,
-    MedDisSegStage1,
-    dispersive_loss,
-    load_datalist,
-    normalize_image,
-    read_natural_image,
-)
+from condseg_monai import MaskLoss, MedDisSegStage1, load_datalist, normalize_image, read_natural_image
+from condseg_monai.losses.dispersive import dispersive_loss
 
 KINDS = ("infonce_l2", "infonce_cosine", "hinge", "covariance")
 

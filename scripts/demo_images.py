@@ -15,7 +15,7 @@ from PIL import Image
 
 from condseg_monai import check_datalist, make_synthetic_dataset
 from condseg_monai.data.images.image_reader import read_natural_image
-from condseg_monai.metrics import binary_scores
+from condseg_monai.metrics.binary import binary_scores
 from condseg_monai.reports.drawing import LABEL_COLOR, PREDICTION_COLOR, draw_heat_map, draw_overlay
 from condseg_monai.reports.score_table import ScoreTable
 from condseg_monai.reports.sheet import contact_sheet

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from condseg_monai.data.ct.synapse import BTCV_ORGANS, SYNAPSE_ORGANS, synapse_class_names
-from condseg_monai.metrics import EMPTY_DISTANCES, VOLUME_SCORES
+from condseg_monai.metrics.surface_distance import EMPTY_DISTANCES
+from condseg_monai.metrics.volume_scores import VOLUME_SCORES
 from condseg_monai.reports.volume_scoring import predicted_classes, score_volumes
 from condseg_monai.utils.text_tables import text_table
 

@@ -1,4 +1,4 @@
-"""What the losses share: the checks of their arguments, their precision, and the reduction over images."""
+"""Argument checks, precision and reduction of the losses."""
 
 from __future__ import annotations
 
@@ -12,19 +12,21 @@ from torch import Tensor, nn
 Terms = dict[str, Tensor]
 
 
-def check_map(name: str, value: Tensor, *, channels: int = 1) -> None:
-    """Raise unless ``value`` is a non-empty ``(B, channels, H, W)`` tensor.
+def check_map(name: str, value: Tensor, *, channels: int | None = 1) -> None:
+    """Raise unless ``value`` is a non-empty ``(B, channels, H, W)`` tensor; None: at least two channels.
 
-    Only the shape and the type are looked at: a check of the values would make the GPU wait in every step.
+    Only shape and type are checked: a check of the values would make the GPU wait in every step.
     """
     if not isinstance(value, Tensor):
         raise TypeError(f"{name} must be a tensor, got {type(value).__name__}")
-    if value.ndim != 4 or value.shape[1] != channels or value.numel() == 0:
-        raise ValueError(f"{name} must be (B, {channels}, H, W) and not empty, got {tuple(value.shape)}")
+    fits = value.ndim == 4 and (value.shape[1] >= 2 if channels is None else value.shape[1] == channels)
+    if not fits or value.numel() == 0:
+        wanted = "(B, C, H, W) with C >= 2" if channels is None else f"(B, {channels}, H, W)"
+        raise ValueError(f"{name} must be {wanted} and not empty, got {tuple(value.shape)}")
 
 
-def check_floating(name: str, value: Tensor, *, channels: int = 1) -> None:
-    """Raise unless ``value`` is a non-empty floating point ``(B, channels, H, W)`` tensor, as logits are."""
+def check_floating(name: str, value: Tensor, *, channels: int | None = 1) -> None:
+    """Raise unless ``value`` is floating point and as :func:`check_map` has it."""
     check_map(name, value, channels=channels)
     if not value.is_floating_point():
         raise TypeError(f"{name} must be floating point, got {value.dtype}; labels belong in target")
@@ -35,16 +37,6 @@ def check_target(name: str, value: Tensor) -> None:
     check_map(name, value)
     if value.is_complex():
         raise TypeError(f"{name} must be boolean, integer or floating point, got {value.dtype}")
-
-
-def check_class_logits(name: str, value: Tensor) -> None:
-    """Raise unless ``value`` is a non-empty floating point ``(B, C, H, W)`` tensor with C >= 2."""
-    if not isinstance(value, Tensor):
-        raise TypeError(f"{name} must be a tensor, got {type(value).__name__}")
-    if value.ndim != 4 or value.shape[1] < 2 or value.numel() == 0:
-        raise ValueError(f"{name} must be (B, C, H, W) with C >= 2 and not empty, got {tuple(value.shape)}")
-    if not value.is_floating_point():
-        raise TypeError(f"{name} must be floating point, got {value.dtype}; labels belong in target")
 
 
 def check_class_target(name: str, value: Tensor, logits_name: str, logits: Tensor) -> None:
@@ -73,21 +65,21 @@ def check_same_shape(name: str, value: Tensor, other_name: str, other: Tensor) -
 
 
 def check_weight(name: str, value: float) -> float:
-    """Return ``value`` if it can weigh a loss term (finite, not negative), else raise."""
+    """Return ``value`` if it is finite and not negative, else raise."""
     if not math.isfinite(value) or value < 0:
         raise ValueError(f"{name} must be finite and not negative, got {value}")
     return value
 
 
 def check_balance(name: str, value: float) -> float:
-    """Return ``value`` if it is in [0, 1], from no balance of the classes to all of it, else raise."""
+    """Return ``value`` if it is in [0, 1], else raise."""
     if not 0 <= value <= 1:
         raise ValueError(f"{name} must be in [0, 1], got {value}")
     return float(value)
 
 
 def check_threshold(value: float) -> float:
-    """Return ``value`` if it is a probability that can separate foreground from background, else raise."""
+    """Return ``value`` if it is in (0, 1), else raise."""
     if not 0 < value < 1:
         raise ValueError(f"threshold must be between 0 and 1 (both excluded), got {value}")
     return value
@@ -95,7 +87,7 @@ def check_threshold(value: float) -> float:
 
 @contextmanager
 def full_precision(first: Tensor, *others: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Switch autocast off and give the tensors back in one type: float32, or float64 if ``first`` is float64."""
+    """Switch autocast off and yield the tensors in one type: float32, or float64 if ``first`` is float64."""
     device_type = first.device.type
     available = torch.amp.is_autocast_available(device_type)
     dtype = torch.promote_types(first.dtype, torch.float32)
@@ -104,7 +96,7 @@ def full_precision(first: Tensor, *others: Tensor) -> Iterator[tuple[Tensor, ...
 
 
 class PerImageLoss(nn.Module):
-    """Cross-entropy plus Dice with one value per image, and a choice of how they become one."""
+    """Base class of the mask losses: cross-entropy plus Dice per image, and their reduction."""
 
     def __init__(self, reduction: str = "mean", lambda_ce: float = 1.0, balance: float = 0.0) -> None:
         super().__init__()
@@ -114,7 +106,7 @@ class PerImageLoss(nn.Module):
         self.balance = check_balance("balance", balance)
 
     def extra_repr(self) -> str:
-        """Name what was chosen, for ``repr``."""
+        """Name the arguments."""
         return f"reduction={self.reduction!r}, lambda_ce={self.lambda_ce}, balance={self.balance}"
 
 
@@ -123,7 +115,7 @@ def balanced_mean(losses: Tensor, members: Tensor, balance: float) -> Tensor:
 
     Args:
         losses: ``(B, 1, H, W)``.
-        members: ``(B, C, H, W)``, how far a pixel belongs to each class; they add up to 1.
+        members: ``(B, C, H, W)`` membership of each class, summing to 1 over dim 1.
         balance: in [0, 1].
 
     Returns:

@@ -1,11 +1,11 @@
-"""The consistency loss of ConDSeg for several classes: two views are taught each other's most probable class."""
+"""Consistency loss for several classes: cross-entropy against the other view's most probable class."""
 
 from __future__ import annotations
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from condseg_monai.losses._common import check_class_logits, check_same_shape, full_precision
+from condseg_monai.losses._common import check_floating, check_same_shape, full_precision
 
 __all__ = ["ClassConsistencyLoss", "class_consistency_loss"]
 
@@ -13,11 +13,9 @@ __all__ = ["ClassConsistencyLoss", "class_consistency_loss"]
 def class_consistency_loss(clean: Tensor, augmented: Tensor) -> Tensor:
     """Average the cross-entropy of each view's prediction against the other view's most probable class.
 
-    Source: ConDSeg (AAAI 2025), Eq. 5 and 6, for C classes. Eq. 5 turns a view's probabilities into a decision per
-    pixel, by a threshold; among C classes the decision is the arg-max, and there is no threshold to choose. Eq. 6 stays
-    as it is, its factor 1/2 included, with the softmax cross-entropy. The decisions are constants: a view is pulled
-    towards the other's decision, never the decision towards the view. Of two classes it is :func:`consistency_loss` of
-    the difference of the logits at a threshold of 1/2, but where both are equal, which counts as background here.
+    Source: ConDSeg (AAAI 2025), Eq. 5 and 6, for C classes: the threshold of Eq. 5 becomes the arg-max, Eq. 6 stays,
+    its factor 1/2 included. The decisions are constants without gradient. Of two classes it is
+    :func:`consistency_loss` of the difference of the logits at 1/2, except for equal logits, background here.
 
     Args:
         clean: ``(B, C, H, W)`` logits of the clean views with C >= 2, any floating type. Computed in float32 (float64
@@ -37,8 +35,8 @@ def class_consistency_loss(clean: Tensor, augmented: Tensor) -> Tensor:
         >>> round(class_consistency_loss(logits, logits).item(), 4)
         2.1972
     """
-    check_class_logits("clean", clean)
-    check_class_logits("augmented", augmented)
+    check_floating("clean", clean, channels=None)
+    check_floating("augmented", augmented, channels=None)
     check_same_shape("clean", clean, "augmented", augmented)
     with full_precision(clean, augmented) as (first, second):
         from_second = F.cross_entropy(first, second.argmax(dim=1))  # an index has no gradient

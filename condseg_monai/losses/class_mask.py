@@ -1,4 +1,4 @@
-"""The mask loss of ConDSeg for several classes: softmax cross-entropy plus Dice, per image."""
+"""Mask loss for several classes: softmax cross-entropy plus Dice, per image."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from condseg_monai.losses._common import (
     PerImageLoss,
     balanced_mean,
     check_balance,
-    check_class_logits,
     check_class_target,
+    check_floating,
     check_weight,
     full_precision,
     reduce_images,
@@ -28,14 +28,9 @@ def class_mask_loss(
     """Add softmax cross-entropy and Dice, both taken per image and then averaged.
 
     Source: ConDSeg (AAAI 2025), Eq. 2-4, for C classes: the sum of Eq. 2 over two outcomes becomes one over C, and
-    Eq. 3 is averaged over the classes an image has, background included. Of two classes, where the logits of the
-    background are 0, the cross-entropy is that of :func:`mask_loss`, whatever ``balance``, and, in an image
-    that has it, so is the foreground's Dice.
-
-    Note: TransUNet averages Dice over all classes of a whole batch. Of an image, which lacks most organs, that would
-    thin the Dice of those it has, and add that of the others: 1 whatever is predicted, but close to nothing, where its
-    gradient takes away the rest. What is wrongly predicted still costs: the cross-entropy counts every pixel, and the
-    Dice of the classes that are there the pixels they lose.
+    Eq. 3 is averaged over the classes an image has, background included. (TransUNet averages Dice over all classes of
+    a batch; absent ones would dilute that of the few an image has.) Of two classes, with background logits of 0, the
+    cross-entropy is that of :func:`mask_loss`, and so is the foreground's Dice where there is foreground.
 
     Args:
         input: ``(B, C, H, W)`` logits with C >= 2, any floating type. Computed in float32 (float64 stays), autocast or
@@ -43,18 +38,16 @@ def class_mask_loss(
         target: ``(B, 1, H, W)`` class numbers, 0 (background) to C - 1, any real type.
         reduction: ``"mean"`` over the images, ``"sum"``, or ``"none"`` for ``(B,)``.
         lambda_ce: factor of the cross-entropy; the paper's is 1.
-        balance: how far the cross-entropy makes up for the size of a class, in [0, 1]: each of the n pixels of a
-            class in an image weighs ``n ** -balance``. 0: all pixels alike, as in Eq. 2; 1: all classes of the image
-            alike, however small.
+        balance: in [0, 1]: in the cross-entropy each of the n pixels of a class in an image weighs ``n ** -balance``.
+            0: all pixels alike, as in Eq. 2; 1: all classes of the image alike.
 
     Returns:
-        Scalar, or ``(B,)``, >= 0: 0 for a certain and right prediction. Finite for finite logits.
+        Scalar, or ``(B,)``, >= 0: 0 for a certain and right prediction.
 
     Raises:
         TypeError: if ``input`` is not floating point or ``target`` is not real.
-        ValueError: if a shape is not as above, the sizes differ, ``reduction`` is unknown, ``lambda_ce`` is negative or
-            not finite, or ``balance`` is not in [0, 1]; on the CPU also if a value of ``target`` is no class number (on
-            a GPU, looking would make it wait in every step).
+        ValueError: if a shape or an argument is not as above; on the CPU also if a value of ``target`` is no class
+            number (on a GPU the check would make it wait in every step).
 
     Example:
         >>> import torch
@@ -65,7 +58,7 @@ def class_mask_loss(
         >>> round(class_mask_loss(sure, target).item(), 4)
         0.0
     """
-    check_class_logits("input", input)
+    check_floating("input", input, channels=None)
     check_class_target("target", target, "input", input)
     check_weight("lambda_ce", lambda_ce)
     check_balance("balance", balance)
@@ -98,13 +91,12 @@ class ClassMaskLoss(PerImageLoss):
     """:func:`class_mask_loss` as a module.
 
     Args:
-        reduction: ``"mean"`` over the images, ``"sum"``, or ``"none"`` for one value per image.
-        lambda_ce: as for the function.
-        balance: as for the function.
+        reduction: as for the function, and so are the others.
+        lambda_ce: factor of the cross-entropy.
+        balance: class balance of the cross-entropy.
 
     Raises:
-        ValueError: if ``reduction`` is unknown, ``lambda_ce`` is negative or not finite, or ``balance`` is not in
-            [0, 1].
+        ValueError: if an argument is out of range.
 
     Example:
         >>> import torch

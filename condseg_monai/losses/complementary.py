@@ -1,4 +1,4 @@
-"""The complementary loss of ConDSeg: foreground, background and uncertainty share the image without overlap."""
+"""Complementary loss: foreground, background and uncertainty share the image without overlap."""
 
 from __future__ import annotations
 

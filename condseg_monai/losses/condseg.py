@@ -1,4 +1,4 @@
-"""The loss of ConDSeg's second stage: the mask, its decoupled regions, and their complementarity."""
+"""Loss of stage 2: the mask, its decoupled regions, and their complementarity."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from condseg_monai.losses._common import (
     Terms,
     check_balance,
-    check_class_logits,
     check_class_target,
     check_floating,
     check_same_shape,
@@ -47,39 +46,35 @@ class RegionLogits(Protocol):
 
 
 class ConDSegLoss(nn.Module):
-    """Teach the mask, teach foreground and background their share of it, and keep the three regions apart.
+    """Loss of stage 2: mask, foreground and background losses, and the complementary loss of the regions.
 
     Source: ConDSeg (AAAI 2025), Eq. 15: ``mask_loss(mask) + beta_1 mask_loss(foreground) + beta_2 mask_loss(background,
     1 - target) + complementary_loss``, where beta is :func:`region_weight` (Eq. 9) and the region probabilities of the
     last term are the softmax over the three regions' logits (Eq. 8). Each image has its own beta_1 and beta_2.
 
     Of several classes (a mask of several channels, a target of class numbers), the mask's term is
-    :func:`class_mask_loss`; the regions stay what they are, with all that is not background as foreground.
+    :func:`class_mask_loss`; for the regions, all that is not background is foreground.
 
-    After each call ``terms`` holds detached scalars, averaged over the images: the four losses ``mask``,
-    ``foreground``, ``background`` and ``complementary``, not weighted in any way, and beta_1 and beta_2 as
-    ``foreground_weight`` and ``background_weight``. Before the first call, or after one that failed, it is empty.
+    After each call ``terms`` holds detached scalars, averaged over the images: the unweighted losses ``mask``,
+    ``foreground``, ``background`` and ``complementary``, and beta_1 and beta_2 as ``foreground_weight`` and
+    ``background_weight``. Before the first call, or after one that failed, it is empty.
 
-    About the gradient of beta: as the equation is written (and in the released code) it is there, and it lowers the
-    loss of a region by enlarging the region, rightly or wrongly. Until the regions are recognised it outweighs the
-    label: the best constant foreground probability for a lesion that covers 5 % of an image is 0.61 with this gradient
-    and 0.07 without it. It vanishes with the loss it multiplies, so a good prediction is the optimum either way.
-    ``weight_gradient=False`` makes beta a plain weight.
+    Note: the gradient of beta, part of the equation as written, favours larger regions: the best constant foreground
+    probability for a lesion of 5 % of an image is 0.61 with it and 0.07 without. It vanishes with the loss it
+    multiplies, so a right prediction is the optimum either way.
 
     Args:
-        lambda_mask: constant factor of the mask term; the paper's factors are all 1.
-        lambda_foreground: constant factor of the foreground term, on top of beta_1.
-        lambda_background: constant factor of the background term, on top of beta_2.
-        lambda_complementary: constant factor of the complementary term.
+        lambda_mask: factor of the mask term; the paper's factors are all 1.
+        lambda_foreground: factor of the foreground term, beside beta_1.
+        lambda_background: factor of the background term, beside beta_2.
+        lambda_complementary: factor of the complementary term.
         ceiling: largest beta, finite and above 1.
         weight_gradient: whether the gradient flows through beta, as in the equation.
-        lambda_ce: factor of the cross-entropy in the mask term, as in :func:`mask_loss`; the regions keep theirs.
-        class_balance: ``balance`` of the cross-entropy in the mask term, as in :func:`mask_loss` and
-            :func:`class_mask_loss`; the regions count all pixels alike.
+        lambda_ce: factor of the cross-entropy in the mask term alone, as in :func:`mask_loss`.
+        class_balance: ``balance`` of the cross-entropy in the mask term alone, as in :func:`mask_loss`.
 
     Raises:
-        ValueError: if a factor is negative or not finite, or ``ceiling`` is not finite and above 1, or
-            ``class_balance`` is not in [0, 1].
+        ValueError: if an argument is out of range.
 
     Example:
         >>> import torch
@@ -124,8 +119,7 @@ class ConDSegLoss(nn.Module):
 
         Raises:
             TypeError: if ``input`` lacks one of the four, a map is not floating point, or ``target`` is not real.
-            ValueError: if a shape is not as above or differs from the target's, or, on the CPU, ``target`` has values
-                that are no class numbers.
+            ValueError: if a shape is not as above, or, on the CPU, ``target`` has values that are no class numbers.
         """
         self.terms = {}
         check_regions(input, target)
@@ -158,7 +152,7 @@ class ConDSegLoss(nn.Module):
             )
 
     def extra_repr(self) -> str:
-        """Name what a resumed run must not change, for ``repr``."""
+        """Name the factors."""
         names = ("lambda_mask", "lambda_foreground", "lambda_background", "lambda_complementary", "weight_gradient")
         return ", ".join(f"{name}={getattr(self, name)}" for name in (*names, "lambda_ce", "class_balance"))
 
@@ -174,7 +168,7 @@ def check_regions(input: RegionLogits, target: Tensor) -> None:
             )
         value = getattr(input, name)
         if name == "mask" and isinstance(value, Tensor) and value.ndim == 4 and value.shape[1] > 1:
-            check_class_logits("input.mask", value)
+            check_floating("input.mask", value, channels=None)
             check_class_target("target", target, "input.mask", value)
             continue
         check_floating(f"input.{name}", value)

@@ -1,4 +1,4 @@
-"""The consistency loss of ConDSeg: two views of an image are taught each other's binarised mask."""
+"""Consistency loss: cross-entropy of each view against the other view's binarised mask."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ __all__ = ["ConsistencyLoss", "consistency_loss"]
 def consistency_loss(clean: Tensor, augmented: Tensor, threshold: float = 0.5) -> Tensor:
     """Average the cross-entropy of each view's prediction against the other view's binarised prediction.
 
-    Source: ConDSeg (AAAI 2025), Eq. 5 and 6, factor 1/2 included.  Note: the released code leaves the factor out. The
-    binarised masks are constants: a view is pulled towards the other's decision, never the decision towards the view.
+    Source: ConDSeg (AAAI 2025), Eq. 5 and 6, factor 1/2 included, which the released code leaves out. The binarised
+    masks are constants without gradient.
 
     Args:
         clean: ``(B, 1, H, W)`` logits of the clean views, any floating type. Computed in float32 (float64 stays).

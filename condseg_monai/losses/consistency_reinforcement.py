@@ -1,4 +1,4 @@
-"""The loss of ConDSeg's first stage, Consistency Reinforcement."""
+"""Loss of stage 1, Consistency Reinforcement."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from torch import Tensor, nn
 from condseg_monai.losses._common import (
     Terms,
     check_balance,
-    check_class_logits,
     check_class_target,
     check_floating,
     check_target,
@@ -23,7 +22,7 @@ __all__ = ["ConsistencyReinforcementLoss"]
 
 
 class ConsistencyReinforcementLoss(nn.Module):
-    """Teach a clean and an augmented view of each image the label, and to agree.
+    """Loss of stage 1: the mask losses of a clean and an augmented view, and their consistency loss.
 
     Source: ConDSeg (AAAI 2025), Eq. 7: ``mask_loss(clean) + mask_loss(augmented) +
     consistency_loss(clean, augmented)``. Of several classes (an input of several channels, a target of class numbers)
@@ -33,16 +32,13 @@ class ConsistencyReinforcementLoss(nn.Module):
     and ``consistency``. Before the first call, or after one that failed, it is empty.
 
     Args:
-        threshold: probability, in (0, 1), from which (included) a pixel is foreground for the other view; several
-            classes have none.
-        lambda_consistency: factor of the consistency term; the paper's is 1, and 0 only trains on both views.
+        threshold: of :func:`consistency_loss`, in (0, 1); several classes have none.
+        lambda_consistency: factor of the consistency term; the paper's is 1.
         lambda_ce: factor of the cross-entropy in both mask terms, as in :func:`mask_loss`.
-        class_balance: ``balance`` of the cross-entropy in both mask terms, as in :func:`mask_loss` and
-            :func:`class_mask_loss`; the consistency term counts all pixels alike.
+        class_balance: ``balance`` of the cross-entropy in both mask terms, as in :func:`mask_loss`.
 
     Raises:
-        ValueError: if ``threshold`` is not in (0, 1), ``class_balance`` is not in [0, 1], or a factor is negative or
-            not finite.
+        ValueError: if an argument is out of range.
 
     Example:
         >>> import torch
@@ -97,34 +93,22 @@ class ConsistencyReinforcementLoss(nn.Module):
         return mask_clean + mask_augmented + self.lambda_consistency * consistency
 
     def extra_repr(self) -> str:
-        """Name what a resumed run must not change, for ``repr``."""
+        """Name the factors."""
         names = ("threshold", "lambda_consistency", "lambda_ce", "class_balance")
         return ", ".join(f"{name}={getattr(self, name)}" for name in names)
 
 
 def split_views(input: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Split ``(2B, C, H, W)`` logits into clean and augmented views, each of the size of ``target``, or raise."""
-    if isinstance(input, Tensor) and input.ndim == 4 and input.shape[1] > 1:
-        return _split_class_views(input, target)
-    check_floating("input", input)
+    several = isinstance(input, Tensor) and input.ndim == 4 and input.shape[1] > 1
+    check_floating("input", input, channels=None if several else 1)
     check_target("target", target)
-    if input.shape != (2 * target.shape[0], *target.shape[1:]):
+    if input.shape[0] != 2 * target.shape[0] or input.shape[2:] != target.shape[2:]:
         raise ValueError(
-            "input must be (2B, 1, H, W), clean views then augmented views, for a (B, 1, H, W) target, "
-            f"got {tuple(input.shape)} and {tuple(target.shape)}"
+            f"input must be (2B, {'C' if several else 1}, H, W), clean views then augmented views, for a (B, 1, H, W) "
+            f"target, got {tuple(input.shape)} and {tuple(target.shape)}"
         )
     clean, augmented = input.chunk(2)
-    return clean, augmented
-
-
-def _split_class_views(input: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    check_class_logits("input", input)
-    check_target("target", target)
-    if input.shape[0] != 2 * target.shape[0]:
-        raise ValueError(
-            "input must be (2B, C, H, W), clean views then augmented views, for a (B, 1, H, W) target, "
-            f"got {tuple(input.shape)} and {tuple(target.shape)}"
-        )
-    clean, augmented = input.chunk(2)
-    check_class_target("target", target, "each view of input", clean)
+    if several:
+        check_class_target("target", target, "each view of input", clean)
     return clean, augmented

@@ -1,4 +1,4 @@
-"""The supervised loss of DEC-Seg: the mask, each time the network tells it."""
+"""Supervised loss of DEC-Seg: the mask loss of each output."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class DECSegLoss(nn.Module):
             target: what ``loss`` takes with the logits; for :func:`mask_loss` ``(B, 1, H, W)`` in [0, 1].
         """
         self.terms = {}
-        told = {"mask": input} if isinstance(input, Tensor) else input._asdict()
-        shares = {name: 0.5 * self.loss(logits, target) for name, logits in told.items() if logits is not None}
+        outputs = {"mask": input} if isinstance(input, Tensor) else input._asdict()
+        shares = {name: 0.5 * self.loss(logits, target) for name, logits in outputs.items() if logits is not None}
         self.terms = {name: share.detach() for name, share in shares.items()}
         return torch.stack(list(shares.values())).sum()

@@ -1,4 +1,4 @@
-"""The dispersive loss: keep the features of different images apart, without positive pairs."""
+"""Dispersive loss: contrastive without positive pairs, it separates the features of different images."""
 
 from __future__ import annotations
 
@@ -31,15 +31,11 @@ def dispersive_loss(
     - ``hinge``: mean of max(0, 1 - d)^2;
     - ``covariance``: sum of the squared covariances of different features.
 
-    What d is, ``normalize`` decides. Real feature maps have 1e4 and more numbers, and their Euclidean distances are far
-    above ten: exp(-d / 0.5) is 0, and nothing pushes the images apart.
+    The distance d is, by ``normalize``:
 
-    - ``normalize=True``, as in the loss's own paper: d is the squared distance divided by D, the mean squared
-      difference of two features, whatever the size of the map. The covariances' inner products are divided by D, too.
-    - ``normalize=False``: d is the Euclidean distance, and 1e-8 is added inside the logarithm. This is what the
-      released Med-DisSeg computes. On real features it is the constant log(1e-8) = -18.42.
-
-    The logarithm of the mean is taken of exponents, never of exponentials, so it has a gradient at any distance.
+    - True, as in the loss's own paper: the squared distance divided by D; so are the covariances' inner products.
+    - False, as in the released Med-DisSeg: the Euclidean distance, with 1e-8 added inside the logarithm. Of real
+      features it is far above ten, exp(-d / 0.5) is 0, and the loss the constant log(1e-8) = -18.42 without gradient.
 
     Args:
         features: ``(B, ...)`` of any floating type; each image's features are flattened to D numbers. Computed in
@@ -81,6 +77,7 @@ def dispersive_loss(
                 distance = distance.square() / z.shape[1]
         if kind == "hinge":
             return (_MARGIN - distance).clamp(min=0).square().mean()
+        # of exponents, never of exponentials: a gradient at any distance
         log_mean = torch.logsumexp(-distance / temperature, dim=0) - math.log(len(distance))
         return log_mean if normalize else torch.logaddexp(log_mean, log_mean.new_tensor(_RELEASED_FLOOR).log())
 
@@ -109,9 +106,9 @@ def _check(kind: str, temperature: float) -> None:
 class DispersiveLoss(nn.Module):
     """:func:`dispersive_loss` as a module, over the batches of all processes.
 
-    In a distributed run (``torch.distributed`` with more than one process) the pairs are those of the global batch:
-    features are gathered, each process computes the same value, and its gradient is scaled so that the average
-    ``DistributedDataParallel`` takes is the gradient of that value. Processes may have batches of different sizes.
+    In a distributed run the pairs are those of the global batch: features are gathered, each process computes the same
+    value, and its gradient is scaled so that the average of ``DistributedDataParallel`` is the gradient of that value.
+    Processes may have batches of different sizes.
 
     Args:
         kind: ``"infonce_l2"``, ``"infonce_cosine"``, ``"hinge"`` or ``"covariance"``.

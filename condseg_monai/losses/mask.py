@@ -1,4 +1,4 @@
-"""The mask loss of ConDSeg: binary cross-entropy plus Dice, per image."""
+"""Mask loss: binary cross-entropy plus Dice, per image."""
 
 from __future__ import annotations
 
@@ -28,26 +28,24 @@ def mask_loss(
 ) -> Tensor:
     """Add binary cross-entropy and Dice, both taken per image and then averaged.
 
-    Source: ConDSeg (AAAI 2025), Eq. 2-4.  Note: Dice over a whole batch would let large lesions hide small ones and
-    make the value depend on the batch size and the number of GPUs; here an image's loss is its own.
+    Source: ConDSeg (AAAI 2025), Eq. 2-4. Dice is taken per image: over a batch it would depend on the batch size and
+    the number of GPUs, and large lesions would hide small ones.
 
     Args:
         input: ``(B, 1, H, W)`` logits, any floating type. Computed in float32 (float64 stays), autocast or not.
         target: ``(B, 1, H, W)`` in [0, 1], any real type.
         reduction: ``"mean"`` over the images, ``"sum"``, or ``"none"`` for ``(B,)``.
         lambda_ce: factor of the cross-entropy; the paper's is 1.
-        balance: how far the cross-entropy makes up for the size of a lesion, in [0, 1]: in each image, foreground and
-            background being two classes, a pixel of the class of n pixels weighs ``n ** -balance``. 0: all pixels
-            alike, as in Eq. 2; 1: both classes alike, however small. Where ``target`` is between 0 and 1, a pixel
-            counts, and weighs, for both in these shares.
+        balance: in [0, 1]: in the cross-entropy each of the n pixels of foreground, and likewise of background, weighs
+            ``n ** -balance``. 0: all pixels alike, as in Eq. 2; 1: both classes alike. Where ``target`` is between 0
+            and 1, a pixel counts for both in these shares.
 
     Returns:
         Scalar, or ``(B,)``, >= 0: 0 for a certain and right prediction. Finite for finite logits, empty masks included.
 
     Raises:
         TypeError: if ``input`` is not floating point or ``target`` is not real.
-        ValueError: if a shape is not ``(B, 1, H, W)``, the shapes differ, ``reduction`` is unknown, ``lambda_ce`` is
-            negative or not finite, or ``balance`` is not in [0, 1].
+        ValueError: if a shape is not ``(B, 1, H, W)``, the shapes differ, or an argument is out of range.
 
     Example:
         >>> import torch
@@ -87,13 +85,11 @@ class MaskLoss(PerImageLoss):
 
     Args:
         reduction: ``"mean"`` over the images, ``"sum"``, or ``"none"`` for one value per image.
-        lambda_ce: factor of the cross-entropy; the paper's is 1. Dice counts a lesion found where the cross-entropy
-            asks for a probability, so a smaller factor draws doubtful lesions larger.
+        lambda_ce: factor of the cross-entropy; the paper's is 1. A smaller one segments doubtful lesions larger.
         balance: as for the function.
 
     Raises:
-        ValueError: if ``reduction`` is unknown, ``lambda_ce`` is negative or not finite, or ``balance`` is not in
-            [0, 1].
+        ValueError: if an argument is out of range.
 
     Example:
         >>> import torch

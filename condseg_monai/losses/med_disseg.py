@@ -1,4 +1,4 @@
-"""The loss of Med-DisSeg, in both stages: ConDSeg's, and a dispersive term on the encoder's features."""
+"""Loss of Med-DisSeg, in both stages: ConDSeg's, and a dispersive term on the encoder's features."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class MedDisSegLoss(nn.Module):
 
     Source: Med-DisSeg: ``loss + dispersive_weight * dispersive(features)``.
 
-    Stage 1 passes two views of each image. The dispersive term is that of the clean views and that of the augmented
-    ones, averaged: the two views of one image, which the stage teaches to agree, are not pushed apart.
+    Of the two views of stage 1, the dispersive terms are averaged: the views of one image, which should agree, are not
+    separated.
 
     After each call ``terms`` holds those of ``loss`` and the term ``dispersive``, not weighted. Before the first call,
     or after one that failed, it is empty.
@@ -73,7 +73,7 @@ class MedDisSegLoss(nn.Module):
 
         Raises:
             TypeError: if ``input`` has no ``features``.
-            ValueError: if the features are not those of whole views of the target's images, or as ``loss`` raises it.
+            ValueError: if the features are not of whole views of the target's images, or as ``loss`` raises it.
         """
         self.terms = {}
         if not hasattr(input, "features"):

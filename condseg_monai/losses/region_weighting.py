@@ -1,4 +1,4 @@
-"""The dynamic weight of ConDSeg's region losses: the smaller the predicted region, the larger its weight."""
+"""Region weight of ConDSeg's losses: the smaller the predicted region, the larger its weight."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ __all__ = ["RegionWeight", "region_weight"]
 def region_weight(input: Tensor, ceiling: float = 100.0) -> Tensor:
     """Give each image the weight ``1 / tanh(mean predicted probability)``, at most ``ceiling``.
 
-    Source: ConDSeg (AAAI 2025), Eq. 9.  Note: the weight is a differentiable function of the prediction, as the
-    equation is written. Its gradient favours larger regions, whatever the label (see ``ConDSegLoss``); ``detach()``
-    makes it a plain weight. The ceiling, which the paper does not have, is reached where less than about 1 % of an
-    image is predicted; from there on the weight is constant and its gradient 0, so an empty prediction stays finite.
+    Source: ConDSeg (AAAI 2025), Eq. 9. The weight is a differentiable function of the prediction, as the equation is
+    written; ``detach()`` makes it a plain weight. The ceiling, which the paper does not have, is reached where less
+    than about 1 % of an image is predicted; there the gradient is 0, and an empty prediction stays finite.
 
     Args:
         input: ``(B, 1, H, W)`` logits of one region, any floating type. Computed in float32 (float64 stays).

@@ -1,4 +1,4 @@
-"""The losses the released ConDSeg code was trained with, for reproducing published runs; otherwise not for use.
+"""Losses of the released ConDSeg code, for reproducing published runs; otherwise not for use.
 
 They take logits, like this package's own losses, and differ from the paper and from those in this:
 

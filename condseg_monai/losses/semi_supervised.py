@@ -1,4 +1,4 @@
-"""The losses of a semi-supervised step: what labels teach, and what two views of one image must agree on."""
+"""Semi-supervised loss: a supervised loss on labelled images, and three kinds of consistency."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class SemiSupervisedStep(Protocol):
 
 
 def probability_distance(first: Tensor, second: Tensor) -> Tensor:
-    """The mean squared difference of two predictions' probabilities.
+    """Mean squared difference of two predictions' probabilities.
 
     Source: DEC-Seg, its consistency terms. The gradient flows into both.
 
@@ -52,15 +52,14 @@ def probability_distance(first: Tensor, second: Tensor) -> Tensor:
 
 
 class SemiSupervisedLoss(nn.Module):
-    """A network's own loss on the labelled images, plus three kinds of consistency.
+    """Supervised loss on the labelled images plus weighted consistency losses.
 
     Source: DEC-Seg:
     ``supervised + rampup (w_s scale + w_p perturbation + w_g generative)``, the weights being the arguments below.
 
     - scale: :func:`probability_distance` of the full and the down scale, on labelled and unlabelled images;
-    - perturbation: likewise of clean and perturbed unlabelled images, added over the outputs that tell the mask;
-    - generative: mean squared difference of the images that the generators drew and those they should have drawn,
-      added over both.
+    - perturbation: likewise of clean and perturbed unlabelled images, added over the mask outputs;
+    - generative: mean squared difference of the generated images and their targets, added over both.
 
     ``rampup`` in [0, 1] is set by :class:`~condseg_monai.SemiSupervisedTrainer` before each step. After each call
     ``terms`` holds detached scalars: the terms of the supervised loss by their names, ``supervised``,

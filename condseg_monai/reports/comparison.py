@@ -13,7 +13,7 @@ import numpy as np
 from condseg_monai.data.ct.nifti import nifti_stem
 from condseg_monai.data.images.image_reader import IMAGE_EXTENSIONS
 from condseg_monai.data.lists.pairing import name_key
-from condseg_monai.metrics import bootstrap_interval
+from condseg_monai.metrics.bootstrap import bootstrap_interval
 from condseg_monai.reports.score_table import ScoreTable, is_lower_better
 
 __all__ = ["compare_evaluations", "compare_scores", "find_score_tables"]

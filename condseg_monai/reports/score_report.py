@@ -20,7 +20,8 @@ from torch import Tensor
 from condseg_monai.data.images.image_reader import read_natural_image
 from condseg_monai.data.lists.pairing import Finding
 from condseg_monai.inference.required_checkpoint import RequiredCheckpoint
-from condseg_monai.metrics import EMPTY_DISTANCES, EMPTY_MASK_RULE, BinaryScoreMetric, pooled_scores
+from condseg_monai.metrics.binary import EMPTY_MASK_RULE, BinaryScoreMetric, pooled_scores
+from condseg_monai.metrics.surface_distance import EMPTY_DISTANCES
 from condseg_monai.reports.drawing import draw_case, draw_heat_map, jpeg_uri
 from condseg_monai.reports.evaluation_page import CasePicture, html_report
 from condseg_monai.reports.report_files import ReportFiles

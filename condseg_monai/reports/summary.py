@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from condseg_monai.metrics import bootstrap_interval
+from condseg_monai.metrics.bootstrap import bootstrap_interval
 from condseg_monai.reports.score_table import ScoreTable
 
 __all__ = ["SIZE_LIMITS", "json_numbers", "size_groups", "summarize_scores", "summarize_sizes"]

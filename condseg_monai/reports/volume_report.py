@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from condseg_monai.metrics import EMPTY_DISTANCES, TRANSUNET_RULE, VOLUME_SCORES, OrganScores
+from condseg_monai.metrics.surface_distance import EMPTY_DISTANCES
+from condseg_monai.metrics.volume_scores import TRANSUNET_RULE, VOLUME_SCORES, OrganScores
 from condseg_monai.reports.drawing import PLANES, class_colors, jpeg_uri
 from condseg_monai.reports.pages import format_number, render_page, score_title
 from condseg_monai.reports.report_files import ReportFiles

@@ -14,7 +14,7 @@ from condseg_monai.data.ct.h5_volume import h5_stem, read_h5_volume
 from condseg_monai.data.ct.nifti import read_nifti
 from condseg_monai.data.ct.volume import Volume, VolumeError, axial_affine, axial_slices, axial_spacing
 from condseg_monai.data.ct.volume_list import VOLUME_EXTENSIONS, list_volumes, read_volume, volume_stem
-from condseg_monai.metrics import organ_scores
+from condseg_monai.metrics.volume_scores import organ_scores
 from condseg_monai.networks.class_names import class_names_of
 from condseg_monai.networks.state_dicts import read_state_dict
 from condseg_monai.reports.drawing import draw_planes

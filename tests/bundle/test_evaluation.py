@@ -7,14 +7,9 @@ import pytest
 import torch
 
 from condseg_monai.data.images.image_reader import read_natural_image
-from condseg_monai.metrics import (
-    average_surface_distance,
-    binary_counts,
-    binary_scores,
-    hausdorff_distance,
-    pooled_scores,
-    saliency_scores,
-)
+from condseg_monai.metrics.binary import binary_counts, binary_scores, pooled_scores
+from condseg_monai.metrics.saliency import saliency_scores
+from condseg_monai.metrics.surface_distance import average_surface_distance, hausdorff_distance
 from condseg_monai.utils.files import file_sha256
 
 METRICS = {

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from condseg_monai import TwoStreamBatchSampler, bootstrap_interval
+from condseg_monai import TwoStreamBatchSampler
+from condseg_monai.metrics.bootstrap import bootstrap_interval
 from experiments import compare_methods
 
 TINY = ["--image_size", "32", "--decoder_channels", "4", "--encoder", "resnet18", "--device", "cpu"]

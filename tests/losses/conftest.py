@@ -45,18 +45,3 @@ def class_logits() -> Callable[[int], Tensor]:
         return 3 * torch.randn(3, 4, 5, 7, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
     return make
-
-
-@pytest.fixture(params=[torch.float16, torch.bfloat16], ids=["float16", "bfloat16"])
-def half_dtype(request: pytest.FixtureRequest) -> torch.dtype:
-    return request.param
-
-
-@pytest.fixture(params=[1e4, -1e4], ids=["all_foreground", "all_background"])
-def saturation(request: pytest.FixtureRequest) -> float:
-    return request.param
-
-
-@pytest.fixture(params=[0.0, 1.0], ids=["empty_mask", "full_mask"])
-def uniform_target(request: pytest.FixtureRequest) -> Tensor:
-    return torch.full((2, 1, 4, 4), request.param)

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from condseg_monai.losses import ComplementaryLoss, complementary_loss
+from condseg_monai.losses import ComplementaryLoss
+from condseg_monai.losses.complementary import complementary_loss
 from tests import oracle
 
 
@@ -41,42 +42,3 @@ def test_loss_is_largest_for_equal_regions(region_probs):
 def test_order_of_the_regions_does_not_matter(region_probs):
     for order in itertools.permutations(range(3)):
         torch.testing.assert_close(complementary_loss(region_probs[:, order]), complementary_loss(region_probs))
-
-
-def test_batch_value_is_the_mean_of_its_images(region_probs):
-    alone = torch.stack([complementary_loss(region_probs[i : i + 1]) for i in range(3)])
-    torch.testing.assert_close(complementary_loss(region_probs), alone.mean())
-
-
-def test_batch_of_two_copies_gives_same_loss(region_probs):
-    torch.testing.assert_close(complementary_loss(region_probs.repeat(2, 1, 1, 1)), complementary_loss(region_probs))
-
-
-def test_gradcheck(region_probs):
-    assert torch.autograd.gradcheck(complementary_loss, region_probs.requires_grad_())
-
-
-def test_half_precision_probabilities_are_averaged_in_float32(half_dtype):
-    probs = torch.zeros(1, 3, 300, 300, dtype=half_dtype)
-    probs[:, :2] = 0.5
-    loss = complementary_loss(probs)
-    assert loss.dtype == torch.float32
-    assert loss.item() == pytest.approx(0.25)
-
-
-def test_autocast_changes_nothing(region_probs):
-    probs = region_probs.float()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        inside = complementary_loss(probs)
-    torch.testing.assert_close(inside, complementary_loss(probs), rtol=0, atol=0)
-
-
-@pytest.mark.parametrize("shape", [(2, 2, 4, 4), (2, 1, 4, 4), (3, 4, 4), (0, 3, 4, 4)])
-def test_wrong_shape_raises(shape):
-    with pytest.raises(ValueError, match=r"region_probs must be \(B, 3, H, W\)"):
-        complementary_loss(torch.zeros(shape))
-
-
-def test_integer_regions_raise():
-    with pytest.raises(TypeError, match="region_probs must be floating point"):
-        complementary_loss(torch.zeros(1, 3, 4, 4, dtype=torch.int64))

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from condseg_monai import DispersiveLoss, MedDisSegStage1, dispersive_loss
+from condseg_monai import DispersiveLoss, MedDisSegStage1
+from condseg_monai.losses.dispersive import dispersive_loss
 
 KINDS = ("infonce_l2", "infonce_cosine", "hinge", "covariance")
 HERE = Path(__file__).parent

@@ -13,8 +13,8 @@ from condseg_monai import (
     MedDisSegLoss,
     MedDisSegOutput,
     MedDisSegStage1Output,
-    dispersive_loss,
 )
+from condseg_monai.losses.dispersive import dispersive_loss
 
 
 def draw(*shape, seed):

@@ -84,14 +84,6 @@ def test_beta_depends_on_the_batch_size_as_released(make_logits, target):
     assert loss.terms["foreground_weight"] < alone
 
 
-def test_autocast_changes_nothing(make_logits, target):
-    views, loss = torch.cat([make_logits(0), make_logits(1)]).float(), ReleasedConsistencyReinforcementLoss()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        inside = loss(views, target)
-    torch.testing.assert_close(inside, loss(views, target), rtol=0, atol=0)
-    assert inside.dtype == torch.float32
-
-
 def test_arguments_are_checked_like_our_own(target):
     with pytest.raises(ValueError, match=r"input must be \(2B, 1, H, W\)"):
         ReleasedConsistencyReinforcementLoss()(torch.zeros(3, 1, 5, 7), target)

@@ -9,7 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from condseg_monai.losses import DECSegLoss, MaskLoss, SemiSupervisedLoss, mask_loss, probability_distance
+from condseg_monai.losses import DECSegLoss, MaskLoss, SemiSupervisedLoss
+from condseg_monai.losses.mask import mask_loss
+from condseg_monai.losses.semi_supervised import probability_distance
 from condseg_monai.networks import DECSegOutput
 
 SIX = math.log(6)  # sigmoid 6 / 7

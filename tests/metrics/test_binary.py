@@ -8,16 +8,8 @@ from hypothesis import strategies as st
 from ignite.engine import Engine
 from monai.data import MetaTensor
 
-from condseg_monai.metrics import (
-    BINARY_SCORES,
-    BinaryScoreMetric,
-    SurfaceDistanceMetric,
-    binary_counts,
-    binary_score_handlers,
-    binary_scores,
-    pooled_scores,
-    scores_from_counts,
-)
+from condseg_monai.metrics import BinaryScoreMetric, SurfaceDistanceMetric, binary_score_handlers
+from condseg_monai.metrics.binary import BINARY_SCORES, binary_counts, binary_scores, pooled_scores, scores_from_counts
 
 
 def masks(*rows: list[int]) -> torch.Tensor:

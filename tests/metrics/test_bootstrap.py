@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from condseg_monai.metrics import bootstrap_interval
+from condseg_monai.metrics.bootstrap import bootstrap_interval
 
 SCORES = np.random.default_rng(3).beta(5, 2, size=60)
 

@@ -7,9 +7,9 @@ from hypothesis.extra.numpy import arrays
 from medpy.metric import binary as medpy
 from monai.metrics import HausdorffDistanceMetric
 
-from condseg_monai.metrics import (
+from condseg_monai.metrics import SurfaceDistanceMetric
+from condseg_monai.metrics.surface_distance import (
     EMPTY_DISTANCES,
-    SurfaceDistanceMetric,
     average_surface_distance,
     hausdorff_distance,
     surface_distances,

@@ -5,7 +5,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 import condseg_monai.metrics.volume_scores
-from condseg_monai.metrics import organ_scores, transunet_scores
+from condseg_monai.metrics.volume_scores import organ_scores, transunet_scores
 
 SPACING = (3.0, 0.8, 0.7)
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from condseg_monai.metrics import bootstrap_interval
+from condseg_monai.metrics.bootstrap import bootstrap_interval
 from condseg_monai.reports.score_table import ScoreTable
 from condseg_monai.reports.summary import SIZE_LIMITS, json_numbers, size_groups, summarize_scores, summarize_sizes
 

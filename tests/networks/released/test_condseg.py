@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from condseg_monai import ConDSeg, MedDisSeg, MedDisSegStage1, dispersive_loss
+from condseg_monai import ConDSeg, MedDisSeg, MedDisSegStage1
+from condseg_monai.losses.dispersive import dispersive_loss
 from condseg_monai.losses.released import ReleasedConDSegLoss, ReleasedConsistencyReinforcementLoss
 from condseg_monai.networks.released.condseg import RELEASED_MODELS, from_released
 from tests import fill

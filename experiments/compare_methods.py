@@ -1,4 +1,4 @@
-"""Train several methods on one data set with one budget and the same seeds, and put them into one table.
+"""Comparison of methods: train on one data set with one budget and the same seeds, and make one table.
 
 Every method trains for as many steps as ``--epochs`` epochs of all images have: one of two stages gives a third of them
 to stage 1, and what learns from 25 % of the labels, half of each batch, goes twice through them for each of these

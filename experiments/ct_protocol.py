@@ -1,4 +1,4 @@
-"""A small protocol on one real CT with the eight organs of Synapse: learn every second slice, score the others.
+"""Protocol on one real CT with the eight organs of Synapse: train on every second slice, score the others.
 
 Train from scratch on the axial slices of even number: 20 epochs of stage 1 and 60 of stage 2 at 80x80, ResNet-18, 24
 decoder channels. Then segment the volume, and copies of it in other orientations, and score the slices of odd

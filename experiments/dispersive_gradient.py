@@ -1,4 +1,4 @@
-"""How strongly does Med-DisSeg's dispersive loss push on real features, normalised and as released?
+"""Gradient of Med-DisSeg's dispersive loss on real features, normalised and as released.
 
 Passes the first images of a list through the first-stage network, in training mode, and prints for each kind of the
 loss its value and the norm of its gradient over the encoder's parameters, beside those of the mask loss.

@@ -1,4 +1,4 @@
-r"""A fixed small protocol on real polyp images, to compare changes by the same figures.
+r"""Protocol of fixed size on real polyp images, to compare changes by the same figures.
 
 Train from scratch on the training images of Kvasir-Sessile at 96x96 (flips and rotation, batch 8): 5 epochs of stage 1
 and 10 of stage 2. Score the last epoch's weights, none selected, on the images of Kvasir-SEG's ``val.txt`` that are not

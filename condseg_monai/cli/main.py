@@ -12,7 +12,7 @@ __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0 if it did what was asked, 1 if not, 2 for a wrong call."""
+    """Run one command and return its exit code: 0 for success, 1 for an error, 2 for a wrong call."""
     parser = argparse.ArgumentParser(prog="python -m condseg_monai", description="Commands of condseg_monai.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for module in (check_data, compare, convert, prepare, volumes):

@@ -1,8 +1,8 @@
-"""Pictures in TensorBoard: what the network makes of the first validation images."""
+"""TensorBoard panels: pictures of the first validation images and what the network predicts for them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,11 +16,20 @@ from condseg_monai.reports.drawing import class_colors
 
 __all__ = ["RegionPanel", "ViewPanel"]
 
-_PANEL_SEED = 0
-
 
 class _Panel(TensorBoardHandler):
-    """A picture with a row per image and a column per map, written every few epochs."""
+    """A picture with a row per image and a column per map, written every few epochs.
+
+    Args:
+        normalization: of the images: ``"imagenet"`` or ``"released"``.
+        interval: epochs between two panels; 0 for none.
+        max_images: how many images of the first validation batch are drawn.
+        summary_writer: TensorBoard's writer; ``None`` makes one.
+        log_dir: where a writer made here writes.
+
+    Raises:
+        ValueError: if ``interval`` or ``max_images`` is out of range.
+    """
 
     columns: tuple[str, ...] = ()
 
@@ -45,10 +54,10 @@ class _Panel(TensorBoardHandler):
         Args:
             engine: the evaluator; its output is a list of dictionaries with ``image``, ``label`` and ``pred``.
         """
-        engine.add_event_handler(Events.ITERATION_COMPLETED(event_filter=_is_first_iteration), self)
+        engine.add_event_handler(Events.ITERATION_COMPLETED(once=1), self)
 
     def __call__(self, engine: Engine) -> None:
-        """Write the panel if its turn has come: in the first epoch and in every ``interval``-th.
+        """Write the panel in the first epoch and in every ``interval``-th.
 
         Args:
             engine: the evaluator, one iteration completed.
@@ -58,17 +67,15 @@ class _Panel(TensorBoardHandler):
             return
         output: Any = engine.state.output
         items = output[: self.max_images]
-        image, label, pred = (_stack(items, key) for key in ("image", "label", "pred"))
-        self._writer.add_image(f"validation/{' | '.join(self.columns)}", self._draw(image, label, pred), epoch)
-        self._writer.flush()
-
-    def _draw(self, image: Tensor, label: Tensor, pred: Tensor) -> Tensor:
-        """Lay the maps side by side and the images below each other: ``(3, N * H, columns * W)`` in [0, 1]."""
+        image, label, pred = (
+            torch.stack([item[key].as_subclass(Tensor).float() for item in items]) for key in ("image", "label", "pred")
+        )
         if max(label.max(), pred.max()) > 1:
             label, pred = label.long(), pred.long()
-        maps = [_rgb(column) for column in self._maps(image, label, pred)]
-        rows = torch.cat(maps, dim=3)  # (N, 3, H, columns * W)
-        return torch.cat(list(rows), dim=1).clamp(0, 1).cpu()
+        rows = torch.cat([_rgb(column) for column in self._maps(image, label, pred)], dim=3)  # (N, 3, H, columns * W)
+        picture = torch.cat(list(rows), dim=1).clamp(0, 1).cpu()
+        self._writer.add_image(f"validation/{' | '.join(self.columns)}", picture, epoch)
+        self._writer.flush()
 
     def _maps(self, image: Tensor, label: Tensor, pred: Tensor) -> list[Tensor]:
         raise NotImplementedError
@@ -78,15 +85,8 @@ class RegionPanel(_Panel):
     """Image, label, prediction, and the probabilities of foreground, background and uncertainty.
 
     Args:
-        network: gives the regions (``predict_regions``), as :class:`~condseg_monai.networks.ConDSeg` does.
-        normalization: what the images were normalised with: ``"imagenet"`` or ``"released"``.
-        interval: epochs between two panels; 0 for none.
-        max_images: how many images of the first validation batch are drawn.
-        summary_writer: TensorBoard's writer; ``None`` makes one.
-        log_dir: where a writer made here writes.
-
-    Raises:
-        ValueError: if ``interval`` or ``max_images`` is out of range.
+        network: has the regions (``predict_regions``), as :class:`~condseg_monai.networks.ConDSeg` does.
+        **kwargs: ``normalization``, ``interval``, ``max_images``, ``summary_writer`` and ``log_dir``.
     """
 
     columns = ("image", "label", "prediction", "foreground", "background", "uncertainty")
@@ -104,18 +104,11 @@ class RegionPanel(_Panel):
 class ViewPanel(_Panel):
     """Image, its strongly augmented view, label and prediction, for the first stage.
 
-    The views are drawn from a generator of their own: a panel does not change the training.
+    The views are drawn with a seed of their own: a panel does not change the training.
 
     Args:
         augmentation: makes the view: ``(N, 3, H, W)`` in [0, 1] to the same.
-        normalization: what the images were normalised with: ``"imagenet"`` or ``"released"``.
-        interval: epochs between two panels; 0 for none.
-        max_images: how many images of the first validation batch are drawn.
-        summary_writer: TensorBoard's writer; ``None`` makes one.
-        log_dir: where a writer made here writes.
-
-    Raises:
-        ValueError: if ``interval`` or ``max_images`` is out of range.
+        **kwargs: ``normalization``, ``interval``, ``max_images``, ``summary_writer`` and ``log_dir``.
     """
 
     columns = ("image", "augmented view", "label", "prediction")
@@ -126,30 +119,21 @@ class ViewPanel(_Panel):
 
     def _maps(self, image: Tensor, label: Tensor, pred: Tensor) -> list[Tensor]:
         clean = _undo_normalization(image, self.normalization).clamp(0, 1)
-        devices = [clean.device] if clean.is_cuda else []
-        with torch.no_grad(), torch.random.fork_rng(devices=devices):
-            torch.manual_seed(_PANEL_SEED)
+        with torch.no_grad(), torch.random.fork_rng(devices=[clean.device] if clean.is_cuda else []):
+            torch.manual_seed(0)
             view = self.augmentation(clean)
         return [clean, view, label, pred]
 
 
-def _is_first_iteration(engine: Engine, iteration: int) -> bool:
-    return iteration == 1
-
-
-def _stack(items: Sequence[dict[str, Tensor]], key: str) -> Tensor:
-    return torch.stack([item[key].as_subclass(Tensor).float() for item in items])
-
-
 def _undo_normalization(image: Tensor, normalization: str) -> Tensor:
-    """Return RGB in [0, 1]: the normalisation is affine, so what it makes of black and white gives its inverse."""
+    """RGB in [0, 1]: the normalisation is affine, so its values of black and white give its inverse."""
     black, white = (normalize_image(image.new_full((3, 1, 1), value), normalization) for value in (0.0, 1.0))
     picture = (image - black) / (white - black)
     return picture.flip(1) if normalization == "released" else picture
 
 
 def _rgb(picture: Tensor) -> Tensor:
-    """Return ``(N, 3, H, W)`` from one or three channels; of class numbers, a colour each and black for background."""
+    """``(N, 3, H, W)`` from one or three channels, or from class numbers."""
     if picture.shape[1] == 1 and not picture.is_floating_point():
         colors = torch.from_numpy(class_colors(int(picture.max()) + 1)).to(picture.device) / 255
         return colors[picture[:, 0]].permute(0, 3, 1, 2)

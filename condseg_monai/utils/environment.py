@@ -1,4 +1,4 @@
-"""What a run ran on, for its record."""
+"""Environment of a run: versions and hardware, for its record."""
 
 from __future__ import annotations
 

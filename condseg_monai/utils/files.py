@@ -1,4 +1,4 @@
-"""Files that are never half written, and never lost to a later run."""
+"""Atomic file writing, and hashes of files."""
 
 from __future__ import annotations
 

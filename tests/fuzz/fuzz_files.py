@@ -1,4 +1,4 @@
-"""Files that no reader of images should trust: made from sound ones of every kind, the same for the same seed."""
+"""Damaged, mislabelled and malicious image files, made from valid ones of every kind by a seed."""
 
 from __future__ import annotations
 

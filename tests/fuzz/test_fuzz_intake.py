@@ -1,6 +1,6 @@
-import sys
+"""Fuzzing of the image reader: every file ends in a clean error or an image."""
+
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -56,38 +56,9 @@ def test_what_is_neither_image_nor_clean_error_is_noticed(tmp_path, monkeypatch,
     assert fuzz_intake.read_as_user(tmp_path / "a.png") == outcome
 
 
-def test_crashes_and_hangs_cost_one_file_each(tmp_path):
-    """A process that dies at file 1 and sleeps at file 3; file 5 takes its time but not the processor's."""
-    script = tmp_path / "worker.py"
-    script.write_text(
-        "import os, sys, time\n"
-        "print('ready', flush=True)\n"
-        "for i in range(int(sys.argv[1]), int(sys.argv[2])):\n"
-        "    if i == 1: os.kill(os.getpid(), 9)\n"
-        "    if i == 3: time.sleep(100)\n"
-        "    for _ in range(8 if i == 5 else 0): time.sleep(1), sum(range(1_000_000))\n"
-        "    print(i, 'image', 0.5, 10, sep='\\t', flush=True)\n"
-    )
-    results = fuzz_intake.supervise([sys.executable, str(script)], 0, 6, timeout_s=5, start_timeout_s=60)
-    assert [result.number for result in results] == list(range(6))
-    assert [result.outcome for result in results] == [
-        "image",
-        "crash (exit code -9)",
-        "image",
-        "hang",
-        "image",
-        "image",
-    ]
-
-
-def test_command_reports_counts(capsys, monkeypatch):
-    def supervise(command, start, stop, *_, **__):
-        folder = Path(command[command.index("--worker") + 1])
-        assert len(list(folder.iterdir())) == stop
-        return [fuzz_intake.Result(i, "image" if i else "hang", 0.1, 5) for i in range(stop)]
-
-    monkeypatch.setattr(fuzz_intake, "supervise", supervise)
+def test_command_counts_outcomes_and_names_failures(capsys, monkeypatch):
+    monkeypatch.setattr(fuzz_intake, "read_as_user", lambda path: "boom" if "00002" in path.name else "image")
     assert fuzz_intake.main(["--count", "6", "--seed", "1", "--largest_side", "1500"]) == 1
     lines = capsys.readouterr().out.splitlines()
-    assert "FAILED 00000" in lines[-1] and "slowest file 0.1 s of CPU time, most memory for one file 5 MiB" in lines
-    assert next(line for line in lines if line.startswith("all")).split() == ["all", "6:", "1", "hang,", "5", "image"]
+    assert any("FAILED 00002" in line and line.endswith("seed 1): boom") for line in lines)
+    assert sum(int(line.split()[-1]) for line in lines if " image " in line) == 5

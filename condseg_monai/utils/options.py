@@ -188,9 +188,10 @@ OPTIONS: dict[str, Option] = {
     "num_workers": _integer(0, "processes that load images"),
     "cache": _number(0, "share of the decoded, resized images kept in memory", 1),
     "cache_dir": _text("synapse: resized slices, to be read again", default="`slices` in `output_dir`"),
-    "resume": _flag("continue the run that was cut short here; without one, begin"),
-    "save_interval": _integer(0, "epochs between two saves of the state to resume from; 0: none"),
-    "skip_nonfinite": _flag("leave out batches whose loss is not finite, instead of stopping"),
+    "resume": _flag("continue the run that was cut short in `ckpt_dir`; without one, begin"),
+    "save_interval": _integer(
+        0, "epochs between two saves of the state to resume from; each new best is saved too; 0: none"
+    ),
     "resizing": _text(
         "CT volumes: interpolate class scores; `transunet`: upsample the labels by nearest neighbour",
         *("scores", "transunet"),
@@ -212,7 +213,7 @@ OPTIONS: dict[str, Option] = {
     "pixel_spacing": Option("numbers", "evaluation: unit per pixel of the file, or `[height, width]`", 0),
     "saliency_scores": _flag("evaluation: S-measure and the like, with the extra `saliency`"),
     "report_cases": _integer(0, "evaluation: how many of the worst images to draw, and of the best"),
-    "overwrite": _flag("replace earlier files instead of keeping them; inference: do finished images again"),
+    "overwrite": _flag("replace the files of an earlier run; inference: do finished images again"),
     "progress_bar": _flag("show progress"),
 }
 """Every option of every config, in the order in which configs and documentation list them."""

@@ -109,5 +109,5 @@ def test_command_line_runs_a_config_from_the_bundle_folder(bundle_copy, tiny_kno
     assert "Setting logging properties based on config: configs/logging.conf" in result.stdout
     assert "train_loss" not in result.stdout  # every 20 iterations; this run has two
     assert "val_mean_iou" in result.stdout
-    knobs = json.loads((bundle_copy / "models" / "run_stage1.json").read_text())["knobs"]
+    knobs = json.loads((bundle_copy / "models" / "run_stage1.json").read_text())["options"]
     assert (knobs["bundle_root"], knobs["encoder_weights"], knobs["image_size"]) == (".", None, 32)

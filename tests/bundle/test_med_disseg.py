@@ -42,7 +42,7 @@ def test_both_stages_train_their_networks_and_log_the_term(trained):
         assert max(terms) < 0
         assert "loss/consistency" in events.Tags()["scalars"] or stage == "stage2"
         record = json.loads((trained / "models" / f"run_{stage}.json").read_text())
-        assert (record["knobs"]["dispersive_weight"], record["knobs"]["dispersive_normalize"]) == (0.2, True)
+        assert (record["options"]["dispersive_weight"], record["options"]["dispersive_normalize"]) == (0.2, True)
 
 
 def test_weights_of_the_term_change_the_training(open_config, tiny_knobs, tmp_path):

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import ignite.distributed as idist
 import pytest
@@ -36,28 +37,20 @@ def test_overlay_runs_in_a_group_of_one(run_config, knobs, tmp_path, monkeypatch
 
 @pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="two processes on the CPU, by gloo")
-def test_two_processes_share_one_run(bundle_dir, knobs, tmp_path):
-    files = "['configs/train.json','configs/multi_gpu_train.json']"
+def test_two_processes_share_one_run_and_resume_it_bit_for_bit(bundle_dir, knobs, tmp_path):
+    jobs = []
+    for name, changes in (("whole", {"epochs": 3}), ("cut", {"epochs": 1}), ("cut", {"epochs": 3, "resume": True})):
+        places = {"ckpt_dir": str(tmp_path / name), "output_dir": str(tmp_path / name / "eval")}
+        jobs.append({**knobs, "early_stop_patience": 9, **places, **changes})
+    (tmp_path / "jobs.json").write_text(json.dumps(jobs))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    command += [str(Path(__file__).with_name("two_process_driver.py")), str(bundle_dir), str(tmp_path / "jobs.json")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    for changes in ({"epochs": 1}, {"epochs": 3, "resume": "true"}):
-        run = {**knobs, "early_stop_patience": 1, **changes}
-        arguments = [f"--{name}={'$None' if value is None else value}" for name, value in run.items()]
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-        command += ["-m", "monai.bundle", "run", "--config_file", files, *arguments]
-        result = subprocess.run(
-            command, cwd=bundle_dir, env=environment, capture_output=True, text=True, timeout=280, check=False
-        )
-        assert result.returncode == 0, result.stderr
-    record = json.loads((tmp_path / "models" / "run_stage2.json").read_text())
-    assert record["environment"]["processes"] == 2
-    assert [entry["after_epoch"] for entry in record["resumed"]] == [1]
-    saved = torch.load(tmp_path / "models" / "resume_stage2.pt", weights_only=True)
-    assert len(saved["random"]) == 2
-    assert not torch.equal(*(state["torch"] for state in saved["random"]))
-    assert record["result"]["iterations"] == 2 * record["result"]["epochs"]  # four images, two at a time
-    assert sorted(path.name for path in (tmp_path / "models").iterdir()) == [
-        "model.pt",
-        "model_final.pt",
-        "resume_stage2.pt",
-        "run_stage2.json",
-    ]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)
+    assert result.returncode == 0, result.stderr
+    records = [json.loads((tmp_path / name / "run_stage2.json").read_text()) for name in ("whole", "cut")]
+    assert records[0]["checkpoints"] == records[1]["checkpoints"]
+    assert records[0]["checkpoints"].keys() == {"model.pt", "model_final.pt"}
+    assert records[1]["environment"]["processes"] == 2
+    assert [entry["after_epoch"] for entry in records[1]["resumed"]] == [1]
+    assert records[1]["result"]["iterations"] == 2 * 3  # four images, two at a time

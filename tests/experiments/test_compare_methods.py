@@ -42,8 +42,7 @@ def test_methods_are_trained_scored_and_kept(
     first_stage = json.loads((tmp_path / "med_disseg" / "seed3" / "models" / "run_stage1.json").read_text())
     assert (first_stage["result"]["epochs"], records["med_disseg"]["result"]["epochs"]) == (1, 2)
     assert records["unet"]["result"]["epochs"] == 3
-    assert records["unet"]["config"]["network_def"]["_target_"] == "UNet"
-    assert {record["knobs"]["seed"] for record in records.values()} == {3}
+    assert {record["options"]["seed"] for record in records.values()} == {3}
     found = json.loads((tmp_path / "comparison.json").read_text())
     assert [row["method"] for row in found["methods"]] == ["med_disseg", "unet"]
     assert [row["images"] for row in found["methods"]] == [2, 2]

@@ -1,53 +1,39 @@
-"""Stop training when validation gets no better."""
+"""Early stopping."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from ignite.engine import Engine
-from monai.engines import Evaluator
-from monai.handlers import EarlyStopHandler, stopping_fn_from_metric
-
-from condseg_monai.training.handlers.resumable import add_resumable
+from ignite.engine import Engine, Events
 
 __all__ = ["EarlyStop"]
 
 
-class EarlyStop(EarlyStopHandler):
-    """MONAI's ``EarlyStopHandler`` for a trainer's handlers, where the trainer needs no reference to itself.
+class EarlyStop:
+    """Stop training when the evaluator's best metric is ``patience`` epochs old.
 
-    MONAI's own goes to the evaluator and must be given the trainer, which a config cannot do without a circle.
+    Unlike MONAI's ``EarlyStopHandler`` it counts nothing, so there is nothing to restore when a run is resumed, and a
+    config needs no reference from the trainer's handlers to the trainer.
 
     Args:
-        evaluator: the engine that validates.
-        metric: name of the metric, in the evaluator, that has to grow.
-        patience: validations without a better value after which training stops.
+        evaluator: the engine that validates; its key metric has to grow.
+        patience: epochs, >= 1.
+
+    Raises:
+        ValueError: if ``patience`` is less than 1.
     """
 
-    def __init__(self, evaluator: Evaluator, metric: str, patience: int) -> None:
-        super().__init__(patience=patience, score_function=stopping_fn_from_metric(metric))
+    def __init__(self, evaluator: Engine, patience: int) -> None:
+        if patience < 1:
+            raise ValueError(f"patience must be >= 1 epoch, got {patience}")
         self.evaluator = evaluator
+        self.patience = patience
 
     def attach(self, engine: Engine) -> None:
-        """Watch the evaluator, and stop ``engine``.
+        """Stop ``engine``, a trainer, at the end of an epoch."""
 
-        Args:
-            engine: the trainer.
-        """
-        self.set_trainer(engine)
-        super().attach(self.evaluator)
-        add_resumable(engine, "early_stop", self)
+        def validated(evaluator: Any) -> None:
+            if evaluator.state.epoch - evaluator.state.best_metric_epoch >= self.patience:
+                engine.terminate()
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the best score and for how many validations it has stood."""
-        return {} if self._handler is None else dict(self._handler.state_dict())
-
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on counting where :meth:`state_dict` left off; call it after :meth:`attach`.
-
-        Args:
-            state_dict: what :meth:`state_dict` returned.
-        """
-        if self._handler is not None:
-            self._handler.load_state_dict(state_dict)
+        self.evaluator.add_event_handler(Events.COMPLETED, validated)

@@ -1,4 +1,4 @@
-"""The numbers of a training step, by name, for TensorBoard."""
+"""TensorBoard scalars of a training step: loss terms and learning rates."""
 
 from __future__ import annotations
 
@@ -47,14 +47,11 @@ class TrainingScalars:
             output: the trainer's output, with the loss under ``loss``.
 
         Returns:
-            ``loss/total``, ``loss/{term}`` for each term, ``learning_rate/{group}`` for each group, and
-            ``loss/skipped_batches`` where the trainer skips batches.
+            ``loss/total``, ``loss/{term}`` for each term, and ``learning_rate/{group}`` for each group.
         """
         scalars = {"loss/total": torch.as_tensor(output["loss"]).detach().item()}
         for name, value in getattr(self.loss, "terms", {}).items():
             scalars[f"loss/{name}"] = float(value)
         for name, group in zip(self.group_names, self.optimizer.param_groups, strict=True):
             scalars[f"learning_rate/{name}"] = float(group["lr"])
-        if "skipped_batches" in output:
-            scalars["loss/skipped_batches"] = float(output["skipped_batches"])
         return scalars

@@ -29,11 +29,6 @@ def test_learning_rate_is_the_current_one():
     assert scalars({"loss": torch.tensor(1.0)})["learning_rate/all"] == 0.01
 
 
-def test_skipped_batches_are_shown_where_they_are_counted():
-    scalars = TrainingScalars(nn.MSELoss(), optimizer_with_groups(0.1), ["all"])
-    assert scalars({"loss": torch.tensor(1.0), "skipped_batches": 3})["loss/skipped_batches"] == 3
-
-
 def test_wrong_number_of_names_raises():
     with pytest.raises(ValueError, match="must name the 2 parameter groups"):
         TrainingScalars(nn.MSELoss(), optimizer_with_groups(1e-5, 1e-4), ["all"])

@@ -1,0 +1,331 @@
+"""Save a training run's weights and record, and resume it from the last complete epoch."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+import torch
+from ignite.engine import Engine, Events
+from monai.networks import get_state_dict
+from torch import nn
+from torch.nn.parallel import DataParallel, DistributedDataParallel
+
+from condseg_monai.data.lists.datalist import datalist_hash
+from condseg_monai.networks.state_dicts import optional_path
+from condseg_monai.training.run_folder import RunFolder
+from condseg_monai.utils.environment import describe_environment
+from condseg_monai.utils.files import file_sha256, write_checkpoint, write_json
+
+__all__ = ["SaveAndResume"]
+
+_VERSION = 2
+
+MAY_CHANGE = {
+    *("bundle_root", "dataset_dir", "ckpt_dir", "output_dir", "stage1_checkpoint", "encoder_weights"),
+    *("device", "precision", "compile", "channels_last", "checkpointing", "num_workers", "cache", "cache_dir"),
+    *("check_data", "progress_bar"),
+    *("early_stop_patience", "panel_interval", "save_interval", "overwrite", "resume"),
+}
+"""Options that a resumed run may have otherwise than the run it continues."""
+
+
+class SaveAndResume:
+    """Save a training run's weights and record, and resume it from the last complete epoch, for a trainer's handlers.
+
+    After an epoch's validation, wherever this handler stands in its list:
+
+    1. the state is written, every ``save_interval`` epochs, with every best score and at the end of the run;
+    2. the ``best`` checkpoints are written if the evaluator's best metric is of this epoch;
+    3. at the end of the run the ``final`` checkpoints are written, and the result is added to the record.
+
+    Each file is replaced atomically. A run that is killed at any moment and resumed repeats the epochs since its state
+    and writes what is missing; with :class:`~condseg_monai.EpochSeed` its batches, losses and weights are those of a
+    run that was never interrupted, bit for bit on a CPU. A run that has ended stays as it is, unless the trainer's
+    ``max_epochs`` has grown.
+
+    The record is a JSON file: options, command line and environment, count and SHA-256 of each split, the best metric,
+    the SHA-256 of every checkpoint this run wrote, each time it was resumed, and, if it ended by itself, the result.
+
+    In a distributed run all processes need this handler: each loads, the first one writes.
+
+    Args:
+        folder: where the files are; the trainer claims it.
+        network: what is trained, with all that a resumed run needs.
+        evaluator: the engine that validates.
+        best: modules by file name, see above. Each file is a bare state_dict.
+        final: likewise; None as a module writes nothing.
+        lr_scheduler: the scheduler of the trainer's optimizer.
+        options: the run's options, recorded; on resume all but a few (:data:`MAY_CHANGE`) must be as they were.
+        splits: for each split its datalist, recorded; a resumed run must have the same cases in the same order.
+        starts_from: the checkpoint that training starts from; its path and SHA-256 are recorded.
+        summary_writer: TensorBoard's writer; what a killed run wrote after the saved state is taken back.
+        save_interval: epochs between two states; 0 writes none.
+
+    Raises:
+        ValueError: if ``save_interval`` is negative, or a file name is none of the folder's checkpoints.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        network: nn.Module,
+        evaluator: Engine,
+        best: Mapping[str, nn.Module],
+        final: Mapping[str, nn.Module | None],
+        lr_scheduler: Any = None,
+        options: Mapping[str, Any] | None = None,
+        splits: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+        starts_from: str | None = None,
+        summary_writer: Any = None,
+        save_interval: int = 1,
+    ) -> None:
+        if save_interval < 0:
+            raise ValueError(f"save_interval must be >= 0 epochs, got {save_interval}")
+        unknown = {*best, *final} - {path.name for path in folder.checkpoints}
+        if unknown:
+            raise ValueError(f"{sorted(unknown)} must be among the folder's checkpoints")
+        self.folder = folder
+        self.network = network
+        self.evaluator = evaluator
+        self.best = best
+        self.final = final
+        self.lr_scheduler = lr_scheduler
+        self.options = dict(options or {})
+        self.splits = dict(splits or {})
+        self.starts_from = optional_path(starts_from)
+        self.summary_writer = summary_writer
+        self.save_interval = save_interval
+        self._record: dict[str, Any] = {}
+        self._complete = -1  # the last epoch that was completed, with its validation
+        self._seconds = 0.0
+        self._start = 0.0
+        self._started = False
+
+    def attach(self, engine: Engine) -> None:
+        """Begin or resume when ``engine``, a trainer, starts."""
+        engine.add_event_handler(Events.STARTED, self.started)
+        engine.add_event_handler(Events.COMPLETED, self.completed)
+
+    def started(self, engine: Any) -> None:
+        """Load the state, or begin a record.
+
+        Raises:
+            ValueError: if the state cannot be read or is of a run with other options or cases; the message names them.
+        """
+        self._start = time.monotonic()
+        first, self._started = not self._started, True
+        if first:
+            # now, so that it comes after the validation wherever the handlers stand
+            engine.add_event_handler(Events.EPOCH_COMPLETED, self.epoch_completed)
+        if first and self.folder.resumes:
+            self._resume(engine)
+            return
+        # Federated clients and ConfigWorkflow start the same trainer again, the latter from its first epoch.
+        state: Any = self.evaluator.state
+        if engine.state.epoch == 0:
+            state.best_metric, state.best_metric_epoch = -1, -1
+        interval = self.options.get("val_interval", 1)
+        if interval > engine.state.max_epochs:
+            raise ValueError(
+                f"val_interval ({interval}) is more than epochs ({engine.state.max_epochs}): the run would end "
+                "without a validation and a best checkpoint"
+            )
+        if first and self.folder.resume:
+            logging.getLogger(__name__).warning(
+                f"resume: there is no {self.folder.state}, so training starts from the beginning"
+            )
+        self._begin_record()
+
+    def epoch_completed(self, engine: Any) -> None:
+        """Save the state, then the best checkpoint: one never is of an epoch that a resumed run repeats."""
+        epoch = self._complete = engine.state.epoch
+        evaluated: Any = self.evaluator.state
+        is_best = evaluated.best_metric_epoch == epoch
+        ended = engine.should_terminate or epoch == engine.state.max_epochs
+        if idist.get_rank() > 0:
+            return
+        if self.save_interval > 0 and (ended or is_best or epoch % self.save_interval == 0):
+            self._save_state(engine)
+        if is_best:
+            self._save_best()
+
+    def completed(self, engine: Any) -> None:
+        """Save the final checkpoints and the result, unless the run was stopped within an epoch."""
+        epoch = engine.state.epoch
+        if idist.get_rank() > 0 or epoch != self._complete or self._record.get("result", {}).get("epochs") == epoch:
+            return
+        self._save_checkpoints(self.final)
+        self._record["result"] = {
+            "ended": _now(),
+            "seconds": round(self._seconds_so_far(), 1),
+            "epochs": epoch,
+            "max_epochs": engine.state.max_epochs,
+            "iterations": engine.state.iteration,
+            "last": dict(self.evaluator.state.metrics),
+        }
+        write_json(self.folder.record, self._record)
+
+    def _save_state(self, engine: Any) -> None:
+        if self.summary_writer is not None:
+            self.summary_writer.flush()
+        evaluated: Any = self.evaluator.state
+        state = {
+            "version": _VERSION,
+            "must_match": self._must_match(),
+            "epoch": engine.state.epoch,
+            "iteration": engine.state.iteration,
+            "stopped_early": bool(engine.should_terminate),
+            "seconds": self._seconds_so_far(),
+            "network": get_state_dict(self.network),
+            "optimizer": engine.optimizer.state_dict(),
+            "lr_scheduler": None if self.lr_scheduler is None else self.lr_scheduler.state_dict(),
+            "scaler": None if engine.scaler is None else engine.scaler.state_dict(),
+            "best_metric": float(evaluated.best_metric),
+            "best_metric_epoch": evaluated.best_metric_epoch,
+            "metrics": {name: float(value) for name, value in evaluated.metrics.items()},
+        }
+        write_checkpoint(self.folder.state, state)
+
+    def _save_best(self) -> None:
+        self._save_checkpoints(self.best)
+        state: Any = self.evaluator.state
+        self._record["best"] = {
+            "metric": state.key_metric_name,
+            "value": float(state.best_metric),
+            "epoch": state.best_metric_epoch,
+        }
+        write_json(self.folder.record, self._record)
+
+    def _save_checkpoints(self, modules: Mapping[str, nn.Module | None]) -> None:
+        for name, module in modules.items():
+            if module is not None:
+                path = self.folder.path / name
+                write_checkpoint(path, get_state_dict(module))
+                self._record["checkpoints"][name] = file_sha256(path)
+
+    def _resume(self, engine: Any) -> None:
+        state = self._read_state(engine)
+        _unwrap(self.network).load_state_dict(state["network"])
+        engine.optimizer.load_state_dict(state["optimizer"])
+        if self.lr_scheduler is not None:
+            self.lr_scheduler.load_state_dict(state["lr_scheduler"])
+        if engine.scaler is not None and state["scaler"]:
+            engine.scaler.load_state_dict(state["scaler"])
+        evaluated: Any = self.evaluator.state
+        for name in ("best_metric", "best_metric_epoch", "metrics"):
+            setattr(evaluated, name, state[name])
+        epoch = engine.state.epoch = self._complete = state["epoch"]
+        engine.state.iteration = state["iteration"]
+        self._seconds = state["seconds"]
+        ended = state["stopped_early"] or epoch >= engine.state.max_epochs
+        if ended:
+            engine.terminate()  # completed() writes what a killed run could not
+        logger = logging.getLogger(__name__)
+        if idist.get_rank() == 0:
+            _purge_events(self.summary_writer, state["iteration"])
+            self._resume_record(epoch, ended)
+        if ended:
+            how = "an early stop" if state["stopped_early"] else f"{epoch} of {engine.state.max_epochs} epochs"
+            logger.warning(f"resume: the run of {self.folder.state} has ended already, after {how}")
+        else:
+            logger.info(f"Resumed {self.folder.state} after epoch {epoch} of {engine.state.max_epochs}")
+
+    def _read_state(self, engine: Any) -> dict[str, Any]:
+        path = self.folder.state
+        try:
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            version = state["version"]
+        except Exception as error:  # unpickling raises a dozen kinds
+            raise ValueError(
+                f"resume: {path} cannot be read as a training state ({error}); move it away to start anew"
+            ) from error
+        if version != _VERSION:
+            raise ValueError(f"resume: {path} has version {version}, this package reads {_VERSION}")
+        was, now = state["must_match"], self._must_match()
+        changed = [f"{k} was {was.get(k)}, now is {now.get(k)}" for k in {**was, **now} if was.get(k) != now.get(k)]
+        if changed:
+            raise ValueError(
+                f"resume: the run of {path} had other settings: {'; '.join(changed)}. Set them as they were, or start "
+                "a new run with another --ckpt_dir"
+            )
+        if engine.state.epoch_length * state["epoch"] != state["iteration"]:
+            raise ValueError(
+                f"resume: {path} has {state['iteration']} iterations in {state['epoch']} epochs, but an epoch now has "
+                f"{engine.state.epoch_length}"
+            )
+        return state
+
+    def _must_match(self) -> dict[str, Any]:
+        may_change = MAY_CHANGE
+        if self.options.get("lr_schedule") in ("plateau", "poly"):  # the others are fixed to the run's length
+            may_change = may_change | {"epochs"}
+        options = {name: value for name, value in self.options.items() if name not in may_change}
+        lists = {f"{name} list": datalist_hash(datalist) for name, datalist in self.splits.items()}
+        return {**options, **lists, "number of processes": idist.get_world_size()}
+
+    def _begin_record(self) -> None:
+        if idist.get_rank() > 0:
+            return
+        start = self.starts_from
+        if not self._record:
+            self._record = {
+                "started": _now(),
+                "resumed": [],
+                "options": self.options,
+                "splits": {k: {"count": len(v), "sha256": datalist_hash(v)} for k, v in self.splits.items()},
+                "starts_from": None if start is None else {"checkpoint": str(start), "sha256": _sha256(start)},
+                "environment": describe_environment(),
+                "best": None,
+                "checkpoints": {},
+            }
+        self._record.pop("result", None)
+        write_json(self.folder.record, self._record)
+
+    def _resume_record(self, epoch: int, ended: bool) -> None:
+        try:
+            self._record = json.loads(self.folder.record.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            logging.getLogger(__name__).warning(f"The record of the resumed run cannot be read: {error}")
+            self._begin_record()
+        if ended and self._record.get("result", {}).get("epochs") == epoch:
+            return
+        if not ended:
+            self._record["options"] = self.options
+            resumed = {"at": _now(), "after_epoch": epoch, "environment": describe_environment()}
+            self._record["resumed"] = [*self._record["resumed"], resumed]
+        self._record.pop("result", None)
+        state: Any = self.evaluator.state
+        if state.best_metric_epoch == epoch:  # the run may have been killed before it was written
+            self._save_best()
+        write_json(self.folder.record, self._record)
+
+    def _seconds_so_far(self) -> float:
+        return self._seconds + time.monotonic() - self._start
+
+
+def _unwrap(network: nn.Module) -> nn.Module:
+    return network.module if isinstance(network, (DataParallel, DistributedDataParallel)) else network
+
+
+def _sha256(path: Path) -> str | None:
+    return file_sha256(path) if path.is_file() else None
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def _purge_events(summary_writer: Any, iteration: int) -> None:
+    """Have TensorBoard forget the steps after ``iteration``, as a new writer's ``purge_step`` does."""
+    if summary_writer is not None:
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # there is a writer, so it is installed
+
+        session = SessionLog(status=SessionLog.START)
+        summary_writer.file_writer.add_event(Event(step=iteration + 1, session_log=session))

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from condseg_monai import MaskLoss, MedDisSegStage1, load_datalist, normalize_image, read_natural_image
+from condseg_monai import MaskLoss, MedDisSegStage1, check_datalist, normalize_image, read_natural_image
 from condseg_monai.losses.dispersive import dispersive_loss
 
 KINDS = ("infonce_l2", "infonce_cosine", "hinge", "covariance")
@@ -57,7 +57,7 @@ def load_batch(options: argparse.Namespace) -> tuple[Tensor, Tensor]:
     """The first images of the list, as ImageNet's weights expect them, and their masks."""
     size = (options.image_size, options.image_size)
     images, labels = [], []
-    for case in load_datalist(options.dataset_dir, options.split)[: options.batch_size]:
+    for case in check_datalist(options.dataset_dir, [options.split])[options.split][: options.batch_size]:
         image = torch.from_numpy(read_natural_image(case["image"]) / 255).permute(2, 0, 1).float()
         label = torch.from_numpy(read_natural_image(case["label"], "L") > 127)[None].float()
         images.append(F.interpolate(image[None], size, mode="bilinear"))

@@ -36,7 +36,7 @@ from condseg_monai.data.images.image_reader import (
 )
 from condseg_monai.data.images.normalization import NormalizeImage, NormalizeImaged, normalize_image
 from condseg_monai.data.images.original_label import OriginalLabeld
-from condseg_monai.data.lists.datalist import check_datalist, datalist_hash, load_datalist
+from condseg_monai.data.lists.datalist import check_datalist, datalist_hash
 from condseg_monai.data.lists.dataset_report import DatasetReport, SplitSummary, inspect_dataset
 from condseg_monai.data.lists.image_list import list_images, list_other_files
 from condseg_monai.data.lists.pairing import DatasetError, Finding
@@ -88,7 +88,6 @@ __all__ = [
     "list_images",
     "list_other_files",
     "list_volumes",
-    "load_datalist",
     "make_ct_phantom",
     "make_synthetic_ct",
     "make_synthetic_dataset",

@@ -259,7 +259,7 @@ def scored_cases(
     list too, no mask that reaches ``mask_threshold``.
 
     Args:
-        dataset_dir: folder with ``images/``, ``masks/`` and the lists, see :func:`~condseg_monai.data.load_datalist`.
+        dataset_dir: folder with ``images/``, ``masks/`` and the lists, see :func:`~condseg_monai.data.check_datalist`.
         split: ``"train"``, ``"val"`` or ``"test"``.
         checkpoint: the weights to score.
         mask_threshold: mask values above it are foreground, in [0, 255).

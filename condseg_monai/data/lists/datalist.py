@@ -1,54 +1,17 @@
-"""Which image belongs to which mask and split, checked before any training starts."""
+"""Datalists of a dataset's splits, checked before any training starts."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 
-from condseg_monai.data.lists.dataset_report import inspect_dataset
-from condseg_monai.data.lists.pairing import Case, find_cases, name_key, raise_if_any
+from condseg_monai.data.lists.dataset_report import inspect_pairing
+from condseg_monai.data.lists.pairing import Case, Pairing, find_cases, find_unlisted, name_key, raise_if_any
 
-__all__ = ["check_datalist", "datalist_hash", "load_datalist"]
-
-
-def load_datalist(
-    dataset_dir: str | PathLike[str],
-    split: str,
-    check_splits: Sequence[str] | None = None,
-    mask_threshold: float | None = None,
-) -> list[Case]:
-    """List the cases of one split, in the order of its list, after checking them.
-
-    Expects ``images/``, ``masks/`` and ``{split}.txt`` in ``dataset_dir``. A line is a stem or a file name; image and
-    mask share the stem, and each may have any extension of ``IMAGE_EXTENSIONS`` in any case.
-
-    Args:
-        dataset_dir: folder of the data set.
-        split: ``"train"``, ``"val"`` or ``"test"``.
-        check_splits: splits to open and check with :func:`check_datalist`, so that one error names all bad cases; None
-            checks ``split`` alone, an empty sequence only pairs the names.
-        mask_threshold: see :func:`check_datalist`.
-
-    Returns:
-        One ``{"image": path, "label": path}`` a case.
-
-    Raises:
-        DatasetError: listing every bad case.
-        ValueError: if a split is not one of the three.
-
-    Example:
-        >>> load_datalist("kvasir-seg", "val")[0]
-        {'image': 'kvasir-seg/images/cju0qkwl.jpg', 'label': 'kvasir-seg/masks/cju0qkwl.jpg'}
-    """
-    checked = (split,) if check_splits is None else tuple(check_splits)
-    datalists = check_datalist(dataset_dir, checked, mask_threshold) if checked else {}
-    if split not in datalists:
-        datalists = check_datalist(dataset_dir, (split,), check=False)
-    return datalists[split]
+__all__ = ["check_datalist", "datalist_hash"]
 
 
 def check_datalist(
@@ -57,35 +20,54 @@ def check_datalist(
     mask_threshold: float | None = None,
     check: bool = True,
 ) -> dict[str, list[Case]]:
-    """Find, open and compare every image and mask of some splits, and raise one error that lists all that is wrong.
+    """List the cases of some splits, in the order of their lists, after opening and comparing every image and mask.
 
-    The checks are those of :func:`~condseg_monai.data.inspect_dataset` and of ``python -m condseg_monai check-data``.
-    Its errors are raised, its warnings logged.
+    Expects ``images/``, ``masks/`` and ``{split}.txt`` in ``dataset_dir``. A line is a stem or a file name; image and
+    mask share the stem, and each may have any extension of ``IMAGE_EXTENSIONS`` in any case. The checks are those of
+    :func:`~condseg_monai.data.inspect_dataset` and of ``python -m condseg_monai check-data``: their errors are raised,
+    their warnings logged.
 
     Args:
-        dataset_dir: folder of the data set, laid out as :func:`load_datalist` says.
-        splits: the splits that are about to be used.
+        dataset_dir: folder of the dataset.
+        splits: the splits that are about to be used, of ``"train"``, ``"val"`` and ``"test"``.
         mask_threshold: mask values above it are foreground, in [0, 255); None is 127 and lets masks pass that have
             values and none above it.
         check: False only pairs the names and opens no image, for data that were checked before.
 
     Returns:
-        For each of ``splits`` its cases, as :func:`load_datalist` returns them.
+        For each of ``splits`` one ``{"image": path, "label": path}`` a case.
 
     Raises:
         DatasetError: listing every bad case.
         ValueError: if a split is not one of the three.
+
+    Example:
+        >>> check_datalist("kvasir-seg", ["val"])["val"][0]
+        {'image': 'kvasir-seg/images/cju0qkwl.jpg', 'label': 'kvasir-seg/masks/cju0qkwl.jpg'}
     """
-    if not check:
-        cases, problems, _ = find_cases(Path(dataset_dir), splits)
-        raise_if_any(dataset_dir, problems)
-        return cases
-    report = inspect_dataset(dataset_dir, splits, 127 if mask_threshold is None else mask_threshold)
-    errors = [error for error in report.errors if mask_threshold is not None or error.kind != "mask values"]
-    raise_if_any(dataset_dir, errors)
+    root = Path(dataset_dir)
+    pairing = find_cases(root, splits)
+    if check:
+        check_files(root, pairing, mask_threshold, unlisted=True)
+    raise_if_any(root, pairing.problems)
+    return pairing.cases
+
+
+def check_files(root: Path, pairing: Pairing, mask_threshold: float | None, unlisted: bool = False) -> None:
+    """Open and compare the files of paired cases, raise one error for all that is wrong, and log warnings.
+
+    Args:
+        root: folder of the dataset.
+        pairing: the cases.
+        mask_threshold: as for :func:`check_datalist`.
+        unlisted: warn of files on no list.
+    """
+    there = unlisted and all((root / name).is_dir() for name in ("images", "masks"))
+    warnings = find_unlisted(root, pairing.listed) if there else []
+    report = inspect_pairing(root, pairing, 127 if mask_threshold is None else mask_threshold, warnings)
+    raise_if_any(root, [error for error in report.errors if mask_threshold is not None or error.kind != "mask values"])
     for warning in report.warnings:
-        logging.getLogger(__name__).warning(f"{os.fspath(dataset_dir)}: {warning.text}")
-    return report.cases
+        logging.getLogger(__name__).warning(f"{root}: {warning.text}")
 
 
 def datalist_hash(datalist: Iterable[Mapping[str, str | PathLike[str]]]) -> str:

@@ -1,4 +1,4 @@
-"""Everything that is wrong with a data set, or worth knowing before it is trained on."""
+"""Report of everything that is wrong with a dataset, or worth knowing before it is trained on."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,11 +16,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from condseg_monai.data.images.image_reader import UnreadableImageError, read_natural_image
-from condseg_monai.data.images.mask_statistics import MaskStatistics, mask_statistics
 from condseg_monai.data.images.original_label import different_sizes
 from condseg_monai.data.lists.pairing import SPLITS, Case, Finding, Pairing, find_cases, find_unlisted, pair_all, some
 
-__all__ = ["DatasetReport", "SplitSummary", "inspect_dataset", "inspect_pairing"]
+__all__ = ["inspect_dataset"]
+
+_NOISE = 10  # JPEG masks have values up to 7, and from 248: twice what has been seen would reach into object numbers
+_NEAR_WHITE = 255 - _NOISE
 
 
 class SplitSummary(NamedTuple):
@@ -79,11 +82,28 @@ class DatasetReport(NamedTuple):
         }
 
 
+class _Mask(NamedTuple):
+    """Pixels of one mask.
+
+    ``neither``: those that are neither 0 or 1 nor, in a mask that reaches white, within 10 of 0 or 255: soft edges,
+    object numbers, classes. ``noise``: foreground within 10 of black, in a mask that reaches white. ``digest``: of the
+    foreground, equal for equal masks however they are stored.
+    """
+
+    pixels: int
+    foreground: int
+    neither: int
+    noise: int
+    largest: float
+    coloured: bool
+    digest: str
+
+
 class _Checked(NamedTuple):
     problems: list[Finding]
     digest: str = ""
     size: tuple[int, int] = (0, 0)
-    mask: MaskStatistics | None = None
+    mask: _Mask | None = None
 
 
 _Results = Mapping[str, _Checked]
@@ -104,7 +124,7 @@ def inspect_dataset(
     that are neither black nor white.
 
     Args:
-        dataset_dir: folder with ``images/``, ``masks/`` and the lists, see :func:`~condseg_monai.data.load_datalist`.
+        dataset_dir: folder with ``images/``, ``masks/`` and the lists, see :func:`~condseg_monai.data.check_datalist`.
         splits: the lists to check; None checks all there are or, if there is none, all of ``images/``.
         mask_threshold: mask values above it are foreground, in [0, 255).
 
@@ -112,16 +132,16 @@ def inspect_dataset(
         ValueError: if a split is not one of ``train``, ``val`` and ``test``.
     """
     root = Path(dataset_dir)
-    pairing = find_cases(root, _lists_of(root)) if splits is None else find_cases(root, splits)
-    cases, errors, listed = pairing
+    lists = [split for split in SPLITS if (root / f"{split}.txt").is_file()] if splits is None else splits
+    pairing = find_cases(root, lists)
     warnings: list[Finding] = []
     if (root / "images").is_dir() and (root / "masks").is_dir():
-        if splits is None and not cases:
-            pairing = _without_lists(root)
-            cases, errors, listed = pairing
-        warnings = find_unlisted(root, listed)
-    report = inspect_pairing(root, Pairing(cases, errors, listed), mask_threshold, warnings)
-    return report._replace(dataset_dir=os.fspath(dataset_dir))
+        if not lists:
+            pairing = pair_all(root)
+            text = "there is no train.txt, val.txt or test.txt; all of images/ was checked"
+            pairing = pairing._replace(problems=[Finding("list", text), *pairing.problems])
+        warnings = find_unlisted(root, pairing.listed)
+    return inspect_pairing(root, pairing, mask_threshold, warnings)
 
 
 def inspect_pairing(
@@ -138,7 +158,7 @@ def inspect_pairing(
     cases, warnings = pairing.cases, list(warnings)
     unique = list({case["image"]: case for split in cases.values() for case in split}.values())
     with ThreadPoolExecutor(max_workers=(os.cpu_count() or 1) + 2) as pool:
-        checked = list(pool.map(_Check(mask_threshold), unique))
+        checked = list(pool.map(partial(_check, mask_threshold), unique))
     results = {case["image"]: result for case, result in zip(unique, checked, strict=True)}
     errors = [*pairing.problems, *(problem for result in checked for problem in result.problems)]
     for level, finding in (*_same_pictures(cases, results), *_mask_findings(results, mask_threshold)):
@@ -154,41 +174,40 @@ def inspect_pairing(
     )
 
 
-def _lists_of(root: Path) -> list[str]:
-    return [split for split in SPLITS if (root / f"{split}.txt").is_file()]
-
-
-def _without_lists(root: Path) -> Pairing:
-    pairing = pair_all(root)
-    text = "there is no train.txt, val.txt or test.txt; all of images/ was checked"
-    return pairing._replace(problems=[Finding("list", text), *pairing.problems])
-
-
-class _Check:
+def _check(mask_threshold: float, case: Case) -> _Checked:
     """Decode an image and its mask, if it has one, and compare their sizes."""
+    arrays: dict[str, np.ndarray] = {}
+    problems: list[Finding] = []
+    for key in case:
+        try:
+            arrays[key] = read_natural_image(case[key])
+        except UnreadableImageError as error:
+            problems.append(Finding("unreadable", str(error), (case[key],)))
+    if problems:
+        return _Checked(problems)
+    image, label = arrays["image"], arrays.get("label")
+    digest = hashlib.sha256(f"{image.shape}{image.dtype}".encode() + image.tobytes()).hexdigest()
+    size = (image.shape[1], image.shape[0])
+    if label is None:
+        return _Checked([], digest, size)
+    if image.shape != label.shape:
+        text = different_sizes(case["image"], image.shape, case["label"], label.shape)
+        return _Checked([Finding("size", text, (case["image"], case["label"]))])
+    return _Checked([], digest, size, _mask(label, mask_threshold))
 
-    def __init__(self, mask_threshold: float) -> None:
-        self.mask_threshold = mask_threshold
 
-    def __call__(self, case: Case) -> _Checked:
-        arrays: dict[str, np.ndarray] = {}
-        problems: list[Finding] = []
-        for key in case:
-            try:
-                arrays[key] = read_natural_image(case[key])
-            except UnreadableImageError as error:
-                problems.append(Finding("unreadable", str(error), (case[key],)))
-        if problems:
-            return _Checked(problems)
-        image, label = arrays["image"], arrays.get("label")
-        digest = hashlib.sha256(f"{image.shape}{image.dtype}".encode() + image.tobytes()).hexdigest()
-        size = (image.shape[1], image.shape[0])
-        if label is None:
-            return _Checked([], digest, size)
-        if image.shape != label.shape:
-            text = different_sizes(case["image"], image.shape, case["label"], label.shape)
-            return _Checked([Finding("size", text, (case["image"], case["label"]))])
-        return _Checked([], digest, size, mask_statistics(label, self.mask_threshold))
+def _mask(colours: np.ndarray, threshold: float) -> _Mask:
+    coloured = bool((colours[..., 0] != colours[..., 1]).any() or (colours[..., 1] != colours[..., 2]).any())
+    values = colours.max(axis=2)
+    foreground = values > threshold
+    largest = float(values.max())
+    if largest >= _NEAR_WHITE:
+        neither = int(((values > _NOISE) & (values < _NEAR_WHITE)).sum())
+        noise = int((foreground & (values <= _NOISE)).sum())
+    else:
+        neither, noise = int((values > 1).sum()), 0
+    digest = hashlib.sha256(f"{foreground.shape}".encode() + np.packbits(foreground).tobytes()).hexdigest()
+    return _Mask(values.size, int(foreground.sum()), neither, noise, largest, coloured, digest)
 
 
 def _same_pictures(cases: Mapping[str, Sequence[Case]], results: _Results) -> Iterator[tuple[str, Finding]]:
@@ -216,7 +235,7 @@ def _same_pictures(cases: Mapping[str, Sequence[Case]], results: _Results) -> It
 def _mask_findings(results: _Results, threshold: float) -> Iterator[tuple[str, Finding]]:
     masks = {path: result.mask for path, result in results.items() if result.mask is not None}
 
-    def those(condition: Callable[[MaskStatistics], bool]) -> tuple[str, ...]:
+    def those(condition: Callable[[_Mask], bool]) -> tuple[str, ...]:
         return tuple(path for path, mask in masks.items() if condition(mask))
 
     largest = max((mask.largest for mask in masks.values()), default=0.0)

@@ -1,4 +1,4 @@
-"""The images somebody wants segmented: a folder, a list or one file."""
+"""List of the images to segment: a folder, a list or one file."""
 
 from __future__ import annotations
 
@@ -6,16 +6,10 @@ from os import PathLike
 from pathlib import Path
 
 from condseg_monai.data.images.image_reader import IMAGE_EXTENSIONS
-from condseg_monai.data.lists.pairing import (
-    Case,
-    DatasetError,
-    index_by_stem,
-    list_image_files,
-    read_list,
-    stem_of_line,
-)
+from condseg_monai.data.lists import pairing
+from condseg_monai.data.lists.pairing import Case, DatasetError
 
-__all__ = ["list_images", "list_other_files"]
+__all__ = ["list_images"]
 
 
 def list_images(source: str | PathLike[str]) -> list[Case]:
@@ -26,7 +20,7 @@ def list_images(source: str | PathLike[str]) -> list[Case]:
 
             - a folder: its images by name, or those of its ``images/`` if it holds none itself;
             - a ``.txt`` list: a path a line, relative to the folder of the list, or a file name or stem in ``images/``
-              beside it, as in ``test.txt`` of a data set; a file that is not there is listed all the same;
+              beside it, as in ``test.txt`` of a dataset; a file that is not there is listed all the same;
             - one image.
 
     Returns:
@@ -37,10 +31,10 @@ def list_images(source: str | PathLike[str]) -> list[Case]:
     """
     path = Path(source)
     if path.is_dir():
-        found = list_image_files(_folder_of_images(path))
+        found = pairing.list_image_files(_folder_of_images(path))
     elif path.is_file() and path.suffix.lower() == ".txt":
-        index = index_by_stem(path.parent / "images") if (path.parent / "images").is_dir() else {}
-        found = [_find(line, path.parent, index) for line in read_list(path)]
+        index = pairing.index_by_stem(path.parent / "images") if (path.parent / "images").is_dir() else {}
+        found = [_find(line, path.parent, index) for line in pairing.read_list(path)]
     elif path.is_file() and path.suffix.lower() in IMAGE_EXTENSIONS:
         found = [path]
     else:
@@ -51,31 +45,19 @@ def list_images(source: str | PathLike[str]) -> list[Case]:
 
 
 def list_other_files(source: str | PathLike[str]) -> list[Path]:
-    """Files that :func:`list_images` passes over in a folder for want of an image's extension, hidden ones aside.
-
-    Args:
-        source: as for :func:`list_images`; a list and an image pass over nothing.
-
-    Returns:
-        Their paths by name.
-    """
+    """Files of a folder that :func:`list_images` leaves out, hidden ones aside; none for another source."""
     path = Path(source)
-    if not path.is_dir():
-        return []
-    folder = _folder_of_images(path)
-    images = set(list_image_files(folder))
-    return sorted(
-        file for file in folder.iterdir() if file.is_file() and file not in images and not file.name.startswith(".")
-    )
+    others = pairing.list_other_files(_folder_of_images(path)) if path.is_dir() else []
+    return [other for other in others if other.is_file()]
 
 
 def _folder_of_images(folder: Path) -> Path:
     inner = folder / "images"
-    return inner if inner.is_dir() and not list_image_files(folder) else folder
+    return inner if inner.is_dir() and not pairing.list_image_files(folder) else folder
 
 
-def _find(line: str, folder: Path, index: dict[str, list[Path]]) -> Path:
+def _find(line: str, folder: Path, index: pairing.Index) -> Path:
     """The file of one line: the path it says, or the only one of that stem in ``images/``."""
     path = folder / line
-    named = index.get(stem_of_line(line, index), [])
+    named = index.get(pairing.stem_of_line(line, index), [])
     return named[0] if len(named) == 1 and not path.is_file() else path

@@ -1,10 +1,10 @@
-"""From the lines of a data set's lists to pairs of files, and what stands in the way."""
+"""Pairing of images and masks by the lists of a dataset, and what is wrong with them."""
 
 from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from os import PathLike, fspath
 from pathlib import Path
 from typing import NamedTuple
@@ -20,14 +20,15 @@ _LAYOUT = (
 )
 
 Case = dict[str, str]
+Index = dict[str, list[Path]]
 
 
 class DatasetError(ValueError):
-    """Everything that is wrong with a data set or a list of images, one line each, and what to do about it."""
+    """Everything that is wrong with a dataset or a list of images, one line each, and what to do about it."""
 
 
 class Finding(NamedTuple):
-    """Something about a data set that is wrong or worth knowing.
+    """Something about a dataset that is wrong or worth knowing.
 
     Attributes:
         kind: ``"layout"``, ``"list"``, ``"pair"``, ``"overlap"`` and so on, for programs.
@@ -40,12 +41,28 @@ class Finding(NamedTuple):
     files: tuple[str, ...] = ()
 
 
-class Pairing(NamedTuple):
-    """What :func:`find_cases` found.
+class Lists(NamedTuple):
+    """The lists of a dataset, before files are paired.
 
     Attributes:
-        cases: for each split asked for its cases in the order of the list, without those that have no files.
-        problems: what stands in the way.
+        images: files of ``images/`` by stem.
+        masks: likewise.
+        stems: the stems of each list that could be read.
+        problems: what is wrong with the lists.
+    """
+
+    images: Index
+    masks: Index
+    stems: dict[str, list[str]]
+    problems: list[Finding]
+
+
+class Pairing(NamedTuple):
+    """Cases that have both files.
+
+    Attributes:
+        cases: for each split its cases in the order of the list.
+        problems: what is wrong with the others and with the lists.
         listed: the stems of all lists there are.
     """
 
@@ -55,93 +72,113 @@ class Pairing(NamedTuple):
 
 
 def find_cases(root: Path, splits: Sequence[str]) -> Pairing:
-    """Pair the lines of the lists with files by name; nothing is opened but the lists.
+    """Pair the lines of some lists with files by name; nothing is opened but the lists.
 
     Args:
-        root: folder of the data set.
+        root: folder of the dataset.
         splits: the splits that are about to be used; the other lists are only searched for overlap with these.
 
     Raises:
         ValueError: if a split is not one of ``SPLITS``.
     """
-    unknown = [split for split in splits if split not in SPLITS]
-    if unknown:
+    check_splits(splits)
+    lists = read_lists(root, splits, SPLITS)
+    return pair(lists, {split: lists.stems.get(split, []) for split in splits})
+
+
+def check_splits(splits: Sequence[str]) -> None:
+    """Raise ValueError if a split is not one of ``SPLITS``."""
+    if unknown := [split for split in splits if split not in SPLITS]:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {', '.join(map(repr, unknown))}")
-    cases: dict[str, list[Case]] = {split: [] for split in splits}
-    if missing := missing_parts(root, splits, _LAYOUT):
-        return Pairing(cases, missing, set())
-    images, masks = index_by_stem(root / "images"), index_by_stem(root / "masks")
-    problems: list[Finding] = []
-    stems: dict[str, list[str]] = {}
-    for split in (name for name in SPLITS if (root / f"{name}.txt").is_file()):
+
+
+def read_lists(root: Path, splits: Sequence[str], others: Iterable[str], layout: str = _LAYOUT) -> Lists:
+    """Read lists and check that none has a line twice or shares one with another.
+
+    Args:
+        root: folder of the dataset.
+        splits: names of the lists that are about to be used, without ``.txt``.
+        others: names of lists that may be there.
+        layout: what to say where ``root`` lacks something.
+    """
+    missing = [f"{name}/ is missing" for name in ("images", "masks") if not (root / name).is_dir()]
+    missing += [f"{name}.txt is missing" for name in splits if not (root / f"{name}.txt").is_file()]
+    if problem := folder_problem(root):
+        return Lists({}, {}, {}, [Finding("layout", problem)])
+    if missing:
+        return Lists({}, {}, {}, [Finding("layout", f"{', '.join(missing)}; {layout}")])
+    lists = Lists(index_by_stem(root / "images"), index_by_stem(root / "masks"), {}, [])
+    names = {*splits, *others}
+    for name in [*(name for name in splits if name not in SPLITS), *(name for name in SPLITS if name in names)]:
         try:
-            lines = read_list(root / f"{split}.txt")
+            lines = read_list(root / f"{name}.txt") if (root / f"{name}.txt").is_file() else None
         except DatasetError as error:
-            problems.append(Finding("list", str(error)))
+            lists.problems.append(Finding("list", str(error)))
             continue
-        stems[split] = [stem_of_line(line, images) for line in lines]
-        if split in splits:
-            problems += [Finding("list", text) for text in list_problems(split, stems[split])]
-            for stem in dict.fromkeys(stems[split]):
-                case, wrong = pair_stem(stem, images, masks)
-                there = tuple(str(path) for index in (images, masks) for path in index.get(stem, []))
-                problems += [Finding("pair", f"{split}.txt: {stem}: {text}", there) for text in wrong]
-                cases[split] += [case] if case else []
-    problems += [Finding("overlap", text) for text in overlaps(stems, splits)]
-    return Pairing(cases, problems, {stem for listed in stems.values() for stem in listed})
+        if lines is None:
+            continue
+        stems = lists.stems[name] = [stem_of_line(line, lists.images) for line in lines]
+        if name in splits:
+            texts = [f"{stem}: is there {count} times" for stem, count in Counter(stems).items() if count > 1]
+            lists.problems.extend(Finding("list", f"{name}.txt: {text}") for text in texts)
+            lists.problems.extend([] if stems else [Finding("list", f"{name}.txt is empty")])
+    lists.problems.extend(_overlaps(lists.stems, splits))
+    return lists
+
+
+def pair(
+    lists: Lists, stems: Mapping[str, Iterable[str]], without_mask: Container[str] = (), where: str = "{}.txt: "
+) -> Pairing:
+    """Pair stems with files.
+
+    Args:
+        lists: the files, and what is wrong already.
+        stems: those of each split.
+        without_mask: splits whose masks are not looked for.
+        where: how problems begin, given the split.
+    """
+    cases: dict[str, list[Case]] = {split: [] for split in stems}
+    problems = list(lists.problems)
+    for split, listed in stems.items():
+        folders = {"image": lists.images} if split in without_mask else {"image": lists.images, "label": lists.masks}
+        for stem in dict.fromkeys(listed):
+            found = {key: index.get(stem, []) for key, index in folders.items()}
+            if wrong := _pair_problems(stem, found, folders):
+                files = tuple(str(path) for paths in found.values() for path in paths)
+                problems += [Finding("pair", f"{where.format(split)}{stem}: {text}", files) for text in wrong]
+            else:
+                cases[split].append({key: str(paths[0]) for key, paths in found.items()})
+    return Pairing(cases, problems, {stem for listed in lists.stems.values() for stem in listed})
+
+
+def pair_all(root: Path) -> Pairing:
+    """Pair every file of ``images/``, for a dataset that has no list yet; the split is called ``"images"``."""
+    lists = Lists(index_by_stem(root / "images"), index_by_stem(root / "masks"), {}, [])
+    return pair(lists, {"images": lists.images}, where="")._replace(listed=set(lists.images))
 
 
 def folder_problem(root: Path) -> str | None:
-    """Why a data set cannot be read at all, if so: its folder is not there, or is no folder."""
+    """Why a dataset cannot be read at all, if so: its folder is not there, or is no folder."""
     if root.is_dir():
         return None
     return f"{root} is not a folder" if root.exists() else f"{root} does not exist"
 
 
-def missing_parts(root: Path, lists: Sequence[str], layout: str) -> list[Finding]:
-    """What a data set lacks, in one finding that ends with ``layout``, how it should be laid out; or nothing.
+def find_unlisted(root: Path, listed: Collection[str]) -> list[Finding]:
+    """Find files in ``images/`` and ``masks/`` that no list asks for; nothing is opened.
 
     Args:
-        root: folder of the data set.
-        lists: names of the lists that are about to be used, without ``.txt``.
-        layout: one line.
-    """
-    if problem := folder_problem(root):
-        return [Finding("layout", problem)]
-    missing = [f"{name}/ is missing" for name in ("images", "masks") if not (root / name).is_dir()]
-    missing += [f"{name}.txt is missing" for name in lists if not (root / f"{name}.txt").is_file()]
-    return [Finding("layout", f"{', '.join(missing)}; {layout}")] if missing else []
-
-
-def pair_all(root: Path) -> Pairing:
-    """Pair every file of ``images/``, for a data set that has no list yet; the split is called ``"images"``."""
-    images, masks = index_by_stem(root / "images"), index_by_stem(root / "masks")
-    cases: list[Case] = []
-    problems: list[Finding] = []
-    for stem in images:
-        case, wrong = pair_stem(stem, images, masks)
-        problems += [Finding("pair", f"{stem}: {text}") for text in wrong]
-        cases += [case] if case else []
-    return Pairing({"images": cases}, problems, set(images))
-
-
-def find_unlisted(root: Path, listed: Container[str]) -> list[Finding]:
-    """Files in ``images/`` and ``masks/`` that no list asks for; nothing is opened.
-
-    Args:
-        root: folder of the data set, which has both folders.
+        root: folder of the dataset, which has both folders.
         listed: the stems of all lists.
     """
     images, masks = index_by_stem(root / "images"), index_by_stem(root / "masks")
+    known = set(listed) | images.keys()
     groups = {
         "unlisted": ("{} in images/ on no list", [p for key in images if key not in listed for p in images[key]]),
-        "orphan": (
-            "{} in masks/ without an image",
-            [p for key in masks if key not in images and key not in listed for p in masks[key]],
-        ),
+        "orphan": ("{} in masks/ without an image", [p for key in masks if key not in known for p in masks[key]]),
         "no image": (
             f"{{}} in images/ or masks/ left out, for want of an extension of {', '.join(IMAGE_EXTENSIONS)}",
-            [p for name in ("images", "masks") for p in sorted((root / name).iterdir()) if _is_no_image(p)],
+            [path for name in ("images", "masks") for path in list_other_files(root / name)],
         ),
     }
     return [
@@ -159,8 +196,13 @@ def some(paths: Sequence[str | PathLike[str]], count: int = 5) -> str:
 
 def list_image_files(folder: Path) -> list[Path]:
     """Files of a folder that have an image's extension, in any case, sorted by name; hidden ones are left out."""
-    files = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_EXTENSIONS and path.is_file())
-    return sorted(path for path in files if not path.name.startswith("."))
+    return [path for path in _visible(folder) if path.suffix.lower() in IMAGE_EXTENSIONS and path.is_file()]
+
+
+def list_other_files(folder: Path) -> list[Path]:
+    """What a folder has besides its image files, hidden files aside."""
+    images = set(list_image_files(folder))
+    return [path for path in _visible(folder) if path not in images]
 
 
 def read_list(path: Path) -> list[str]:
@@ -181,9 +223,9 @@ def name_key(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def index_by_stem(folder: Path) -> dict[str, list[Path]]:
+def index_by_stem(folder: Path) -> Index:
     """Image files of a folder by stem."""
-    index: dict[str, list[Path]] = {}
+    index: Index = {}
     for path in list_image_files(folder):
         index.setdefault(name_key(path.stem), []).append(path)
     return index
@@ -197,50 +239,6 @@ def stem_of_line(line: str, images: Mapping[str, list[Path]]) -> str:
     return line[: -len(Path(line).suffix)]
 
 
-def _is_no_image(path: Path) -> bool:
-    return not path.name.startswith(".") and not (path.is_file() and path.suffix.lower() in IMAGE_EXTENSIONS)
-
-
-def list_problems(split: str, stems: Sequence[str]) -> list[str]:
-    """What is wrong with the list itself."""
-    if not stems:
-        return [f"{split}.txt is empty"]
-    return [f"{split}.txt: {stem}: is there {count} times" for stem, count in Counter(stems).items() if count > 1]
-
-
-def pair_stem(
-    stem: str, images: Mapping[str, list[Path]], masks: Mapping[str, list[Path]] | None
-) -> tuple[Case | None, list[str]]:
-    """The image and mask of one stem, or why there is none; the image alone if ``masks`` is None."""
-    wrong = []
-    for folder, index in (("images", images), ("masks", masks)):
-        if index is None:
-            continue
-        found = index.get(stem, [])
-        if "/" in stem or "\\" in stem:
-            return None, ["a line is a file name in images/, not a path"]
-        if not found:
-            alike = sorted(path.name for key, paths in index.items() if key.startswith(stem) for path in paths)
-            wrong.append(f"{folder}/ has no such file" + (f", but it has {', '.join(alike[:3])}" if alike else ""))
-        elif len(found) > 1:
-            wrong.append(f"{folder}/ has {' and '.join(path.name for path in found)}; keep one of them")
-    if wrong:
-        return None, wrong
-    case = {"image": str(images[stem][0])}
-    return (case if masks is None else {**case, "label": str(masks[stem][0])}), []
-
-
-def overlaps(stems: Mapping[str, Sequence[str]], splits: Sequence[str]) -> list[str]:
-    """Cases that are in two lists of which one at least is in use."""
-    names = list(stems)
-    pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :] if a in splits or b in splits]
-    return [
-        f"{stem}: is in both {a}.txt and {b}.txt; remove it from one of them"
-        for a, b in pairs
-        for stem in sorted(set(stems[a]) & set(stems[b]))
-    ]
-
-
 def raise_if_any(dataset_dir: str | PathLike[str], problems: Sequence[Finding]) -> None:
     """Raise one DatasetError that lists all of ``problems``, if there are any."""
     if problems:
@@ -249,3 +247,34 @@ def raise_if_any(dataset_dir: str | PathLike[str], problems: Sequence[Finding]) 
             f"the data set {fspath(dataset_dir)} has {len(problems)} problem(s); "
             f"fix them or take the cases off the lists:\n{lines}"
         )
+
+
+def _visible(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def _pair_problems(stem: str, found: Mapping[str, list[Path]], folders: Mapping[str, Index]) -> list[str]:
+    if "/" in stem or "\\" in stem:
+        return ["a line is a file name in images/, not a path"]
+    wrong = []
+    for key, paths in found.items():
+        name = "images" if key == "image" else "masks"
+        if not paths:
+            alike = sorted(
+                path.name for other in folders[key] if other.startswith(stem) for path in folders[key][other]
+            )
+            wrong.append(f"{name}/ has no such file" + (f", but it has {', '.join(alike[:3])}" if alike else ""))
+        elif len(paths) > 1:
+            wrong.append(f"{name}/ has {' and '.join(path.name for path in paths)}; keep one of them")
+    return wrong
+
+
+def _overlaps(stems: Mapping[str, Sequence[str]], splits: Sequence[str]) -> list[Finding]:
+    """Cases that are in two lists of which one at least is in use."""
+    names = list(stems)
+    pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :] if a in splits or b in splits]
+    return [
+        Finding("overlap", f"{stem}: is in both {a}.txt and {b}.txt; remove it from one of them")
+        for a, b in pairs
+        for stem in sorted(set(stems[a]) & set(stems[b]))
+    ]

@@ -1,4 +1,4 @@
-"""Which training images have labels, and what stands in for a label where there is none."""
+"""Semi-supervised datalists: which training images have labels, and a placeholder where there is none."""
 
 from __future__ import annotations
 
@@ -13,22 +13,8 @@ import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
-from condseg_monai.data.lists.datalist import datalist_hash
-from condseg_monai.data.lists.dataset_report import inspect_pairing
-from condseg_monai.data.lists.pairing import (
-    SPLITS,
-    Case,
-    Finding,
-    Pairing,
-    index_by_stem,
-    list_problems,
-    missing_parts,
-    overlaps,
-    pair_stem,
-    raise_if_any,
-    read_list,
-    stem_of_line,
-)
+from condseg_monai.data.lists.datalist import check_files, datalist_hash
+from condseg_monai.data.lists.pairing import Case, check_splits, pair, raise_if_any, read_lists
 
 __all__ = ["PlaceholderLabeld", "semi_supervised_datalists"]
 
@@ -55,7 +41,7 @@ def semi_supervised_datalists(
     needs no mask; one that it has is not opened. The lists, and that of ``split``, must have no case in common.
 
     Args:
-        dataset_dir: folder of the data set, laid out as :func:`~condseg_monai.data.load_datalist` says.
+        dataset_dir: folder of the data set, laid out as :func:`~condseg_monai.data.check_datalist` says.
         split: what to validate on: ``"val"`` or ``"test"``.
         labeled_fraction: share of ``train.txt`` that is labelled, in (0, 1]; None reads the two lists.
         seed: decides which.
@@ -69,45 +55,22 @@ def semi_supervised_datalists(
         DatasetError: listing every bad case.
         ValueError: if ``split`` or ``labeled_fraction`` is out of range.
     """
-    if split not in SPLITS or split == "train":
-        raise ValueError(f"split must be val or test, got {split!r}")
+    check_splits((split,))
+    if split == "train":
+        raise ValueError("split must be val or test, got 'train'")
     if labeled_fraction is not None and not 0 < labeled_fraction <= 1:
         raise ValueError(f"labeled_fraction must be in (0, 1], got {labeled_fraction}")
     root = Path(dataset_dir)
-    pairing = _pair_lists(root, split, labeled_fraction, seed)
+    lists = read_lists(root, (*(_LISTS if labeled_fraction is None else ("train",)), split), ("val", "test"), _LAYOUT)
+    chosen = {name: lists.stems.get(name, []) for name in _LISTS}
+    if labeled_fraction is not None and lists.stems.get("train"):
+        chosen = _choose(lists.stems["train"], labeled_fraction, seed)
+    pairing = pair(lists, {**chosen, split: lists.stems.get(split, [])}, without_mask=("unlabeled",))
     if check:
-        report = inspect_pairing(root, pairing, mask_threshold)
-        raise_if_any(dataset_dir, report.errors)
-        for warning in report.warnings:
-            logging.getLogger(__name__).warning(f"{root}: {warning.text}")
-    raise_if_any(dataset_dir, pairing.problems)
+        check_files(root, pairing, mask_threshold)
+    raise_if_any(root, pairing.problems)
     _log_choice(root, pairing.cases, labeled_fraction, seed)
     return pairing.cases
-
-
-def _pair_lists(root: Path, split: str, labeled_fraction: float | None, seed: int) -> Pairing:
-    cases: dict[str, list[Case]] = {name: [] for name in (*_LISTS, split)}
-    sources = _LISTS if labeled_fraction is None else ("train",)
-    if missing := missing_parts(root, (*sources, split), _LAYOUT):
-        return Pairing(cases, missing, set())
-    images, masks = index_by_stem(root / "images"), index_by_stem(root / "masks")
-    others = [name for name in ("val", "test") if name == split or (root / f"{name}.txt").is_file()]
-    stems = {
-        name: [stem_of_line(line, images) for line in read_list(root / f"{name}.txt")] for name in (*sources, *others)
-    }
-    used = (*sources, split)
-    problems = [Finding("list", text) for name in used for text in list_problems(name, stems[name])]
-    problems += [Finding("overlap", text) for text in overlaps(stems, used)]
-    if labeled_fraction is None:
-        chosen = {name: stems[name] for name in _LISTS}
-    else:
-        chosen = _choose(stems["train"], labeled_fraction, seed)
-    for name, listed in {**chosen, split: stems[split]}.items():
-        for stem in dict.fromkeys(listed):
-            case, wrong = pair_stem(stem, images, None if name == "unlabeled" else masks)
-            problems += [Finding("pair", f"{name}: {stem}: {text}") for text in wrong]
-            cases[name] += [case] if case else []
-    return Pairing(cases, problems, {stem for listed in stems.values() for stem in listed})
 
 
 def _choose(stems: list[str], fraction: float, seed: int) -> dict[str, list[str]]:

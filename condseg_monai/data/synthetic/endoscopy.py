@@ -34,7 +34,7 @@ def make_synthetic_dataset(
     image_size: int | tuple[int, int] = 96,
     seed: int = 0,
 ) -> Path:
-    """Write a seeded data set in the layout :func:`~condseg_monai.data.load_datalist` reads.
+    """Write a seeded data set in the layout :func:`~condseg_monai.data.check_datalist` reads.
 
     Each picture is a piece of mucosa with folds, vessels, uneven light, reflections, noise and the dark corners of an
     endoscope. One or two lesions with soft, irregular edges differ from it a little: redder, raised, and pitted. Yellow
@@ -60,7 +60,7 @@ def make_synthetic_dataset(
         ValueError: if ``image_size`` is too small or a number of cases negative.
 
     Example:
-        >>> load_datalist(make_synthetic_dataset("synthetic"), "val")[0]["image"]
+        >>> check_datalist(make_synthetic_dataset("synthetic"))["val"][0]["image"]
         'synthetic/images/val_0000.png'
     """
     height, width = (image_size, image_size) if isinstance(image_size, int) else image_size

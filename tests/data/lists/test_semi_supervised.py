@@ -77,8 +77,8 @@ def test_every_problem_is_listed_at_once(dataset, check):
         semi_supervised_datalists(dataset, check=check)
     for words in (
         "labeled.txt: train_0: is there 2 times",
-        "labeled: train_1: masks/ has no such file",
-        "unlabeled: nowhere: images/ has no such file",
+        "labeled.txt: train_1: masks/ has no such file",
+        "unlabeled.txt: nowhere: images/ has no such file",
         "train_0: is in both labeled.txt and unlabeled.txt",
         "val_2: is in both labeled.txt and val.txt",
     ):

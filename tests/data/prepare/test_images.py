@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from condseg_monai.data.lists.datalist import load_datalist
+from condseg_monai.data.lists.datalist import check_datalist
 from condseg_monai.data.lists.dataset_report import inspect_dataset
 from condseg_monai.data.lists.pairing import DatasetError, read_list
 from condseg_monai.data.lists.published_splits import published_list
@@ -80,7 +80,7 @@ class TestKvasirSeg:
         assert record == json.loads((tmp_path / "dst" / "dataset.json").read_text())
         assert record["splits"]["val"]["origin"] == "published" and "no test list is published" in record["notes"][0]
         assert names_in(tmp_path) == ["dst", "src"]  # nothing half done stays
-        assert len(load_datalist(tmp_path / "dst", "val", check_splits=())) == 120
+        assert len(check_datalist(tmp_path / "dst", ("val",), check=False)["val"]) == 120
 
     def test_missing_cases_are_listed_or_left_out_on_request(self, tmp_path):
         source = kvasir(tmp_path / "src", [*published_list("kvasir-seg", "train")[1:3], "stranger"])

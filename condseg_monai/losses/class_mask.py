@@ -88,21 +88,7 @@ def _dice(probs: Tensor, members: Tensor) -> Tensor:
 
 
 class ClassMaskLoss(PerImageLoss):
-    """:func:`class_mask_loss` as a module.
-
-    Args:
-        reduction: as for the function, and so are the others.
-        lambda_ce: factor of the cross-entropy.
-        balance: class balance of the cross-entropy.
-
-    Raises:
-        ValueError: if an argument is out of range.
-
-    Example:
-        >>> import torch
-        >>> ClassMaskLoss(reduction="none")(torch.zeros(2, 9, 4, 4), torch.zeros(2, 1, 4, 4)).shape
-        torch.Size([2])
-    """
+    """:func:`class_mask_loss` as a module, with its arguments."""
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """Compute the loss of logits ``(B, C, H, W)`` against class numbers ``(B, 1, H, W)``."""

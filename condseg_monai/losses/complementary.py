@@ -38,14 +38,7 @@ def complementary_loss(region_probs: Tensor) -> Tensor:
 
 
 class ComplementaryLoss(nn.Module):
-    """:func:`complementary_loss` as a module.
-
-    Example:
-        >>> import torch
-        >>> only_background = torch.tensor([0.0, 1.0, 0.0]).reshape(1, 3, 1, 1)
-        >>> ComplementaryLoss()(only_background).item()
-        0.0
-    """
+    """:func:`complementary_loss` as a module."""
 
     def forward(self, region_probs: Tensor) -> Tensor:
         """Compute the loss of region probabilities ``(B, 3, H, W)``."""

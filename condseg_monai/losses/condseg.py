@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,26 +23,6 @@ from condseg_monai.losses.mask import mask_loss
 from condseg_monai.losses.region_weighting import RegionWeight
 
 __all__ = ["ConDSegLoss"]
-
-
-class RegionLogits(Protocol):
-    """Four logit maps, the regions ``(B, 1, H, W)``: what ``ConDSeg`` returns in train mode (a ``ConDSegOutput``)."""
-
-    @property
-    def mask(self) -> Tensor:
-        """Logits of the final mask: ``(B, 1, H, W)``, or ``(B, C, H, W)`` of C classes."""
-
-    @property
-    def foreground(self) -> Tensor:
-        """Logits of the foreground region."""
-
-    @property
-    def background(self) -> Tensor:
-        """Logits of the background region."""
-
-    @property
-    def uncertainty(self) -> Tensor:
-        """Logits of the uncertainty region."""
 
 
 class ConDSegLoss(nn.Module):
@@ -108,12 +88,12 @@ class ConDSegLoss(nn.Module):
         self.class_balance = check_balance("class_balance", class_balance)
         self.terms: Terms = {}
 
-    def forward(self, input: RegionLogits, target: Tensor) -> Tensor:
+    def forward(self, input: Any, target: Tensor) -> Tensor:
         """Compute the loss, a float32 (or float64) scalar, averaged over images.
 
         Args:
-            input: the network's train-mode output: logits ``mask``, ``foreground``, ``background`` and ``uncertainty``,
-                each ``(B, 1, H, W)``; the mask may be ``(B, C, H, W)``.
+            input: the network's train-mode output (``ConDSegOutput``): logits ``mask``, ``(B, C, H, W)``, and
+                ``foreground``, ``background`` and ``uncertainty``, each ``(B, 1, H, W)``.
             target: ``(B, 1, H, W)``, any real type: in [0, 1], or, if the mask has C >= 2 channels, class numbers 0
                 (background) to C - 1.
 
@@ -157,8 +137,8 @@ class ConDSegLoss(nn.Module):
         return ", ".join(f"{name}={getattr(self, name)}" for name in (*names, "lambda_ce", "class_balance"))
 
 
-def check_regions(input: RegionLogits, target: Tensor) -> None:
-    """Raise unless ``input`` has the four maps of a :class:`RegionLogits`, each of the size of ``target``."""
+def check_regions(input: Any, target: Tensor) -> None:
+    """Raise unless ``input`` has the four maps, each of the size of ``target``."""
     check_target("target", target)
     for name in ("mask", "foreground", "background", "uncertainty"):
         if not hasattr(input, name):

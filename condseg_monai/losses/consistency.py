@@ -49,20 +49,7 @@ def consistency_loss(clean: Tensor, augmented: Tensor, threshold: float = 0.5) -
 
 
 class ConsistencyLoss(nn.Module):
-    """:func:`consistency_loss` as a module.
-
-    Args:
-        threshold: probability, in (0, 1), from which (included) a pixel is foreground.
-
-    Raises:
-        ValueError: if ``threshold`` is not in (0, 1).
-
-    Example:
-        >>> import torch
-        >>> sure = torch.full((1, 1, 4, 4), 100.0)
-        >>> round(ConsistencyLoss()(sure, sure).item(), 4)
-        0.0
-    """
+    """:func:`consistency_loss` as a module, with its argument ``threshold``."""
 
     def __init__(self, threshold: float = 0.5) -> None:
         super().__init__()

@@ -81,21 +81,7 @@ def _dice(probs: Tensor, labels: Tensor) -> Tensor:
 
 
 class MaskLoss(PerImageLoss):
-    """:func:`mask_loss` as a module.
-
-    Args:
-        reduction: ``"mean"`` over the images, ``"sum"``, or ``"none"`` for one value per image.
-        lambda_ce: factor of the cross-entropy; the paper's is 1. A smaller one segments doubtful lesions larger.
-        balance: as for the function.
-
-    Raises:
-        ValueError: if an argument is out of range.
-
-    Example:
-        >>> import torch
-        >>> MaskLoss(reduction="none")(torch.zeros(2, 1, 4, 4), torch.zeros(2, 1, 4, 4)).shape
-        torch.Size([2])
-    """
+    """:func:`mask_loss` as a module, with its arguments."""
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """Compute the loss of logits ``(B, 1, H, W)`` against a target of the same shape."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,18 +11,6 @@ from condseg_monai.losses._common import Terms, check_weight
 from condseg_monai.losses.dispersive import DispersiveLoss
 
 __all__ = ["MedDisSegLoss"]
-
-
-class MaskAndFeatures(Protocol):
-    """What ``MedDisSeg`` and ``MedDisSegStage1`` return in train mode."""
-
-    @property
-    def mask(self) -> Tensor:
-        """Logits of the mask."""
-
-    @property
-    def features(self) -> Tensor:
-        """The encoder's deepest map."""
 
 
 class MedDisSegLoss(nn.Module):
@@ -63,7 +51,7 @@ class MedDisSegLoss(nn.Module):
         self.dispersive_weight = check_weight("dispersive_weight", dispersive_weight)
         self.terms: Terms = {}
 
-    def forward(self, input: MaskAndFeatures, target: Tensor) -> Tensor:
+    def forward(self, input: Any, target: Tensor) -> Tensor:
         """Compute the loss, a float32 (or float64) scalar.
 
         Args:

@@ -49,19 +49,7 @@ def _check_ceiling(ceiling: float) -> float:
 
 
 class RegionWeight(nn.Module):
-    """:func:`region_weight` as a module.
-
-    Args:
-        ceiling: largest weight, finite and above 1.
-
-    Raises:
-        ValueError: if ``ceiling`` is not finite and above 1.
-
-    Example:
-        >>> import torch
-        >>> RegionWeight(ceiling=10.0)(torch.full((1, 1, 4, 4), -1e4)).round().tolist()
-        [10.0]
-    """
+    """:func:`region_weight` as a module, with its argument ``ceiling``."""
 
     def __init__(self, ceiling: float = 100.0) -> None:
         super().__init__()

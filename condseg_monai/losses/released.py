@@ -14,12 +14,14 @@ Computed in float32 (float64 stays), whatever the autocast state.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from condseg_monai.losses._common import Terms, full_precision
-from condseg_monai.losses.condseg import RegionLogits, check_regions
+from condseg_monai.losses.condseg import check_regions
 from condseg_monai.losses.consistency_reinforcement import split_views
 
 __all__ = ["ReleasedConDSegLoss", "ReleasedConsistencyReinforcementLoss"]
@@ -72,7 +74,7 @@ class ReleasedConDSegLoss(nn.Module):
         super().__init__()
         self.terms: Terms = {}
 
-    def forward(self, input: RegionLogits, target: Tensor) -> Tensor:
+    def forward(self, input: Any, target: Tensor) -> Tensor:
         """Compute the loss of four ``(B, 1, H, W)`` logit maps against a ``(B, 1, H, W)`` target."""
         self.terms = {}
         check_regions(input, target)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,16 +11,6 @@ from torch import Tensor, nn
 from condseg_monai.losses._common import Terms, check_same_shape, check_weight, full_precision
 
 __all__ = ["SemiSupervisedLoss", "probability_distance"]
-
-
-class SemiSupervisedStep(Protocol):
-    """What ``SemiSupervisedNetwork`` returns in train mode (a ``SemiSupervisedOutput``)."""
-
-    labeled: Any
-    scales: tuple[Tensor, Tensor] | None
-    clean: list[Tensor]
-    perturbed: list[Tensor]
-    rebuilt: list[tuple[Tensor, Tensor]]
 
 
 def probability_distance(first: Tensor, second: Tensor) -> Tensor:
@@ -99,11 +89,11 @@ class SemiSupervisedLoss(nn.Module):
         self.rampup = 1.0
         self.terms: Terms = {}
 
-    def forward(self, input: SemiSupervisedStep, target: Tensor) -> Tensor:
+    def forward(self, input: Any, target: Tensor) -> Tensor:
         """Compute the loss, a scalar.
 
         Args:
-            input: the output of a ``SemiSupervisedNetwork`` in train mode.
+            input: the output of a ``SemiSupervisedNetwork`` in train mode (``SemiSupervisedOutput``).
             target: labels of the labelled images, ``(L, 1, H, W)``.
         """
         self.terms = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -17,9 +17,7 @@ __all__ = [
     "EMPTY_DISTANCES",
     "SURFACE_DISTANCES",
     "SurfaceDistanceMetric",
-    "SurfaceDistances",
-    "average_surface_distance",
-    "hausdorff_distance",
+    "surface_distance_scores",
     "surface_distances",
 ]
 
@@ -36,26 +34,9 @@ EMPTY_DISTANCES = {
 """What the distance is where there is no boundary to measure from or to; there is no right answer, so name yours."""
 
 
-class SurfaceDistances(NamedTuple):
-    """Distance from every boundary pixel of one mask to the boundary of the other."""
-
-    pred_to_label: np.ndarray
-    """One value per boundary pixel of the prediction."""
-    label_to_pred: np.ndarray
-    """One value per boundary pixel of the label."""
-
-    def percentile(self, percentile: float) -> float:
-        """The larger of the two directions' percentiles, as MONAI has it."""
-        return float(max(np.percentile(direction, percentile) for direction in self))
-
-    def average(self) -> float:
-        """The mean over the boundary pixels of both masks together."""
-        return float(np.concatenate(self).mean())
-
-
 def surface_distances(
     pred: ArrayLike, label: ArrayLike, spacing: float | Sequence[float] = 1.0
-) -> SurfaceDistances | None:
+) -> tuple[np.ndarray, np.ndarray] | None:
     """Measure from each boundary to the other, with MONAI's functions.
 
     The boundary of a mask is the pixels that touch its outside by an edge; what lies beyond the image is outside.
@@ -66,7 +47,8 @@ def surface_distances(
         spacing: distance of neighbouring pixels, one for all axes or one for each; distances have its unit.
 
     Returns:
-        The distances, measured in single precision, or ``None`` if one of the masks is empty.
+        Of each boundary pixel of the prediction the distance to the label's boundary, and the other way round, measured
+        in single precision; ``None`` if one of the masks is empty.
 
     Raises:
         ValueError: if the shapes differ, a value is neither 0 nor 1, or ``spacing`` is not positive.
@@ -78,31 +60,27 @@ def surface_distances(
     if not pred_mask.any() or not label_mask.any():
         return None
     pred_edge, label_edge = get_mask_edges(pred_mask, label_mask)
-    both = (get_surface_distance(*pair, spacing=steps) for pair in ((pred_edge, label_edge), (label_edge, pred_edge)))
-    return SurfaceDistances(*(np.asarray(direction, dtype=np.float64) for direction in both))
+    to_label = get_surface_distance(pred_edge, label_edge, spacing=steps)
+    to_pred = get_surface_distance(label_edge, pred_edge, spacing=steps)
+    return np.asarray(to_label, dtype=np.float64), np.asarray(to_pred, dtype=np.float64)
 
 
-def hausdorff_distance(
-    pred: ArrayLike,
-    label: ArrayLike,
-    *,
-    empty: str,
-    percentile: float = 95,
-    spacing: float | Sequence[float] = 1.0,
-) -> float:
-    """Return the Hausdorff distance of two masks, or a percentile of it: the larger of the two directions'.
+def surface_distance_scores(
+    pred: ArrayLike, label: ArrayLike, *, empty: str, spacing: float | Sequence[float] = 1.0
+) -> dict[str, float]:
+    """Return HD95 and the average symmetric surface distance of two masks.
 
-    (medpy's ``hd95`` takes one percentile of both directions together, which is at most as large.)
+    HD95 is the larger of the two directions' 95th percentiles, as MONAI has it. (medpy's ``hd95`` takes one percentile
+    of both directions together, which is at most as large.) The average is over the boundary pixels of both masks.
 
     Args:
         pred: predicted mask, ``(H, W)`` or ``(H, W, D)``, bool or holding only 0 and 1.
         label: true mask, same shape.
         empty: what to return where a mask is empty: a name in ``EMPTY_DISTANCES``.
-        percentile: in [0, 100]; 100 is the Hausdorff distance itself.
         spacing: distance of neighbouring pixels, one for all axes or one for each.
 
     Returns:
-        The distance in the unit of ``spacing``.
+        ``hd95`` and ``asd`` in the unit of ``spacing``.
 
     Raises:
         ValueError: if an argument is out of range or the masks do not fit together.
@@ -110,38 +88,15 @@ def hausdorff_distance(
     Example:
         >>> label = np.zeros((4, 4)); label[0, 0] = 1
         >>> pred = np.zeros((4, 4)); pred[0, 3] = 1
-        >>> hausdorff_distance(pred, label, empty="diagonal")
-        3.0
-        >>> round(hausdorff_distance(np.zeros((4, 4)), label, empty="diagonal"), 3)
-        5.657
-    """
-    if not 0 <= percentile <= 100:
-        raise ValueError(f"percentile must be in [0, 100], got {percentile}")
-    _check_empty(empty)
-    distances = surface_distances(pred, label, spacing)
-    return _distance_of_empty(pred, label, empty, spacing) if distances is None else distances.percentile(percentile)
-
-
-def average_surface_distance(
-    pred: ArrayLike, label: ArrayLike, *, empty: str, spacing: float | Sequence[float] = 1.0
-) -> float:
-    """Return the average symmetric surface distance: the mean over the boundary pixels of both masks together.
-
-    Args:
-        pred: predicted mask, ``(H, W)`` or ``(H, W, D)``, bool or holding only 0 and 1.
-        label: true mask, same shape.
-        empty: what to return where a mask is empty: a name in ``EMPTY_DISTANCES``.
-        spacing: distance of neighbouring pixels, one for all axes or one for each.
-
-    Returns:
-        The distance in the unit of ``spacing``.
-
-    Raises:
-        ValueError: if an argument is out of range or the masks do not fit together.
+        >>> surface_distance_scores(pred, label, empty="diagonal")
+        {'hd95': 3.0, 'asd': 3.0}
     """
     _check_empty(empty)
     distances = surface_distances(pred, label, spacing)
-    return _distance_of_empty(pred, label, empty, spacing) if distances is None else distances.average()
+    if distances is None:
+        return dict.fromkeys(SURFACE_DISTANCES, _distance_of_empty(pred, label, empty, spacing))
+    hd95 = max(float(np.percentile(direction, 95)) for direction in distances)
+    return {"hd95": hd95, "asd": float(np.concatenate(distances).mean())}
 
 
 class SurfaceDistanceMetric(ScoreMetric):
@@ -183,14 +138,11 @@ class SurfaceDistanceMetric(ScoreMetric):
     def _compute_tensor(self, y_pred: Tensor, y: Tensor | None = None, **kwargs: Any) -> Tensor:
         label = self._required(y)
         check_pair(y_pred, label)
-        rows = [self._measure(p[0], q[0]) for p, q in zip(y_pred, label, strict=True)]
+        rows = [
+            list(surface_distance_scores(p[0], q[0], empty=self.empty, spacing=self.spacing).values())
+            for p, q in zip(y_pred, label, strict=True)
+        ]
         return torch.tensor(rows, dtype=torch.float64, device=label.device)
-
-    def _measure(self, pred: Tensor, label: Tensor) -> tuple[float, float]:
-        distances = surface_distances(pred, label, self.spacing)
-        if distances is None:
-            return (_distance_of_empty(pred, label, self.empty, self.spacing),) * 2
-        return distances.percentile(95), distances.average()
 
 
 def _distance_of_empty(pred: ArrayLike, label: ArrayLike, empty: str, spacing: float | Sequence[float]) -> float:

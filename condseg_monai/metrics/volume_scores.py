@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.ndimage import find_objects
 
-from condseg_monai.metrics.surface_distance import EMPTY_DISTANCES, hausdorff_distance, surface_distances
+from condseg_monai.metrics.surface_distance import EMPTY_DISTANCES, surface_distance_scores, surface_distances
 
 __all__ = ["TRANSUNET_RULE", "VOLUME_SCORES", "OrganScores", "organ_scores", "transunet_scores"]
 
@@ -100,10 +100,8 @@ def organ_scores(
         box = _around([found[number - 1] for found in boxes])
         # Nothing outside the box around both changes a score, but the diagonal, of the whole volume.
         p, q = (array[box] == number for array in (pred, label))
-        if p.any() and q.any():
-            distance = hausdorff_distance(p, q, empty=empty, spacing=spacing_mm)
-        else:
-            distance = hausdorff_distance(pred == number, label == number, empty=empty, spacing=spacing_mm)
+        masks = (p, q) if p.any() and q.any() else (pred == number, label == number)
+        distance = surface_distance_scores(*masks, empty=empty, spacing=spacing_mm)["hd95"]
         dice = _dice(p, q) if p.any() or q.any() else 1.0
         sizes = (float(mask.sum()) * millilitres for mask in (p, q))
         scores.append(OrganScores(dice, distance, *transunet_scores(p, q), *sizes))

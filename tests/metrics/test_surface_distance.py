@@ -1,3 +1,5 @@
+"""Surface distances, against all pairs of boundary pixels and medpy."""
+
 import numpy as np
 import pytest
 import torch
@@ -8,12 +10,8 @@ from medpy.metric import binary as medpy
 from monai.metrics import HausdorffDistanceMetric
 
 from condseg_monai.metrics import SurfaceDistanceMetric
-from condseg_monai.metrics.surface_distance import (
-    EMPTY_DISTANCES,
-    average_surface_distance,
-    hausdorff_distance,
-    surface_distances,
-)
+from condseg_monai.metrics.surface_distance import EMPTY_DISTANCES, surface_distances
+from condseg_monai.metrics.surface_distance import surface_distance_scores as scores
 
 EMPTY, ONE_PIXEL = np.zeros((3, 4)), np.eye(3, 4) * np.array([[1], [0], [0]])
 
@@ -49,11 +47,10 @@ def test_hand_worked_squares():
     label, pred = np.zeros((8, 10)), np.zeros((8, 10))
     label[2:5, 2:5] = 1  # 8 boundary pixels
     pred[2:5, 4:7] = 1  # two columns to the right
-    distances = surface_distances(pred, label)
-    assert sorted(distances.pred_to_label) == [0, 0, 0, 1, 1, 2, 2, 2]
-    assert hausdorff_distance(pred, label, empty="nan", percentile=100) == 2
-    assert average_surface_distance(pred, label, empty="nan") == 1
-    assert average_surface_distance(pred, label, empty="nan", spacing=(1, 0.5)) == pytest.approx(0.5)
+    to_label, _ = surface_distances(pred, label)
+    assert sorted(to_label) == [0, 0, 0, 1, 1, 2, 2, 2]
+    assert scores(pred, label, empty="nan") == {"hd95": 2, "asd": 1}
+    assert scores(pred, label, empty="nan", spacing=(1, 0.5)) == {"hd95": 1, "asd": 0.5}
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -63,21 +60,20 @@ def test_distances_equal_those_of_all_pairs(seed, spacing):
     found, expected = surface_distances(pred, label, spacing), by_hand(pred, label, spacing)
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-6)  # MONAI measures in single precision
-    assert hausdorff_distance(pred, label, empty="inf", spacing=spacing) == pytest.approx(
-        max(np.percentile(one, 95) for one in expected)
-    )
+    found = scores(pred, label, empty="inf", spacing=spacing)
+    assert found["hd95"] == pytest.approx(max(np.percentile(one, 95) for one in expected), rel=1e-6)
+    assert found["asd"] == pytest.approx(np.concatenate(expected).mean(), rel=1e-6)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_distances_equal_medpy(seed):
     pred, label = blob(seed), blob(seed + 10)
     spacing = (0.5, 2.0)
-    distances = surface_distances(pred, label, spacing)
-    assert hausdorff_distance(pred, label, empty="nan", percentile=100, spacing=spacing) == pytest.approx(
-        medpy.hd(pred, label, voxelspacing=spacing)
-    )
-    assert distances.pred_to_label.mean() == pytest.approx(medpy.asd(pred, label, voxelspacing=spacing))
-    assert np.percentile(np.concatenate(distances), 95) == pytest.approx(medpy.hd95(pred, label, voxelspacing=spacing))
+    to_label, to_pred = surface_distances(pred, label, spacing)
+    both = np.concatenate([to_label, to_pred])
+    assert both.max() == pytest.approx(medpy.hd(pred, label, voxelspacing=spacing))
+    assert to_label.mean() == pytest.approx(medpy.asd(pred, label, voxelspacing=spacing))
+    assert np.percentile(both, 95) == pytest.approx(medpy.hd95(pred, label, voxelspacing=spacing))
 
 
 @given(small_masks, st.data())
@@ -85,31 +81,29 @@ def test_distances_equal_medpy(seed):
 def test_properties_of_any_two_masks(pred, data):
     label = data.draw(arrays(bool, pred.shape))
     assume(pred.any() and label.any())
-    hd, hd95 = (hausdorff_distance(pred, label, empty="nan", percentile=p) for p in (100, 95))
-    asd = average_surface_distance(pred, label, empty="nan")
-    assert 0 <= asd <= hd + 1e-9
-    assert hd95 <= hd + 1e-9 <= np.hypot(*pred.shape) + 1e-9
-    assert hausdorff_distance(label, pred, empty="nan") == pytest.approx(hd95)
-    assert average_surface_distance(pred.T, label.T, empty="nan", spacing=3) == pytest.approx(3 * asd)
-    padded = [np.pad(mask, 2) for mask in (pred, label)]
-    assert hausdorff_distance(*padded, empty="nan", percentile=100) == pytest.approx(hd)
-    assert average_surface_distance(pred, pred, empty="nan") == 0
+    found, largest = scores(pred, label, empty="nan"), np.concatenate(surface_distances(pred, label)).max()
+    assert 0 <= found["asd"] <= largest + 1e-6
+    assert found["hd95"] <= largest + 1e-6 <= np.hypot(*pred.shape) + 1e-5
+    assert scores(label, pred, empty="nan") == pytest.approx(found)
+    tripled = {name: 3 * value for name, value in found.items()}
+    assert scores(pred.T, label.T, empty="nan", spacing=3) == pytest.approx(tripled, rel=1e-6)
+    assert scores(*(np.pad(mask, 2) for mask in (pred, label)), empty="nan") == pytest.approx(found)
+    assert scores(pred, pred, empty="nan") == {"hd95": 0, "asd": 0}
 
 
 @pytest.mark.parametrize(
     ("empty", "one", "both"), [("nan", np.nan, np.nan), ("inf", np.inf, 0), ("diagonal", 5, 0), ("zero", 0, 0)]
 )
 def test_empty_masks_follow_the_rule_that_was_named(empty, one, both):
-    for distance in (hausdorff_distance, average_surface_distance):
-        found = [distance(*pair, empty=empty) for pair in [(EMPTY, ONE_PIXEL), (ONE_PIXEL, EMPTY), (EMPTY, EMPTY)]]
-        np.testing.assert_equal(found, [one, one, both])
-        assert distance(ONE_PIXEL, ONE_PIXEL, empty=empty) == 0
+    pairs = [(EMPTY, ONE_PIXEL), (ONE_PIXEL, EMPTY), (EMPTY, EMPTY), (ONE_PIXEL, ONE_PIXEL)]
+    found = [list(scores(*pair, empty=empty).values()) for pair in pairs]
+    np.testing.assert_equal(found, [[value] * 2 for value in (one, one, both, 0)])
 
 
 def test_a_rule_must_be_named():
     assert set(EMPTY_DISTANCES) == {"nan", "inf", "diagonal", "zero"}
     with pytest.raises(TypeError, match="empty"):
-        hausdorff_distance(EMPTY, EMPTY)
+        scores(EMPTY, EMPTY)
     with pytest.raises(ValueError, match="empty must be one of nan, inf, diagonal, zero, got 'drop'"):
         SurfaceDistanceMetric("hd95", empty="drop")
 
@@ -137,8 +131,8 @@ def test_metric_takes_images_of_different_sizes_and_shares_its_distances():
     batch = [[torch.from_numpy(mask)[None] for mask in masks] for masks in zip(*pairs, strict=True)]
     hd95(*batch)
     assert asd(*batch) is None
-    for metric, distance in ((hd95, hausdorff_distance), (asd, average_surface_distance)):
-        expected = [distance(*pair, empty="nan", spacing=0.5) for pair in pairs]
+    for metric in (hd95, asd):
+        expected = [scores(*pair, empty="nan", spacing=0.5)[metric.score] for pair in pairs]
         np.testing.assert_allclose(metric.get_buffer().squeeze(1).numpy(), expected)
         assert metric.aggregate().item() == pytest.approx(np.nanmean(expected))
 
@@ -153,15 +147,10 @@ def test_metric_takes_images_of_different_sizes_and_shares_its_distances():
 )
 def test_wrong_masks_raise(arguments, message):
     with pytest.raises(ValueError, match=message):
-        hausdorff_distance(*arguments, empty="nan")
+        scores(*arguments, empty="nan")
 
 
 @pytest.mark.parametrize("spacing", [0, -1.0, (1.0, float("nan"))])
 def test_wrong_spacing_raises(spacing):
     with pytest.raises(ValueError, match="spacing must be positive"):
-        average_surface_distance(ONE_PIXEL, ONE_PIXEL, empty="nan", spacing=spacing)
-
-
-def test_wrong_percentile_raises():
-    with pytest.raises(ValueError, match="percentile must be in"):
-        hausdorff_distance(EMPTY, EMPTY, empty="nan", percentile=101)
+        scores(ONE_PIXEL, ONE_PIXEL, empty="nan", spacing=spacing)

@@ -2,7 +2,7 @@
 
 import sys
 
-from condseg_monai.cli.main import main
+from condseg_monai.cli.commands import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""Layers of the package: imports go down only."""
+"""Layers of the package: imports go down only, and no module has the name of a function."""
 
 import ast
 from pathlib import Path
@@ -23,3 +23,14 @@ def test_imports_go_down_only():
                     imported = rest.split(".")[0]
                     assert imported in LAYERS, f"{file}: import from a subpackage, not from condseg_monai"
                     assert LAYERS.index(imported) <= LAYERS.index(layer), f"{file} imports {name}, of a higher layer"
+
+
+def test_no_module_shares_its_name_with_a_function():
+    files = [file for file in PACKAGE.rglob("*.py") if file.stem != "__init__"]
+    functions = {
+        node.name
+        for file in files
+        for node in ast.parse(file.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.FunctionDef)
+    }
+    assert {file.stem for file in files} & functions == set()

@@ -6,16 +6,15 @@ import glob
 import hashlib
 import json
 import os
-import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
-__all__ = ["atomic_write", "file_sha256", "keep_earlier", "remove_unfinished", "write_checkpoint", "write_json"]
+__all__ = ["atomic_write", "file_sha256", "remove_unfinished", "write_checkpoint", "write_json"]
 
 
 @contextmanager
@@ -99,30 +98,6 @@ def remove_unfinished(path: str | os.PathLike[str]) -> list[Path]:
     return unfinished
 
 
-def keep_earlier(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """Give the files of an earlier run a second, numbered name, before a new run replaces them.
-
-    ``model.pt`` stays and is also ``model-1.pt``, or ``-2`` if that is taken, and so on; files kept together get the
-    same number. Nothing is copied where the file system has hard links. Files that already have such a name, because
-    a run ended before it replaced them, get no other.
-
-    Args:
-        paths: the files about to be replaced; those that do not exist are left out.
-
-    Returns:
-        The numbered names, none if no file exists or all have one already.
-    """
-    existing = [path for path in map(Path, paths) if path.is_file()]
-    if not existing:
-        return []
-    number = 1
-    while any(_numbered(path, number).exists() for path in existing):
-        if all(_is_same(path, _numbered(path, number)) for path in existing):
-            return []
-        number += 1
-    return [_second_name(path, _numbered(path, number)) for path in existing]
-
-
 def file_sha256(path: str | os.PathLike[str]) -> str:
     """Return the SHA-256 of a file's content, in hexadecimal."""
     digest = hashlib.sha256()
@@ -137,22 +112,3 @@ def _os_error(error: BaseException | None) -> OSError | None:
     while error is not None and not isinstance(error, OSError):
         error = error.__cause__ or error.__context__
     return error
-
-
-def _numbered(path: Path, number: int) -> Path:
-    return path.with_name(f"{path.stem}-{number}{path.suffix}")
-
-
-def _is_same(path: Path, other: Path) -> bool:
-    return other.exists() and path.samefile(other)
-
-
-def _second_name(path: Path, name: Path) -> Path:
-    try:
-        name.hardlink_to(path)
-    except FileExistsError:
-        raise
-    except OSError:  # no hard links here
-        with atomic_write(name) as temporary:
-            shutil.copyfile(path, temporary)
-    return name

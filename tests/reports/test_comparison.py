@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from condseg_monai.cli.main import main
+from condseg_monai.cli.commands import main
 from condseg_monai.reports.comparison import compare_scores, find_score_tables
 from condseg_monai.reports.score_table import ScoreTable
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from condseg_monai import set_class_names
-from condseg_monai.cli.main import main
+from condseg_monai.cli.commands import main
 from condseg_monai.data.ct.synapse import BTCV_ORGANS
 from condseg_monai.data.ct.volume import axial_slices
 from condseg_monai.reports.drawing import class_colors, draw_planes

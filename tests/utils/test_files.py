@@ -8,7 +8,6 @@ import torch
 from condseg_monai.utils.files import (
     atomic_write,
     file_sha256,
-    keep_earlier,
     remove_unfinished,
     write_checkpoint,
     write_json,
@@ -39,48 +38,6 @@ def test_atomic_write_makes_the_folder_and_a_readable_file(tmp_path):
 def test_json_holds_paths_as_text(tmp_path):
     write_json(tmp_path / "record.json", {"folder": Path("a/b"), "value": 1.5})
     assert json.loads((tmp_path / "record.json").read_text()) == {"folder": "a/b", "value": 1.5}
-
-
-def test_keep_earlier_numbers_files_together(tmp_path):
-    table, summary = tmp_path / "scores.csv", tmp_path / "summary.json"
-    for path in (table, summary, tmp_path / "summary-1.json"):
-        path.write_text(path.name)
-    assert keep_earlier([table, summary]) == [tmp_path / "scores-2.csv", tmp_path / "summary-2.json"]
-    assert (tmp_path / "scores-2.csv").read_text() == "scores.csv"
-    assert table.exists()  # still there for whoever reads it until the new one replaces it
-    assert (tmp_path / "summary-1.json").read_text() == "summary-1.json"
-
-
-def test_kept_file_survives_the_replacement(tmp_path):
-    target = tmp_path / "record.json"
-    write_json(target, "first")
-    keep_earlier([target])
-    write_json(target, "second")
-    assert json.loads((tmp_path / "record-1.json").read_text()) == "first"
-    assert json.loads(target.read_text()) == "second"
-
-
-def test_a_file_that_has_a_second_name_gets_no_third(tmp_path):
-    target = tmp_path / "model.pt"
-    target.write_bytes(b"weights")
-    assert keep_earlier([target]) == [tmp_path / "model-1.pt"]
-    assert keep_earlier([target]) == []
-
-
-def test_keep_earlier_without_files_does_nothing(tmp_path):
-    assert keep_earlier([tmp_path / "model.pt"]) == []
-    assert names(tmp_path) == []
-
-
-def test_keep_earlier_copies_where_there_are_no_hard_links(tmp_path, monkeypatch):
-    def refuse(self, target):
-        raise PermissionError("no hard links here")
-
-    monkeypatch.setattr(Path, "hardlink_to", refuse)
-    target = tmp_path / "model.pt"
-    target.write_bytes(b"weights")
-    assert keep_earlier([target]) == [tmp_path / "model-1.pt"]
-    assert (tmp_path / "model-1.pt").read_bytes() == b"weights"
 
 
 def test_sha256_of_known_content(tmp_path):

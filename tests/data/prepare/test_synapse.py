@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
-from condseg_monai.cli.main import main
+from condseg_monai.cli.commands import main
 from condseg_monai.data.ct.slices import check_slices
 from condseg_monai.data.ct.synapse import synapse_class_names
 from condseg_monai.data.lists.pairing import DatasetError

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from condseg_monai import ConDSegStage1
-from condseg_monai.cli.main import main
+from condseg_monai.cli.commands import main
 from tests.networks.released.vectors import load
 
 

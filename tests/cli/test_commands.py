@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from condseg_monai.cli.main import main
+from condseg_monai.cli.commands import main
 from condseg_monai.data.lists.published_splits import published_list
 
 
@@ -59,7 +59,7 @@ def test_check_data_fails_on_errors_alone_and_speaks_json(tmp_path, kvasir, caps
     [
         (["check-data", "DIR", "--mask_threshold", "255"], "mask_threshold must be in [0, 255), got 255"),
         (["check-data", "OUT"], "OUT does not exist"),
-        (["check-data", __file__], "test_main.py is not a folder"),
+        (["check-data", __file__], "test_commands.py is not a folder"),
         (["prepare", "glas", "DIR", "OUT", "--hold_out", "val"], "hold_out must be SPLIT=N"),
         (["prepare", "glas", "DIR", "OUT"], "it should hold train_1.bmp"),
     ],

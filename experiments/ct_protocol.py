@@ -63,7 +63,7 @@ def main() -> None:
 
 def prepare(ct: Path, label: Path, source_labels: str, root: Path) -> None:
     """Make the slices: even ones for training, odd ones for validation."""
-    from condseg_monai import prepare_synapse
+    from condseg_monai.data.prepare.synapse import prepare_synapse
 
     if (root / "slices" / "dataset.json").is_file():
         return
@@ -100,7 +100,8 @@ def write_copies(ct: Path, folder: Path) -> None:
 
 def score(root: Path) -> dict[str, Any]:
     """Dice in the slices that were not trained on, of each organ and each copy."""
-    from condseg_monai import axial_slices, read_nifti, synapse_class_names
+    from condseg_monai import axial_slices, synapse_class_names
+    from condseg_monai.data.ct.nifti import read_nifti
 
     names = json.loads((root / "slices" / "dataset.json").read_text())["class_names"]
     assert tuple(names) == synapse_class_names()

@@ -6,9 +6,11 @@ from pathlib import Path
 
 from demo_steps import Demo
 
-from condseg_monai import make_synthetic_ct, prepare_synapse, synapse_class_names
+from condseg_monai import synapse_class_names
 from condseg_monai.data.ct.nifti import read_nifti
 from condseg_monai.data.ct.volume import axial_slices, axial_spacing
+from condseg_monai.data.prepare.synapse import prepare_synapse
+from condseg_monai.data.synthetic.ct_phantom import make_synthetic_ct
 from condseg_monai.reports.drawing import PLANES, class_colors, draw_planes
 from condseg_monai.reports.sheet import contact_sheet
 from condseg_monai.reports.volume_scoring import score_volumes

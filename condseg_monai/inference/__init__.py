@@ -2,8 +2,7 @@
 
 from condseg_monai.inference.acceleration import FastInference, use_channels_last
 from condseg_monai.inference.case_loader import CaseLoader, predict_cases
-from condseg_monai.inference.cases import Cases, RunError, image_cases, scored_cases, volume_cases
-from condseg_monai.inference.dicom_segmentation import write_dicom_seg
+from condseg_monai.inference.cases import image_cases, scored_cases, volume_cases
 from condseg_monai.inference.predictions import PredictionWriter
 from condseg_monai.inference.region_inferer import RegionInferer
 from condseg_monai.inference.required_checkpoint import RequiredCheckpoint
@@ -13,12 +12,10 @@ from condseg_monai.inference.write_queue import WriteQueue
 
 __all__ = [
     "CaseLoader",
-    "Cases",
     "FastInference",
     "PredictionWriter",
     "RegionInferer",
     "RequiredCheckpoint",
-    "RunError",
     "VolumeInference",
     "VolumeInferer",
     "WriteQueue",
@@ -27,5 +24,4 @@ __all__ = [
     "scored_cases",
     "use_channels_last",
     "volume_cases",
-    "write_dicom_seg",
 ]

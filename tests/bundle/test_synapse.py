@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from condseg_monai import DatasetError, class_names_of, make_synthetic_ct, prepare_synapse, synapse_class_names
+from condseg_monai import DatasetError, class_names_of, synapse_class_names
+from condseg_monai.data.prepare.synapse import prepare_synapse
+from condseg_monai.data.synthetic.ct_phantom import make_synthetic_ct
 
 ORGANS = {f"val_dice_{name.replace(' ', '_')}" for name in synapse_class_names()[1:]}
 

@@ -8,7 +8,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from condseg_monai import make_synthetic_ct
+from condseg_monai.data.synthetic.ct_phantom import make_synthetic_ct
 from experiments import ct_protocol
 from experiments.bundle_runs import option_names
 

@@ -1,4 +1,4 @@
-"""A CT series of DICOM files, put together by where each slice lies."""
+"""DICOM series: read the slices of a CT, sorted by position."""
 
 from __future__ import annotations
 
@@ -18,33 +18,21 @@ __all__ = ["list_dicom_files", "read_dicom_series"]
 pydicom, _has_pydicom = optional_import("pydicom")
 
 _DIRECTORY = "1.2.840.10008.1.3.10"  # a DICOMDIR: a list of files, no image
-_HEADER = (
-    "BitsAllocated",
-    "Columns",
-    "FrameOfReferenceUID",
-    "ImageOrientationPatient",
-    "ImagePositionPatient",
-    "InstanceNumber",
-    "Modality",
-    "NumberOfFrames",
-    "PhotometricInterpretation",
-    "PixelRepresentation",
-    "PixelSpacing",
-    "RescaleIntercept",
-    "RescaleSlope",
-    "Rows",
-    "SamplesPerPixel",
-    "SeriesDescription",
-    "SeriesInstanceUID",
-)
-_SAME = {
-    "FrameOfReferenceUID": "frames of reference",
-    "Rows": "heights",
-    "Columns": "widths",
-    "PixelRepresentation": "pixel types",
-    "BitsAllocated": "pixel sizes",
+_GEOMETRY = ("Rows", "Columns", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient")
+# What all slices of a volume share: words for errors, and by how much numbers may differ.
+_SAME: dict[str, tuple[str, float]] = {
+    "FrameOfReferenceUID": ("frames of reference", 0),
+    "Rows": ("heights", 0),
+    "Columns": ("widths", 0),
+    "PixelRepresentation": ("pixel types", 0),
+    "BitsAllocated": ("pixel sizes", 0),
+    "ImageOrientationPatient": ("orientations", 1e-3),
+    "PixelSpacing": ("pixel spacings", 1e-4),
 }
-_SAME_WITHIN = {"ImageOrientationPatient": ("orientations", 1e-3), "PixelSpacing": ("pixel spacings", 1e-4)}
+_HEADER = [
+    *("InstanceNumber", "Modality", "NumberOfFrames", "PhotometricInterpretation", "RescaleIntercept", "RescaleSlope"),
+    *("SamplesPerPixel", "SeriesDescription", "SeriesInstanceUID", *_GEOMETRY, *_SAME),
+]
 _SPACING_TOLERANCE = 0.1  # of the distance of slices; positions are often rounded to a tenth of a millimetre
 
 
@@ -78,7 +66,8 @@ def read_dicom_series(folder: str | os.PathLike[str]) -> Volume:
             differ in size or orientation, or pixels that cannot be decoded.
         ImportError: if pydicom is not installed; the message names the extra.
     """
-    _check_library()
+    if not _has_pydicom:
+        raise ImportError('DICOM needs pydicom: pip install "condseg_monai[dicom]"')
     path = Path(folder)
     files = list_dicom_files(path)
     if not files:
@@ -112,11 +101,6 @@ def read_dicom_series(folder: str | os.PathLike[str]) -> Volume:
     )
 
 
-def _check_library() -> None:
-    if not _has_pydicom:
-        raise ImportError('DICOM needs pydicom: pip install "condseg_monai[dicom]"')
-
-
 def _is_dicom(path: Path) -> bool:
     with path.open("rb") as stream:
         start = stream.read(4096)
@@ -125,7 +109,7 @@ def _is_dicom(path: Path) -> bool:
 
 def _header(file: Path) -> Any:
     try:
-        return pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(_HEADER))
+        return pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_HEADER)
     except Exception as error:  # pydicom lets many kinds of exception out of a damaged file
         raise VolumeError(f"{file} is not a DICOM file that can be read: {error}") from error
 
@@ -138,13 +122,13 @@ def _pixels(file: Path) -> np.ndarray:
 
 
 def _check_series(folder: Path, files: Sequence[Path], headers: Sequence[Any]) -> None:
-    series: dict[str, list[int]] = defaultdict(list)
-    for i, header in enumerate(headers):
-        series[str(header.get("SeriesInstanceUID", ""))].append(i)
+    series: dict[str, list[tuple[Path, Any]]] = defaultdict(list)
+    for file, header in zip(files, headers, strict=True):
+        series[str(header.get("SeriesInstanceUID", ""))].append((file, header))
     if len(series) > 1:
         lines = "\n".join(
-            f"  - {len(members)} files, {_text(headers[members[0]], 'Modality')}, "
-            f"{_text(headers[members[0]], 'SeriesDescription')}, e.g. {files[members[0]].name}"
+            f"  - {len(members)} files, {_text(members[0][1], 'Modality')}, "
+            f"{_text(members[0][1], 'SeriesDescription')}, e.g. {members[0][0].name}"
             for members in series.values()
         )
         raise VolumeError(f"{folder} holds {len(series)} series; give each its own folder:\n{lines}")
@@ -154,12 +138,7 @@ def _check_series(folder: Path, files: Sequence[Path], headers: Sequence[Any]) -
             raise VolumeError(f"{file} is of modality {modality}; the network is for CT")
         if int(header.get("NumberOfFrames") or 1) > 1:
             raise VolumeError(f"{file} is a multi-frame image; convert it to a file per slice, or to NIfTI")
-        missing = [
-            name
-            for name in ("Rows", "Columns", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient")
-            if header.get(name) is None
-        ]
-        if missing:
+        if missing := [name for name in _GEOMETRY if header.get(name) is None]:
             raise VolumeError(f"{file} is no slice of a volume: it has no {', '.join(missing)}")
         if int(header.get("SamplesPerPixel") or 1) != 1 or header.get("PhotometricInterpretation") == "MONOCHROME1":
             raise VolumeError(f"{file} is {header.get('PhotometricInterpretation')}; a CT slice is MONOCHROME2")
@@ -169,21 +148,18 @@ def _check_series(folder: Path, files: Sequence[Path], headers: Sequence[Any]) -
 
 
 def _check_alike(folder: Path, files: Sequence[Path], headers: Sequence[Any]) -> None:
-    first = headers[0]
     for file, header in zip(files, headers, strict=True):
-        for name, words in _SAME.items():
-            if str(header.get(name, "")) != str(first.get(name, "")):
-                _raise_different(folder, words, (files[0], first.get(name)), (file, header.get(name)))
-        for name, (words, tolerance) in _SAME_WITHIN.items():
-            if not np.allclose(_numbers(header, name), _numbers(first, name), rtol=0, atol=tolerance):
-                _raise_different(folder, words, (files[0], first.get(name)), (file, header.get(name)))
-
-
-def _raise_different(folder: Path, words: str, one: tuple[Path, Any], other: tuple[Path, Any]) -> None:
-    raise VolumeError(
-        f"{folder} mixes slices of different {words}: {one[1]} in {one[0].name}, {other[1]} in {other[0].name}; give "
-        "each series its own folder, without its scout views"
-    )
+        for name, (words, tolerance) in _SAME.items():
+            values = [one.get(name, "") for one in (headers[0], header)]
+            if tolerance:
+                alike = np.allclose(_numbers(header, name), _numbers(headers[0], name), rtol=0, atol=tolerance)
+            else:
+                alike = str(values[0]) == str(values[1])
+            if not alike:
+                raise VolumeError(
+                    f"{folder} mixes slices of different {words}: {values[0]} in {files[0].name}, {values[1]} in "
+                    f"{file.name}; give each series its own folder, without its scout views"
+                )
 
 
 def _geometry(folder: Path, files: Sequence[Path], headers: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:

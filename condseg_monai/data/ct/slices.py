@@ -1,4 +1,4 @@
-"""Axial slices with class numbers, as TransUNet's files have them: which there are, how one is read and resized."""
+"""Axial CT slices with labels, in TransUNet's files: listing, reading, resizing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import logging
 import os
 import re
 import zipfile
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
+from itertools import combinations
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -19,10 +21,10 @@ from monai.transforms import MapTransform, Transform
 
 from condseg_monai.data.ct.h5_volume import open_h5
 from condseg_monai.data.ct.slice_resize import resize_label_slice, resize_slice
-from condseg_monai.data.lists.pairing import SPLITS, DatasetError, read_list
+from condseg_monai.data.lists.pairing import DatasetError, check_splits, read_list
 from condseg_monai.data.lists.published_splits import published_list
 
-__all__ = ["LoadSliced", "ResizeSliced", "check_slices", "read_slice", "slice_count"]
+__all__ = ["LoadSliced", "ResizeSliced", "check_slices"]
 
 _SLICES, _VOLUMES = "train_npz", "test_vol_h5"
 _LIST_FOLDERS = ("", "lists_Synapse", "lists/lists_Synapse")
@@ -65,10 +67,8 @@ def check_slices(
             beyond ``class_names``, a slice in two lists.
         ValueError: if a split is not one of the three.
     """
+    check_splits(splits)
     root = Path(dataset_dir)
-    unknown = [split for split in splits if split not in SPLITS]
-    if unknown:
-        raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {', '.join(map(repr, unknown))}")
     problems = _class_problems(root, class_names)
     cases: dict[str, list[SliceCase]] = {}
     for split in dict.fromkeys(splits):
@@ -81,7 +81,7 @@ def check_slices(
         for name in names:
             try:
                 cases[split] += _cases_of(root, name, len(class_names), check)
-            except (DatasetError, OSError) as error:
+            except (DatasetError, KeyError, OSError) as error:
                 problems.append(f"{split}: {error}")
     problems += _overlaps(cases)
     if problems:
@@ -123,22 +123,6 @@ def read_slice(path: str | PathLike[str], index: int = -1) -> tuple[np.ndarray, 
             f"{file}: the label must hold whole numbers from 0 to 255, got {label.min()} to {label.max()}"
         )
     return image.astype(np.float32), numbers
-
-
-def slice_count(path: str | PathLike[str]) -> int:
-    """Count the slices of a volume of ``test_vol_h5``.
-
-    Raises:
-        DatasetError: if the file cannot be read or has no such volume.
-    """
-    try:
-        with open_h5(path) as content:
-            shapes = [content[key].shape for key in ("image", "label")]
-    except (OSError, KeyError, AttributeError) as error:
-        raise DatasetError(f"{path} cannot be read as volume and label ({error}); {_LAYOUT}") from error
-    if shapes[0] != shapes[1] or len(shapes[0]) != 3:
-        raise DatasetError(f"{path}: image and label must be (D, H, W) of one size, got {shapes[0]} and {shapes[1]}")
-    return int(shapes[0][0])
 
 
 class LoadSliced(MapTransform):
@@ -190,30 +174,24 @@ class ResizeSliced(Transform):
 
 
 def _class_problems(root: Path, class_names: Sequence[str]) -> list[str]:
-    """What ``prepare`` wrote down about the labels, where it made this folder."""
+    """Compare with what ``prepare`` wrote down about the labels, where it made this folder."""
     record = root / "dataset.json"
-    if not record.is_file():
-        return []
-    names = json.loads(record.read_text(encoding="utf-8")).get("class_names")
+    names = json.loads(record.read_text(encoding="utf-8")).get("class_names") if record.is_file() else None
     if names is None or list(names) == list(class_names):
         return []
-    return [
-        f"by {record} the classes are {', '.join(names)}, but class_names (or organ_order) says "
-        f"{', '.join(class_names)}"
-    ]
+    asked = ", ".join(class_names)
+    return [f"by {record} the classes are {', '.join(names)}, but class_names (or organ_order) says {asked}"]
 
 
 def _read_names(root: Path, split: str) -> list[str]:
     files = ("test_vol.txt", "test.txt") if split == "test" else (f"{split}.txt",)
-    for folder in _LIST_FOLDERS:
-        for file in files:
-            path = root / folder / file
-            if path.is_file():
-                names = [re.sub(r"(\.npz|\.npy\.h5)$", "", line) for line in read_list(path)]
-                repeated = sorted({name for name in names if names.count(name) > 1}) if _any_twice(names) else []
-                if not names or repeated:
-                    raise DatasetError(f"{path} {'names twice: ' + ', '.join(repeated) if names else 'is empty'}")
-                return names
+    there = [path for folder in _LIST_FOLDERS for file in files if (path := root / folder / file).is_file()]
+    if there:
+        names = [re.sub(r"(\.npz|\.npy\.h5)$", "", line) for line in read_list(there[0])]
+        repeated = sorted(name for name, count in Counter(names).items() if count > 1)
+        if not names or repeated:
+            raise DatasetError(f"{there[0]} {'names twice: ' + ', '.join(repeated) if names else 'is empty'}")
+        return names
     if split == "val":
         raise DatasetError(
             "val.txt is missing, and none is published: prepare with --hold_out val=N to take N training cases for it, "
@@ -223,17 +201,14 @@ def _read_names(root: Path, split: str) -> list[str]:
     return published_list("synapse", split)
 
 
-def _any_twice(names: Sequence[str]) -> bool:
-    return len(set(names)) < len(names)
-
-
 def _cases_of(root: Path, name: str, num_classes: int, check: bool) -> list[SliceCase]:
     """The slice, or all slices of the volume, that a line of a list means."""
     one, volume = root / _SLICES / f"{name}.npz", root / _VOLUMES / f"{name}.npy.h5"
     if one.is_file():
         found = [(one, -1)]
     elif volume.is_file():
-        found = [(volume, index) for index in range(slice_count(volume))]
+        with open_h5(volume) as content:
+            found = [(volume, index) for index in range(len(content["image"]))]
     else:
         raise DatasetError(f"{name}: there is neither {one} nor {volume}")
     cases = []
@@ -261,19 +236,17 @@ def _check_numbers(path: str | PathLike[str], label: np.ndarray, num_classes: in
 
 def _overlaps(cases: Mapping[str, Sequence[SliceCase]]) -> list[str]:
     """Slices in two splits; of cases that are in both, the log warns."""
-    problems, splits = [], list(cases)
-    for i, first in enumerate(splits):
-        for second in splits[i + 1 :]:
-            slices = [{(case["image"], case["slice"]) for case in cases[split]} for split in (first, second)]
-            shared = sorted(slices[0] & slices[1])
-            if shared:
-                problems.append(f"{len(shared)} slices are in both {first} and {second}, {shared[0][0]} for one")
-            volumes = [{_case_name(path) for path, _ in paths} for paths in slices]
-            if not shared and volumes[0] & volumes[1]:
-                logging.getLogger(__name__).warning(
-                    f"{', '.join(sorted(volumes[0] & volumes[1])[:5])}: slices in both {first} and {second}; "
-                    "neighbouring slices are alike, so that scores look better than they are"
-                )
+    problems = []
+    for first, second in combinations(cases, 2):
+        slices = [{(case["image"], case["slice"]) for case in cases[split]} for split in (first, second)]
+        volumes = [{_case_name(path) for path, _ in paths} for paths in slices]
+        if shared := sorted(slices[0] & slices[1]):
+            problems.append(f"{len(shared)} slices are in both {first} and {second}, {shared[0][0]} for one")
+        elif common := sorted(volumes[0] & volumes[1]):
+            logging.getLogger(__name__).warning(
+                f"{', '.join(common[:5])}: slices in both {first} and {second}; "
+                "neighbouring slices are alike, so that scores look better than they are"
+            )
     return problems
 
 

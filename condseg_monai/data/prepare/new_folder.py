@@ -1,21 +1,100 @@
-"""A data set that ``prepare`` makes: a new folder that appears when it is complete, and replaces nothing unasked."""
+"""Prepared dataset: its splits, its record, and its folder, which appears complete and replaces nothing unasked."""
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, NamedTuple
 
-__all__ = ["RECORD", "built_beside", "check_folders"]
+from condseg_monai.data.lists.pairing import SPLITS
+from condseg_monai.data.lists.published_splits import list_sha256, seeded_order
+from condseg_monai.version import __version__
+
+__all__: list[str] = []
 
 RECORD = "dataset.json"
 """The file in a prepared folder that says where everything came from."""
 
 
+class Split(NamedTuple):
+    """One list: its names, whether it is ``"published"`` or ``"ours"``, and where it comes from."""
+
+    names: list[str]
+    origin: str
+    source: str
+
+
+def move_out(splits: dict[str, Split], split: str, count: Any, seed: int) -> None:
+    """Move training cases to a list of our own, drawn by name and seed; in place.
+
+    Raises:
+        ValueError: if the list is published, or nothing would be left for training.
+    """
+    train = splits["train"]
+    free = [name for name in SPLITS if name not in splits]
+    if split not in free:
+        raise ValueError(f"hold_out can make {' or '.join(free) or 'no other list'} here, got {split!r}")
+    if not isinstance(count, int) or not 0 < count < len(train.names):
+        raise ValueError(f"hold_out must leave some of the {len(train.names)} training cases, got {split}={count}")
+    drawn = set(seeded_order(train.names, seed)[:count])
+    rule = f"{count} of the training cases, the first in the order of the SHA-256 of '{seed} NAME'"
+    splits[split] = Split(sorted(drawn), "ours", rule)
+    left = [name for name in train.names if name not in drawn]
+    splits["train"] = Split(left, "ours", f"{train.source}; less those of {split}.txt")
+
+
+def write_dataset(
+    folder: Path,
+    source: Path,
+    splits: Mapping[str, Split],
+    missing: Mapping[str, Sequence[str]],
+    notes: Sequence[str],
+    file_names: Mapping[str, str] | None = None,
+    **facts: Any,
+) -> dict[str, Any]:
+    """Write the lists and ``dataset.json``.
+
+    Args:
+        folder: the dataset.
+        source: what it was made of.
+        splits: the lists.
+        missing: cases without files, by split.
+        notes: what else is worth knowing.
+        file_names: of lists that are not called ``{split}.txt``.
+        facts: what else the record says.
+
+    Returns:
+        The record.
+    """
+    for split, listed in splits.items():
+        file = folder / (file_names or {}).get(split, f"{split}.txt")
+        file.write_text("".join(f"{name}\n" for name in listed.names), encoding="utf-8", newline="\n")
+    record = {
+        **facts,
+        "made_by": f"condseg_monai {__version__} prepare",
+        "source": str(source.resolve()),
+        "splits": {
+            split: {
+                "cases": len(listed.names),
+                "origin": listed.origin,
+                "source": listed.source,
+                "sha256": list_sha256(listed.names),
+                "missing": list(missing.get(split, [])),
+            }
+            for split, listed in splits.items()
+        },
+        "notes": list(notes),
+    }
+    (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    return record
+
+
 def check_folders(source: Path, destination: Path, overwrite: bool) -> None:
-    """Raise unless a data set can be made of one folder in another.
+    """Raise unless a dataset can be made of one folder in another.
 
     Args:
         source: the folder to read.

@@ -1,8 +1,7 @@
-"""``python -m condseg_monai prepare synapse``: from CT volumes with labels to the slices that training reads."""
+"""Prepare CT volumes with labels: write the axial slices that training reads, as TransUNet has them."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,11 +23,10 @@ from condseg_monai.data.ct.synapse import (
 )
 from condseg_monai.data.ct.volume import Volume, VolumeError, axial_slices, axial_spacing, check_hounsfield
 from condseg_monai.data.lists.pairing import DatasetError
-from condseg_monai.data.lists.published_splits import PUBLISHED_LISTS, list_sha256, published_list, seeded_order
-from condseg_monai.data.prepare.new_folder import RECORD, built_beside, check_folders
-from condseg_monai.version import __version__
+from condseg_monai.data.lists.published_splits import PUBLISHED_LISTS, published_list
+from condseg_monai.data.prepare.new_folder import Split, built_beside, check_folders, move_out, write_dataset
 
-__all__ = ["ODD_SLICES", "SOURCE_LABELS", "find_volume_pairs", "prepare_synapse"]
+__all__ = ["prepare_synapse"]
 
 h5py, _has_h5py = optional_import("h5py")
 
@@ -55,12 +53,6 @@ class VolumePair(NamedTuple):
     case: str
     image: Path
     label: Path
-
-
-class _Split(NamedTuple):
-    names: list[str]
-    origin: str
-    source: str
 
 
 def find_volume_pairs(source: Path) -> tuple[list[VolumePair], list[Path]]:
@@ -167,7 +159,10 @@ def prepare_synapse(
     pairs, unlabelled = find_volume_pairs(source)
     table, names = _label_table(pairs, organ_order, source_labels, class_names)
     cases, missing = _splits(pairs, source, allow_missing)
-    _hold_out_cases(cases, dict(hold_out or {}), seed)
+    odd = (hold_out or {}).get("val") == ODD_SLICES
+    for split, count in (hold_out or {}).items():
+        if not (odd and split == "val"):
+            move_out(cases, split, count, seed)
     problems: list[str] = []
     slices: dict[str, int] = {}
     with built_beside(destination) as folder:
@@ -184,37 +179,24 @@ def prepare_synapse(
         if problems:
             lines = "\n".join(f"  - {problem}" for problem in problems)
             raise DatasetError(f"{len(problems)} problem(s), nothing was written:\n{lines}")
-        lists = _lists(cases, slices, dict(hold_out or {}))
-        for split, listed in lists.items():
-            file = "test_vol.txt" if split == "test" else f"{split}.txt"
-            (folder / file).write_text("".join(f"{name}\n" for name in listed.names), encoding="utf-8", newline="\n")
         others = [pair.case for pair in pairs if pair.case not in wanted]
         notes = [f"left out: {', '.join(others)}, which the published lists do not have"] if others else []
         notes += [f"left out: {len(unlabelled)} images without labels"] if unlabelled else []
-        record = {
-            "dataset": "synapse",
-            "title": "multi-organ CT",
-            "made_by": f"condseg_monai {__version__} prepare",
-            "source": str(source.resolve()),
-            "files": "converted",
-            "class_names": list(names),
-            "window_hu": list(CT_WINDOW_HU),
-            "slice_orientation": SLICE_ORIENTATION,
-            "slices": slices,
-            "splits": {
-                split: {
-                    "cases": len(listed.names),
-                    "origin": listed.origin,
-                    "source": listed.source,
-                    "sha256": list_sha256(listed.names),
-                    "missing": missing.get(split, []),
-                }
-                for split, listed in lists.items()
-            },
-            "notes": notes,
-        }
-        (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    return record
+        return write_dataset(
+            folder,
+            source,
+            _lists(cases, slices, odd),
+            missing,
+            notes,
+            {"test": "test_vol.txt"},
+            dataset="synapse",
+            title="multi-organ CT",
+            files="converted",
+            class_names=list(names),
+            window_hu=list(CT_WINDOW_HU),
+            slice_orientation=SLICE_ORIENTATION,
+            slices=slices,
+        )
 
 
 def _case_name(key: str, image: Path, label: Path, source: Path) -> str:
@@ -258,12 +240,12 @@ def _one_of_labels() -> str:
 
 def _splits(
     pairs: Sequence[VolumePair], source: Path, allow_missing: bool
-) -> tuple[dict[str, _Split], dict[str, list[str]]]:
+) -> tuple[dict[str, Split], dict[str, list[str]]]:
     """The cases of each split, and those that the published lists have and the source has not."""
     found = {pair.case for pair in pairs}
     published = {"train": list(_published_counts()), "test": published_list("synapse", "test")}
     if found.isdisjoint({*published["train"], *published["test"]}):
-        return {"train": _Split(sorted(found), "ours", "all cases: the set has no published list")}, {}
+        return {"train": Split(sorted(found), "ours", "all cases: the set has no published list")}, {}
     missing = {split: [name for name in names if name not in found] for split, names in published.items()}
     lacking = [name for names in missing.values() for name in names]
     if lacking and not allow_missing:
@@ -275,7 +257,7 @@ def _splits(
     for split, names in published.items():
         kept = [name for name in names if name in found]
         if kept:
-            splits[split] = _Split(kept, "published", PUBLISHED_LISTS["synapse"][split].source)
+            splits[split] = Split(kept, "published", PUBLISHED_LISTS["synapse"][split].source)
     return splits, missing
 
 
@@ -284,35 +266,16 @@ def _published_counts() -> dict[str, int]:
     return dict(Counter(name.partition("_slice")[0] for name in published_list("synapse", "train")))
 
 
-def _hold_out_cases(cases: dict[str, _Split], counts: dict[str, int | str], seed: int) -> None:
-    """Move whole training cases to lists of our own."""
-    for split, count in counts.items():
-        if split not in ("val", "test") or split in cases:
-            raise ValueError(f"hold_out can make val, and test where none is published, got {split!r}")
-        train = cases.get("train", _Split([], "", ""))
-        if count == ODD_SLICES and split == "val":
-            continue
-        if not isinstance(count, int) or not 0 < count < len(train.names):
-            raise ValueError(f"hold_out must leave some of the {len(train.names)} training cases, got {split}={count}")
-        drawn = set(seeded_order(train.names, seed)[:count])
-        rule = f"{count} of the training cases, the first in the order of the SHA-256 of '{seed} NAME'"
-        cases[split] = _Split(sorted(drawn), "ours", rule)
-        left = [name for name in train.names if name not in drawn]
-        cases["train"] = _Split(left, "ours", f"{train.source}; less those of {split}")
-
-
-def _lists(
-    cases: Mapping[str, _Split], slices: Mapping[str, int], hold_out: Mapping[str, int | str]
-) -> dict[str, _Split]:
+def _lists(cases: Mapping[str, Split], slices: Mapping[str, int], odd: bool) -> dict[str, Split]:
     """What the lists name: slices for training and validation, cases for testing."""
-    lists = {}
-    for split, listed in cases.items():
-        names = listed.names if split == "test" else _slice_names(listed.names, slices)
-        lists[split] = listed._replace(names=names)
-    if hold_out.get("val") == ODD_SLICES:
+    lists = {
+        split: listed if split == "test" else listed._replace(names=_slice_names(listed.names, slices))
+        for split, listed in cases.items()
+    }
+    if odd:
         train = lists["train"]
-        lists["train"] = _Split(train.names[::2], "ours", f"{train.source}; every second slice")
-        lists["val"] = _Split(train.names[1::2], "ours", "the other slices of the same cases")
+        lists["train"] = Split(train.names[::2], "ours", f"{train.source}; every second slice")
+        lists["val"] = Split(train.names[1::2], "ours", "the other slices of the same cases")
     return lists
 
 
@@ -320,7 +283,7 @@ def _slice_names(cases: Iterable[str], slices: Mapping[str, int]) -> list[str]:
     return [f"{case}_slice{index:03d}" for case in cases for index in range(slices.get(case, 0))]
 
 
-def _wrong_counts(cases: Mapping[str, _Split], slices: Mapping[str, int]) -> list[str]:
+def _wrong_counts(cases: Mapping[str, Split], slices: Mapping[str, int]) -> list[str]:
     published = _published_counts()
     return [
         f"{name} has {slices[name]} slices and {published[name]} in TransUNet's list: is it the case of BTCV?"

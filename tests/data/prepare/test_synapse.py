@@ -164,7 +164,7 @@ def test_cases_and_odd_slices_can_be_held_out(tmp_path, small_lists):
     prepare(source, tmp_path / "odd", hold_out={"val": "odd"})
     train, val = ((tmp_path / "odd" / f"{split}.txt").read_text().split() for split in ("train", "val"))
     assert train == small_lists["train"][::2] and val == small_lists["train"][1::2]
-    with pytest.raises(ValueError, match="hold_out can make val, and test where none is published, got 'test'"):
+    with pytest.raises(ValueError, match="hold_out can make val here, got 'test'"):
         prepare(source, tmp_path / "third", hold_out={"test": 1})
 
 

@@ -1,3 +1,5 @@
+"""Commands of ``python -m condseg_monai``."""
+
 import json
 from pathlib import Path
 

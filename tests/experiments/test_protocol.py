@@ -1,3 +1,5 @@
+"""Protocol on real polyp images."""
+
 import pytest
 from PIL import Image
 

@@ -1,3 +1,5 @@
+"""Consistency loss for several classes."""
+
 from __future__ import annotations
 
 import math

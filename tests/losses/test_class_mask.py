@@ -1,3 +1,5 @@
+"""Mask loss for several classes."""
+
 from __future__ import annotations
 
 import math

@@ -1,3 +1,5 @@
+"""Complementary loss."""
+
 from __future__ import annotations
 
 import itertools

@@ -1,3 +1,5 @@
+"""Loss of stage 2."""
+
 from __future__ import annotations
 
 import math
@@ -191,7 +193,7 @@ class TestSeveralClasses:
         loss = ConDSegLoss(class_balance=0.5)
         loss(output, class_target)
         assert loss.terms["mask"] == class_mask_loss(output.mask, class_target, balance=0.5)
-        assert "class_balance=0.5" in repr(loss)  # what a resumed run is held against
+        assert "class_balance=0.5" in repr(loss)  # what a resumed run compares
 
     def test_perfect_output_costs_nothing(self, class_target):
         mask = 200.0 * torch.nn.functional.one_hot(class_target[:, 0], 4).permute(0, 3, 1, 2) - 100

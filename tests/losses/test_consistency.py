@@ -1,3 +1,5 @@
+"""Consistency loss."""
+
 from __future__ import annotations
 
 import math

@@ -1,3 +1,5 @@
+"""Loss of stage 1."""
+
 from __future__ import annotations
 
 import math
@@ -82,7 +84,7 @@ def test_class_balance_is_that_of_both_masks(class_logits, class_target):
     loss(torch.cat([clean, augmented]), class_target)
     assert loss.terms["mask_clean"] == class_mask_loss(clean, class_target, balance=0.5)
     assert loss.terms["mask_augmented"] == class_mask_loss(augmented, class_target, balance=0.5)
-    assert "class_balance=0.5" in repr(loss)  # what a resumed run is held against
+    assert "class_balance=0.5" in repr(loss)  # what a resumed run compares
 
 
 def test_several_channels_are_several_classes(class_logits, class_target):

@@ -1,3 +1,5 @@
+"""Mask loss."""
+
 from __future__ import annotations
 
 import math

@@ -1,3 +1,5 @@
+"""Region weight."""
+
 from __future__ import annotations
 
 import math

@@ -1,3 +1,5 @@
+"""Bootstrap interval."""
+
 import numpy as np
 import pytest
 from hypothesis import given, settings

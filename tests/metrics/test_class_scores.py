@@ -1,3 +1,5 @@
+"""Class scores, pooled over slices."""
+
 from __future__ import annotations
 
 import numpy as np

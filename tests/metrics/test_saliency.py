@@ -1,3 +1,5 @@
+"""Saliency scores, against direct computation."""
+
 import numpy as np
 import pytest
 import torch

@@ -1,3 +1,5 @@
+"""Scores of organs, against medpy."""
+
 import doctest
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""Comparison of two evaluations, and its command."""
+
 import json
 
 import numpy as np

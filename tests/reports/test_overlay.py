@@ -1,3 +1,5 @@
+"""Overlay transform."""
+
 import numpy as np
 import torch
 from monai.data import MetaTensor

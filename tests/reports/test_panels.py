@@ -1,3 +1,5 @@
+"""TensorBoard panels."""
+
 from types import SimpleNamespace
 
 import pytest

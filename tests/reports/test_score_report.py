@@ -1,3 +1,5 @@
+"""Evaluation report: table, summary, page, and refusal of an earlier one."""
+
 import csv
 import json
 import logging

@@ -1,3 +1,5 @@
+"""Score table as CSV."""
+
 import numpy as np
 import pytest
 

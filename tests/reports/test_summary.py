@@ -1,3 +1,5 @@
+"""Summary statistics, over all images and by lesion size."""
+
 import json
 
 import numpy as np

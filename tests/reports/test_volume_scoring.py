@@ -1,3 +1,5 @@
+"""Scoring of label volumes, and its command."""
+
 import json
 import re
 

@@ -1,4 +1,4 @@
-"""What the README tells people to type or open."""
+"""README: its commands, links and example."""
 
 from __future__ import annotations
 

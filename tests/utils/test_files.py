@@ -1,3 +1,5 @@
+"""Atomic file writing."""
+
 import json
 import sys
 from pathlib import Path

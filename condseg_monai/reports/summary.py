@@ -6,12 +6,11 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from condseg_monai.metrics.bootstrap import bootstrap_interval
 from condseg_monai.reports.score_table import ScoreTable
 
-__all__ = ["SIZE_LIMITS", "json_numbers", "size_groups", "summarize_scores", "summarize_sizes"]
+__all__ = ["SIZE_LIMITS", "json_numbers", "summarize_scores", "summarize_sizes"]
 
 SIZE_LIMITS = (0.05, 0.2)
 """Lesions under the first share of the image's pixels are small, those under the second medium, others large."""
@@ -31,37 +30,11 @@ def summarize_scores(table: ScoreTable, seed: int = 0) -> dict[str, dict[str, An
     return {name: _summarize(values, seed) for name, values in table.scores.items()}
 
 
-def size_groups(label_share: ArrayLike, limits: tuple[float, float] = SIZE_LIMITS) -> dict[str, np.ndarray]:
-    """Group images by the share of their pixels that is lesion.
+def summarize_sizes(table: ScoreTable) -> dict[str, dict[str, Any]]:
+    """Summarise images without lesion, and those with small, medium and large ones, each group by itself.
 
     Args:
-        label_share: ``(N,)`` in [0, 1].
-        limits: upper ends, exclusive, of small and medium.
-
-    Returns:
-        ``(N,)`` bool for ``"empty"`` (no lesion), ``"small"``, ``"medium"`` and ``"large"``; each image is in one.
-
-    Raises:
-        ValueError: if the limits are not 0 < first < second < 1.
-    """
-    small, medium = limits
-    if not 0 < small < medium < 1:
-        raise ValueError(f"limits must be 0 < small < medium < 1, got {limits}")
-    share = np.asarray(label_share, dtype=np.float64)
-    return {
-        "empty": share == 0,
-        "small": (share > 0) & (share < small),
-        "medium": (share >= small) & (share < medium),
-        "large": share >= medium,
-    }
-
-
-def summarize_sizes(table: ScoreTable, limits: tuple[float, float] = SIZE_LIMITS) -> dict[str, dict[str, Any]]:
-    """Summarise small, medium and large lesions, and images without one, by themselves.
-
-    Args:
-        table: the scores, with ``label_share``.
-        limits: see :func:`size_groups`.
+        table: the scores, with ``label_share``; the groups' limits are ``SIZE_LIMITS``.
 
     Returns:
         For each group that has images, ``images`` and ``scores`` as :func:`summarize_scores` gives them; nothing if
@@ -69,7 +42,13 @@ def summarize_sizes(table: ScoreTable, limits: tuple[float, float] = SIZE_LIMITS
     """
     if "label_share" not in table.images:
         return {}
-    groups = size_groups(table.images["label_share"], limits)
+    share, (small, medium) = table.images["label_share"], SIZE_LIMITS
+    groups = {
+        "empty": share == 0,
+        "small": (share > 0) & (share < small),
+        "medium": (share >= small) & (share < medium),
+        "large": share >= medium,
+    }
     return {
         name: {"images": int(rows.sum()), "scores": summarize_scores(table.select(rows))}
         for name, rows in groups.items()

@@ -4,12 +4,10 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from condseg_monai.metrics.bootstrap import bootstrap_interval
 from condseg_monai.reports.score_table import ScoreTable
-from condseg_monai.reports.summary import SIZE_LIMITS, json_numbers, size_groups, summarize_scores, summarize_sizes
+from condseg_monai.reports.summary import json_numbers, summarize_scores, summarize_sizes
 
 
 def test_summary_is_of_the_images_that_have_the_score(table):
@@ -38,30 +36,12 @@ def test_one_image_has_no_interval():
     assert (summary["mean"], summary["interval_95"], summary["images"]) == (0.5, None, 1)
 
 
-def test_groups_are_told_apart_at_the_stated_limits(table):
-    assert SIZE_LIMITS == (0.05, 0.2)
-    groups = {name: np.flatnonzero(rows).tolist() for name, rows in size_groups(table.images["label_share"]).items()}
-    assert groups == {"empty": [2], "small": [0], "medium": [1, 5], "large": [3, 4]}
-
-
-@given(st.lists(st.floats(0, 1), max_size=20))
-def test_every_image_is_in_one_group(shares):
-    groups = size_groups(shares)
-    assert sum(rows.astype(int) for rows in groups.values()).tolist() == [1] * len(shares)
-
-
 def test_groups_are_summarized_by_themselves(table):
     sizes = summarize_sizes(table)
     assert {name: group["images"] for name, group in sizes.items()} == {"empty": 1, "small": 1, "medium": 2, "large": 2}
     assert sizes["medium"]["scores"]["val_mean_dice_original"]["mean"] == pytest.approx(0.65)
     assert sizes["large"]["scores"]["val_hd95_original"]["images"] == 1
     assert summarize_sizes(ScoreTable(table.files, table.scores)) == {}
-
-
-@pytest.mark.parametrize("limits", [(0.2, 0.05), (0, 0.5), (0.5, 1)])
-def test_limits_out_of_order_raise(limits):
-    with pytest.raises(ValueError, match="limits must be"):
-        size_groups([0.1], limits)
 
 
 def test_json_has_no_numbers_that_only_python_reads(table):

@@ -3,14 +3,10 @@
 from condseg_monai.metrics.binary import BinaryScoreMetric, binary_score_handlers
 from condseg_monai.metrics.class_scores import ClassScoreMetric, class_score_handlers
 from condseg_monai.metrics.evaluation import evaluation_score_handlers
-from condseg_monai.metrics.saliency import SaliencyScoreMetric
-from condseg_monai.metrics.surface_distance import SurfaceDistanceMetric
 
 __all__ = [
     "BinaryScoreMetric",
     "ClassScoreMetric",
-    "SaliencyScoreMetric",
-    "SurfaceDistanceMetric",
     "binary_score_handlers",
     "class_score_handlers",
     "evaluation_score_handlers",

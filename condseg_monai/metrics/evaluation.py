@@ -28,7 +28,7 @@ def evaluation_score_handlers(
     Args:
         iou: counts the pixels at the size of the network's input; attached to the same evaluator.
         iou_original: counts those at the size of the file.
-        empty_distance: distance if a mask is empty, see :class:`~condseg_monai.metrics.SurfaceDistanceMetric`.
+        empty_distance: distance if a mask is empty, see :class:`SurfaceDistanceMetric`.
         pixel_spacing: likewise.
         saliency: whether to score probabilities too, with the extra ``saliency``.
 

@@ -35,21 +35,18 @@ __all__ = ["ScoreReport"]
 class ScoreReport:
     """Handler of an evaluator that writes every image's scores, their summary and an HTML page.
 
-    ``scores_{name}.csv`` has a line per image: file name, size and lesion's share, and a column per metric of the
-    engine. ``summary_{name}.json`` has, per metric, mean, median, standard deviation, the 95 % bootstrap interval of
-    the mean, and the number of images; the same by lesion size; pooled scores; missed images and false alarms; the
-    checkpoint with its SHA-256, ``context``, and the rules of the scores. ``report_{name}.html`` shows all that and the
-    worst and best images in one file that loads nothing. What could not be scored is in the last two and in
-    ``failures_{name}.json``. While the evaluation runs, ``unfinished_scores_{name}.csv`` has the images scored so far;
-    it stays if the evaluation is killed, until the next one.
+    ``scores_{name}.csv`` has a line per image and a column per metric of the engine, ``summary_{name}.json`` the
+    statistics of each metric, ``report_{name}.html`` all that with the worst and best images, ``failures_{name}.json``
+    what could not be scored. While the evaluation runs, ``unfinished_scores_{name}.csv`` has the images scored so far;
+    if it is killed, that file stays until the next one.
 
-    The engine's metrics must keep their details (``save_details`` of MONAI's metric handlers), and its batches the
-    images' metadata. Sizes are those of ``label_original``, ``(1, H, W)``, in the engine's output, or else ``label``.
+    The engine's metrics must keep their details (``save_details``), and its batches the images' metadata. Sizes are
+    those of ``label_original``, ``(1, H, W)``, in the engine's output, or else of ``label``.
 
     Args:
         save_dir: folder of the report.
         name: ends the files' names; usually the split.
-        checkpoint: the weights that were scored.
+        checkpoint: the weights that are scored.
         context: conditions that the summary repeats: split, normalization, image size and the like.
         overwrite: replace the report of an earlier run, which otherwise stops this one before it starts.
         pooled: metrics whose pixel counts are also scored as one image, by the suffix of their scores' names.

@@ -5,8 +5,7 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from condseg_monai.metrics import SaliencyScoreMetric
-from condseg_monai.metrics.saliency import SALIENCY_SCORES, saliency_scores
+from condseg_monai.metrics.saliency import SALIENCY_SCORES, SaliencyScoreMetric, saliency_scores
 
 
 def example(seed: int = 0, shape: tuple[int, int] = (12, 15)) -> tuple[np.ndarray, np.ndarray]:

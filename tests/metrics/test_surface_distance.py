@@ -9,8 +9,7 @@ from hypothesis.extra.numpy import arrays
 from medpy.metric import binary as medpy
 from monai.metrics import HausdorffDistanceMetric
 
-from condseg_monai.metrics import SurfaceDistanceMetric
-from condseg_monai.metrics.surface_distance import EMPTY_DISTANCES, surface_distances
+from condseg_monai.metrics.surface_distance import EMPTY_DISTANCES, SurfaceDistanceMetric, surface_distances
 from condseg_monai.metrics.surface_distance import surface_distance_scores as scores
 
 EMPTY, ONE_PIXEL = np.zeros((3, 4)), np.eye(3, 4) * np.array([[1], [0], [0]])

@@ -72,17 +72,7 @@ class FastInference:
 
 
 def faster_copy(network: nn.Module, channels_last: bool = False, compile: bool = False) -> nn.Module:
-    """Make a copy of a network with its BatchNorms folded into the convolutions, laid out and compiled as asked.
-
-    Args:
-        network: takes images of ``in_channels`` channels (3 if it does not say). Where BatchNorm cannot be folded the
-            copy keeps it, with a warning.
-        channels_last: as for :class:`FastInference`.
-        compile: likewise.
-
-    Returns:
-        The copy, for evaluation.
-    """
+    """Copy a network for evaluation, with BatchNorms folded where that is possible, laid out and compiled as asked."""
     weight = next(network.parameters())
     generator = torch.Generator().manual_seed(0)
     image = torch.rand(1, getattr(network, "in_channels", 3), _SIZE, _SIZE, generator=generator).to(weight)

@@ -26,12 +26,7 @@ _CHUNK_VALUES = 1 << 23
 
 
 def write_label_volume(path: str | os.PathLike[str], labels: np.ndarray, volume: Volume) -> None:
-    """Write labels as ``.nii.gz`` with the shape, affine and orientation of the volume they are of.
-
-    Args:
-        path: the file, replaced if it exists.
-        labels: ``uint8`` in the shape of ``volume.array``.
-        volume: where they lie.
+    """Write ``uint8`` labels as ``.nii.gz`` with the shape, affine and orientation of the volume they are of.
 
     Raises:
         ValueError: if type or shape is another.
@@ -46,17 +41,13 @@ def write_label_volume(path: str | os.PathLike[str], labels: np.ndarray, volume:
 
 @contextmanager
 def score_volume_writer(path: str | os.PathLike[str], volume: Volume) -> Iterator[SliceSink]:
-    """Write scores slice by slice; the file appears when the block ends well.
+    """Write scores slice by slice to ``.nii`` or ``.nii.gz``; the file appears when the block ends well.
 
     Scores are rounded to 1/65535. Until then they are in a folder beside the target, 2 bytes per score.
 
-    Args:
-        path: ``.nii`` or ``.nii.gz``, replaced if it exists.
-        volume: whose shape and geometry the file gets.
-
     Yields:
-        A function of the index of an axial slice and its scores in [0, 1]: ``(H, W)``, or ``(H, W, C)`` for a file with
-        C as its fourth axis. Slices that are never given are 0.
+        A function of the index of an axial slice and its scores in [0, 1]: ``(H, W)``, or ``(H, W, C)`` for a file
+        with C as its fourth axis. Slices that are never given are 0.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)

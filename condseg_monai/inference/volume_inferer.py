@@ -141,13 +141,7 @@ class VolumeInferer:
 
 
 def keep_largest_components(labels: np.ndarray) -> None:
-    """Keep of each class its largest connected component, by faces, edges and corners; in place.
-
-    MONAI finds it, in the box around the class: it needs memory for the largest of these boxes.
-
-    Args:
-        labels: ``(I, J, K)`` class numbers, ``uint8``; what is dropped becomes 0.
-    """
+    """Keep of each class of ``(I, J, K)`` labels its largest component, by faces, edges and corners; in place."""
     from monai.transforms.utils import get_largest_connected_component_mask
 
     for label, box in enumerate(find_objects(labels), 1):

@@ -37,29 +37,16 @@ _SPACING_TOLERANCE = 0.1  # of the distance of slices; positions are often round
 
 
 def list_dicom_files(folder: str | os.PathLike[str]) -> list[Path]:
-    """List the DICOM files of one folder, whatever they are called, in the order of their names; a DICOMDIR is none.
-
-    Args:
-        folder: the folder; those in it are not looked into.
-
-    Returns:
-        Files that start as DICOM files do.
-    """
+    """DICOM files of one folder, whatever they are called, by name; a DICOMDIR is none."""
     return [path for path in sorted(Path(folder).iterdir()) if path.is_file() and _is_dicom(path)]
 
 
 def read_dicom_series(folder: str | os.PathLike[str]) -> Volume:
     """Read a folder that holds one CT series, a file per slice.
 
-    Slices are put in order by their position along the normal of the image plane, not by file name or number. A tilted
-    gantry is part of the affine.
-
-    Args:
-        folder: the folder; other files than DICOM are left alone.
-
-    Returns:
-        The volume: columns, rows, slices, as ITK has them; stored values, and where slices differ in slope or intercept
-        Hounsfield units.
+    Slices are sorted by their position along the normal of the image plane. A tilted gantry is part of the affine.
+    The array has columns, rows, slices, as ITK; stored values, or Hounsfield units where slices differ in slope or
+    intercept.
 
     Raises:
         VolumeError: if there is no DICOM file, more than one series, no CT, a slice missing or twice, slices that

@@ -26,31 +26,18 @@ def h5_stem(path: str | os.PathLike[str]) -> str | None:
 
 
 def open_h5(path: str | os.PathLike[str]) -> Any:
-    """Open an HDF5 file for reading.
-
-    Raises:
-        ImportError: if h5py is not installed; the message names the extra.
-        OSError: if the file is none.
-    """
+    """Open an HDF5 file for reading; an ImportError names the extra that h5py needs."""
     if not _has_h5py:
         raise ImportError(f'{os.fspath(path)} needs h5py: pip install "condseg_monai[synapse]"')
     return h5py.File(path, "r")
 
 
 def read_h5_volume(path: str | os.PathLike[str], key: str = "image") -> Volume:
-    """Read image or label of a volume.
+    """Read ``image``, in [0, 1], or ``label`` of a volume; both are ``(D, H, W)``.
 
-    The file has no affine. Slices are taken to lie as :data:`~condseg_monai.data.SLICE_ORIENTATION` says: the affine
-    is the identity of DICOM's axes (columns to the left, rows to the back, slices to the head), with voxels of 1 mm or,
-    in files of :func:`prepare_synapse`, of the size these tell.
-
-    Args:
-        path: ``.npy.h5`` with ``image`` in [0, 1] and ``label``, both ``(D, H, W)``.
-        key: which of the two.
-
-    Returns:
-        The volume, columns first. Hounsfield units of an image are those of
-        :data:`~condseg_monai.data.CT_WINDOW_HU`: what lay outside was lost when the file was made.
+    The file has no affine. Slices are taken to lie as :data:`~condseg_monai.data.ct.synapse.SLICE_ORIENTATION` says,
+    with voxels of 1 mm or, in files of :func:`prepare_synapse`, of the size these tell. Hounsfield units of an image
+    are those of :data:`~condseg_monai.data.CT_WINDOW_HU`: what lay outside was lost when the file was made.
 
     Raises:
         ImportError: if h5py is not installed.

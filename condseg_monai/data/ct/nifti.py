@@ -32,14 +32,9 @@ def nifti_stem(path: str | os.PathLike[str]) -> str | None:
 
 
 def read_nifti(path: str | os.PathLike[str]) -> Volume:
-    """Read a NIfTI volume.
+    """Read a NIfTI volume, ``.nii`` or ``.nii.gz``, of three axes or four of which the last has length 1.
 
-    Args:
-        path: ``.nii`` or ``.nii.gz``, version 1 or 2, three axes, or four of which the last has length 1.
-
-    Returns:
-        The volume. Its array is what the file stores, in the file's type; that of an uncompressed file stays on the
-        disk until it is used.
+    The array has the stored values in the file's type; that of an uncompressed file stays on the disk until it is used.
 
     Raises:
         VolumeError: if the file is no such volume, is cut short, or does not say how it lies in the patient.

@@ -11,41 +11,17 @@ __all__ = ["resize_label_slice", "resize_scores", "resize_slice"]
 
 
 def resize_slice(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resize a slice by cubic splines; the centres of its corner pixels stay in the corners.
-
-    Args:
-        image: ``(H, W)``, floating point.
-        size: the new (H, W).
-
-    Returns:
-        ``(h, w)`` float32; where grey values jump, a little outside the range of ``image``.
-    """
+    """Resize ``(H, W)`` to ``size`` by cubic splines; the centres of its corner pixels stay in the corners."""
     return _zoom(np.asarray(image, dtype=np.float32), size, order=3)
 
 
 def resize_label_slice(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resize a slice of class numbers, each new pixel taking the nearest; the other way round of :func:`resize_slice`.
-
-    Args:
-        label: ``(H, W)``, integers.
-        size: the new (H, W).
-
-    Returns:
-        ``(h, w)`` of the same type.
-    """
+    """Resize class numbers ``(H, W)`` on the same grid, each new pixel taking the nearest."""
     return _zoom(np.asarray(label), size, order=0)
 
 
 def resize_scores(scores: Tensor, size: tuple[int, int]) -> Tensor:
-    """Interpolate scores bilinearly on the grid that :func:`resize_slice` uses: corners stay in the corners.
-
-    Args:
-        scores: ``(B, C, h, w)``.
-        size: the new (H, W).
-
-    Returns:
-        ``(B, C, H, W)``.
-    """
+    """Interpolate scores ``(B, C, h, w)`` to ``size`` bilinearly on the same grid."""
     return F.interpolate(scores, size, mode="bilinear", align_corners=True)
 
 

@@ -92,18 +92,10 @@ def check_slices(
 
 
 def read_slice(path: str | PathLike[str], index: int = -1) -> tuple[np.ndarray, np.ndarray]:
-    """Read a slice and its label.
-
-    Args:
-        path: ``.npz`` of one slice or ``.h5`` of a volume, ``(D, H, W)``, each with ``image`` and ``label``.
-        index: which slice of a volume; -1 for a file of one slice.
-
-    Returns:
-        Image ``float32`` and label ``uint8``, both ``(H, W)``.
+    """Read image, ``float32``, and label, ``uint8``, ``(H, W)`` each, of an ``.npz`` or of slice ``index`` of ``.h5``.
 
     Raises:
-        DatasetError: if the file is neither, cannot be read, or its arrays are not of one shape; or if its label has
-            values that no ``uint8`` has.
+        DatasetError: if the file cannot be read, its arrays are not of one shape, or its label is not 8-bit numbers.
     """
     file = Path(path)
     try:

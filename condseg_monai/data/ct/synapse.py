@@ -75,16 +75,7 @@ def synapse_class_names(order: str = "transunet") -> tuple[str, ...]:
 
 
 def btcv_label_map(order: str = "transunet") -> np.ndarray:
-    """Give each label of BTCV its label in Synapse; organs that Synapse leaves out become background.
-
-    Args:
-        order: a key of :data:`SYNAPSE_ORGANS`.
-
-    Returns:
-        ``(14,)`` ``uint8``: index it with a BTCV label volume.
-
-    Raises:
-        ValueError: if the order is unknown.
+    """Give each of BTCV's 14 labels its ``uint8`` label in Synapse; organs that Synapse leaves out become background.
 
     Example:
         >>> btcv_label_map().tolist()
@@ -95,14 +86,7 @@ def btcv_label_map(order: str = "transunet") -> np.ndarray:
 
 
 def window_ct(image: np.ndarray, window_hu: Sequence[float] = CT_WINDOW_HU) -> np.ndarray:
-    """Clip Hounsfield units to a window and scale them to [0, 1].
-
-    Args:
-        image: Hounsfield units, any shape and real type.
-        window_hu: lower and upper end.
-
-    Returns:
-        ``float32`` in [0, 1], same shape.
+    """Clip Hounsfield units to a window and scale them to ``float32`` in [0, 1].
 
     Raises:
         ValueError: if the window is not two finite numbers, the lower first.

@@ -91,15 +91,7 @@ def axial_slices(array: np.ndarray, affine: np.ndarray) -> np.ndarray:
 
 
 def volume_of_slices(slices: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """Undo :func:`axial_slices`: see a stack of slices in the order of axes of the volume with this affine.
-
-    Args:
-        slices: ``(D, H, W, ...)``.
-        affine: of the volume.
-
-    Returns:
-        ``(I, J, K, ...)``: a view.
-    """
+    """Undo :func:`axial_slices`: view slices ``(D, H, W, ...)`` in the order of axes of the volume with this affine."""
     return apply_orientation(slices, ornt_transform(axcodes2ornt(_AXES), io_orientation(affine)))
 
 
@@ -120,13 +112,10 @@ def axial_affine(affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 def check_hounsfield(volume: Volume) -> None:
     """Raise unless the values can be Hounsfield units of a body; one pass, a slice at a time.
 
-    Args:
-        volume: the volume.
-
     Raises:
         VolumeError: if a value is NaN or infinite, there is neither air nor fat (-50 HU and less), or no tissue (0 HU
-            and more): intensities of a magnetic resonance image, a window scaled to [0, 1] or to 8 bits, or stored
-            values without their intercept.
+            and more): intensities of an MR image, a window scaled to [0, 1] or to 8 bits, or stored values without
+            intercept.
     """
     low, high, wrong, first = float("inf"), -float("inf"), 0, -1
     may_be_wrong = volume.array.dtype.kind == "f"

@@ -17,22 +17,19 @@ VOLUME_EXTENSIONS = (*NIFTI_EXTENSIONS, H5_EXTENSION)
 
 
 def list_volumes(source: str | os.PathLike[str]) -> list[tuple[str, Path]]:
-    """List volumes.
+    """List volumes: name and path of each file or folder of a series.
 
     Args:
-        source: one of four things:
-
-            - a NIfTI file, ``.nii`` or ``.nii.gz``, or one of TransUNet's volumes, ``.npy.h5``;
-            - a folder of such files, or of folders with a DICOM series each, however deep; or both;
-            - a folder with one DICOM series;
-            - a ``.txt`` list: the path of a file or of a series a line, relative to the list's folder.
+        source: a NIfTI file or one of TransUNet's volumes, ``.npy.h5``; a folder of such files, or of folders with a
+            DICOM series each, however deep, or both; a DICOM series; or a ``.txt`` list of them, relative to its
+            folder.
 
     Returns:
-        Name and path of each file or folder of a series, in the order of names or of the list, none twice. Files are
-        named by their stem, series by the path of their folder, with ``_`` between folders.
+        In the order of names or of the list, none twice. Files are named by their stem, series by the path of their
+        folder.
 
     Raises:
-        DatasetError: if ``source`` is none of these or there is no volume in it.
+        DatasetError: if ``source`` is none of these, or there is no volume in it.
     """
     path = Path(source)
     if path.is_dir():

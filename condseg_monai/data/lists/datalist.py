@@ -54,14 +54,7 @@ def check_datalist(
 
 
 def check_files(root: Path, pairing: Pairing, mask_threshold: float | None, unlisted: bool = False) -> None:
-    """Open and compare the files of paired cases, raise one error for all that is wrong, and log warnings.
-
-    Args:
-        root: folder of the dataset.
-        pairing: the cases.
-        mask_threshold: as for :func:`check_datalist`.
-        unlisted: warn of files on no list.
-    """
+    """Open and compare the files of paired cases, raise one error for all that is wrong, and log warnings."""
     there = unlisted and all((root / name).is_dir() for name in ("images", "masks"))
     warnings = find_unlisted(root, pairing.listed) if there else []
     report = inspect_pairing(root, pairing, 127 if mask_threshold is None else mask_threshold, warnings)
@@ -71,13 +64,6 @@ def check_files(root: Path, pairing: Pairing, mask_threshold: float | None, unli
 
 
 def datalist_hash(datalist: Iterable[Mapping[str, str | PathLike[str]]]) -> str:
-    """SHA-256 over the stems of the images in their order: equal for equal splits, wherever and however stored.
-
-    Args:
-        datalist: cases with an ``image`` path.
-
-    Returns:
-        64 hexadecimal digits.
-    """
+    """SHA-256 over the stems of the images in their order: equal for equal splits, wherever and however stored."""
     stems = (name_key(Path(case["image"]).stem) for case in datalist)
     return hashlib.sha256("\n".join(stems).encode()).hexdigest()

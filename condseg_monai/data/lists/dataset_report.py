@@ -26,18 +26,10 @@ _NEAR_WHITE = 255 - _NOISE
 
 
 class SplitSummary(NamedTuple):
-    """One split in numbers; shares are in [0, 1] and of the cases whose image and mask could both be read.
+    """One split in numbers, of the cases whose image and mask could both be read; sizes are (W, H).
 
-    Attributes:
-        cases: how many cases could be read.
-        empty_masks: how many of them have no foreground.
-        foreground: share of foreground in all pixels.
-        foreground_min: smallest share in one image.
-        foreground_median: likewise.
-        foreground_max: likewise.
-        neither: share of mask pixels that are neither 0 or 1 nor near 0 or 255.
-        smallest: ``(W, H)`` of the image with the fewest pixels.
-        largest: ``(W, H)`` of the image with the most pixels.
+    ``foreground`` is the share of foreground in all pixels, the next three are shares in one image, and ``neither``
+    is the share of mask pixels that are neither 0 or 1 nor near 0 or 255.
     """
 
     cases: int
@@ -54,13 +46,8 @@ class SplitSummary(NamedTuple):
 class DatasetReport(NamedTuple):
     """Result of :func:`inspect_dataset`.
 
-    Attributes:
-        dataset_dir: the folder.
-        mask_threshold: values above it were counted as foreground.
-        cases: for each split its cases that have both files; ``"images"`` stands for all of a data set without lists.
-        errors: what training would stop at.
-        warnings: what may be as it should be.
-        summaries: for each split with readable cases its numbers.
+    ``errors`` are what training would stop at, ``warnings`` what may be as it should be; ``cases`` has for each split
+    those with both files, ``"images"`` standing for all of a dataset without lists.
     """
 
     dataset_dir: str
@@ -147,14 +134,7 @@ def inspect_dataset(
 def inspect_pairing(
     root: Path, pairing: Pairing, mask_threshold: float = 127, warnings: Sequence[Finding] = ()
 ) -> DatasetReport:
-    """Open and compare the files of cases that are paired already; a case without a label is opened alone.
-
-    Args:
-        root: folder of the data set.
-        pairing: the cases, and what is known to be wrong.
-        mask_threshold: as for :func:`inspect_dataset`.
-        warnings: what is known to be worth a warning.
-    """
+    """Open and compare the files of cases that are paired already; a case without a label is opened alone."""
     cases, warnings = pairing.cases, list(warnings)
     unique = list({case["image"]: case for split in cases.values() for case in split}.values())
     with ThreadPoolExecutor(max_workers=(os.cpu_count() or 1) + 2) as pool:

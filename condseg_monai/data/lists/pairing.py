@@ -30,10 +30,8 @@ class DatasetError(ValueError):
 class Finding(NamedTuple):
     """Something about a dataset that is wrong or worth knowing.
 
-    Attributes:
-        kind: ``"layout"``, ``"list"``, ``"pair"``, ``"overlap"`` and so on, for programs.
-        text: one line for people.
-        files: every file it is about, where the text has only the first few; of a pair those that are there.
+    ``kind`` is for programs (``"layout"``, ``"list"``, ``"pair"``, ``"overlap"`` ...), ``text`` one line for people,
+    and ``files`` every file it is about, where the text has only the first few.
     """
 
     kind: str
@@ -42,14 +40,7 @@ class Finding(NamedTuple):
 
 
 class Lists(NamedTuple):
-    """The lists of a dataset, before files are paired.
-
-    Attributes:
-        images: files of ``images/`` by stem.
-        masks: likewise.
-        stems: the stems of each list that could be read.
-        problems: what is wrong with the lists.
-    """
+    """Files by stem, the stems of each list that could be read, and what is wrong with the lists."""
 
     images: Index
     masks: Index
@@ -58,13 +49,7 @@ class Lists(NamedTuple):
 
 
 class Pairing(NamedTuple):
-    """Cases that have both files.
-
-    Attributes:
-        cases: for each split its cases in the order of the list.
-        problems: what is wrong with the others and with the lists.
-        listed: the stems of all lists there are.
-    """
+    """Cases of each split that have both files, what is wrong with the others, and the stems of all lists there are."""
 
     cases: dict[str, list[Case]]
     problems: list[Finding]
@@ -72,15 +57,7 @@ class Pairing(NamedTuple):
 
 
 def find_cases(root: Path, splits: Sequence[str]) -> Pairing:
-    """Pair the lines of some lists with files by name; nothing is opened but the lists.
-
-    Args:
-        root: folder of the dataset.
-        splits: the splits that are about to be used; the other lists are only searched for overlap with these.
-
-    Raises:
-        ValueError: if a split is not one of ``SPLITS``.
-    """
+    """Pair the lines of ``splits`` with files by name; the other lists are only searched for overlap with these."""
     check_splits(splits)
     lists = read_lists(root, splits, SPLITS)
     return pair(lists, {split: lists.stems.get(split, []) for split in splits})
@@ -93,14 +70,7 @@ def check_splits(splits: Sequence[str]) -> None:
 
 
 def read_lists(root: Path, splits: Sequence[str], others: Iterable[str], layout: str = _LAYOUT) -> Lists:
-    """Read lists and check that none has a line twice or shares one with another.
-
-    Args:
-        root: folder of the dataset.
-        splits: names of the lists that are about to be used, without ``.txt``.
-        others: names of lists that may be there.
-        layout: what to say where ``root`` lacks something.
-    """
+    """Read the lists of ``splits``, and of ``others`` where there, and check that none shares or repeats a line."""
     missing = [f"{name}/ is missing" for name in ("images", "masks") if not (root / name).is_dir()]
     missing += [f"{name}.txt is missing" for name in splits if not (root / f"{name}.txt").is_file()]
     if problem := folder_problem(root):
@@ -129,14 +99,7 @@ def read_lists(root: Path, splits: Sequence[str], others: Iterable[str], layout:
 def pair(
     lists: Lists, stems: Mapping[str, Iterable[str]], without_mask: Container[str] = (), where: str = "{}.txt: "
 ) -> Pairing:
-    """Pair stems with files.
-
-    Args:
-        lists: the files, and what is wrong already.
-        stems: those of each split.
-        without_mask: splits whose masks are not looked for.
-        where: how problems begin, given the split.
-    """
+    """Pair the stems of each split with files; masks of splits in ``without_mask`` are not looked for."""
     cases: dict[str, list[Case]] = {split: [] for split in stems}
     problems = list(lists.problems)
     for split, listed in stems.items():
@@ -165,12 +128,7 @@ def folder_problem(root: Path) -> str | None:
 
 
 def find_unlisted(root: Path, listed: Collection[str]) -> list[Finding]:
-    """Find files in ``images/`` and ``masks/`` that no list asks for; nothing is opened.
-
-    Args:
-        root: folder of the dataset, which has both folders.
-        listed: the stems of all lists.
-    """
+    """Find files in ``images/`` and ``masks/`` that no list asks for; nothing is opened."""
     images, masks = index_by_stem(root / "images"), index_by_stem(root / "masks")
     known = set(listed) | images.keys()
     groups = {
@@ -206,11 +164,7 @@ def list_other_files(folder: Path) -> list[Path]:
 
 
 def read_list(path: Path) -> list[str]:
-    """Non-empty lines of a UTF-8 text file, without surrounding blanks.
-
-    Raises:
-        DatasetError: if the file cannot be read as such.
-    """
+    """Non-empty lines of a UTF-8 text file, without surrounding blanks; a DatasetError if it is none."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -14,14 +14,7 @@ _FOLDER = files("condseg_monai.data.lists").joinpath("splits")
 
 
 class PublishedList(NamedTuple):
-    """Where a list comes from.
-
-    Attributes:
-        file: its name in ``condseg_monai/data/lists/splits``.
-        cases: how many lines it has.
-        sha256: :func:`list_sha256` of its lines.
-        source: repository and commit, or how it came about.
-    """
+    """A file of ``condseg_monai/data/lists/splits``, its length, its hash, and repository and commit it comes from."""
 
     file: str
     cases: int
@@ -37,14 +30,7 @@ PUBLISHED_LISTS: dict[str, dict[str, PublishedList]] = {
 
 
 def published_list(dataset: str, split: str) -> list[str]:
-    """Read a published list.
-
-    Args:
-        dataset: a key of :data:`PUBLISHED_LISTS`.
-        split: a key below it.
-
-    Returns:
-        The ids, stems of the images, in the order they were published in.
+    """Read a published list: stems of the images, in the order they were published in.
 
     Raises:
         ValueError: if there is no such list, or the file is not the one whose hash is recorded.
@@ -65,10 +51,5 @@ def list_sha256(ids: Iterable[str]) -> str:
 
 
 def seeded_order(names: Iterable[str], seed: int) -> list[str]:
-    """Shuffle names in a way that no version of any library changes: by the SHA-256 of ``"{seed} {name}"``.
-
-    Args:
-        names: in any order, which does not matter.
-        seed: another seed, another order.
-    """
+    """Shuffle names as no version of any library changes it: by the SHA-256 of ``"{seed} {name}"``."""
     return sorted(names, key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).digest())

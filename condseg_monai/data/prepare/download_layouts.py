@@ -24,14 +24,10 @@ _ISIC_MASK = _ISIC + "_[sS]egmentation"  # capital in 2016, small in 2017
 
 
 class Layout(NamedTuple):
-    """One data set as it is downloaded.
+    """One dataset as it is downloaded.
 
-    Attributes:
-        title: its name for people.
-        image: regular expression for the path of an image, below the source and without its extension.
-        mask: likewise for masks; both have a group ``id``.
-        expected: what the source should hold.
-        instances: whether masks have a number per object.
+    ``image`` and ``mask`` are regular expressions with a group ``id`` for paths below the source, without extension;
+    ``expected`` says what the source should hold, and ``instances`` whether masks have a number per object.
     """
 
     title: str
@@ -77,13 +73,7 @@ LAYOUTS: dict[str, Layout] = {
 
 
 class DownloadedFiles(NamedTuple):
-    """What :func:`find_downloaded` found.
-
-    Attributes:
-        images: id -> file.
-        masks: id -> file.
-        left_out: image files that are neither: superpixels, overlays, images of something else.
-    """
+    """Image and mask files by id, and image files that are neither: superpixels, overlays."""
 
     images: dict[str, Path]
     masks: dict[str, Path]
@@ -92,10 +82,6 @@ class DownloadedFiles(NamedTuple):
 
 def find_downloaded(source: Path, layout: Layout) -> DownloadedFiles:
     """Sort the image files below a folder, at any depth, into images and masks.
-
-    Args:
-        source: folder with the unpacked archives.
-        layout: how the names are to be read.
 
     Raises:
         DatasetError: if there is no image or no mask at all, or an id has two files that differ.
@@ -127,13 +113,7 @@ def find_downloaded(source: Path, layout: Layout) -> DownloadedFiles:
 
 
 def binary_instance_mask(path: Path) -> np.ndarray:
-    """Read a mask with a number per object, as grey values or as indices of a palette.
-
-    Args:
-        path: a lossless file.
-
-    Returns:
-        ``(H, W)`` ``uint8``, 255 where the file is not 0.
+    """Read a mask with a number per object, grey or palette indices, as ``(H, W)`` ``uint8``: 255 where it is not 0.
 
     Raises:
         DatasetError: if the file is a JPEG, whose noise would become objects.

@@ -56,19 +56,9 @@ def write_dataset(
     file_names: Mapping[str, str] | None = None,
     **facts: Any,
 ) -> dict[str, Any]:
-    """Write the lists and ``dataset.json``.
+    """Write the lists and ``dataset.json``, and return what it says.
 
-    Args:
-        folder: the dataset.
-        source: what it was made of.
-        splits: the lists.
-        missing: cases without files, by split.
-        notes: what else is worth knowing.
-        file_names: of lists that are not called ``{split}.txt``.
-        facts: what else the record says.
-
-    Returns:
-        The record.
+    ``file_names`` has those of lists that are not called ``{split}.txt``; ``facts`` is what else the record says.
     """
     for split, listed in splits.items():
         file = folder / (file_names or {}).get(split, f"{split}.txt")
@@ -96,10 +86,7 @@ def write_dataset(
 def check_folders(source: Path, destination: Path, overwrite: bool) -> None:
     """Raise unless a dataset can be made of one folder in another.
 
-    Args:
-        source: the folder to read.
-        destination: the folder to make: new, empty, or, with ``overwrite``, one that an earlier ``prepare`` made.
-        overwrite: whether such a one may be replaced.
+    ``destination`` is new, empty, or, with ``overwrite``, one that an earlier ``prepare`` made.
 
     Raises:
         FileExistsError: if ``destination`` is a file, or has other content.

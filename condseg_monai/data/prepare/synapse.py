@@ -42,13 +42,7 @@ _LABEL_WORDS = re.compile(_WORD.format("labels?|segmentations?|segs?|masks?|gts?
 
 
 class VolumePair(NamedTuple):
-    """A CT volume and its labels.
-
-    Attributes:
-        case: its name in the data set.
-        image: NIfTI file.
-        label: NIfTI file.
-    """
+    """A CT volume and its labels, NIfTI files, and the name of the case."""
 
     case: str
     image: Path
@@ -56,19 +50,12 @@ class VolumePair(NamedTuple):
 
 
 def find_volume_pairs(source: Path) -> tuple[list[VolumePair], list[Path]]:
-    """Pair the NIfTI files in a folder and below by name.
+    """Pair the NIfTI files in a folder and below by name, and return the images without label, too.
 
     A label has ``label``, ``segmentation``, ``seg``, ``mask`` or ``gt`` as a word of its path below ``source``; its
-    image is the file whose path is the same without these words and without ``image``, ``img``, ``ct``, ``volume`` and
-    ``scan``: ``img/img0001`` and ``label/label0001``, ``imagesTr/x`` and ``labelsTr/x``, ``ct`` and ``label``.
-
-    Args:
-        source: the folder.
-
-    Returns:
-        The pairs, by case: ``case0001`` for ``img0001`` with ``label0001``, as TransUNet calls them; else what is left
-        of the image's name, or all of it if that is a number, or the name of ``source``. And the images that have no
-        label.
+    image is the file whose path is the same without these words and without ``image``, ``img``, ``ct``, ``volume``
+    and ``scan``. ``img0001`` with ``label0001`` is ``case0001``, as TransUNet calls it; another case has what is left
+    of the image's name.
 
     Raises:
         DatasetError: if there is no pair, a label has no image, or two files are taken for the same one.

@@ -43,13 +43,8 @@ def make_ct_phantom(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw one patient: ellipsoid organs of varying place and size, fat, muscle, spine and lungs, blur and noise.
 
-    Args:
-        seed: of everything that varies.
-        shape: (D, H, W); slices lie as :data:`~condseg_monai.data.SLICE_ORIENTATION` says.
-        noise_hu: standard deviation of the noise.
-
     Returns:
-        Hounsfield units ``int16`` and labels ``uint8`` in TransUNet's order, both ``(D, H, W)``.
+        Hounsfield units ``int16`` and labels ``uint8`` in TransUNet's order, both ``(D, H, W)`` as ``shape`` says.
 
     Raises:
         ValueError: if the shape is not three sizes of at least 8.
@@ -85,17 +80,9 @@ def make_synthetic_ct(
     spacing_mm: Sequence[float] = (8.0, 4.5, 4.5),
     seed: int = 0,
 ) -> Path:
-    """Write phantoms as NIfTI pairs, ``img/scan00.nii.gz`` and ``label/scan00.nii.gz`` and so on.
+    """Write phantoms as NIfTI pairs, ``img/scan00.nii.gz`` and ``label/scan00.nii.gz`` and so on; return the folder.
 
-    Args:
-        directory: the folder to write to; made if missing.
-        num_cases: how many patients.
-        shape: see :func:`make_ct_phantom`.
-        spacing_mm: size of a voxel along (D, H, W).
-        seed: of the first patient; the others follow.
-
-    Returns:
-        The folder.
+    ``shape`` and ``spacing_mm`` are (D, H, W); ``seed`` is of the first patient, the others follow.
 
     Raises:
         FileExistsError: if the folder is not empty.

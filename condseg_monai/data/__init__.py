@@ -6,8 +6,7 @@ from condseg_monai.data.ct.synapse import CT_WINDOW_HU, synapse_class_names
 from condseg_monai.data.ct.volume import axial_slices
 from condseg_monai.data.ct.volume_list import read_volume
 from condseg_monai.data.images.binarize import BinarizeLabeld
-from condseg_monai.data.images.color_augmentation import StrongColorAugmentation
-from condseg_monai.data.images.color_perturbation import ColorPerturbation
+from condseg_monai.data.images.color_augmentation import ColorPerturbation, StrongColorAugmentation
 from condseg_monai.data.images.image_reader import NaturalImageReader, read_natural_image
 from condseg_monai.data.images.normalization import NormalizeImage, NormalizeImaged, normalize_image
 from condseg_monai.data.images.original_label import OriginalLabeld

@@ -1,4 +1,4 @@
-"""Labels of a DICOM series as DICOM SEG: what a hospital's viewer lays over the images."""
+"""Write the labels of a DICOM series as DICOM SEG."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Label and score volumes on disk, with the geometry of the volume they are of, written without a copy of the whole."""
+"""Write label and score volumes as NIfTI without a copy of the whole."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a CT volume to a label volume, slice by slice, in memory that does not grow with the number of slices."""
+"""Inferer of CT volumes, slice by slice, in bounded memory."""
 
 from __future__ import annotations
 

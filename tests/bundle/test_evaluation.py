@@ -27,7 +27,7 @@ SALIENCY = ("s_measure", "e_measure", "weighted_f", "mae", "swept_dice")
 
 
 @pytest.fixture
-def knobs(tiny_knobs, trained, tmp_path):
+def options(tiny_knobs, trained, tmp_path):
     return {**tiny_knobs, "ckpt_dir": str(trained.ckpt_dir), "output_dir": str(tmp_path)}
 
 
@@ -40,14 +40,14 @@ def summary(folder, split):
     return json.loads((folder / f"summary_{split}.json").read_text())
 
 
-def test_every_property_is_where_monai_looks_for_it(open_config, knobs):
-    workflow = open_config("train", "evaluate", **knobs)
+def test_every_property_is_where_monai_looks_for_it(open_config, options):
+    workflow = open_config("train", "evaluate", **options)
     workflow.initialize()
     assert workflow.check_properties() == []
 
 
-def test_report_has_the_scores_of_every_image(run_config, knobs, trained, tmp_path):
-    workflow = run_config("train", "evaluate", **knobs)
+def test_report_has_the_scores_of_every_image(run_config, options, trained, tmp_path):
+    workflow = run_config("train", "evaluate", **options)
     rows, report = table(tmp_path, "val"), summary(tmp_path, "val")
     assert [row["file"] for row in rows] == ["val_0.png", "val_1.png", "val_2.png"]
     assert set(rows[0]) == {"file", "height", "width", "label_share", *METRICS, *ORIGINAL, *DISTANCES}
@@ -94,21 +94,21 @@ def test_report_has_the_scores_of_every_image(run_config, knobs, trained, tmp_pa
     assert page.count('alt="Contours on') == page.count('alt="Uncertainty of') == 3  # two worst, one best
 
 
-def test_evaluation_equals_validation_in_training(run_config, knobs, trained, tmp_path):
-    run_config("train", "evaluate", **knobs)
+def test_evaluation_equals_validation_in_training(run_config, options, trained, tmp_path):
+    run_config("train", "evaluate", **options)
     record = json.loads((trained.ckpt_dir / "run_stage2.json").read_text())
     for metric, value in record["result"]["last"].items():  # one epoch: the last is the best
         assert summary(tmp_path, "val")["scores"][metric]["mean"] == pytest.approx(value)
 
 
-def test_split_names_the_list_and_the_report(run_config, knobs, tmp_path):
-    run_config("train", "evaluate", **knobs, split="test")
+def test_split_names_the_list_and_the_report(run_config, options, tmp_path):
+    run_config("train", "evaluate", **options, split="test")
     assert [row["file"] for row in table(tmp_path, "test")] == ["test_0.png", "test_1.png"]
     assert summary(tmp_path, "test")["split"] == "test"
 
 
-def test_stage_1_can_be_evaluated_too(run_config, knobs, trained, tmp_path):
-    run_config("train_stage1", "evaluate", **knobs, checkpoint=str(trained.ckpt_dir / "stage1.pt"))
+def test_stage_1_can_be_evaluated_too(run_config, options, trained, tmp_path):
+    run_config("train_stage1", "evaluate", **options, checkpoint=str(trained.ckpt_dir / "stage1.pt"))
     assert summary(tmp_path, "val")["checkpoint_sha256"] == file_sha256(trained.ckpt_dir / "stage1.pt")
     page = (tmp_path / "report_val.html").read_text()
     assert 'alt="Contours on' in page
@@ -116,34 +116,34 @@ def test_stage_1_can_be_evaluated_too(run_config, knobs, trained, tmp_path):
 
 
 def test_evaluation_needs_no_training_data_and_leaves_the_checkpoints_alone(
-    run_config, knobs, trained, tiny_dataset, tmp_path
+    run_config, options, trained, tiny_dataset, tmp_path
 ):
     dataset = tmp_path / "data"
     dataset.mkdir()
     for name in ("images", "masks", "val.txt"):
         (dataset / name).symlink_to(tiny_dataset / name)
     before = {path.name: file_sha256(path) for path in trained.ckpt_dir.iterdir()}
-    run_config("train", "evaluate", **{**knobs, "dataset_dir": str(dataset)})
+    run_config("train", "evaluate", **{**options, "dataset_dir": str(dataset)})
     assert {path.name: file_sha256(path) for path in trained.ckpt_dir.iterdir()} == before
 
 
-def test_earlier_report_stops_the_evaluation(run_config, knobs, tmp_path):
+def test_earlier_report_stops_the_evaluation(run_config, options, tmp_path):
     (tmp_path / "report_val.html").write_text("earlier")
     with pytest.raises(RuntimeError) as error:
-        run_config("train", "evaluate", **knobs)
+        run_config("train", "evaluate", **options)
     assert "report_val.html is of an earlier report" in str(error.value.__cause__)
     assert (tmp_path / "report_val.html").read_text() == "earlier"
 
 
-def test_bad_files_cost_no_other_case_its_scores(run_config, knobs, tiny_dataset, tmp_path):
+def test_bad_files_cost_no_other_case_its_scores(run_config, options, tiny_dataset, tmp_path):
     dataset = shutil.copytree(tiny_dataset, tmp_path / "data")
-    knobs = {**knobs, "dataset_dir": str(dataset), "output_dir": str(tmp_path / "eval")}
-    run_config("train", "evaluate", **knobs)
+    options = {**options, "dataset_dir": str(dataset), "output_dir": str(tmp_path / "eval")}
+    run_config("train", "evaluate", **options)
     expected = table(tmp_path / "eval", "val")
     good = (dataset / "images" / "val_1.png").read_bytes()
     (dataset / "images" / "val_1.png").write_bytes(good[:300])
     with pytest.raises(RuntimeError) as error:
-        run_config("train", "evaluate", **knobs, overwrite=True)
+        run_config("train", "evaluate", **options, overwrite=True)
     assert "1 of 3 cases have no score" in str(error.value.__cause__)
     assert table(tmp_path / "eval", "val") == [expected[0], expected[2]]
     report, failures = summary(tmp_path / "eval", "val"), json.loads((tmp_path / "eval/failures_val.json").read_text())
@@ -154,26 +154,26 @@ def test_bad_files_cost_no_other_case_its_scores(run_config, knobs, tiny_dataset
     page = (tmp_path / "eval" / "report_val.html").read_text()
     assert "Not scored" in page and "val_1.png" in page
     (dataset / "images" / "val_1.png").write_bytes(good)
-    run_config("train", "evaluate", **{**knobs, "overwrite": "true", "progress_bar": "no"})
+    run_config("train", "evaluate", **{**options, "overwrite": "true", "progress_bar": "no"})
     assert table(tmp_path / "eval", "val") == expected
     assert not (tmp_path / "eval" / "failures_val.json").exists()
 
 
-def test_killed_evaluation_leaves_the_scores_so_far(run_config, knobs, tmp_path):
+def test_killed_evaluation_leaves_the_scores_so_far(run_config, options, tmp_path):
     """The network fails on the third image, as if the process ended there."""
-    run_config("train", "evaluate", **{**knobs, "output_dir": str(tmp_path / "whole"), "batch_size": 1})
+    run_config("train", "evaluate", **{**options, "output_dir": str(tmp_path / "whole"), "batch_size": 1})
     assert not list((tmp_path / "whole").glob("unfinished*"))
-    knobs = {**knobs, "output_dir": str(tmp_path / "cut"), "batch_size": 1}
-    knobs["validate#inferer"] = "$lambda inputs, network: network(inputs) if next(@calls) < 2 else 1 / 0"
+    options = {**options, "output_dir": str(tmp_path / "cut"), "batch_size": 1}
+    options["validate#inferer"] = "$lambda inputs, network: network(inputs) if next(@calls) < 2 else 1 / 0"
     with pytest.raises(RuntimeError):
-        run_config("train", "evaluate", **knobs, calls="$__import__('itertools').count()")
+        run_config("train", "evaluate", **options, calls="$__import__('itertools').count()")
     with (tmp_path / "cut" / "unfinished_scores_val.csv").open() as stream:
         assert list(csv.DictReader(stream)) == table(tmp_path / "whole", "val")[:2]
     assert not (tmp_path / "cut" / "summary_val.json").exists()
 
 
-def test_saliency_scores_by_knob(run_config, knobs, tmp_path):
-    workflow = run_config("train", "evaluate", **knobs, saliency_scores=True, empty_distance="nan", report_cases=0)
+def test_saliency_scores_by_option(run_config, options, tmp_path):
+    workflow = run_config("train", "evaluate", **options, saliency_scores=True, empty_distance="nan", report_cases=0)
     rows, network = table(tmp_path, "val"), workflow.network_def.eval()
     case = workflow.val_dataset[0]
     with torch.no_grad():
@@ -186,8 +186,8 @@ def test_saliency_scores_by_knob(run_config, knobs, tmp_path):
     assert "<img" not in (tmp_path / "report_val.html").read_text()
 
 
-def test_missing_checkpoint_stops(run_config, knobs, tmp_path):
+def test_missing_checkpoint_stops(run_config, options, tmp_path):
     with pytest.raises(RuntimeError) as error:
-        run_config("train", "evaluate", **knobs, checkpoint=str(tmp_path / "missing.pt"))
+        run_config("train", "evaluate", **options, checkpoint=str(tmp_path / "missing.pt"))
     assert "missing.pt" in str(error.value.__cause__)
     assert not (tmp_path / "summary_val.json").exists()

@@ -38,7 +38,7 @@ def condseg_checkpoint(tmp_path_factory):
 
 
 @pytest.fixture
-def knobs(tmp_path, red_checkpoint):
+def options(tmp_path, red_checkpoint):
     return {
         "dataset_dir": str(tmp_path / "in"),
         "output_dir": str(tmp_path / "out"),
@@ -53,8 +53,8 @@ def knobs(tmp_path, red_checkpoint):
 
 
 @pytest.fixture
-def condseg_knobs(knobs, condseg_checkpoint):
-    rest = {key: value for key, value in knobs.items() if key not in ("network_def", "normalization")}
+def condseg_options(options, condseg_checkpoint):
+    rest = {key: value for key, value in options.items() if key not in ("network_def", "normalization")}
     return {
         **rest,
         "ckpt_dir": str(condseg_checkpoint),
@@ -107,8 +107,8 @@ class TestProperties:
         workflow.initialize()
         assert workflow.check_properties() == []
 
-    def test_consumers_find_transforms_they_recognise(self, open_config, knobs):
-        workflow = open_config("inference", workflow_type="infer", **knobs)
+    def test_consumers_find_transforms_they_recognise(self, open_config, options):
+        workflow = open_config("inference", workflow_type="infer", **options)
         workflow.initialize()
         pre, post = workflow.preprocessing, workflow.postprocessing
         assert isinstance(pre, Compose) and isinstance(post, Compose)
@@ -116,9 +116,9 @@ class TestProperties:
         writers = [transform for transform in post.transforms if isinstance(transform, SaveImaged)]
         assert writers == [post.transforms[-1]]
 
-    def test_transforms_work_without_loading_and_saving(self, open_config, knobs):
+    def test_transforms_work_without_loading_and_saving(self, open_config, options):
         """As an application does that has the image in memory, (H, W, C), and wants the mask back."""
-        workflow = open_config("inference", workflow_type="infer", **knobs)
+        workflow = open_config("inference", workflow_type="infer", **options)
         workflow.initialize()
         mask = letter(40, 56)
         pre, post = Compose(workflow.preprocessing.transforms[1:]), Compose(workflow.postprocessing.transforms[:-1])
@@ -128,7 +128,7 @@ class TestProperties:
         image = MetaTensor(torch.from_numpy(picture(mask)).float(), meta={"original_channel_dim": -1})
         data = pre({"image": image})
         network = torch.nn.Conv2d(3, 1, 1)
-        network.load_state_dict(torch.load(f"{knobs['ckpt_dir']}/model.pt", weights_only=True))
+        network.load_state_dict(torch.load(f"{options['ckpt_dir']}/model.pt", weights_only=True))
         with torch.no_grad():
             data["pred"] = workflow.inferer(data["image"][None], network)[0]
         assert iou(post(data)["pred"][0].numpy() == 1, mask) > 0.85
@@ -146,26 +146,26 @@ class TestProperties:
 
 class TestGeometry:
     @pytest.mark.parametrize("size", [(48, 80), (90, 40), (64, 64), (33, 47)])
-    def test_mask_comes_back_in_place_and_size(self, run_config, knobs, tmp_path, size):
+    def test_mask_comes_back_in_place_and_size(self, run_config, options, tmp_path, size):
         target = letter(*size)
         write(tmp_path / "in", "f.png", picture(target))
-        run_config("inference", workflow_type="infer", **knobs)
+        run_config("inference", workflow_type="infer", **options)
         mask = written_mask(tmp_path, "f")
         assert mask.shape == size
         assert iou(mask, target) > 0.85
         assert max(iou(mask[::-1], target), iou(mask[:, ::-1], target), iou(mask[::-1, ::-1], target)) < 0.6
 
     @pytest.mark.parametrize("orientation", [3, 6])
-    def test_turned_photograph_gives_an_upright_mask(self, run_config, knobs, tmp_path, orientation):
+    def test_turned_photograph_gives_an_upright_mask(self, run_config, options, tmp_path, orientation):
         target = letter(48, 80)
         exif = Image.Exif()
         exif[274] = orientation
         stored = np.rot90(picture(target), {3: 2, 6: 1}[orientation])
         write(tmp_path / "in", "f.JPG", stored, exif=exif, quality=95)
-        run_config("inference", workflow_type="infer", **knobs)
+        run_config("inference", workflow_type="infer", **options)
         assert iou(written_mask(tmp_path, "f"), target) > 0.85
 
-    def test_every_kind_of_file_gives_the_same_mask(self, run_config, knobs, tmp_path):
+    def test_every_kind_of_file_gives_the_same_mask(self, run_config, options, tmp_path):
         target = letter(48, 80)
         image = Image.fromarray(picture(target))
         folder = tmp_path / "in"
@@ -176,13 +176,13 @@ class TestGeometry:
         image.convert("RGBA").save(folder / "rgba.png")
         image.quantize(4).save(folder / "palette.png")
         image.convert("CMYK").save(folder / "cmyk.v2.jpg", quality=95)
-        run_config("inference", workflow_type="infer", **knobs)
+        run_config("inference", workflow_type="infer", **options)
         for stem in ("rgb", "two words", "\u00e9\u4e2d", "rgba", "palette", "cmyk.v2"):
             assert iou(written_mask(tmp_path, stem), target) > 0.85, stem
 
-    def test_probabilities_are_interpolated_before_the_threshold(self, run_config, knobs, tmp_path):
+    def test_probabilities_are_interpolated_before_the_threshold(self, run_config, options, tmp_path):
         write(tmp_path / "in", "f.png", picture(letter(90, 130)))
-        run_config("inference", workflow_type="infer", **knobs, save_probability="npy")
+        run_config("inference", workflow_type="infer", **options, save_probability="npy")
         probability = np.load(tmp_path / "out" / "probability" / "f.npy")
         assert probability.shape == (90, 130) and probability.dtype == np.float32
         assert ((probability > 0.05) & (probability < 0.95)).mean() > 0.02
@@ -190,20 +190,20 @@ class TestGeometry:
 
 
 class TestOutputs:
-    def test_masks_alone_by_default(self, run_config, knobs, tmp_path):
+    def test_masks_alone_by_default(self, run_config, options, tmp_path):
         for name in ("a.png", "b.png"):
             write(tmp_path / "in", name, picture(letter(30, 40)))
-        run_config("inference", workflow_type="infer", **knobs)
+        run_config("inference", workflow_type="infer", **options)
         assert outputs(tmp_path) == {"a.png", "b.png", "inference.json"}
 
-    def test_probability_and_uncertainty_are_the_network_s(self, run_config, condseg_knobs, tmp_path):
+    def test_probability_and_uncertainty_are_the_network_s(self, run_config, condseg_options, tmp_path):
         rng = np.random.default_rng(0)
         for i in range(3):
             write(tmp_path / "in", f"{i}.png", rng.integers(0, 256, (30 + 4 * i, 40, 3), dtype=np.uint8))
         workflow = run_config(
             "inference",
             workflow_type="infer",
-            **condseg_knobs,
+            **condseg_options,
             batch_size=2,
             save_probability="npy",
             save_uncertainty="npy",
@@ -219,62 +219,62 @@ class TestOutputs:
                 large = torch.nn.functional.interpolate(expected, image.shape[2:], mode="bilinear")[0, 0]
                 np.testing.assert_allclose(written, large.numpy(), atol=1e-4)
 
-    def test_png_holds_the_same_in_255_steps(self, run_config, condseg_knobs, tmp_path):
+    def test_png_holds_the_same_in_255_steps(self, run_config, condseg_options, tmp_path):
         write(tmp_path / "in", "a.png", picture(letter(30, 40)))
         for kind, out in (("npy", "out"), ("png", "png")):
-            knobs = {**condseg_knobs, "output_dir": str(tmp_path / out)}
-            run_config("inference", workflow_type="infer", **knobs, save_probability=kind, save_uncertainty=kind)
+            options = {**condseg_options, "output_dir": str(tmp_path / out)}
+            run_config("inference", workflow_type="infer", **options, save_probability=kind, save_uncertainty=kind)
         for folder in ("probability", "uncertainty"):
             exact = np.load(tmp_path / "out" / folder / "a.npy")
             rounded = np.asarray(Image.open(tmp_path / "png" / folder / "a.png"))
             assert rounded.dtype == np.uint8
             np.testing.assert_allclose(rounded / 255, exact, atol=0.5 / 255 + 1e-6)
 
-    def test_overlay_is_the_mask_on_the_image(self, run_config, knobs, tmp_path):
+    def test_overlay_is_the_mask_on_the_image(self, run_config, options, tmp_path):
         image = picture(letter(60, 80))
         write(tmp_path / "in", "a.png", image)
-        run_config("inference", workflow_type="infer", **knobs, save_overlay=True)
+        run_config("inference", workflow_type="infer", **options, save_overlay=True)
         overlay = np.asarray(Image.open(tmp_path / "out" / "overlay" / "a.png"))
         np.testing.assert_array_equal(overlay, draw_overlay(image, written_mask(tmp_path, "a")))
         assert outputs(tmp_path) == {"a.png", "overlay/a.png", "inference.json"}
 
-    def test_list_of_a_data_set_is_a_source(self, run_config, knobs, tiny_dataset, tmp_path):
-        run_config("inference", workflow_type="infer", **{**knobs, "dataset_dir": str(tiny_dataset / "test.txt")})
+    def test_list_of_a_data_set_is_a_source(self, run_config, options, tiny_dataset, tmp_path):
+        run_config("inference", workflow_type="infer", **{**options, "dataset_dir": str(tiny_dataset / "test.txt")})
         assert outputs(tmp_path) == {"test_0.png", "test_1.png", "inference.json"}
 
-    def test_checkpoint_of_training_is_what_it_reads(self, run_config, condseg_knobs, trained, tiny_dataset, tmp_path):
-        knobs = {**condseg_knobs, "ckpt_dir": str(trained.ckpt_dir), "dataset_dir": str(tiny_dataset / "val.txt")}
-        workflow = run_config("inference", workflow_type="infer", **knobs)
+    def test_checkpoint_of_training_is_read(self, run_config, condseg_options, trained, tiny_dataset, tmp_path):
+        options = {**condseg_options, "ckpt_dir": str(trained.ckpt_dir), "dataset_dir": str(tiny_dataset / "val.txt")}
+        workflow = run_config("inference", workflow_type="infer", **options)
         saved = torch.load(trained.ckpt_dir / "model.pt", weights_only=True)
         assert all(torch.equal(value, saved[key]) for key, value in workflow.network_def.state_dict().items())
         assert written_mask(tmp_path, "val_2").shape == (40, 36)
 
 
 class TestInterruptions:
-    def test_bad_files_do_not_cost_the_others(self, run_config, knobs, tmp_path):
+    def test_bad_files_do_not_cost_the_others(self, run_config, options, tmp_path):
         for name in ("a.png", "z.png"):
             write(tmp_path / "in", name, picture(letter(30, 40)))
         (tmp_path / "in" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 not much of a photograph")
         with pytest.raises(RuntimeError) as raised:
-            run_config("inference", workflow_type="infer", **knobs)
+            run_config("inference", workflow_type="infer", **options)
         assert "1 of 3 cases have no mask" in str(raised.value.__cause__ or raised.value)
         assert outputs(tmp_path) == {"a.png", "z.png", "inference.json"}
         failed = json.loads((tmp_path / "out" / "inference.json").read_text())["failed"]
         assert list(failed) == [str(tmp_path / "in" / "broken.jpg")]
 
-    def test_existing_masks_are_kept_unless_overwritten(self, run_config, knobs, tmp_path):
+    def test_existing_masks_are_kept_unless_overwritten(self, run_config, options, tmp_path):
         for name in ("a.png", "b.png"):
             write(tmp_path / "in", name, picture(letter(30, 40)))
-        run_config("inference", workflow_type="infer", **knobs)
+        run_config("inference", workflow_type="infer", **options)
         mask = tmp_path / "out" / "a.png"
         whole = mask.read_bytes()
         mask.write_bytes(b"mine")
         (tmp_path / "out" / "b.png").unlink()
-        run_config("inference", workflow_type="infer", **knobs)
+        run_config("inference", workflow_type="infer", **options)
         assert mask.read_bytes() == b"mine" and (tmp_path / "out" / "b.png").is_file()
-        run_config("inference", workflow_type="infer", **knobs)  # nothing left to do
+        run_config("inference", workflow_type="infer", **options)  # nothing left to do
         assert mask.read_bytes() == b"mine"
-        run_config("inference", workflow_type="infer", **knobs, overwrite=True)
+        run_config("inference", workflow_type="infer", **options, overwrite=True)
         assert mask.read_bytes() == whole
 
     @pytest.mark.parametrize(
@@ -285,20 +285,20 @@ class TestInterruptions:
             ({"save_probability": "jpg"}, "save_probability must be one of"),
         ],
     )
-    def test_what_cannot_work_stops_before_anything_is_written(self, run_config, knobs, tmp_path, change, words):
+    def test_what_cannot_work_stops_before_anything_is_written(self, run_config, options, tmp_path, change, words):
         write(tmp_path / "in", "a.png", picture(letter(30, 40)))
         with pytest.raises(RuntimeError) as raised:
-            run_config("inference", workflow_type="infer", **{**knobs, **change})
+            run_config("inference", workflow_type="infer", **{**options, **change})
         assert words in f"{raised.value} {raised.value.__cause__}"
         assert not (tmp_path / "out").exists() or outputs(tmp_path) == set()
 
-    def test_real_images_come_back_at_their_own_sizes(self, run_config, condseg_knobs, tmp_path, real_data):
+    def test_real_images_come_back_at_their_own_sizes(self, run_config, condseg_options, tmp_path, real_data):
         images = real_data / "polyp-original-size" / "images"
         extra = {"save_probability": "npy", "save_uncertainty": "png", "save_overlay": "yes"}
         run_config(
             "inference",
             workflow_type="infer",
-            **{**condseg_knobs, **extra, "dataset_dir": str(images)},
+            **{**condseg_options, **extra, "dataset_dir": str(images)},
         )
         sizes = {path.stem: Image.open(path).size for path in images.iterdir()}
         assert len(sizes) >= 5 and len(set(sizes.values())) > 1
@@ -310,10 +310,10 @@ class TestInterruptions:
                 assert Image.open(tmp_path / "out" / folder / f"{stem}.png").size == (width, height)
 
     @pytest.mark.slow
-    def test_command_line_tells_by_its_exit_code(self, bundle_dir, condseg_knobs, tmp_path):
+    def test_command_line_tells_by_its_exit_code(self, bundle_dir, condseg_options, tmp_path):
         write(tmp_path / "in", "a.png", picture(letter(30, 40)))
-        knobs = {**condseg_knobs, "save_uncertainty": "png", "num_workers": 1}
-        arguments = [part for key, value in knobs.items() for part in (f"--{key}", str(value))]
+        options = {**condseg_options, "save_uncertainty": "png", "num_workers": 1}
+        arguments = [part for key, value in options.items() for part in (f"--{key}", str(value))]
         command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", "configs/inference.json", *arguments]
 
         def run() -> subprocess.CompletedProcess:

@@ -32,7 +32,7 @@ def checkpoint(tmp_path_factory):
 
 
 @pytest.fixture
-def knobs(tmp_path, checkpoint):
+def options(tmp_path, checkpoint):
     return {
         "dataset_dir": str(tmp_path / "in"),
         "output_dir": str(tmp_path / "out"),
@@ -46,8 +46,8 @@ def knobs(tmp_path, checkpoint):
 
 
 @pytest.fixture
-def run(run_config, knobs):
-    return lambda **change: run_config("inference_synapse", workflow_type="infer", **{**knobs, **change})
+def run(run_config, options):
+    return lambda **change: run_config("inference_synapse", workflow_type="infer", **{**options, **change})
 
 
 def failure(run, **change) -> str:

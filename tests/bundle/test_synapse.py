@@ -27,7 +27,7 @@ def ct_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def both_stages(run_config, tiny_knobs, ct_dataset, tmp_path_factory):
     """Both stages, an epoch each: the folder of the run, the two workflows, and the files in the cache after each."""
     folder = tmp_path_factory.mktemp("synapse")
-    knobs = {
+    options = {
         **tiny_knobs,
         "dataset_dir": str(ct_dataset),
         "ckpt_dir": str(folder / "models"),
@@ -37,7 +37,7 @@ def both_stages(run_config, tiny_knobs, ct_dataset, tmp_path_factory):
     }
     cached, workflows = [], []
     for stage, optimizer in (("train_stage1", "sgd"), ("train_stage2", "adam")):
-        workflows.append(run_config(stage, "synapse", **knobs, optimizer_name=optimizer))
+        workflows.append(run_config(stage, "synapse", **options, optimizer_name=optimizer))
         cached.append({path.name: path.stat().st_mtime_ns for path in (folder / "eval" / "slices").glob("*.pt")})
     return folder, workflows, cached
 
@@ -81,8 +81,8 @@ def test_batches_are_grey_in_three_channels_with_class_numbers(both_stages):
 
 
 def test_labels_in_another_order_are_refused(open_config, tiny_knobs, ct_dataset):
-    knobs = {**tiny_knobs, "dataset_dir": str(ct_dataset), "organ_order": "samed", "stage1_checkpoint": None}
-    workflow = open_config("train_stage2", "synapse", **knobs)
+    options = {**tiny_knobs, "dataset_dir": str(ct_dataset), "organ_order": "samed", "stage1_checkpoint": None}
+    workflow = open_config("train_stage2", "synapse", **options)
     with pytest.raises(RuntimeError) as raised:  # MONAI wraps what a config's component raises
         workflow.initialize()
         workflow.run()

@@ -60,7 +60,7 @@ class TestLabels:
         )
         np.testing.assert_array_equal(axial_slices(labels, AFFINE), large.argmax(1).numpy())
 
-    def test_of_the_published_protocol_are_enlarged_by_nearest(self):
+    def test_of_the_published_protocol_are_resized_by_nearest(self):
         network = Tiny()
         labels = VolumeInferer(image_size=24, resizing="transunet")(volume(IMAGE, AFFINE), network)
         small = expected_scores(network, 24).argmax(1).numpy()

@@ -31,7 +31,7 @@ def test_what_fails_is_named_and_does_not_cost_the_others(tmp_path):
     writes.put(tmp_path / "b.png", (tmp_path / "b.png").touch)
     assert writes.finish() == {str(tmp_path / "a.png"): "OSError: no space left on device"}
     assert (tmp_path / "b.png").exists()
-    assert writes.finish() == {}  # told once
+    assert writes.finish() == {}  # each only once
 
 
 def test_no_more_than_asked_for_wait():

@@ -1,4 +1,4 @@
-"""Volumes of TransUNet's ``test_vol_h5``: windowed slices and their labels, which do not say where they lie."""
+"""Read TransUNet's HDF5 volumes of windowed slices, which have no affine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""NIfTI volumes, read so that only the stored values are in memory."""
+"""Read NIfTI volumes with only the stored values in memory."""
 
 from __future__ import annotations
 

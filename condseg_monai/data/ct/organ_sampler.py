@@ -1,4 +1,4 @@
-"""Which slices an epoch has: all with an organ, and not more empty ones than are useful."""
+"""Sampler of slices: all with an organ, and a share of empty ones."""
 
 from __future__ import annotations
 

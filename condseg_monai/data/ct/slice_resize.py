@@ -1,4 +1,4 @@
-"""Between the size of a slice and that of the network, as TransUNet does it, and its scores the smooth way back."""
+"""Resize slices as TransUNet does, and scores back to the slice's size."""
 
 from __future__ import annotations
 

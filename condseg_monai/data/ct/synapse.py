@@ -1,4 +1,4 @@
-"""What everything that touches Synapse agrees on: organs and their numbers, the CT window, how a slice lies."""
+"""Synapse: organs and their label numbers, the CT window, the orientation of slices."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A CT volume in memory: its values as stored, where its voxels lie in the patient, and its axial slices."""
+"""CT volume in memory: stored values, affine, and axial slices as views."""
 
 from __future__ import annotations
 

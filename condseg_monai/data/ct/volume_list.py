@@ -1,4 +1,4 @@
-"""The volumes somebody wants segmented: a file, a folder, a list or a DICOM series."""
+"""List of the volumes to segment: a file, a folder, a list or a DICOM series."""
 
 from __future__ import annotations
 

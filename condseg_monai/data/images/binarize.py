@@ -1,4 +1,4 @@
-"""Masks as files have them, JPEG noise and instance numbers included, to zeros and ones."""
+"""Binarise masks as files have them, with JPEG noise or instance numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The range and channel order a network was trained on."""
+"""Normalisation: the range and channel order a network was trained on."""
 
 from __future__ import annotations
 

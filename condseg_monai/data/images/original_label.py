@@ -1,4 +1,4 @@
-"""The label at the size of its file, beside the one that is resized for the network."""
+"""Original-size label, beside the one that is resized for the network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batches with a fixed number of labelled and of unlabelled cases."""
+"""Two-stream batch sampler: a fixed number of labelled and of unlabelled cases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How data sets lie in the archives people download: which file is an image, which its mask, and which neither."""
+"""Layouts of downloaded archives: which file is an image, which its mask."""
 
 from __future__ import annotations
 

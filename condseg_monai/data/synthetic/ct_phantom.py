@@ -1,4 +1,4 @@
-"""A synthetic CT of an abdomen, with the eight organs of Synapse, for demonstrations and tests."""
+"""Synthetic abdominal CT with the eight organs of Synapse, for demonstrations and tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A made-up endoscopy data set: soft, low-contrast lesions among things that merely look like them."""
+"""Synthetic endoscopy dataset: soft, low-contrast lesions among things that look like them."""
 
 from __future__ import annotations
 

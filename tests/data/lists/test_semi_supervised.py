@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from condseg_monai.data.images.color_perturbation import ColorPerturbation
+from condseg_monai.data.images.color_augmentation import ColorPerturbation
 from condseg_monai.data.lists.datalist import datalist_hash
 from condseg_monai.data.lists.pairing import DatasetError
 from condseg_monai.data.lists.semi_supervised import PlaceholderLabeld, semi_supervised_datalists
@@ -100,7 +100,7 @@ def test_a_picture_in_two_lists_under_two_names_is_found(dataset):
         semi_supervised_datalists(dataset)
 
 
-def test_without_lists_the_message_names_the_knob(tiny_dataset):
+def test_without_lists_the_message_names_the_option(tiny_dataset):
     with pytest.raises(DatasetError, match=r"labeled.txt is missing(.|\n)*labeled_fraction"):
         semi_supervised_datalists(tiny_dataset)
 

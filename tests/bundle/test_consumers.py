@@ -99,6 +99,7 @@ def test_federated_client_trains_evaluates_and_returns_weights(bundle_copy, tiny
     client.finalize()
 
 
+@pytest.mark.slow
 def test_command_line_runs_a_config_from_the_bundle_folder(bundle_copy, tiny_knobs):
     # MONAI drops None from its command line: null is written $None
     arguments = [f"--{name}={'$None' if value is None else value}" for name, value in tiny_knobs.items()]

@@ -117,6 +117,7 @@ class NetworkContract:
             traced = torch.jit.trace(evaluated, self.image(64, 80), check_trace=False)  # checked below, on more
         self.check_other_sizes(evaluated, traced)
 
+    @pytest.mark.slow  # trace and script, above, serve other sizes too
     @pytest.mark.timeout(900)  # of the clock: half a minute of work, which a busy machine makes ten
     def test_export_serves_other_sizes(self, evaluated):
         network = self.to_export(evaluated)

@@ -43,7 +43,7 @@ OVERLAYS = {  # each is read after a base
 }
 NAMED = {"transforms": ("read", "augment"), "train": ("handlers",), "validate": ("handlers",)}
 NOTE = {"_generated_": "by bundle/config_source/build.py from the parts beside it: change those"}
-WIDTH = 116
+WIDTH = 119
 
 
 def build(name: str) -> str:
@@ -60,12 +60,13 @@ def build(name: str) -> str:
             for key in names if part in config else ():
                 config[part][key] = [item for item in config[part][key].values() if item is not None]
     options = {key: config.pop(key) for key in OPTIONS if key in config}
+    steps = {key: config.pop(key) for key in ("initialize", "run", "finalize") if key in config}
     block = {name: f"@{name}" for name in options}
     imports = {"imports": config.pop("imports")} if name in BASES else {}
     key, block = (
         ("options", {"_target_": "condseg_monai.read_options", **block}) if name in BASES else ("+options", block)
     )
-    return _text({**NOTE, **imports, **options, **({key: block} if block else {}), **config}, top=True) + "\n"
+    return _text({**NOTE, **imports, **options, **({key: block} if block else {}), **config, **steps}, top=True) + "\n"
 
 
 def _read(part: str) -> dict[str, Any]:
@@ -85,7 +86,7 @@ def _text(value: Any, indent: int = 0, used: int = 0, top: bool = False) -> str:
     start = "\n" + " " * (indent + 4)
     text, room = "", 0
     for item in items:
-        plain = not top and len(items) > 12 and "{" not in line[1:]
+        plain = not top and len(items) > 20 and "{" not in line[1:]
         room -= len(item) + 2
         text += f", {item}" if plain and text and room >= 0 else f",{start}{item}" if text else f"{start}{item}"
         room = room if plain and room >= 0 else WIDTH - indent - 4 - len(item)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
-from monai.handlers import IgniteMetricHandler
+from monai.handlers import IgniteMetricHandler, from_engine
 from torch import Tensor
 
 from condseg_monai.metrics.score_metric import ScoreMetric, check_pair
@@ -32,6 +32,9 @@ EMPTY_MASK_RULE = (
     "1 if the prediction has none either, else 0"
 )
 """What a score is where its formula is 0/0: an undefined ratio never rewards a wrong mask."""
+
+
+_PRED_AND_LABEL = from_engine(["pred", "label"])
 
 
 def binary_counts(pred: Tensor, label: Tensor) -> Tensor:
@@ -161,16 +164,16 @@ class BinaryScoreMetric(ScoreMetric):
 
 def binary_score_handlers(
     source: BinaryScoreMetric,
-    output_transform: Callable,
     scores: Sequence[str] = BINARY_SCORES,
+    output_transform: Callable = _PRED_AND_LABEL,
     suffix: str = "",
 ) -> dict[str, IgniteMetricHandler]:
     """Make an evaluator's metric handlers of several binary scores, from one count of the pixels.
 
     Args:
         source: the metric that counts, attached to the same evaluator; it is the handler's metric of its own score.
-        output_transform: gives prediction and label from the evaluator's output.
         scores: names in ``BINARY_SCORES``.
+        output_transform: gives prediction and label from the evaluator's output; by default ``pred`` and ``label``.
         suffix: ends the handlers' names.
 
     Returns:

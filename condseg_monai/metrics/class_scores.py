@@ -6,12 +6,15 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
-from monai.handlers import IgniteMetricHandler
+from monai.handlers import IgniteMetricHandler, from_engine
 from torch import Tensor
 
 from condseg_monai.metrics.score_metric import ScoreMetric, check_pair
 
 __all__ = ["ClassScoreMetric", "class_counts", "class_score_handlers"]
+
+
+_PRED_AND_LABEL = from_engine(["pred", "label"])
 
 
 def class_counts(pred: Tensor, label: Tensor, num_classes: int) -> Tensor:
@@ -100,14 +103,14 @@ class ClassScoreMetric(ScoreMetric):
 
 
 def class_score_handlers(
-    class_names: Sequence[str], source: ClassScoreMetric, output_transform: Callable
+    class_names: Sequence[str], source: ClassScoreMetric, output_transform: Callable = _PRED_AND_LABEL
 ) -> dict[str, IgniteMetricHandler]:
     """Make the additional metrics of an evaluator: mean Dice, and Dice of each class.
 
     Args:
         class_names: background first.
         source: the metric that counts, attached to the same evaluator.
-        output_transform: gives prediction and label from the evaluator's output.
+        output_transform: gives prediction and label from the evaluator's output; by default ``pred`` and ``label``.
 
     Returns:
         Handlers by name: ``val_mean_dice``, then ``val_dice_left_kidney`` and so on.

@@ -36,8 +36,8 @@ def evaluation_score_handlers(
         Handlers by name: ``val_mean_dice`` and so on, then ``val_mean_iou_original`` and so on.
     """
     masks, probabilities = (from_engine([f"{key}_original", "label_original"]) for key in ("pred", "prob"))
-    handlers = binary_score_handlers(iou, from_engine(["pred", "label"]), BINARY_SCORES[1:])
-    handlers |= binary_score_handlers(iou_original, masks, suffix="_original")
+    handlers = binary_score_handlers(iou, BINARY_SCORES[1:])
+    handlers |= binary_score_handlers(iou_original, output_transform=masks, suffix="_original")
     distance = SurfaceDistanceMetric(SURFACE_DISTANCES[0], empty_distance, pixel_spacing)
     for score in SURFACE_DISTANCES:
         metric = distance if score == distance.score else SurfaceDistanceMetric(score, empty_distance, source=distance)

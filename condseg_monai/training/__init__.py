@@ -1,5 +1,6 @@
 """Training: trainers, batch preparation, stage hand-over, learning-rate schedules and handlers."""
 
+from condseg_monai.training.distributed import handlers_of_rank
 from condseg_monai.training.handlers.early_stop import EarlyStop
 from condseg_monai.training.handlers.epoch_seed import EpochSeed
 from condseg_monai.training.handlers.lr_schedule import LrSchedule
@@ -8,7 +9,7 @@ from condseg_monai.training.handlers.training_scalars import TrainingScalars
 from condseg_monai.training.precision_inferer import PrecisionInferer
 from condseg_monai.training.prepare_batch import ConsistencyReinforcementPrepareBatch
 from condseg_monai.training.run_folder import RunFolder
-from condseg_monai.training.schedules import get_lr_scheduler, poly_decay, sgd_or_adam
+from condseg_monai.training.schedules import get_lr_scheduler, param_groups, poly_decay, sgd_or_adam
 from condseg_monai.training.semi_supervised import SemiSupervisedPrepareBatch, SemiSupervisedTrainer, consistency_rampup
 from condseg_monai.training.stage_handover import start_from_stage1
 from condseg_monai.training.trainer import GuardedTrainer, NonFiniteLossError
@@ -28,6 +29,8 @@ __all__ = [
     "TrainingScalars",
     "consistency_rampup",
     "get_lr_scheduler",
+    "handlers_of_rank",
+    "param_groups",
     "poly_decay",
     "sgd_or_adam",
     "start_from_stage1",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import ignite.distributed as idist
 from filelock import FileLock, Timeout
@@ -22,27 +22,19 @@ class RunFolder:
     two stages, share a folder.
 
     Args:
-        path: the folder; made when training starts.
+        options: ``ckpt_dir``, the folder, made when training starts; ``resume``, to continue the run whose state is
+            there; ``overwrite``, to remove the files that are there when training starts.
         name: ``"stage2"`` for ``resume_stage2.pt`` and ``run_stage2.json``.
         checkpoints: names of the checkpoints, the best one first: two runs that write it exclude each other.
-        resume: continue the run whose state is there.
-        overwrite: remove the files that are there when training starts.
     """
 
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        name: str,
-        checkpoints: Sequence[str],
-        resume: bool = False,
-        overwrite: bool = False,
-    ) -> None:
-        self.path = Path(path)
+    def __init__(self, options: Mapping[str, Any], name: str, checkpoints: Sequence[str]) -> None:
+        self.path = Path(options["ckpt_dir"])
         self.state = self.path / f"resume_{name}.pt"
         self.record = self.path / f"run_{name}.json"
         self.checkpoints = [self.path / checkpoint for checkpoint in checkpoints]
-        self.resume = resume
-        self.overwrite = overwrite
+        self.resume: bool = options.get("resume", False)
+        self.overwrite: bool = options.get("overwrite", False)
         self._lock = FileLock(self.path / f".{self.checkpoints[0].stem}.lock")
         self._claimed = False
 

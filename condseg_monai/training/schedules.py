@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sized
+from collections.abc import Callable, Iterable, Mapping, Sized
 from typing import Any
 
 from monai.optimizers import WarmupCosineSchedule
+from torch import nn
 from torch.optim import SGD, Adam, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
-__all__ = ["get_lr_scheduler", "poly_decay", "sgd_or_adam"]
+__all__ = ["get_lr_scheduler", "param_groups", "poly_decay", "sgd_or_adam"]
+
+
+def param_groups(network: nn.Module, rates: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Group a network's parameters by learning rate.
+
+    Args:
+        network: whose parameters to group.
+        rates: learning rate by the name of a submodule, such as ``"encoder"``.
+
+    Returns:
+        A group for each submodule, in that order, and one of all other parameters, which has the optimizer's own rate.
+
+    Raises:
+        AttributeError: if there is no such submodule.
+    """
+    groups: list[dict[str, Any]] = [
+        {"params": list(network.get_submodule(name).parameters()), "lr": rate} for name, rate in rates.items()
+    ]
+    grouped = {id(parameter) for group in groups for parameter in group["params"]}
+    return [*groups, {"params": [parameter for parameter in network.parameters() if id(parameter) not in grouped]}]
 
 
 def sgd_or_adam(

@@ -32,12 +32,15 @@ class GuardedTrainer(SupervisedTrainer):
 
     Args:
         *args: as for :class:`monai.engines.SupervisedTrainer`.
+        precision: that of the inferer; ``"float16"`` scales the loss (``amp`` of MONAI's trainer).
         run_folder: claimed while training runs.
         **kwargs: as for :class:`monai.engines.SupervisedTrainer`.
     """
 
-    def __init__(self, *args: Any, run_folder: RunFolder | None = None, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self, *args: Any, precision: str = "float32", run_folder: RunFolder | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **{**kwargs, "amp": precision == "float16"})
         self.run_folder = run_folder
         self.add_event_handler(IterationEvents.LOSS_COMPLETED, self._check_loss)
         # before EPOCH_COMPLETED, at which the epoch is validated and saved

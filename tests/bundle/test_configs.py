@@ -108,7 +108,7 @@ def test_table_of_options_is_that_of_the_documentation():
 def test_every_option_is_read_before_a_run_and_flags_are_used_as_read(files):
     parser = merged(*files)
     config = parser.get()
-    assert parser["initialize"][:2] == ["$condseg_monai.check_command_line()", "$@options"]
+    assert "$condseg_monai.prepare_run(@options)" in parser["initialize"]
     parser["progress_bar"] = "no"
     options = parser.get_parsed_content("options")
     assert options["progress_bar"] is False

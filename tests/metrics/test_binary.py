@@ -188,7 +188,9 @@ def test_engine_metric_equals_mean_of_saved_details_in_every_epoch():
     batches = [random_masks(7, batch=3), random_masks(8, batch=2)]
     engine = Engine(lambda _, batch: batch)
     engine.state.metric_details = {}
-    handlers = binary_score_handlers(BinaryScoreMetric("iou"), lambda output: output, suffix="_original")
+    handlers = binary_score_handlers(
+        BinaryScoreMetric("iou"), output_transform=lambda output: output, suffix="_original"
+    )
     for name, handler in handlers.items():
         handler.save_details = True
         handler.attach(engine, name)

@@ -9,7 +9,7 @@ from condseg_monai.training.run_folder import RunFolder
 
 
 def folder_at(path, **options):
-    return RunFolder(path, "stage2", ["model.pt", "model_final.pt"], **options)
+    return RunFolder({"ckpt_dir": path, **options}, "stage2", ["model.pt", "model_final.pt"])
 
 
 def names(path):
@@ -82,7 +82,7 @@ def test_second_run_at_the_same_time_is_refused_until_the_first_one_ends_or_dies
         folder_at(tmp_path).claimed(),
     ):
         pass
-    with RunFolder(tmp_path, "stage1", ["stage1.pt"]).claimed():
+    with RunFolder({"ckpt_dir": tmp_path}, "stage1", ["stage1.pt"]).claimed():
         pass
     process.kill()
     process.join()

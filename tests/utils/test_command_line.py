@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from condseg_monai import check_command_line
+from condseg_monai.utils.command_line import check_command_line
 
 PROGRAM = "/somewhere/site-packages/monai/bundle/__main__.py"
 

@@ -39,7 +39,7 @@ def trainer_for(path, epochs=3, scores=RISING, resume=False, patience=99, interv
         if state.metrics["score"] > state.best_metric:
             state.best_metric, state.best_metric_epoch = state.metrics["score"], state.epoch
 
-    folder = RunFolder(path, "run", ["model.pt", "final.pt"], resume=resume)
+    folder = RunFolder({"ckpt_dir": path, "resume": resume}, "run", ["model.pt", "final.pt"])
     handlers = [
         *first,
         SaveAndResume(folder, network, evaluator, {"model.pt": network}, {"final.pt": network}, **kwargs),
@@ -135,7 +135,7 @@ def test_interval_of_zero_saves_no_state_and_a_negative_one_raises(tmp_path):
 
 
 def test_file_that_the_folder_does_not_know_raises(tmp_path):
-    folder, network = RunFolder(tmp_path, "run", ["model.pt"]), nn.Identity()
+    folder, network = RunFolder({"ckpt_dir": tmp_path}, "run", ["model.pt"]), nn.Identity()
     with pytest.raises(ValueError, match=r"\['other.pt'\] must be among the folder's checkpoints"):
         SaveAndResume(folder, network, trainer_for(tmp_path), {"model.pt": network}, {"other.pt": network})
 

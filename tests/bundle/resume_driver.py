@@ -1,7 +1,7 @@
 """Train with a config of the bundle, several times, each in a process of its own that is killed at a chosen moment.
 
-``python resume_driver.py JOBS.json``, with a list of jobs: ``files``, ``knobs``, ``kill`` (or null) and ``losses``, the
-file that gets a line an iteration. Importing MONAI costs more than such a run, so it is imported once and forked. A
+``python resume_driver.py JOBS.json``, with a list of jobs: ``files``, ``options``, ``kill`` (or null) and ``losses``,
+the file that gets a line an iteration. Importing MONAI costs more than such a run, so it is imported once and forked. A
 job's process ends with SIGKILL, which no program can catch.
 
 ``kill`` is ``["iteration", N]``, before the Nth iteration's step, or ``["write", NAME, N]``, halfway through the Nth
@@ -43,7 +43,7 @@ def kill_while_writing(name: str, count: int) -> None:
 
 
 def train(job: dict[str, Any]) -> None:
-    workflow = ConfigWorkflow(job["files"], logging_file=False, workflow_type="train", **job["knobs"])
+    workflow = ConfigWorkflow(job["files"], logging_file=False, workflow_type="train", **job["options"])
     workflow.initialize()
     kind, *place = job["kill"] or [None]
     if kind == "write":

@@ -12,7 +12,7 @@ import torch
 
 
 @pytest.fixture
-def knobs(tiny_knobs, tmp_path):
+def options(tiny_knobs, tmp_path):
     del_device = {key: value for key, value in tiny_knobs.items() if key != "device"}
     folders = {"ckpt_dir": str(tmp_path / "models"), "output_dir": str(tmp_path / "eval"), "stage1_checkpoint": None}
     return {**del_device, **folders, "batch_size": 1}
@@ -20,13 +20,13 @@ def knobs(tiny_knobs, tmp_path):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="one process on the CPU, by gloo")
 @pytest.mark.parametrize("stage", ["train_stage1", "train"])
-def test_overlay_runs_in_a_group_of_one(run_config, knobs, tmp_path, monkeypatch, stage):
+def test_overlay_runs_in_a_group_of_one(run_config, options, tmp_path, monkeypatch, stage):
     # port 0: the system chooses a free one, whatever else runs
     variables = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": 0, "RANK": 0, "WORLD_SIZE": 1, "LOCAL_RANK": 0}
     for name, value in variables.items():
         monkeypatch.setenv(name, str(value))
     try:
-        run_config(stage, "multi_gpu_train", **knobs, finalize=[])
+        run_config(stage, "multi_gpu_train", **options, finalize=[])
     finally:
         idist.finalize()  # ignite remembers the group, and leaves it here for the tests to come
     saved = torch.load(
@@ -37,11 +37,11 @@ def test_overlay_runs_in_a_group_of_one(run_config, knobs, tmp_path, monkeypatch
 
 @pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="two processes on the CPU, by gloo")
-def test_two_processes_share_one_run_and_resume_it_bit_for_bit(bundle_dir, knobs, tmp_path):
+def test_two_processes_share_one_run_and_resume_it_bit_for_bit(bundle_dir, options, tmp_path):
     jobs = []
     for name, changes in (("whole", {"epochs": 3}), ("cut", {"epochs": 1}), ("cut", {"epochs": 3, "resume": True})):
         places = {"ckpt_dir": str(tmp_path / name), "output_dir": str(tmp_path / name / "eval")}
-        jobs.append({**knobs, "early_stop_patience": 9, **places, **changes})
+        jobs.append({**options, "early_stop_patience": 9, **places, **changes})
     (tmp_path / "jobs.json").write_text(json.dumps(jobs))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     command += [str(Path(__file__).with_name("two_process_driver.py")), str(bundle_dir), str(tmp_path / "jobs.json")]

@@ -1,11 +1,14 @@
+"""Optimizers and learning-rate schedules by name."""
+
 import doctest
+import math
 
 import pytest
 import torch
 from torch.optim.lr_scheduler import LambdaLR
 
 from condseg_monai.training import schedules as module
-from condseg_monai.training.schedules import poly_decay, sgd_or_adam
+from condseg_monai.training.schedules import get_lr_scheduler, poly_decay, sgd_or_adam
 
 
 def test_examples():
@@ -50,3 +53,60 @@ def test_rate_is_that_of_torch_and_a_longer_run_decays_over_all_of_it():
 def test_nothing_to_decay_over_raises():
     with pytest.raises(ValueError, match="total must be positive"):
         poly_decay(0)
+
+
+@pytest.fixture
+def optimizer():
+    groups = [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": rate} for rate in (0.1, 0.02)]
+    return torch.optim.SGD(groups)
+
+
+def rates(optimizer):
+    return [group["lr"] for group in optimizer.param_groups]
+
+
+def run(optimizer, scheduler, steps):
+    seen = []
+    for _ in range(steps):
+        seen.append(rates(optimizer))
+        optimizer.step()
+        scheduler.step()
+    return torch.tensor(seen, dtype=torch.float64)
+
+
+def test_cosine_rises_over_a_twentieth_and_falls_to_zero(optimizer):
+    scheduler = get_lr_scheduler("cosine", optimizer, 1, range(100))
+    seen = run(optimizer, scheduler, 100)
+    rise = [(i + 1) / 6 for i in range(5)]
+    fall = [0.5 * (1 + math.cos(math.pi * i / 95)) for i in range(95)]
+    expected = torch.tensor(rise + fall, dtype=torch.float64)[:, None] * torch.tensor([[0.1, 0.02]])
+    torch.testing.assert_close(seen, expected, rtol=1e-6, atol=1e-12)
+    assert rates(optimizer) == pytest.approx([0, 0], abs=1e-12)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5])
+@pytest.mark.parametrize("name", ["cosine", "poly"])
+def test_a_short_run_never_starts_at_zero(optimizer, name, steps):
+    seen = run(optimizer, get_lr_scheduler(name, optimizer, 1, range(steps)), steps)
+    assert (seen[0] > 0).all()
+
+
+def test_plateau_falls_to_a_tenth_after_its_patience(optimizer):
+    scheduler = get_lr_scheduler("plateau", optimizer, 1, range(100), plateau_patience=11, val_interval=5)
+    for metric, expected in ((0.5, 0.1), (0.4, 0.1), (0.5, 0.1), (0.3, 0.01), (0.6, 0.01)):
+        scheduler.step(metric)
+        assert rates(optimizer)[0] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", ["plateau", "cosine", "poly"])
+def test_state_survives_a_safe_load(optimizer, name, tmp_path):
+    scheduler = get_lr_scheduler(name, optimizer, 1, range(100))
+    torch.save(scheduler.state_dict(), tmp_path / "state.pt")
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    scheduler.load_state_dict(state)
+    assert scheduler.state_dict() == state
+
+
+def test_unknown_schedule_names_the_known_ones(optimizer):
+    with pytest.raises(ValueError, match=r"lr_schedule must be plateau, cosine or poly, got 'step'"):
+        get_lr_scheduler("step", optimizer, 1, range(100))

@@ -176,6 +176,34 @@ def test_what_a_killed_run_could_not_write_is_written_on_resume(tmp_path):
     assert record(tmp_path)["result"]["epochs"] == 3
 
 
+def test_best_checkpoint_of_the_run_before_is_replaced_by_a_better_one_only(tmp_path):
+    scores = [0.9, 0.1, 0.5, 0.95]
+    trainer_for(tmp_path, epochs=2, scores=scores).run()
+    best = file_sha256(tmp_path / "model.pt")
+    trainer_for(tmp_path, epochs=3, scores=scores, resume=True).run()
+    assert file_sha256(tmp_path / "model.pt") == best
+    trainer_for(tmp_path, epochs=4, scores=scores, resume=True).run()
+    assert file_sha256(tmp_path / "model.pt") != best
+    assert record(tmp_path)["best"] == {"metric": "score", "value": 0.95, "epoch": 4}
+
+
+def test_nothing_to_resume_starts_from_the_beginning_and_says_so(tmp_path, caplog):
+    trainer = trainer_for(tmp_path, resume=True)
+    trainer.run()
+    assert trainer.state.iteration == 6
+    assert "so training starts from the beginning" in caplog.text
+
+
+def test_damaged_state_and_one_of_an_earlier_version_are_named(tmp_path):
+    trainer_for(tmp_path).run()
+    torch.save({**saved(tmp_path), "version": 1}, tmp_path / "resume_run.pt")
+    with pytest.raises(ValueError, match=r"resume_run\.pt has version 1, this package reads 2"):
+        trainer_for(tmp_path, resume=True).run()
+    (tmp_path / "resume_run.pt").write_bytes(b"half")
+    with pytest.raises(ValueError, match=r"resume_run\.pt cannot be read as a training state"):
+        trainer_for(tmp_path, resume=True).run()
+
+
 @pytest.mark.parametrize("early", [False, True])
 def test_ended_run_stays_as_it_is(tmp_path, early, caplog):
     options = {"epochs": 9, "patience": 2} if early else {"epochs": 3}

@@ -2,8 +2,6 @@
 
 import csv
 import json
-import logging
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,7 +13,6 @@ from condseg_monai.inference.required_checkpoint import RequiredCheckpoint
 from condseg_monai.metrics import BinaryScoreMetric
 from condseg_monai.metrics.bootstrap import bootstrap_interval
 from condseg_monai.reports.score_report import ScoreReport
-from condseg_monai.reports.score_table import ScoreTable
 from condseg_monai.utils.files import file_sha256
 
 IOU, DICE = [0.25, 0.75, 1.0], [0.4, 0.86, 1.0]
@@ -55,13 +52,6 @@ def test_table_has_a_line_per_image_and_a_column_per_metric(tmp_path):
         ["b.jpg", "0.750000", "0.860000"],
         ["c.png", "1.000000", "1.000000"],
     ]
-
-
-def test_log_says_where_the_files_are(tmp_path, caplog):
-    with caplog.at_level(logging.INFO):
-        run(ScoreReport(str(tmp_path), "val"))
-    for name in ("report_val.html", "scores_val.csv", "summary_val.json"):
-        assert (tmp_path / name).is_file() and str(tmp_path / name) in caplog.text
 
 
 def test_summary_has_mean_spread_and_conditions(tmp_path):
@@ -144,37 +134,6 @@ def test_what_was_not_scored_is_named_and_an_earlier_list_of_it_goes(tmp_path):
     run(ScoreReport(str(tmp_path), "val", overwrite=True))
     assert not (tmp_path / "failures_val.json").exists()
     assert json.loads((tmp_path / "summary_val.json").read_text())["failed"] == []
-
-
-def test_scores_so_far_are_written_often_enough_but_not_too_often(tmp_path, monkeypatch):
-    seen, writes, write = [], [], ScoreTable.write
-
-    class Buffer:
-        def get_buffer(self):
-            return torch.arange(float(len(seen))).unsqueeze(1)
-
-    def fail_at_the_end(engine, batch):
-        seen.extend(batch)
-        if len(seen) == 400:
-            raise InterruptedError
-
-    def counted(table, path):
-        writes.append(len(table))
-        write(table, path)
-
-    monkeypatch.setattr(ScoreTable, "write", counted)
-    report = ScoreReport(str(tmp_path), "val", metrics={"val_mean_iou": SimpleNamespace(metric_fn=Buffer())})
-    engine = Engine(fail_at_the_end)
-    report.attach(engine)
-    with pytest.raises(InterruptedError):
-        engine.run([batch_of(f"{index}.png") for index in range(500)])
-    assert writes[:100] == list(range(1, 101))
-    assert len(writes) < 300
-    table = ScoreTable.read(tmp_path / "unfinished_scores_val.csv")
-    assert len(table) >= 0.99 * 399
-    assert table.scores["val_mean_iou"].tolist() == list(range(len(table)))
-    assert table.files == [f"{index}.png" for index in range(len(table))]
-    assert [path.name for path in tmp_path.iterdir()] == ["unfinished_scores_val.csv"]
 
 
 @pytest.mark.parametrize(

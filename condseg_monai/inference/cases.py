@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from condseg_monai.data.ct.volume_list import list_volumes
 from condseg_monai.data.images.image_reader import IMAGE_EXTENSIONS, UnreadableImageError, read_natural_image
@@ -27,13 +27,6 @@ class RunError(RuntimeError):
     """A run over many cases that cannot start, or that ended without a result for each; the message says which."""
 
 
-class Listed(NamedTuple):
-    """The cases of a source, and what keeps others from being used."""
-
-    cases: list[Case]
-    failed: Sequence[Finding] = ()
-
-
 class Cases:
     """Cases of a run. Nothing is listed before :attr:`todo` or :meth:`start`.
 
@@ -41,7 +34,7 @@ class Cases:
 
     Args:
         list_cases: gives the cases, each with ``image``, its file, and where that is not its stem ``name``, what its
-            outputs are called.
+            outputs are called; and what keeps others from being used.
         checkpoint: the weights of the run.
         result: what each case gets, for messages: ``"mask"``.
         output_dir: folder of the outputs and of ``inference.json``; None if the cases have none.
@@ -51,7 +44,7 @@ class Cases:
 
     def __init__(
         self,
-        list_cases: Callable[[], Listed],
+        list_cases: Callable[[], tuple[list[Case], list[Finding]]],
         checkpoint: RequiredCheckpoint,
         result: str,
         output_dir: str | os.PathLike[str] | None = None,
@@ -275,24 +268,24 @@ def _scores(formats: Sequence[str], save_probability: str, save_uncertainty: str
     return {kind: (kind, f".{value}") for kind, value in asked.items() if value != "none"}
 
 
-def _list_images(source: str | os.PathLike[str]) -> Listed:
+def _list_images(source: str | os.PathLike[str]) -> tuple[list[Case], list[Finding]]:
     cases = list_images(source)
     if others := list_other_files(source):
         _LOG.warning(
             f"{len(others)} file(s) of {source} left out, for want of an extension of {', '.join(IMAGE_EXTENSIONS)}: "
             f"{some(others)}"
         )
-    return Listed(cases)
+    return cases, []
 
 
-def _list_volumes(source: str | os.PathLike[str], dicom_seg: bool) -> Listed:
+def _list_volumes(source: str | os.PathLike[str], dicom_seg: bool) -> tuple[list[Case], list[Finding]]:
     volumes = list_volumes(source)
     if others := [str(path) for _, path in volumes if dicom_seg and path.is_file()]:
         raise DatasetError(f"save_dicom_seg needs DICOM series, and {', '.join(others[:3])} is none; leave it off")
-    return Listed([{"image": str(path), "name": name} for name, path in volumes])
+    return [{"image": str(path), "name": name} for name, path in volumes], []
 
 
-def _list_scored(root: Path, split: str, mask_threshold: float) -> Listed:
+def _list_scored(root: Path, split: str, mask_threshold: float) -> tuple[list[Case], list[Finding]]:
     pairing = find_cases(root, (split,))
     cases, missing = pairing.cases[split], [problem for problem in pairing.problems if problem.kind == "pair"]
     raise_if_any(
@@ -312,7 +305,7 @@ def _list_scored(root: Path, split: str, mask_threshold: float) -> Listed:
                 f"no mask of {split} has a value above mask_threshold={mask_threshold:g}, the largest is {largest:g}; "
                 "set mask_threshold to 0 for masks of 0 and 1 or of instance numbers"
             )
-    return Listed(cases, missing)
+    return cases, missing
 
 
 def _name(case: Case) -> str:

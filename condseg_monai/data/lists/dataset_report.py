@@ -214,45 +214,38 @@ def _same_pictures(cases: Mapping[str, Sequence[Case]], results: _Results) -> It
 
 def _mask_findings(results: _Results, threshold: float) -> Iterator[tuple[str, Finding]]:
     masks = {path: result.mask for path, result in results.items() if result.mask is not None}
-
-    def those(condition: Callable[[_Mask], bool]) -> tuple[str, ...]:
-        return tuple(path for path, mask in masks.items() if condition(mask))
-
     largest = max((mask.largest for mask in masks.values()), default=0.0)
     if 0 < largest <= threshold:
-        yield (
-            "error",
-            Finding(
-                "mask values",
-                f"no mask has a value above mask_threshold={threshold:g}, the largest is {largest:g}; "
-                "set mask_threshold to 0 for masks of 0 and 1 or of instance numbers",
-            ),
+        text = (
+            f"no mask has a value above mask_threshold={threshold:g}, the largest is {largest:g}; "
+            "set mask_threshold to 0 for masks of 0 and 1 or of instance numbers"
         )
+        yield "error", Finding("mask values", text)
         return
-    empty = those(lambda mask: mask.largest == 0)
-    low = those(lambda mask: 0 < mask.largest <= threshold)
-    noisy = those(lambda mask: mask.noise > 0)
-    soft = those(lambda mask: mask.neither > 0.05 * mask.pixels)
-    coloured = those(lambda mask: mask.coloured)
-    full = those(lambda mask: mask.foreground == mask.pixels)
-    for kind, text, files in (
-        ("empty mask", "have an empty mask", empty),
+    above = f"mask_threshold={threshold:g}"
+    checks: list[tuple[str, str, Callable[[_Mask], bool]]] = [
+        ("empty mask", "have an empty mask", lambda mask: mask.largest == 0),
         (
             "empty mask",
-            f"have a mask without a value above mask_threshold={threshold:g}, but not all 0",
-            low,
+            f"have a mask without a value above {above}, but not all 0",
+            lambda mask: 0 < mask.largest <= threshold,
         ),
-        ("full mask", "have a mask that is foreground everywhere", full),
-        ("mask values", f"have a mask whose JPEG noise is above mask_threshold={threshold:g}; 127 suits them", noisy),
+        (
+            "full mask",
+            "have a mask that is foreground everywhere",
+            lambda mask: mask.foreground == mask.pixels,
+        ),
+        ("mask values", f"have a mask whose JPEG noise is above {above}; 127 suits them", lambda mask: mask.noise > 0),
         (
             "mask values",
             "have a mask of which more than 5 % is neither 0 or 1 nor near 0 or 255: soft edges, or instance numbers "
             "or classes, which want mask_threshold=0",
-            soft,
+            lambda mask: mask.neither > 0.05 * mask.pixels,
         ),
-        ("mask values", "have a mask with colours; any bright colour counts as foreground", coloured),
-    ):
-        if files:
+        ("mask values", "have a mask with colours; any bright colour counts as foreground", lambda mask: mask.coloured),
+    ]
+    for kind, text, condition in checks:
+        if files := tuple(path for path, mask in masks.items() if condition(mask)):
             yield "warning", Finding(kind, f"{len(files)} case(s) {text}: {some(files)}", files)
 
 

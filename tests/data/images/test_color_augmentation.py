@@ -1,6 +1,4 @@
 import colorsys
-import pickle
-import warnings
 
 import pytest
 import torch
@@ -59,12 +57,6 @@ def test_everything_off_changes_nothing(images):
     torch.testing.assert_close(only()(images), images, atol=1e-5, rtol=0)
 
 
-def test_input_is_not_modified(images):
-    before = images.clone()
-    StrongColorAugmentation()(images)
-    assert torch.equal(images, before)
-
-
 def test_brightness_multiplies_within_its_range():
     torch.manual_seed(0)
     factors = only(brightness=0.3)(torch.full((256, 3, 4, 4), 0.5))[:, 0, 0, 0] / 0.5
@@ -78,14 +70,6 @@ def test_hue_turns_within_its_range():
     hues = [colorsys.rgb_to_hsv(*pixel.tolist())[0] for pixel in only(hue=0.1)(red)[:, :, 0, 0]]
     turns = [hue - 1 if hue > 0.5 else hue for hue in hues]
     assert -0.1001 <= min(turns) < -0.08 and 0.08 < max(turns) <= 0.1001
-
-
-@pytest.mark.parametrize("name", ["contrast", "saturation"])
-def test_contrast_and_saturation_leave_grey_alone_in_the_mean(name, images):
-    torch.manual_seed(0)
-    flat = torch.full((8, 3, 6, 6), 0.4)
-    torch.testing.assert_close(only(**{name: 0.5})(flat), flat, atol=1e-5, rtol=0)
-    assert not torch.allclose(only(**{name: 0.5})(images), images, atol=1e-2)
 
 
 def test_half_of_the_images_turn_grey():
@@ -105,11 +89,6 @@ def test_blur_spreads_over_its_kernel(kernel, rows, columns):
     torch.testing.assert_close(output, output.flip(0).flip(1))
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_computes_in_float32_whatever_comes_in(images, dtype):
-    assert StrongColorAugmentation()(images.to(dtype)).dtype == torch.float32
-
-
 def test_autocast_does_not_lower_the_precision(images):
     augment = StrongColorAugmentation()
     torch.manual_seed(1)
@@ -123,12 +102,6 @@ def test_no_gradient_and_no_state(images):
     augment = StrongColorAugmentation()
     assert not augment(images.requires_grad_()).requires_grad
     assert not list(augment.parameters()) and not augment.state_dict()
-
-
-def test_pickles_and_warns_about_nothing(images):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        pickle.loads(pickle.dumps(StrongColorAugmentation()))(images)
 
 
 @pytest.mark.gpu

@@ -36,12 +36,6 @@ def test_what_a_folder_has_beside_images_is_listed_apart(tmp_path):
     assert list_other_files(tmp_path / "train.txt") == list_other_files(tmp_path / "nowhere") == []
 
 
-def test_folder_of_a_data_set_gives_its_images(tmp_path):
-    write_images(tmp_path / "images", "a.png")
-    write_images(tmp_path / "masks", "a.png")
-    assert list_images(tmp_path) == [{"image": str(tmp_path / "images" / "a.png")}]
-
-
 def test_list_gives_paths_relative_to_itself_in_its_order(tmp_path):
     write_images(tmp_path / "sub", "b.png", "a.png")
     elsewhere = tmp_path / "elsewhere.png"
@@ -65,11 +59,6 @@ def test_stem_with_two_files_is_not_guessed(tmp_path):
     write_images(tmp_path / "images", "a.jpg", "a.png")
     (tmp_path / "list.txt").write_text("a\n")
     assert list_images(tmp_path / "list.txt") == [{"image": str(tmp_path / "a")}]
-
-
-def test_one_image_is_a_source(tmp_path):
-    write_images(tmp_path, "a.Jpeg")
-    assert list_images(tmp_path / "a.Jpeg") == [{"image": str(tmp_path / "a.Jpeg")}]
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ from condseg_monai.training.handlers.training_scalars import TrainingScalars
 from condseg_monai.training.precision_inferer import PrecisionInferer
 from condseg_monai.training.prepare_batch import ConsistencyReinforcementPrepareBatch
 from condseg_monai.training.run_folder import RunFolder
-from condseg_monai.training.schedules import get_lr_scheduler, param_groups, poly_decay, sgd_or_adam
-from condseg_monai.training.semi_supervised import SemiSupervisedPrepareBatch, SemiSupervisedTrainer, consistency_rampup
+from condseg_monai.training.schedules import get_lr_scheduler, param_groups, sgd_or_adam
+from condseg_monai.training.semi_supervised import SemiSupervisedPrepareBatch, SemiSupervisedTrainer
 from condseg_monai.training.stage_handover import start_from_stage1
-from condseg_monai.training.trainer import GuardedTrainer, NonFiniteLossError
+from condseg_monai.training.trainer import GuardedTrainer
 
 __all__ = [
     "ConsistencyReinforcementPrepareBatch",
@@ -20,18 +20,15 @@ __all__ = [
     "EpochSeed",
     "GuardedTrainer",
     "LrSchedule",
-    "NonFiniteLossError",
     "PrecisionInferer",
     "RunFolder",
     "SaveAndResume",
     "SemiSupervisedPrepareBatch",
     "SemiSupervisedTrainer",
     "TrainingScalars",
-    "consistency_rampup",
     "get_lr_scheduler",
     "handlers_of_rank",
     "param_groups",
-    "poly_decay",
     "sgd_or_adam",
     "start_from_stage1",
 ]

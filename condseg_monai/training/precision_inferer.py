@@ -1,4 +1,4 @@
-"""The network's forward pass in the precision asked for, on tensors without metadata."""
+"""Mixed precision of a network's forward pass, on any device."""
 
 from __future__ import annotations
 
@@ -78,6 +78,4 @@ def with_metadata_of(inputs: Tensor, output: Tensor) -> Tensor:
     """Give ``output`` the metadata of ``inputs``, as if it had gone along through every operation."""
     if not isinstance(inputs, MetaTensor):
         return output
-    result = output.as_subclass(MetaTensor)
-    result.__dict__.update(inputs.__dict__)
-    return result
+    return output.as_subclass(MetaTensor).copy_meta_from(inputs, copy_attr=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sized
+from collections.abc import Iterable, Mapping, Sized
 from typing import Any
 
 from monai.optimizers import WarmupCosineSchedule
@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim import SGD, Adam, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
-__all__ = ["get_lr_scheduler", "param_groups", "poly_decay", "sgd_or_adam"]
+__all__ = ["get_lr_scheduler", "param_groups", "sgd_or_adam"]
 
 
 def param_groups(network: nn.Module, rates: Mapping[str, float]) -> list[dict[str, Any]]:
@@ -55,27 +55,6 @@ def sgd_or_adam(
     raise ValueError(f"optimizer_name must be sgd or adam, got {name!r}")
 
 
-def poly_decay(total: int, power: float = 0.9) -> Callable[[int], float]:
-    """Make the factor ``(1 - step / total) ** power`` of a learning rate, for ``torch.optim.lr_scheduler.LambdaLR``.
-
-    A function, and not ``PolynomialLR``: a run that is resumed with more epochs then decays over all of them.
-
-    Args:
-        total: the step at which it reaches 0.
-        power: 1 decays linearly; TransUNet has 0.9.
-
-    Raises:
-        ValueError: if ``total`` is not positive.
-
-    Example:
-        >>> [round(poly_decay(10)(step), 3) for step in (0, 5, 10, 11)]
-        [1.0, 0.536, 0.0, 0.0]
-    """
-    if total < 1:
-        raise ValueError(f"total must be positive, got {total}")
-    return lambda step: max(0.0, 1 - step / total) ** power
-
-
 def get_lr_scheduler(
     name: str,
     optimizer: Optimizer,
@@ -89,7 +68,7 @@ def get_lr_scheduler(
     Args:
         name: ``"plateau"``: to a tenth after ``plateau_patience`` epochs without a higher metric; step it after each
             validation. ``"cosine"``: up to the full rate over the first twentieth of all iterations, then down to zero
-            along half a cosine; step it after each. ``"poly"``: :func:`poly_decay` over all iterations; likewise.
+            along half a cosine; step it after each. ``"poly"``: by ``(1 - step / steps) ** 0.9``, likewise.
         optimizer: its groups' current rates are the full ones.
         epochs: of the whole training.
         data_loader: its length is that of an epoch.
@@ -110,5 +89,6 @@ def get_lr_scheduler(
         warmup = max(1, total_steps // 20)
         return WarmupCosineSchedule(optimizer, warmup, total_steps, warmup_multiplier=1 / (warmup + 1))
     if name == "poly":
-        return LambdaLR(optimizer, poly_decay(total_steps))
+        # Not PolynomialLR, which keeps its length in its state: a run resumed with more epochs decays over all of them.
+        return LambdaLR(optimizer, lambda step: max(0.0, 1 - step / total_steps) ** 0.9)
     raise ValueError(f"lr_schedule must be plateau, cosine or poly, got {name!r}")

@@ -1,4 +1,4 @@
-"""The second stage starts from the first stage's encoder."""
+"""Start the second stage from the first stage's encoder."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ import os
 from torch import nn
 
 from condseg_monai.networks.encoders import load_encoder_weights
-from condseg_monai.networks.state_dicts import optional_path, read_state_dict
+from condseg_monai.networks.state_dicts import describe_differences, optional_path, read_state_dict
 
 __all__ = ["start_from_stage1"]
 
-_PREFIX = "encoder."
 _HOW_TO_GET_ONE = (
     "train it first (in the bundle folder: python -m monai.bundle run --config_file configs/train_stage1.json "
     "--dataset_dir DIR), give another file with --stage1_checkpoint FILE, or train in one stage with "
@@ -52,20 +51,12 @@ def start_from_stage1(
     if not path.is_file():
         raise FileNotFoundError(f"stage1_checkpoint: {path} does not exist: {_HOW_TO_GET_ONE}")
     checkpoint = read_state_dict(path, "stage1_checkpoint")
-    found = {key.removeprefix(_PREFIX): value for key, value in checkpoint.items() if key.startswith(_PREFIX)}
+    found = {key: value for key, value in checkpoint.items() if key.startswith("encoder.")}
     encoder = network.get_submodule("encoder")
-    expected = encoder.state_dict()
-    problems = [f"missing {_PREFIX}{key}" for key in expected if key not in found]
-    problems += [f"unknown {_PREFIX}{key}" for key in found if key not in expected]
-    problems += [
-        f"{_PREFIX}{key} is {tuple(found[key].shape)} instead of {tuple(expected[key].shape)}"
-        for key in expected.keys() & found.keys()
-        if found[key].shape != expected[key].shape
-    ]
-    if problems:
+    expected = {f"encoder.{key}": value for key, value in encoder.state_dict().items()}
+    if differences := describe_differences(found, expected):
         raise ValueError(
-            f"stage1_checkpoint {path} does not fit this encoder (is `encoder` the same in both stages?): "
-            + "; ".join(sorted(problems))
+            f"stage1_checkpoint {path} does not fit this encoder (is `encoder` the same in both stages?): {differences}"
         )
-    encoder.load_state_dict(found)
+    encoder.load_state_dict({key.removeprefix("encoder."): value for key, value in found.items()})
     logger.info(f"The encoder starts from {path}: {len(found)} tensors")

@@ -15,8 +15,8 @@ from condseg_monai import (
     SemiSupervisedPrepareBatch,
     SemiSupervisedTrainer,
     TwoStreamBatchSampler,
-    consistency_rampup,
 )
+from condseg_monai.training.semi_supervised import consistency_rampup
 
 
 def batch():

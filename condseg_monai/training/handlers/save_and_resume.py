@@ -37,33 +37,32 @@ MAY_CHANGE = {
 
 
 class SaveAndResume:
-    """Save a training run's weights and record, and resume it from the last complete epoch, for a trainer's handlers.
+    """Save a training run's weights and record, and resume it from the last complete epoch.
 
-    After an epoch's validation, wherever this handler stands in its list:
+    After an epoch's validation, wherever this handler stands in the trainer's list:
 
-    1. the state is written, every ``save_interval`` epochs, with every best score and at the end of the run;
+    1. the state is written, every ``save_interval`` epochs, with every new best and at the end of the run;
     2. the ``best`` checkpoints are written if the evaluator's best metric is of this epoch;
     3. at the end of the run the ``final`` checkpoints are written, and the result is added to the record.
 
-    Each file is replaced atomically. A run that is killed at any moment and resumed repeats the epochs since its state
-    and writes what is missing; with :class:`~condseg_monai.EpochSeed` its batches, losses and weights are those of a
-    run that was never interrupted, bit for bit on a CPU. A run that has ended stays as it is, unless the trainer's
-    ``max_epochs`` has grown.
+    Each file is replaced atomically. A run that was killed at any moment repeats the epochs since its state and writes
+    what is missing; with :class:`~condseg_monai.EpochSeed` it ends as one that was never interrupted, bit for bit on a
+    CPU. A run that has ended stays as it is, unless the trainer's ``max_epochs`` has grown.
 
-    The record is a JSON file: options, command line and environment, count and SHA-256 of each split, the best metric,
-    the SHA-256 of every checkpoint this run wrote, each time it was resumed, and, if it ended by itself, the result.
+    The record is a JSON file: options, environment, count and SHA-256 of each split, the best metric, the SHA-256 of
+    every checkpoint this run wrote, each time it was resumed, and, if it ended by itself, the result.
 
     In a distributed run all processes need this handler: each loads, the first one writes.
 
     Args:
         folder: where the files are; the trainer claims it.
-        network: what is trained, with all that a resumed run needs.
+        network: what is trained.
         evaluator: the engine that validates.
-        best: modules by file name, see above. Each file is a bare state_dict.
+        best: modules by file name; each file is a bare state_dict.
         final: likewise; None as a module writes nothing.
         lr_scheduler: the scheduler of the trainer's optimizer.
-        options: the run's options, recorded; on resume all but a few (:data:`MAY_CHANGE`) must be as they were.
-        splits: for each split its datalist, recorded; a resumed run must have the same cases in the same order.
+        options: recorded; a resumed run must have them as they were, but for :data:`MAY_CHANGE`.
+        splits: datalists by name, recorded; a resumed run must have the same cases in the same order.
         starts_from: the checkpoint that training starts from; its path and SHA-256 are recorded.
         summary_writer: TensorBoard's writer; what a killed run wrote after the saved state is taken back.
         save_interval: epochs between two states; 0 writes none.
@@ -162,9 +161,10 @@ class SaveAndResume:
         if idist.get_rank() > 0 or epoch != self._complete or self._record.get("result", {}).get("epochs") == epoch:
             return
         self._save_checkpoints(self.final)
+        self._seconds = self._seconds_so_far()
         self._record["result"] = {
             "ended": _now(),
-            "seconds": round(self._seconds_so_far(), 1),
+            "seconds": round(self._seconds, 1),
             "epochs": epoch,
             "max_epochs": engine.state.max_epochs,
             "iterations": engine.state.iteration,

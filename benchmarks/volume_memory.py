@@ -5,7 +5,6 @@
 
 Prints, per volume, the peak of the process's resident memory and what is left of it beyond the decoded input (2 bytes
 per voxel) and the labels (1 byte). Exits with 1 if that differs by more than 100 MiB between the volumes.
-``--figure PNG`` draws it.
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.figure import draw_charts
 from benchmarks.measure import peak_rss_bytes
 
 _LIMIT_MIB = 100
@@ -35,7 +33,6 @@ def main() -> int:
     for scores in ("--save_probability", "--save_uncertainty"):
         parser.add_argument(scores, default="none", choices=("none", "nii", "nii.gz"))
     parser.add_argument("--keep_largest", action="store_true")
-    parser.add_argument("--figure", type=Path)
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure is not None:
@@ -57,9 +54,6 @@ def main() -> int:
         rows.append(beyond)
         peak, seconds = row["peak_mib"], row["seconds"]
         print(f"{number:6d} {peak:10.0f} {2 * voxels:11.0f} {voxels:12.0f} {beyond:17.0f} {seconds:9.0f}", flush=True)
-    if options.figure:
-        points = list(zip(options.slices, rows, strict=True))
-        draw_charts(options.figure, "slices", {"peak memory beyond input and labels, MiB": points})
     spread = max(rows) - min(rows)
     print(f"beyond input and labels the volumes differ by {spread:.0f} MiB")
     return int(spread > _LIMIT_MIB)

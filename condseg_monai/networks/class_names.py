@@ -91,7 +91,7 @@ def check_class_names(source: nn.Module | Mapping[str, Tensor], expected: Sequen
         what: what ``source`` is to be called in an error.
 
     Raises:
-        ValueError: if it has no names, or others, or the same in another order; the message tells which.
+        ValueError: if it has no names, or others, or the same in another order; the message says which.
     """
     found = class_names_of(source)
     if found is None:

@@ -45,10 +45,12 @@ def cost(network, loss=None, images=1, masks=1):
 )
 def test_cost_of_a_training_step(build, loss, images, masks, gflop, megabytes):
     operations, peak = cost(build(), loss(), images, masks)
+    print(f"{operations:.0f} GFLOP, {peak:.0f} MB")
     assert operations < gflop and peak < megabytes
 
 
 @pytest.mark.parametrize(("cdfa", "gflop", "megabytes"), [("paper", 178, 121), ("released", 182, 165)])
 def test_cost_of_folded_inference(cdfa, gflop, megabytes):
     operations, peak = cost(fold_batch_norm(ConDSeg(cdfa=cdfa), torch.rand(1, 3, 64, 64), inplace=True))
+    print(f"{operations:.0f} GFLOP, {peak:.0f} MB")
     assert operations < gflop and peak < megabytes

@@ -1,4 +1,4 @@
-"""A checkpoint that cannot be used is named, and told why."""
+"""Errors of checkpoints name the file and the reason."""
 
 from __future__ import annotations
 

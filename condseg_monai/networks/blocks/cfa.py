@@ -43,8 +43,8 @@ class CrossLevelFeatureAggregation(CheckpointedModule):
 
     def forward(self, x: Tensor, deeper: Tensor) -> Tensor:
         """Map ``(B, in_channels, H, W)`` and ``(B, deeper_channels, H / 2, W / 2)`` to ``(B, 64, H, W)``."""
-        joined = self.join(torch.cat([self.reduce(x), self.reduce_deeper(upsample(deeper, 2))], dim=1))
-        return self.output(joined + joined * self.gate(joined))
+        x = self.join(torch.cat([self.reduce(x), self.reduce_deeper(upsample(deeper, 2))], dim=1))
+        return self.output(x + x * self.gate(x))
 
 
 def _conv_with_bias(in_channels: int, out_channels: int, act: str | None) -> Convolution:

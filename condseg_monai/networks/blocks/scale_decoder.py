@@ -17,14 +17,14 @@ __all__ = ["ScaleDecoder"]
 class ScaleDecoder(nn.Module):
     """Climb from the deepest map to the finest, one skip connection a level, as a U-Net does.
 
-    Source: DEC-Seg, "Scale-specific decoder". A step is a transposed convolution, the skip connection ahead of its
-    result, and two 3x3 convolutions.
+    Source: DEC-Seg, "Scale-specific decoder". A step is a transposed convolution, the skip connection concatenated
+    ahead of its result, and two 3x3 convolutions.
 
     Args:
         channels: channels of the maps that come out, fine to coarse; the last is the input's.
         skip_channels: channels of the skip connections, fine to coarse: one fewer.
         out_channels: channels of the logits.
-        stride: stride of the finest map: the logits are enlarged by it.
+        stride: stride of the finest map: the logits are upsampled by it.
         deepest: whether two convolutions come before the first step.
     """
 
@@ -66,7 +66,7 @@ class ScaleDecoder(nn.Module):
 
 
 class _Step(CheckpointedModule):
-    """One level up: enlarge, put the skip connection ahead, convolve twice."""
+    """One level up: upsample, concatenate the skip connection ahead of it, convolve twice."""
 
     def __init__(self, in_channels: int, skip_channels: int, out_channels: int) -> None:
         super().__init__()

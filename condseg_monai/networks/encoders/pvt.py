@@ -75,7 +75,7 @@ _RENAMES = (
 
 
 def pvt_state_dict_from_published(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the weights of the PVTv2 authors to those of ``PVTv2Encoder.backbone``; joint key-value weights are split.
+    """Rename the weights of the PVTv2 authors to those of ``PVTv2Encoder.backbone``; fused key-value weights are split.
 
     Args:
         state_dict: keys such as ``patch_embed1.proj.weight`` and ``block1.0.attn.kv.weight``; the library's own names,

@@ -74,7 +74,7 @@ class ConDSeg(nn.Module):
         cdfa_heads: attention heads of CDFA; None for 1 in the paper's form and 4 in the released one.
         dropout: probability with which a channel is dropped ahead of the last convolution of the mask.
         class_names: what the mask's channels are, background first, for ``out_channels`` of 2 and more. They become
-            part of the state_dict, so that a checkpoint tells them: see :func:`~condseg_monai.networks.class_names_of`.
+            part of the state_dict, so that a checkpoint has them: see :func:`~condseg_monai.networks.class_names_of`.
         act: activation of the convolutions after the encoder, a name from MONAI's ``Act`` factory; attention and
             residual sums keep ReLU.
         cbat: whether the three decoders end in :class:`~condseg_monai.networks.blocks.CBAM`, as Med-DisSeg's do.

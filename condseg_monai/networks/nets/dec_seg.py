@@ -22,7 +22,7 @@ __all__ = ["DECSeg", "DECSegOutput"]
 
 
 class DECSegOutput(NamedTuple):
-    """Logits ``(B, out_channels, H, W)`` of the same mask, told three times."""
+    """Logits ``(B, out_channels, H, W)`` of the same mask, three times."""
 
     full_scale: Tensor | None
     """The image's own scale; None without DCF, where ``mask`` is that."""
@@ -42,7 +42,7 @@ class DECSeg(nn.Module):
 
     The network takes one image and makes the down-scaled copy itself: bilinear, to half the size rounded to a multiple
     of the encoder's last stride (at least one), as :func:`down_scale_size` has it. In training mode it returns
-    :class:`DECSegOutput`, all at the size of the image, the down scale's logits enlarged; in evaluation mode one
+    :class:`DECSegOutput`, all at the size of the image, the down scale's logits upsampled; in evaluation mode one
     tensor, the mask logits, without what they do not need. Any height and width of at least 16 will do: the image is
     padded inside by repeating its last row and column, and the output is cropped. A training batch needs two images.
 
@@ -155,10 +155,10 @@ class DECSeg(nn.Module):
         down_image = self._shrink(image) if self.down_scale else image
         full, down, mask = self._decode(image, down_image, self.down_scale)
         size = image.shape[2:]
-        enlarged = F.interpolate(down, size=size, mode="bilinear", align_corners=False) if self.down_scale else None
+        upsampled = F.interpolate(down, size=size, mode="bilinear", align_corners=False) if self.down_scale else None
         return DECSegOutput(
             crop(full, x) if self.dcf else None,
-            None if enlarged is None else crop(enlarged, x),
+            None if upsampled is None else crop(upsampled, x),
             crop(mask, x),
         )
 

@@ -21,9 +21,9 @@ class SemiSupervisedOutput(NamedTuple):
     labeled: Any
     """The student's own train-mode output for the L labelled images: what its supervised loss takes."""
     scales: tuple[Tensor, Tensor] | None
-    """Logits of the L + U clean images at the full scale and, enlarged, at the down scale; None if not asked for."""
+    """Logits of the L + U clean images at the full scale and, upsampled, at the down scale; None if not asked for."""
     clean: list[Tensor]
-    """Logits of the U clean unlabelled images, one tensor for each time the student tells the mask."""
+    """Logits of the U clean unlabelled images, one tensor for each of the student's predictions of the mask."""
     perturbed: list[Tensor]
     """Likewise, of their perturbed copies."""
     rebuilt: list[tuple[Tensor, Tensor]]
@@ -36,7 +36,7 @@ class SemiSupervisedNetwork(nn.Module):
     Source: DEC-Seg, its framework figure, for any student: a network whose train-mode output is a tensor of mask
     logits, or has them as ``.mask``. DEC-Seg's own outputs ``full_scale`` and ``down_scale`` are used where there are
     any. A student of one scale is shown the clean images a second time at half the size, rounded to a multiple of 32,
-    and its logits are enlarged.
+    and its logits are upsampled.
 
     In evaluation mode this is the student. All images of a step go through it in one pass, so BatchNorm sees them all.
     The generators get the student's mask logits: the first rebuilds the perturbed image from the clean image's logits,
@@ -118,12 +118,12 @@ class SemiSupervisedNetwork(nn.Module):
         size = [down_scale_size(-(-side // _DOWN_STRIDE) * _DOWN_STRIDE, _DOWN_STRIDE) for side in (height, width)]
         smaller = F.interpolate(x[:clean], size=size, mode="bilinear", align_corners=False)
         down = mask_logits(self.student(smaller))[-1]
-        enlarged = F.interpolate(down, size=[height, width], mode="bilinear", align_corners=False)
-        return mask_logits(output)[-1][:clean], enlarged
+        upsampled = F.interpolate(down, size=[height, width], mode="bilinear", align_corners=False)
+        return mask_logits(output)[-1][:clean], upsampled
 
 
 def mask_logits(output: Any) -> list[Tensor]:
-    """Each time that a train-mode output tells the mask; the last one is ``mask``.
+    """All mask logits of a train-mode output; the last are ``mask``.
 
     Args:
         output: a tensor of mask logits, or an object that has them as ``.mask``.
@@ -138,8 +138,8 @@ def mask_logits(output: Any) -> list[Tensor]:
             "semi-supervised training needs a network whose train-mode output is a tensor of mask logits or has them "
             f"as .mask, got {type(output).__name__}"
         )
-    told = [getattr(output, name, None) for name in ("full_scale", "down_scale")]
-    return [*(logits for logits in told if logits is not None), output.mask]
+    scales = [getattr(output, name, None) for name in ("full_scale", "down_scale")]
+    return [*(logits for logits in scales if logits is not None), output.mask]
 
 
 def _select(output: Any, images: slice) -> Any:

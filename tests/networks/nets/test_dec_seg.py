@@ -64,7 +64,7 @@ class TestDECSeg(NetworkContract):
             output = evaluated.forward_scales(self.image(70, 45), self.image(37, 20))
         assert [tuple(logits.shape[2:]) for logits in output] == [(70, 45), (37, 20), (70, 45)]
 
-    def test_training_enlarges_the_down_scale(self):
+    def test_training_upsamples_the_down_scale(self):
         network = self.build().train()
         for module in network.modules():  # no difference between two passes but the sizes
             if isinstance(module, nn.BatchNorm2d):
@@ -73,8 +73,8 @@ class TestDECSeg(NetworkContract):
         down = F.interpolate(image, size=(32, 64), mode="bilinear", align_corners=False)
         with torch.no_grad():
             found, scales = network(image), network.forward_scales(image, down)
-        enlarged = F.interpolate(scales.down_scale, size=(64, 128), mode="bilinear", align_corners=False)
-        torch.testing.assert_close(found.down_scale, enlarged)
+        upsampled = F.interpolate(scales.down_scale, size=(64, 128), mode="bilinear", align_corners=False)
+        torch.testing.assert_close(found.down_scale, upsampled)
         torch.testing.assert_close(found.full_scale, scales.full_scale)
         torch.testing.assert_close(found.mask, scales.mask)
 

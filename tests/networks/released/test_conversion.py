@@ -30,7 +30,7 @@ def test_the_written_file_fills_our_network(released, tmp_path, capsys):
     assert "every released key used" in capsys.readouterr().out
 
 
-def test_an_existing_file_is_kept_unless_told(released, tmp_path, capsys):
+def test_an_existing_file_is_kept_unless_overwrite(released, tmp_path, capsys):
     target = tmp_path / "stage1.pt"
     target.write_bytes(b"mine")
     assert convert(released, target) == 1

@@ -13,7 +13,10 @@ TINY = ["--encoder", "resnet18", "--decoder_channels", "4", "--repeats", "1"]
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["benchmarks", "--jobs", "stage1", "inference-paper", "--size", "32", *TINY], "| inference-paper | channels_last |"),
+        (
+            ["benchmarks", "--jobs", "stage1", "inference-paper", "--size", "32", *TINY],
+            "| inference-paper | channels_last |",
+        ),
         (["benchmarks.pipeline", "--images", "4", "--image_size", "32", "--num_workers", "0", *TINY], "% of that"),
         (["benchmarks.volume_memory", "--slices", "2", "3", "--size", "32", "--image_size", "32"], "volumes differ by"),
     ],

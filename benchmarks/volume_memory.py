@@ -81,24 +81,22 @@ def _write_volume(path: Path, size: int, number: int) -> None:
 def _measure(options: argparse.Namespace) -> dict[str, float]:
     import torch
 
-    from condseg_monai import ConDSeg, VolumeInference, VolumeInferer
+    from condseg_monai import ConDSeg, RequiredCheckpoint, VolumeInference, VolumeInferer, volume_cases
 
     torch.manual_seed(0)
     torch.set_num_threads(1)
     network = ConDSeg(encoder="resnet18", decoder_channels=16, out_channels=9)
     checkpoint = options.measure / "model.pt"
     torch.save(network.state_dict(), checkpoint)
-    inference = VolumeInference(
+    cases = volume_cases(
         options.measure / "ct.nii.gz",
         options.measure / "out",
-        network,
-        VolumeInferer(image_size=options.image_size, batch_size=8),
-        checkpoint,
-        keep_largest=options.keep_largest,
+        RequiredCheckpoint(checkpoint, network),
         save_probability=options.save_probability,
         save_uncertainty=options.save_uncertainty,
-        progress_bar=False,
     )
+    inferer = VolumeInferer(image_size=options.image_size, batch_size=8)
+    inference = VolumeInference(cases, network, inferer, keep_largest=options.keep_largest, progress_bar=False)
     start = time.perf_counter()
     inference.run()
     peak = peak_rss_bytes() / 2**20

@@ -1,6 +1,5 @@
 """Inference: cases to process, predictions on disk, CT volumes slice by slice, acceleration."""
 
-from condseg_monai.inference.acceleration import FastInference, use_channels_last
 from condseg_monai.inference.case_loader import CaseLoader, predict_cases
 from condseg_monai.inference.cases import image_cases, scored_cases, volume_cases
 from condseg_monai.inference.predictions import PredictionWriter
@@ -12,7 +11,6 @@ from condseg_monai.inference.write_queue import WriteQueue
 
 __all__ = [
     "CaseLoader",
-    "FastInference",
     "PredictionWriter",
     "RegionInferer",
     "RequiredCheckpoint",
@@ -22,6 +20,5 @@ __all__ = [
     "image_cases",
     "predict_cases",
     "scored_cases",
-    "use_channels_last",
     "volume_cases",
 ]

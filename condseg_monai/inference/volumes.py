@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
+import torch
 from torch import nn
 from tqdm import tqdm
 
 from condseg_monai.data.ct.volume import axial_slices, check_hounsfield
 from condseg_monai.data.ct.volume_list import read_volume
 from condseg_monai.data.lists.pairing import Case, Finding
-from condseg_monai.inference.acceleration import faster_copy
 from condseg_monai.inference.cases import Cases, RunError
 from condseg_monai.inference.dicom_segmentation import write_dicom_seg
 from condseg_monai.inference.volume_files import score_volume_writer, write_label_volume
@@ -31,8 +31,7 @@ class VolumeInference:
         class_names: what the network's classes are called, background first, if the checkpoint does not tell.
         keep_largest: keep of each organ its largest component; see :func:`keep_largest_components`.
         check_values: refuse volumes whose values are not Hounsfield units.
-        channels_last: as for :class:`~condseg_monai.FastInference`.
-        compile: likewise; the last, smaller batch of each volume is compiled too.
+        compile: compile the network with ``torch.compile``; the last, smaller batch of each volume is compiled too.
         progress_bar: show the slices of each volume.
 
     Raises:
@@ -47,7 +46,6 @@ class VolumeInference:
         class_names: Sequence[str] | None = None,
         keep_largest: bool = False,
         check_values: bool = True,
-        channels_last: bool = False,
         compile: bool = False,
         progress_bar: bool = True,
     ) -> None:
@@ -57,7 +55,6 @@ class VolumeInference:
         self.class_names = None if class_names is None else tuple(map(str, class_names))
         self.keep_largest = keep_largest
         self.check_values = check_values
-        self.channels_last = channels_last
         self.compile = compile
         self.progress_bar = progress_bar
 
@@ -74,7 +71,7 @@ class VolumeInference:
         if "dicom_seg" in cases.outputs and self.class_names is None:
             raise RunError("save_dicom_seg needs class_names: the checkpoint does not tell them")
         self.network.to(self.inferer.device)
-        network = faster_copy(self.network, self.channels_last, self.compile) if cases.todo else self.network
+        network: Any = torch.compile(self.network) if self.compile else self.network
         for case in cases.todo:
             try:
                 self._segment(case, network)

@@ -34,7 +34,8 @@ class MedDisSegLoss(nn.Module):
         ValueError: if ``dispersive_weight`` is negative or not finite.
 
     Example:
-        >>> from condseg_monai import ConsistencyReinforcementLoss, MedDisSegStage1Output
+        >>> from condseg_monai import ConsistencyReinforcementLoss
+        >>> from condseg_monai.networks.nets import MedDisSegStage1Output
         >>> loss = MedDisSegLoss(ConsistencyReinforcementLoss())
         >>> output = MedDisSegStage1Output(torch.zeros(4, 1, 8, 8), torch.eye(4))
         >>> value = loss(output, torch.zeros(2, 1, 8, 8))

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from itertools import zip_longest
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-__all__ = ["CLASS_NAMES_KEY", "check_class_names", "class_names_of", "name_classes", "set_class_names"]
+__all__ = ["CLASS_NAMES_KEY", "class_names_of", "name_classes", "set_class_names"]
 
 CLASS_NAMES_KEY = "class_names"
 """The key of a state_dict that holds the names: a ``uint8`` tensor, JSON in UTF-8.
@@ -80,31 +79,3 @@ def class_names_of(source: nn.Module | Mapping[str, Any]) -> tuple[str, ...] | N
     except (AttributeError, TypeError, ValueError) as error:
         raise ValueError(f"{CLASS_NAMES_KEY} is not a list of names in JSON, as bytes: {error}") from error
     return tuple(str(name) for name in names)
-
-
-def check_class_names(source: nn.Module | Mapping[str, Tensor], expected: Sequence[str], what: str) -> None:
-    """Raise unless a network or a checkpoint has the classes that its predictions will be read with.
-
-    Args:
-        source: a network or a state_dict.
-        expected: a name per class, background first: those of the labels, say.
-        what: what ``source`` is to be called in an error.
-
-    Raises:
-        ValueError: if it has no names, or others, or the same in another order; the message says which.
-    """
-    found = class_names_of(source)
-    if found is None:
-        raise ValueError(
-            f"{what} does not say what its classes are called; train it with class_names, or, if you know its classes, "
-            f"add them with condseg_monai.set_class_names"
-        )
-    if list(found) == list(expected):
-        return
-    wrong = [
-        f"{index} is {mine or 'missing'} in {what} and {other or 'missing'} here"
-        for index, (mine, other) in enumerate(zip_longest(found, expected))
-        if mine != other
-    ]
-    hint = "; the same organs in another order: choose the other organ_order" if set(found) == set(expected) else ""
-    raise ValueError(f"the classes of {what} are not those expected: class {', class '.join(wrong)}{hint}")

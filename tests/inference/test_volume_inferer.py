@@ -5,11 +5,11 @@ from scipy.ndimage import label as connected
 from scipy.ndimage import zoom
 from torch import Tensor, nn
 
-from condseg_monai import RegionPrediction
 from condseg_monai.data.ct.dicom_series import read_dicom_series
 from condseg_monai.data.ct.volume import Volume, axial_slices
 from condseg_monai.data.images.normalization import normalize_image
 from condseg_monai.inference.volume_inferer import VolumeInferer, keep_largest_components
+from condseg_monai.networks.nets import RegionPrediction
 from tests.ct import AFFINE, ORIENTATIONS, at_same_places, oblique_affine, phantom, turned, write_dicom
 
 IMAGE, LABEL = phantom()

@@ -11,7 +11,7 @@ from condseg_monai.losses import ConDSegLoss
 from condseg_monai.losses.class_mask import class_mask_loss
 from condseg_monai.losses.mask import mask_loss
 from condseg_monai.losses.region_weighting import region_weight
-from condseg_monai.networks import ConDSegOutput
+from condseg_monai.networks.nets import ConDSegOutput
 from tests import oracle
 
 WEIGHTS = {

@@ -16,7 +16,7 @@ from condseg_monai.losses.complementary import complementary_loss
 from condseg_monai.losses.consistency import consistency_loss
 from condseg_monai.losses.mask import mask_loss
 from condseg_monai.losses.region_weighting import region_weight
-from condseg_monai.networks import ConDSegOutput
+from condseg_monai.networks.nets import ConDSegOutput
 
 
 class Case(NamedTuple):

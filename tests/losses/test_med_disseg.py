@@ -5,16 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from condseg_monai import (
-    ConDSegLoss,
-    ConDSegOutput,
-    ConsistencyReinforcementLoss,
-    DispersiveLoss,
-    MedDisSegLoss,
-    MedDisSegOutput,
-    MedDisSegStage1Output,
-)
+from condseg_monai import ConDSegLoss, ConsistencyReinforcementLoss, DispersiveLoss, MedDisSegLoss
 from condseg_monai.losses.dispersive import dispersive_loss
+from condseg_monai.networks.nets import ConDSegOutput, MedDisSegOutput, MedDisSegStage1Output
 
 
 def draw(*shape, seed):

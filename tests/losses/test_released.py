@@ -16,7 +16,7 @@ from torch import Tensor
 
 import condseg_monai
 from condseg_monai.losses.released import ReleasedConDSegLoss, ReleasedConsistencyReinforcementLoss
-from condseg_monai.networks import ConDSegOutput
+from condseg_monai.networks.nets import ConDSegOutput
 
 SHAPE = (2, 1, 64, 64)
 

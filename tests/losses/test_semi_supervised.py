@@ -12,7 +12,7 @@ from torch import nn
 from condseg_monai.losses import DECSegLoss, MaskLoss, SemiSupervisedLoss
 from condseg_monai.losses.mask import mask_loss
 from condseg_monai.losses.semi_supervised import probability_distance
-from condseg_monai.networks import DECSegOutput
+from condseg_monai.networks.nets import DECSegOutput
 
 SIX = math.log(6)  # sigmoid 6 / 7
 

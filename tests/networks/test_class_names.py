@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from condseg_monai import ConDSeg, ConDSegStage1, DECSeg, check_class_names, class_names_of, set_class_names
+from condseg_monai import ConDSeg, ConDSegStage1, DECSeg, class_names_of
 from condseg_monai.networks import class_names as module
+from condseg_monai.networks.class_names import set_class_names
 
 NAMES = ("background", "left kidney", "Öesophagus")
 
@@ -64,26 +65,6 @@ def test_bad_names_raise(names):
 def test_a_name_per_channel_is_asked_for():
     with pytest.raises(ValueError, match=r"one per output channel \(3\), got \['background', 'lesion'\]"):
         stage1(("background", "lesion"))
-
-
-def test_the_right_classes_pass():
-    check_class_names(stage1(), list(NAMES), "model.pt")
-
-
-def test_another_order_says_so():
-    with pytest.raises(ValueError, match=r"class 1 is left kidney in model\.pt and liver here.*the other organ_order"):
-        swapped = stage1(("background", "left kidney", "liver")).state_dict()
-        check_class_names(swapped, ("background", "liver", "left kidney"), "model.pt")
-
-
-def test_missing_classes_are_named():
-    with pytest.raises(ValueError, match=r"class 2 is Öesophagus in model.pt and missing here$"):
-        check_class_names(stage1(), NAMES[:2], "model.pt")
-
-
-def test_a_checkpoint_without_names_is_refused():
-    with pytest.raises(ValueError, match=r"old\.pt does not say what its classes are called"):
-        check_class_names({}, NAMES, "old.pt")
 
 
 def test_other_content_under_the_key_raises():

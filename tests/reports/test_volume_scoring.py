@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from condseg_monai import set_class_names
 from condseg_monai.cli.commands import main
 from condseg_monai.data.ct.synapse import BTCV_ORGANS
 from condseg_monai.data.ct.volume import axial_slices
+from condseg_monai.networks.class_names import set_class_names
 from condseg_monai.reports.drawing import class_colors, draw_planes
 from condseg_monai.reports.score_table import ScoreTable
 from condseg_monai.reports.volume_scoring import pair_volumes, score_volumes

@@ -38,7 +38,7 @@ class DECSeg(nn.Module):
     Source: T. Zhou et al., "DEC-Seg: Dual-scale Enhanced and Cross-generative Consistency Learning for Semi-supervised
     Medical Image Segmentation"; its parts have files of their own: :mod:`~condseg_monai.networks.blocks.cfa`,
     :mod:`~condseg_monai.networks.blocks.dcf`, :mod:`~condseg_monai.networks.blocks.scale_decoder`; the generators are
-    :class:`~condseg_monai.networks.ImageGenerator`.
+    :class:`~condseg_monai.networks.nets.ImageGenerator`.
 
     The network takes one image and makes the down-scaled copy itself: bilinear, to half the size rounded to a multiple
     of the encoder's last stride (at least one), as :func:`down_scale_size` has it. In training mode it returns
@@ -53,8 +53,8 @@ class DECSeg(nn.Module):
         out_channels: channels of the mask: 1 for a binary mask (sigmoid), the number of classes otherwise (softmax).
             The released networks have 2.
         encoder: ``"res2net50_v1b"``, with its five stages, or any other encoder of
-            :data:`~condseg_monai.networks.ENCODERS` or :class:`Encoder` of your own, with its four. The decoders are
-            as wide as the encoder, stage by stage.
+            :data:`~condseg_monai.networks.encoders.ENCODERS` or :class:`Encoder` of your own, with its four. The
+            decoders are as wide as the encoder, stage by stage.
         cfa: aggregate neighbouring levels for the skip connections; else they are the encoder's maps.
         down_scale: decode the down-scaled copy too.
         dcf: fuse the two scales' maps and decode them; else the mask is the full scale's.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from condseg_monai.networks import ENCODERS, ConDSegStage1, get_encoder, load_encoder_weights
-from condseg_monai.networks.encoders import Res2NetEncoder
+from condseg_monai.networks import ConDSegStage1, load_encoder_weights
+from condseg_monai.networks.encoders import ENCODERS, Res2NetEncoder, get_encoder
 from condseg_monai.networks.encoders.weights import IMAGENET_FILES
 from tests.networks.encoders import torchvision_networks as torchvision
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from condseg_monai import ImageGenerator
+from condseg_monai.networks.nets import ImageGenerator
 
 
 @pytest.mark.parametrize("size", [(1, 1), (16, 16), (33, 50)])

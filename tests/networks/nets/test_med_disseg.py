@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from condseg_monai import ConDSeg, ConDSegStage1, MedDisSeg, MedDisSegOutput, MedDisSegStage1, MedDisSegStage1Output
+from condseg_monai import ConDSeg, ConDSegStage1, MedDisSeg, MedDisSegStage1
+from condseg_monai.networks.nets import MedDisSegOutput, MedDisSegStage1Output
 from tests.networks.contract import NetworkContract
 from tests.networks.without_cdfa import without_cdfa
 

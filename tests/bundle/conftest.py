@@ -18,8 +18,8 @@ class Trained(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def tiny_knobs(tiny_dataset: Path) -> dict[str, Any]:
-    """Knobs with which every training config takes two iterations of two images in a second or two."""
+def tiny_options(tiny_dataset: Path) -> dict[str, Any]:
+    """Options with which every training config takes two iterations of two images in a second or two."""
     return {
         "dataset_dir": str(tiny_dataset),
         "device": "cpu",
@@ -60,11 +60,11 @@ def run_config(open_config: Open) -> Open:
 
 
 @pytest.fixture(scope="session")
-def trained(run_config: Open, tiny_knobs: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Trained:
+def trained(run_config: Open, tiny_options: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """Both stages, one after the other, two iterations each. Read it, do not write to it."""
     folder = tmp_path_factory.mktemp("trained")
     result = Trained(folder / "models", folder / "eval")
     folders = {"ckpt_dir": str(result.ckpt_dir), "output_dir": str(result.output_dir)}
-    run_config("train_stage1", **tiny_knobs, **folders)
-    run_config("train_stage2", **tiny_knobs, **folders)
+    run_config("train_stage1", **tiny_options, **folders)
+    run_config("train_stage2", **tiny_options, **folders)
     return result

@@ -177,7 +177,7 @@ def test_semi_supervised_defaults_are_the_released_ones():
     ],
     ids="+".join,
 )
-def test_every_loss_of_a_mask_takes_the_knobs_of_its_cross_entropy(files):
+def test_every_loss_of_a_mask_takes_the_options_of_its_cross_entropy(files):
     parser = merged(*files)
     assert (parser.get("lambda_ce"), parser.get("class_balance")) == (1.0, 0.0)
     parser["lambda_ce"], parser["class_balance"] = 0.25, 0.5

@@ -73,15 +73,15 @@ def test_bundle_loads_by_name_without_data(bundle_copy, monkeypatch, tmp_path):
     assert not (tmp_path / "eval").exists()
 
 
-def test_federated_client_trains_evaluates_and_returns_weights(bundle_copy, tiny_knobs, monkeypatch, tmp_path):
+def test_federated_client_trains_evaluates_and_returns_weights(bundle_copy, tiny_options, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     (bundle_copy / "models" / "model.pt").unlink()
     client = MonaiAlgo(
         bundle_root=str(bundle_copy),
         local_epochs=1,
         send_weight_diff=False,
-        train_kwargs=dict(tiny_knobs),
-        eval_kwargs=dict(tiny_knobs),
+        train_kwargs=dict(tiny_options),
+        eval_kwargs=dict(tiny_options),
     )
     client.initialize(extra={ExtraItems.CLIENT_NAME: "site1"})
     sent = {key: value.clone() for key, value in client.get_weights().weights.items()}
@@ -100,9 +100,9 @@ def test_federated_client_trains_evaluates_and_returns_weights(bundle_copy, tiny
 
 
 @pytest.mark.slow
-def test_command_line_runs_a_config_from_the_bundle_folder(bundle_copy, tiny_knobs):
+def test_command_line_runs_a_config_from_the_bundle_folder(bundle_copy, tiny_options):
     # MONAI drops None from its command line: null is written $None
-    arguments = [f"--{name}={'$None' if value is None else value}" for name, value in tiny_knobs.items()]
+    arguments = [f"--{name}={'$None' if value is None else value}" for name, value in tiny_options.items()]
     command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", "configs/train_stage1.json", *arguments]
     result = subprocess.run(command, cwd=bundle_copy, capture_output=True, text=True, timeout=240, check=False)
     assert result.returncode == 0, result.stderr
@@ -110,5 +110,5 @@ def test_command_line_runs_a_config_from_the_bundle_folder(bundle_copy, tiny_kno
     assert "Setting logging properties based on config: configs/logging.conf" in result.stdout
     assert "train_loss" not in result.stdout  # every 20 iterations; this run has two
     assert "val_mean_iou" in result.stdout
-    knobs = json.loads((bundle_copy / "models" / "run_stage1.json").read_text())["options"]
-    assert (knobs["bundle_root"], knobs["encoder_weights"], knobs["image_size"]) == (".", None, 32)
+    options = json.loads((bundle_copy / "models" / "run_stage1.json").read_text())["options"]
+    assert (options["bundle_root"], options["encoder_weights"], options["image_size"]) == (".", None, 32)

@@ -27,8 +27,8 @@ SALIENCY = ("s_measure", "e_measure", "weighted_f", "mae", "swept_dice")
 
 
 @pytest.fixture
-def options(tiny_knobs, trained, tmp_path):
-    return {**tiny_knobs, "ckpt_dir": str(trained.ckpt_dir), "output_dir": str(tmp_path)}
+def options(tiny_options, trained, tmp_path):
+    return {**tiny_options, "ckpt_dir": str(trained.ckpt_dir), "output_dir": str(tmp_path)}
 
 
 def table(folder, split):

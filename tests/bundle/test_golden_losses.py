@@ -28,9 +28,9 @@ def one_thread():
 @pytest.mark.parametrize(
     ("stage", "checkpointing"), [("train_stage1", "none"), ("train_stage2", "none"), ("train_stage2", "selective")]
 )
-def test_first_ten_losses(open_config, tiny_knobs, tmp_path, stage, checkpointing):
+def test_first_ten_losses(open_config, tiny_options, tmp_path, stage, checkpointing):
     folders = {"ckpt_dir": str(tmp_path / "models"), "output_dir": str(tmp_path / "eval"), "stage1_checkpoint": None}
-    workflow = open_config(stage, **{**tiny_knobs, **folders, "epochs": 5}, checkpointing=checkpointing)
+    workflow = open_config(stage, **{**tiny_options, **folders, "epochs": 5}, checkpointing=checkpointing)
     workflow.initialize()
     losses = []
     workflow.trainer.add_event_handler(

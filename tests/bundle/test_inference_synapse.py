@@ -98,7 +98,7 @@ def test_same_anatomy_gets_the_same_labels_from_any_file(run, tmp_path):
         np.testing.assert_allclose(written.affine, source.affine, atol=1e-5)
         labels = np.asarray(written.dataobj).reshape(source.array.shape, order="F")
         np.testing.assert_array_equal(labels, at_same_places(labels, source.affine, reference, expected.affine))
-    assert record(tmp_path)["class_names"] == list(synapse_class_names("samed"))  # the checkpoint's, not the knob's
+    assert record(tmp_path)["class_names"] == list(synapse_class_names("samed"))  # the checkpoint's, not the option's
 
 
 def test_turned_copies_of_a_scan_get_the_same_scores(run, tmp_path):

@@ -13,11 +13,11 @@ TINY_NETWORK = {"encoder": "resnet18", "decoder_channels": 16}
 
 
 @pytest.fixture(scope="module")
-def trained(run_config, tiny_knobs, tmp_path_factory):
+def trained(run_config, tiny_options, tmp_path_factory):
     """Both stages, two iterations each. Read it, do not write to it."""
     folder = tmp_path_factory.mktemp("med_disseg")
     for stage in ("train_stage1", "train_stage2"):
-        run_config(stage, "med_disseg", **tiny_knobs, **folders(folder), panel_interval=1)
+        run_config(stage, "med_disseg", **tiny_options, **folders(folder), panel_interval=1)
     return folder
 
 
@@ -45,11 +45,11 @@ def test_both_stages_train_their_networks_and_log_the_term(trained):
         assert (record["options"]["dispersive_weight"], record["options"]["dispersive_normalize"]) == (0.2, True)
 
 
-def test_weights_of_the_term_change_the_training(open_config, tiny_knobs, tmp_path):
+def test_weights_of_the_term_change_the_training(open_config, tiny_options, tmp_path):
     losses = []
     for weight in (0.0, 0.2):
-        knobs = {**tiny_knobs, **folders(tmp_path / str(weight)), "stage1_checkpoint": None, "panel_interval": 0}
-        workflow = open_config("train", "med_disseg", **knobs, dispersive_weight=weight)
+        options = {**tiny_options, **folders(tmp_path / str(weight)), "stage1_checkpoint": None, "panel_interval": 0}
+        workflow = open_config("train", "med_disseg", **options, dispersive_weight=weight)
         workflow.initialize()
         found = []
 

@@ -61,11 +61,11 @@ class Trained(NamedTuple):
 
 
 @pytest.fixture(scope="module", params=METHODS)
-def trained(request, run_config, tiny_knobs, tiny_dataset, tmp_path_factory) -> Trained:
+def trained(request, run_config, tiny_options, tiny_dataset, tmp_path_factory) -> Trained:
     """Two epochs of two iterations, the second one resumed. Read it, do not write to it."""
     method = METHODS[request.param]
     folder = tmp_path_factory.mktemp(request.param)
-    options = {**tiny_knobs, "dataset_dir": str(folder / "data"), "stage1_checkpoint": None}
+    options = {**tiny_options, "dataset_dir": str(folder / "data"), "stage1_checkpoint": None}
     shutil.copytree(tiny_dataset, options["dataset_dir"])
     (folder / "data" / "labeled.txt").write_text("train_0\ntrain_1\n")
     (folder / "data" / "unlabeled.txt").write_text("train_2\ntrain_3\n")
@@ -131,8 +131,8 @@ def test_exported_torchscript_gives_the_same_logits(trained, bundle_dir, open_co
         torch.testing.assert_close(torch.jit.load(str(tmp_path / "model.ts"))(image), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_network_without_regions_refuses_to_save_uncertainty(run_config, tiny_knobs, tiny_dataset, tmp_path):
-    options = {key: value for key, value in tiny_knobs.items() if key not in TRAINING_ONLY}
+def test_network_without_regions_refuses_to_save_uncertainty(run_config, tiny_options, tiny_dataset, tmp_path):
+    options = {key: value for key, value in tiny_options.items() if key not in TRAINING_ONLY}
     files, places = METHODS["unet"].predict, {"output_dir": str(tmp_path / "out"), "ckpt_dir": str(tmp_path)}
     network = run_config(*files, workflow_type="infer", run=[], **options, **places).network_def
     torch.save(network.state_dict(), tmp_path / "model.pt")

@@ -12,8 +12,8 @@ import torch
 
 
 @pytest.fixture
-def options(tiny_knobs, tmp_path):
-    del_device = {key: value for key, value in tiny_knobs.items() if key != "device"}
+def options(tiny_options, tmp_path):
+    del_device = {key: value for key, value in tiny_options.items() if key != "device"}
     folders = {"ckpt_dir": str(tmp_path / "models"), "output_dir": str(tmp_path / "eval"), "stage1_checkpoint": None}
     return {**del_device, **folders, "batch_size": 1}
 

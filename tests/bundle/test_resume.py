@@ -27,9 +27,9 @@ class InterruptedRunError(Exception):
 
 
 @pytest.fixture
-def options(tiny_knobs):
+def options(tiny_options):
     return {
-        **tiny_knobs,
+        **tiny_options,
         "epochs": EPOCHS,
         "stage1_checkpoint": None,
         "early_stop_patience": 9,

@@ -42,8 +42,8 @@ def dataset(tiny_dataset, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def knobs(tiny_knobs, dataset):
-    return {**tiny_knobs, "dataset_dir": str(dataset), "early_stop_patience": 9}
+def options(tiny_options, dataset):
+    return {**tiny_options, "dataset_dir": str(dataset), "early_stop_patience": 9}
 
 
 def folders(path):
@@ -58,9 +58,9 @@ def state(path):
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def train(open_config, files, path, interrupt=None, **knobs):
+def train(open_config, files, path, interrupt=None, **options):
     """Return the loss of each iteration; stop before the step of one of them."""
-    workflow = open_config(*files, **folders(path), **knobs)
+    workflow = open_config(*files, **folders(path), **options)
     workflow.initialize()
     losses = {}
 
@@ -84,11 +84,11 @@ def train(open_config, files, path, interrupt=None, **knobs):
 
 
 @pytest.fixture(scope="module", params=STUDENTS)
-def trained(request, open_config, knobs, tmp_path_factory):
+def trained(request, open_config, options, tmp_path_factory):
     """Three epochs of two iterations of one labelled and one unlabelled image."""
     path = tmp_path_factory.mktemp(request.param)
     files, terms = STUDENTS[request.param]
-    losses = train(open_config, files, path, **{**knobs, "epochs": 3, "rampup_epochs": 2})
+    losses = train(open_config, files, path, **{**options, "epochs": 3, "rampup_epochs": 2})
     return files, terms, path, losses
 
 
@@ -124,9 +124,9 @@ def test_every_term_and_rate_is_logged_and_the_rate_falls(trained):
     assert written.Scalars("loss/rampup")[-1].value == 1.0
 
 
-def test_run_that_failed_is_resumed_bit_for_bit(trained, open_config, knobs, tmp_path):
+def test_run_that_failed_is_resumed_bit_for_bit(trained, open_config, options, tmp_path):
     files, _, whole, expected = trained
-    options = {**knobs, "epochs": 3, "rampup_epochs": 2}
+    options = {**options, "epochs": 3, "rampup_epochs": 2}
     before = train(open_config, files, tmp_path, interrupt=4, **options)
     after = train(open_config, files, tmp_path, **options, resume=True)
     assert min(after) == 3
@@ -138,9 +138,9 @@ def test_run_that_failed_is_resumed_bit_for_bit(trained, open_config, knobs, tmp
         assert equal(first, second), name
 
 
-def test_supervised_half_sees_no_unlabelled_image_and_has_as_many_steps(open_config, knobs, tmp_path):
+def test_supervised_half_sees_no_unlabelled_image_and_has_as_many_steps(open_config, options, tmp_path):
     seen = set()
-    options = {**knobs, "labeled_batch_size": 2, "unlabeled_batch_size": 0, "scale_weight": 0, "generative_weight": 0}
+    options = {**options, "labeled_batch_size": 2, "unlabeled_batch_size": 0, "scale_weight": 0, "generative_weight": 0}
     options |= {"dcf": "false", "cfa": False}
     workflow = open_config("train_dec_seg", **options, **folders(tmp_path))
     workflow.initialize()
@@ -152,9 +152,9 @@ def test_supervised_half_sees_no_unlabelled_image_and_has_as_many_steps(open_con
     assert "generators_final.pt" not in names(tmp_path / "models")
 
 
-def test_share_of_labels_is_drawn_and_logged(open_config, knobs, tiny_dataset, tmp_path, caplog):
+def test_share_of_labels_is_drawn_and_logged(open_config, options, tiny_dataset, tmp_path, caplog):
     logging.getLogger().setLevel(logging.INFO)
-    options = {**knobs, "dataset_dir": str(tiny_dataset), "labeled_fraction": 0.5, "seed": 3}
+    options = {**options, "dataset_dir": str(tiny_dataset), "labeled_fraction": 0.5, "seed": 3}
     workflow = open_config("train_dec_seg", **options, **folders(tmp_path))
     workflow.initialize()
     batch = next(iter(workflow.trainer.data_loader))
@@ -163,10 +163,10 @@ def test_share_of_labels_is_drawn_and_logged(open_config, knobs, tiny_dataset, t
     assert "with labeled_fraction 0.5 and seed 3" in caplog.text
 
 
-def test_other_labels_are_refused_on_resume(open_config, knobs, tmp_path, dataset):
+def test_other_labels_are_refused_on_resume(open_config, options, tmp_path, dataset):
     folder = tmp_path / "data"
     shutil.copytree(dataset, folder)
-    options = {**knobs, "dataset_dir": str(folder), "scale_weight": 0, "generative_weight": 0, "dcf": False}
+    options = {**options, "dataset_dir": str(folder), "scale_weight": 0, "generative_weight": 0, "dcf": False}
     train(open_config, ("train_dec_seg",), tmp_path, **options)
     (folder / "labeled.txt").write_text("train_1\ntrain_0\n")
     workflow = open_config("train_dec_seg", **folders(tmp_path), **options, resume=True)
@@ -177,14 +177,14 @@ def test_other_labels_are_refused_on_resume(open_config, knobs, tmp_path, datase
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="one process on the CPU, by gloo")
-def test_overlay_for_several_gpus_runs_in_a_group_of_one(run_config, knobs, tmp_path, monkeypatch):
+def test_overlay_for_several_gpus_runs_in_a_group_of_one(run_config, options, tmp_path, monkeypatch):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     variables = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "RANK": 0, "WORLD_SIZE": 1, "LOCAL_RANK": 0}
     for name, value in variables.items():
         monkeypatch.setenv(name, str(value))
-    options = {key: value for key, value in knobs.items() if key != "device"}
+    options = {key: value for key, value in options.items() if key != "device"}
     try:
         run_config("train_dec_seg", "multi_gpu_semi_supervised", **options, **folders(tmp_path), finalize=[])
     finally:

@@ -24,11 +24,11 @@ def ct_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def both_stages(run_config, tiny_knobs, ct_dataset, tmp_path_factory):
+def both_stages(run_config, tiny_options, ct_dataset, tmp_path_factory):
     """Both stages, an epoch each: the folder of the run, the two workflows, and the files in the cache after each."""
     folder = tmp_path_factory.mktemp("synapse")
     options = {
-        **tiny_knobs,
+        **tiny_options,
         "dataset_dir": str(ct_dataset),
         "ckpt_dir": str(folder / "models"),
         "output_dir": str(folder / "eval"),
@@ -55,7 +55,7 @@ def test_every_organ_is_scored(both_stages):
         assert metrics.keys() >= {"val_mean_iou", "val_mean_dice", *ORGANS}
 
 
-def test_optimizer_and_schedule_are_those_of_the_knobs(both_stages):
+def test_optimizer_and_schedule_are_those_of_the_options(both_stages):
     optimizers = [workflow.parser.get_parsed_content("optimizer") for workflow in both_stages[1]]
     assert isinstance(optimizers[0], torch.optim.SGD) and isinstance(optimizers[1], torch.optim.Adam)
     assert [group["initial_lr"] for group in optimizers[0].param_groups] == [1e-3, 1e-2]
@@ -80,8 +80,8 @@ def test_batches_are_grey_in_three_channels_with_class_numbers(both_stages):
     assert stage1.shape == (3, 32, 32) and not torch.equal(stage1[0], stage1[1])  # grey, then ImageNet's deviations
 
 
-def test_labels_in_another_order_are_refused(open_config, tiny_knobs, ct_dataset):
-    options = {**tiny_knobs, "dataset_dir": str(ct_dataset), "organ_order": "samed", "stage1_checkpoint": None}
+def test_labels_in_another_order_are_refused(open_config, tiny_options, ct_dataset):
+    options = {**tiny_options, "dataset_dir": str(ct_dataset), "organ_order": "samed", "stage1_checkpoint": None}
     workflow = open_config("train_stage2", "synapse", **options)
     with pytest.raises(RuntimeError) as raised:  # MONAI wraps what a config's component raises
         workflow.initialize()

@@ -81,7 +81,7 @@ def assert_stops_before_saving(trainer, message):
 
 
 @pytest.mark.parametrize("norm", [nn.BatchNorm2d, nn.InstanceNorm2d])
-def test_batch_too_small_for_normalisation_names_the_knobs(norm):
+def test_batch_too_small_for_normalisation_names_the_options(norm):
     data = [{"image": torch.zeros(1, 3, 16, 16), "label": torch.zeros(1, 1, 16, 16)}]
     network = nn.Sequential(nn.Conv2d(3, 2, 16), norm(2))
     trainer = GuardedTrainer("cpu", 1, data, network, torch.optim.Adam(network.parameters()), Loss(), decollate=False)

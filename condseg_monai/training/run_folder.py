@@ -23,7 +23,7 @@ class RunFolder:
 
     Args:
         options: ``ckpt_dir``, the folder, made when training starts; ``resume``, to continue the run whose state is
-            there; ``overwrite``, to remove the files that are there when training starts.
+            there; ``overwrite``, to replace the files that are there.
         name: ``"stage2"`` for ``resume_stage2.pt`` and ``run_stage2.json``.
         checkpoints: names of the checkpoints, the best one first: two runs that write it exclude each other.
     """
@@ -84,13 +84,17 @@ class RunFolder:
             ) from error
         try:
             self.check()
-            if not self._claimed:
-                replace = not self.resumes
-                for file in (self.state, self.record, *self.checkpoints):
-                    remove_unfinished(file)
-                    if replace:
-                        file.unlink(missing_ok=True)
+            if not self._claimed and not self.resumes:  # so that nobody resumes the run that is replaced
+                self.state.unlink(missing_ok=True)
+                self.record.unlink(missing_ok=True)
+            for file in (self.state, self.record, *self.checkpoints):
+                remove_unfinished(file)
             self._claimed = True  # a federated client starts the same trainer every round
             yield
         finally:
             self._lock.release()
+
+    def remove_checkpoints(self) -> None:
+        """Remove those of the run that is replaced, when there is something to replace them."""
+        for file in self.checkpoints:
+            file.unlink(missing_ok=True)

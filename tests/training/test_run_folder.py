@@ -33,14 +33,15 @@ def test_record_of_a_run_that_saved_nothing_and_files_of_others_are_no_hindrance
         assert names(tmp_path) == ["notes.txt", "stage1.pt"]
 
 
-def test_overwrite_removes_the_files_when_training_starts(tmp_path):
+def test_overwrite_keeps_checkpoints_until_there_are_others(tmp_path):
     for name in ("model.pt", "resume_stage2.pt", "run_stage2.json", ".model.pt.abc123", "stage1.pt"):
         (tmp_path / name).write_bytes(b"earlier")
     folder = folder_at(tmp_path, overwrite=True)
     folder.check()
-    assert "model.pt" in names(tmp_path)
     with folder.claimed():
-        assert names(tmp_path) == ["stage1.pt"]
+        assert names(tmp_path) == ["model.pt", "stage1.pt"]
+        folder.remove_checkpoints()
+    assert names(tmp_path) == ["stage1.pt"]
 
 
 def test_resume_keeps_the_files_and_removes_half_written_ones(tmp_path):

@@ -106,6 +106,7 @@ class SaveAndResume:
         self._seconds = 0.0
         self._start = 0.0
         self._started = False
+        self._replaces = False  # checkpoints of an earlier run, which a handler may still load at the start
 
     def attach(self, engine: Engine) -> None:
         """Begin or resume when ``engine``, a trainer, starts."""
@@ -126,6 +127,7 @@ class SaveAndResume:
         if first and self.folder.resumes:
             self._resume(engine)
             return
+        self._replaces = first
         # Federated clients and ConfigWorkflow start the same trainer again, the latter from its first epoch.
         state: Any = self.evaluator.state
         if engine.state.epoch == 0:
@@ -150,6 +152,9 @@ class SaveAndResume:
         ended = engine.should_terminate or epoch == engine.state.max_epochs
         if idist.get_rank() > 0:
             return
+        if self._replaces:
+            self.folder.remove_checkpoints()
+            self._replaces = False
         if self.save_interval > 0 and (ended or is_best or epoch % self.save_interval == 0):
             self._save_state(engine)
         if is_best:

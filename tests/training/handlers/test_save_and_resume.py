@@ -24,7 +24,9 @@ FILES = ["final.pt", "model.pt", "resume_run.pt", "run_run.json"]
 RISING = [0.1 * epoch for epoch in range(1, 10)]
 
 
-def trainer_for(path, epochs=3, scores=RISING, resume=False, patience=99, interval=1, first=(), **kwargs):
+def trainer_for(
+    path, epochs=3, scores=RISING, resume=False, overwrite=False, patience=99, interval=1, first=(), **kwargs
+):
     """A trainer of two iterations an epoch, whose validation gives ``scores`` in turn."""
     torch.manual_seed(0)
     data = [{"image": torch.rand(1, 2, 2), "label": torch.rand(1, 2, 2)} for _ in range(4)]
@@ -39,10 +41,10 @@ def trainer_for(path, epochs=3, scores=RISING, resume=False, patience=99, interv
         if state.metrics["score"] > state.best_metric:
             state.best_metric, state.best_metric_epoch = state.metrics["score"], state.epoch
 
-    folder = RunFolder({"ckpt_dir": path, "resume": resume}, "run", ["model.pt", "final.pt"])
+    folder = RunFolder({"ckpt_dir": path, "resume": resume, "overwrite": overwrite}, "run", ["model.pt", "final.pt"])
     handlers = [
         *first,
-        SaveAndResume(folder, network, evaluator, {"model.pt": network}, {"final.pt": network}, **kwargs),
+        SaveAndResume(folder, network, evaluator, {"model.pt": network}, {"final.pt": network}, **kw),
         EarlyStop(evaluator, patience),
         ValidationHandler(interval, evaluator),
         EpochSeed(0),
@@ -269,6 +271,16 @@ def test_a_schedule_over_the_whole_run_must_keep_its_epochs(tmp_path, schedule):
 def test_run_without_a_validation_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"val_interval \(5\) is more than epochs \(3\)"):
         trainer_for(tmp_path, options={"val_interval": 5}, interval=5).run()
+
+
+def test_checkpoints_that_a_run_replaces_go_when_its_first_epoch_is_complete(tmp_path):
+    (tmp_path / "final.pt").write_bytes(b"earlier")
+    found = []
+    trainer = trainer_for(tmp_path, overwrite=True)
+    trainer.add_event_handler(Events.EPOCH_STARTED, lambda engine: found.append((tmp_path / "final.pt").exists()))
+    trainer.run()
+    assert found == [True, False, False]
+    assert record(tmp_path)["checkpoints"]["final.pt"] == file_sha256(tmp_path / "final.pt")
 
 
 def test_full_disk_leaves_the_state_before_and_says_so(tmp_path, monkeypatch):

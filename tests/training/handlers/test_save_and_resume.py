@@ -44,7 +44,7 @@ def trainer_for(
     folder = RunFolder({"ckpt_dir": path, "resume": resume, "overwrite": overwrite}, "run", ["model.pt", "final.pt"])
     handlers = [
         *first,
-        SaveAndResume(folder, network, evaluator, {"model.pt": network}, {"final.pt": network}, **kw),
+        SaveAndResume(folder, network, evaluator, {"model.pt": network}, {"final.pt": network}, **kwargs),
         EarlyStop(evaluator, patience),
         ValidationHandler(interval, evaluator),
         EpochSeed(0),

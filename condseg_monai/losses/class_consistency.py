@@ -18,16 +18,11 @@ def class_consistency_loss(clean: Tensor, augmented: Tensor) -> Tensor:
     :func:`consistency_loss` of the difference of the logits at 1/2, except for equal logits, background here.
 
     Args:
-        clean: ``(B, C, H, W)`` logits of the clean views with C >= 2, any floating type. Computed in float32 (float64
-            stays).
+        clean: ``(B, C, H, W)`` logits of the clean views with C >= 2. Computed in float32 (float64 stays).
         augmented: ``(B, C, H, W)`` logits of the augmented views, in the same order.
 
     Returns:
         Scalar >= 0: 0 when both are certain and agree everywhere. Symmetric in its two views.
-
-    Raises:
-        TypeError: if a view is not floating point.
-        ValueError: if a shape is not ``(B, C, H, W)`` or the shapes differ.
 
     Example:
         >>> import torch

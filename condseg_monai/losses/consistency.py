@@ -19,16 +19,12 @@ def consistency_loss(clean: Tensor, augmented: Tensor, threshold: float = 0.5) -
     masks are constants without gradient.
 
     Args:
-        clean: ``(B, 1, H, W)`` logits of the clean views, any floating type. Computed in float32 (float64 stays).
+        clean: ``(B, 1, H, W)`` logits of the clean views. Computed in float32 (float64 stays).
         augmented: ``(B, 1, H, W)`` logits of the augmented views, in the same order.
         threshold: probability, in (0, 1), from which (included) a pixel is foreground.
 
     Returns:
         Scalar >= 0: 0 when both are certain and agree everywhere. Symmetric in its two views.
-
-    Raises:
-        TypeError: if a view is not floating point.
-        ValueError: if a shape is not ``(B, 1, H, W)``, the shapes differ, or ``threshold`` is not in (0, 1).
 
     Example:
         >>> import torch

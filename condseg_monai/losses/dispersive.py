@@ -109,19 +109,6 @@ class DispersiveLoss(nn.Module):
     In a distributed run the pairs are those of the global batch: features are gathered, each process computes the same
     value, and its gradient is scaled so that the average of ``DistributedDataParallel`` is the gradient of that value.
     Processes may have batches of different sizes.
-
-    Args:
-        kind: ``"infonce_l2"``, ``"infonce_cosine"``, ``"hinge"`` or ``"covariance"``.
-        temperature: positive; read by the two ``infonce`` kinds.
-        normalize: whether distances are squared and divided by the number of features.
-
-    Raises:
-        ValueError: if ``kind`` is unknown, or ``temperature`` is not positive and finite.
-
-    Example:
-        >>> loss = DispersiveLoss(kind="hinge")
-        >>> loss(torch.ones(3, 4, 2, 2)).item()  # three equal images
-        1.0
     """
 
     def __init__(self, kind: str = "infonce_l2", temperature: float = 0.5, normalize: bool = True) -> None:

@@ -12,22 +12,18 @@ __all__ = ["RegionWeight", "region_weight"]
 
 
 def region_weight(input: Tensor, ceiling: float = 100.0) -> Tensor:
-    """Give each image the weight ``1 / tanh(mean predicted probability)``, at most ``ceiling``.
+    """Weigh each image by ``1 / tanh(mean predicted probability)``, at most ``ceiling``.
 
     Source: ConDSeg (AAAI 2025), Eq. 9. The weight is a differentiable function of the prediction, as the equation is
     written; ``detach()`` makes it a plain weight. The ceiling, which the paper does not have, is reached where less
     than about 1 % of an image is predicted; there the gradient is 0, and an empty prediction stays finite.
 
     Args:
-        input: ``(B, 1, H, W)`` logits of one region, any floating type. Computed in float32 (float64 stays).
-        ceiling: largest weight, above 1.
+        input: ``(B, 1, H, W)`` logits of one region. Computed in float32 (float64 stays).
+        ceiling: largest weight, finite and above 1.
 
     Returns:
         ``(B,)`` in [1 / tanh(1), ceiling], that is from 1.313.
-
-    Raises:
-        TypeError: if ``input`` is not floating point.
-        ValueError: if ``input`` is not ``(B, 1, H, W)`` or ``ceiling`` is not finite and above 1.
 
     Example:
         >>> import torch

@@ -25,9 +25,6 @@ def probability_distance(first: Tensor, second: Tensor) -> Tensor:
     Returns:
         Scalar in [0, 1]; 0 for an empty batch.
 
-    Raises:
-        ValueError: if the shapes differ.
-
     Example:
         >>> probability_distance(torch.zeros(1, 1, 2, 2), torch.full((1, 1, 2, 2), 100.0)).item()
         0.25

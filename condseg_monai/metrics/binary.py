@@ -38,17 +38,14 @@ _PRED_AND_LABEL = from_engine(["pred", "label"])
 
 
 def binary_counts(pred: Tensor, label: Tensor) -> Tensor:
-    """Count the four kinds of pixel of each image.
+    """Count true positives, false positives, false negatives and true negatives of each image.
 
     Args:
         pred: predicted masks ``(B, 1, H, W)``, bool or any type holding only 0 and 1.
         label: true masks, same shape and values.
 
     Returns:
-        ``(B, 4)`` int64: true positives, false positives, false negatives, true negatives.
-
-    Raises:
-        ValueError: if the shapes differ or are not ``(B, 1, H, W)``, or a value is neither 0 nor 1.
+        ``(B, 4)`` int64.
     """
     check_pair(pred, label)
     p, q = _as_mask("pred", pred), _as_mask("label", label)
@@ -56,20 +53,11 @@ def binary_counts(pred: Tensor, label: Tensor) -> Tensor:
 
 
 def scores_from_counts(counts: Tensor) -> dict[str, Tensor]:
-    """Turn pixel counts into the seven scores.
+    """Turn pixel counts ``(B, 4)`` into the seven scores by name, each ``(B,)`` float64 in [0, 1].
 
     IoU = TP / (TP + FP + FN), Dice = 2 TP / (2 TP + FP + FN), recall = TP / (TP + FN), precision = TP / (TP + FP),
     accuracy = (TP + TN) / all, specificity = TN / (TN + FP), and F2 = 5 TP / (5 TP + 4 FN + FP). What is 0/0 follows
     :data:`EMPTY_MASK_RULE`.
-
-    Args:
-        counts: ``(B, 4)`` as :func:`binary_counts` returns them.
-
-    Returns:
-        The scores by name, in the order of ``BINARY_SCORES``, each ``(B,)`` float64 in [0, 1].
-
-    Raises:
-        ValueError: if ``counts`` is not ``(B, 4)``.
     """
     if counts.ndim != 2 or counts.shape[1] != 4:
         raise ValueError(f"counts must be (B, 4): tp, fp, fn, tn per image, got {tuple(counts.shape)}")
@@ -93,16 +81,7 @@ def scores_from_counts(counts: Tensor) -> dict[str, Tensor]:
 
 
 def pooled_scores(counts: Tensor) -> dict[str, float]:
-    """Score all pixels of a data set as if they were one image: large lesions weigh more than small ones.
-
-    Args:
-        counts: ``(N, 4)`` as :func:`binary_counts` returns them, a row per image.
-
-    Returns:
-        The seven scores by name, in [0, 1]; the rule for empty masks then holds for the data set as a whole.
-
-    Raises:
-        ValueError: if ``counts`` is not ``(N, 4)`` or has no row.
+    """Score all pixels of a data set, counts ``(N, 4)``, as if they were one image: large lesions weigh more.
 
     Example:
         >>> counts = torch.tensor([[90, 10, 0, 0], [0, 0, 10, 90]])  # a large lesion found, a small one missed
@@ -115,17 +94,7 @@ def pooled_scores(counts: Tensor) -> dict[str, float]:
 
 
 def binary_scores(pred: Tensor, label: Tensor) -> dict[str, Tensor]:
-    """Score each image of a batch of binary masks.
-
-    Args:
-        pred: predicted masks ``(B, 1, H, W)``, bool or any type holding only 0 and 1.
-        label: true masks, same shape and values.
-
-    Returns:
-        The scores of :func:`scores_from_counts` by name, each ``(B,)`` float64 in [0, 1].
-
-    Raises:
-        ValueError: if the shapes differ or are not ``(B, 1, H, W)``, or a value is neither 0 nor 1.
+    """Score each image of a batch of binary masks; see :func:`binary_counts` and :func:`scores_from_counts`.
 
     Example:
         >>> label = torch.tensor([[[[1, 1], [0, 0]]]])

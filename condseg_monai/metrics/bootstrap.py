@@ -14,7 +14,7 @@ _BATCH_VALUES = 4_000_000  # drawn at once, which bounds the memory
 def bootstrap_interval(
     values: ArrayLike, confidence: float = 0.95, resamples: int = 9999, seed: int = 0
 ) -> tuple[float, float]:
-    """Return the percentile bootstrap interval of the mean, by ``scipy.stats.bootstrap``.
+    """Percentile bootstrap interval of the mean, by ``scipy.stats.bootstrap``.
 
     It covers the choice of images, not another training or another data set.
 
@@ -22,18 +22,10 @@ def bootstrap_interval(
         values: one value per image; for two systems on the same images, their differences.
         confidence: in (0, 1).
         resamples: how often to draw as many images as there are, with replacement.
-        seed: of the draws; same values and seed, same interval.
+        seed: of the draws.
 
     Returns:
         Lower and upper end; NaN both where there are fewer than two values or one is not finite.
-
-    Raises:
-        ValueError: if ``values`` is not one-dimensional, or ``confidence`` or ``resamples`` is out of range.
-
-    Example:
-        >>> low, high = bootstrap_interval([0.7, 0.8, 0.9, 0.8, 0.6, 0.9])
-        >>> round(low, 2), round(high, 2)
-        (0.7, 0.87)
     """
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1:

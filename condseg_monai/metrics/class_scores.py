@@ -18,18 +18,9 @@ _PRED_AND_LABEL = from_engine(["pred", "label"])
 
 
 def class_counts(pred: Tensor, label: Tensor, num_classes: int) -> Tensor:
-    """Count, for every class but the background, the pixels that the prediction, the label, and both have of it.
+    """Count each class's pixels in prediction and label, ``(B, 1, H, W)`` class numbers: ``(B, num_classes - 1, 3)``.
 
-    Args:
-        pred: ``(B, 1, H, W)`` class numbers, any real type.
-        label: likewise.
-        num_classes: with the background.
-
-    Returns:
-        ``(B, num_classes - 1, 3)`` int64: in both, in the prediction, in the label.
-
-    Raises:
-        ValueError: if the shapes differ or are not ``(B, 1, H, W)``, or a value is no class number.
+    In both, in the prediction, in the label; without the background.
     """
     check_pair(pred, label)
     for name, value in (("pred", pred), ("label", label)):
@@ -78,14 +69,7 @@ class ClassScoreMetric(ScoreMetric):
         self.class_index = class_index
 
     def aggregate(self) -> Tensor:
-        """Score the pooled pixels.
-
-        Returns:
-            Scalar float64 in [0, 1]; NaN if no label and no prediction has the class, or any.
-
-        Raises:
-            RuntimeError: if no image was measured.
-        """
+        """Score the pooled pixels: scalar float64; NaN if no label and no prediction has the class, or any."""
         return self._score(self._required_rows().sum(dim=0, keepdim=True)).squeeze()
 
     def _scores_from(self, rows: Tensor) -> dict[str, Tensor]:

@@ -31,9 +31,6 @@ def evaluation_score_handlers(
         empty_distance: distance if a mask is empty, see :class:`SurfaceDistanceMetric`.
         pixel_spacing: likewise.
         saliency: whether to score probabilities too, with the extra ``saliency``.
-
-    Returns:
-        Handlers by name: ``val_mean_dice`` and so on, then ``val_mean_iou_original`` and so on.
     """
     masks, probabilities = (from_engine([f"{key}_original", "label_original"]) for key in ("pred", "prob"))
     handlers = binary_score_handlers(iou, BINARY_SCORES[1:])

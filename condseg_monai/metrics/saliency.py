@@ -23,28 +23,20 @@ py_sod_metrics, _has_py_sod_metrics = optional_import("py_sod_metrics")
 
 
 def saliency_scores(probs: ArrayLike, label: ArrayLike, *, stretch: bool = False) -> dict[str, float]:
-    """Score one probability map.
+    """Score one probability map ``(H, W)`` in [0, 1] against a mask ``(H, W)``.
 
     Source: S-measure, Fan et al., ICCV 2017; E-measure, Fan et al., IJCAI 2018; weighted F-measure (beta 1), Margolin
-    et al., CVPR 2014. E-measure and Dice are averaged over the 256 thresholds of an 8-bit map, of which Dice is what
-    PraNet and its successors call mDice: it is not the Dice of a mask.
-
-    An empty label: S-measure is 1 less the mean probability, E-measure the share that stays below a threshold, and
-    weighted F-measure and swept Dice are 0 even if nothing was predicted.
+    et al., CVPR 2014. E-measure and Dice are averaged over the 256 thresholds of an 8-bit map; this Dice is the mDice
+    of PraNet and its successors, not the Dice of a mask. Of an empty label, S-measure is 1 less the mean probability,
+    and weighted F-measure and swept Dice are 0 even if nothing was predicted.
 
     Args:
-        probs: ``(H, W)`` in [0, 1].
-        label: ``(H, W)``, bool or holding only 0 and 1.
-        stretch: stretch ``probs`` to the full [0, 1] first, as the field's MATLAB code does. It hides how sure the
-            network is, and turns an image in which nothing was found into one with a find.
+        probs: the map.
+        label: bool or holding only 0 and 1.
+        stretch: stretch ``probs`` to the full [0, 1] first, as the field's MATLAB code does.
 
     Returns:
-        The scores by name, in the order of ``SALIENCY_SCORES``, in [0, 1]; low is good for ``mae`` only. Small images
-        can have an E-measure slightly over 1: its definition divides by one pixel less than there are.
-
-    Raises:
-        ImportError: if PySODMetrics is not installed; the message names the extra.
-        ValueError: if the shapes differ or a value is out of range.
+        The scores by name, in the order of ``SALIENCY_SCORES``; low is good for ``mae`` only.
     """
     if not _has_py_sod_metrics:
         raise ImportError('saliency scores need PySODMetrics: pip install "condseg_monai[saliency]"')

@@ -37,21 +37,13 @@ EMPTY_DISTANCES = {
 def surface_distances(
     pred: ArrayLike, label: ArrayLike, spacing: float | Sequence[float] = 1.0
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """Measure from each boundary to the other, with MONAI's functions.
+    """Measure from each boundary to the other, with MONAI's functions, in single precision.
 
     The boundary of a mask is the pixels that touch its outside by an edge; what lies beyond the image is outside.
 
-    Args:
-        pred: predicted mask, ``(H, W)`` or ``(H, W, D)``, bool or holding only 0 and 1.
-        label: true mask, same shape.
-        spacing: distance of neighbouring pixels, one for all axes or one for each; distances have its unit.
-
     Returns:
-        Of each boundary pixel of the prediction the distance to the label's boundary, and the other way round, measured
-        in single precision; ``None`` if one of the masks is empty.
-
-    Raises:
-        ValueError: if the shapes differ, a value is neither 0 nor 1, or ``spacing`` is not positive.
+        Of each boundary pixel of the prediction the distance to the label's boundary, and the other way round; ``None``
+        if one of the masks is empty.
     """
     pred_mask, label_mask = _as_mask("pred", pred), _as_mask("label", label)
     if pred_mask.shape != label_mask.shape:

@@ -41,17 +41,7 @@ class OrganScores(NamedTuple):
 
 
 def transunet_scores(pred: np.ndarray, label: np.ndarray) -> tuple[float, float]:
-    """Score one organ as TransUNet and its successors do: Dice, and HD95 in voxels.
-
-    Args:
-        pred: ``(D, H, W)`` bool.
-        label: likewise.
-
-    Returns:
-        Dice in [0, 1] and distance in voxels, by :data:`TRANSUNET_RULE`.
-
-    Raises:
-        ValueError: if the shapes differ.
+    """Score one organ, ``(D, H, W)`` bool, by :data:`TRANSUNET_RULE`: Dice in [0, 1], and HD95 in voxels.
 
     Example:
         >>> nothing = np.zeros((2, 3, 4), dtype=bool)
@@ -71,20 +61,9 @@ def organ_scores(
     spacing_mm: Sequence[float] = (1.0, 1.0, 1.0),
     empty: str = "diagonal",
 ) -> list[OrganScores]:
-    """Score each organ of a volume.
+    """Score each organ of a volume, ``(D, H, W)`` class numbers: classes 1 to ``num_classes - 1``.
 
-    Args:
-        pred: ``(D, H, W)`` class numbers.
-        label: likewise.
-        num_classes: with the background, which is not scored.
-        spacing_mm: size of a voxel.
-        empty: distance where an organ is missed or made up, see :data:`~condseg_monai.metrics.EMPTY_DISTANCES`.
-
-    Returns:
-        Scores of classes 1 to ``num_classes - 1``.
-
-    Raises:
-        ValueError: if the shapes differ, ``empty`` is unknown, or a value is no class number.
+    ``empty`` is the distance where an organ is missed or made up, see ``EMPTY_DISTANCES``.
     """
     if pred.shape != label.shape or pred.ndim != 3:
         raise ValueError(f"pred and label must be (D, H, W), got {pred.shape} and {label.shape}")

@@ -23,18 +23,12 @@ _CONDITIONS = ("split", "image_size", "mask_threshold", "empty_distance", "pixel
 
 
 def compare_scores(a: ScoreTable, b: ScoreTable, seed: int = 0) -> dict[str, dict[str, Any]]:
-    """Compare two evaluations image by image.
-
-    Args:
-        a: scores of one system.
-        b: scores of another, on the same images in any order.
-        seed: of the bootstrap.
+    """Compare two evaluations of the same images, in any order, image by image.
 
     Returns:
-        For each score that both have: ``mean_a``, ``mean_b``, ``difference`` (of means, b less a), ``interval_95`` of
-        the difference by bootstrap over images, the number of images on which b is ``better``, ``worse`` and
-        ``equal``, the number of ``images``, and ``lower_is_better``. Images where either score is NaN are left out of
-        all of these; None stands for NaN and for an interval that cannot be had.
+        For each score that both have the means, their ``difference`` (b less a) with its bootstrap ``interval_95`` over
+        images, on how many images b is ``better``, ``worse`` and ``equal``, and ``lower_is_better``. Images where
+        either score is NaN are left out; None stands for NaN and for an interval that cannot be had.
 
     Raises:
         ValueError: if the images differ, naming them, or no score is in both.
@@ -49,18 +43,10 @@ def compare_scores(a: ScoreTable, b: ScoreTable, seed: int = 0) -> dict[str, dic
 
 
 def compare_evaluations(a: Path, b: Path, common: bool = False) -> dict[str, Any]:
-    """Compare two evaluations of the same images, read from their score tables.
-
-    Args:
-        a: a ``scores_*.csv``.
-        b: another, of the same images.
-        common: leave out every image that one of the two lacks, not only those that it reported as failed.
+    """Compare two score tables; ``common`` leaves out every image that one lacks, not only those reported as failed.
 
     Returns:
         The files, the number of images compared, those left out, notes, and the scores of :func:`compare_scores`.
-
-    Raises:
-        ValueError: if the two are not of the same images.
     """
     table_a, table_b = ScoreTable.read(a), ScoreTable.read(b)
     summaries = [_summary_beside(path) for path in (a, b)]
@@ -81,16 +67,10 @@ def compare_evaluations(a: Path, b: Path, common: bool = False) -> dict[str, Any
 
 
 def find_score_tables(a: Path, b: Path, split: str | None = None) -> tuple[Path, Path]:
-    """Find the CSV files that two arguments name: themselves, or those of one split in two folders.
-
-    Args:
-        a: ``scores_*.csv`` or a folder with one.
-        b: the same.
-        split: of folders, take ``scores_{split}.csv``; None takes the only split that both have.
+    """Find the CSV files that two arguments name: themselves, or in folders those of ``split`` or the only common one.
 
     Raises:
-        ValueError: if a folder has none, or not that of ``split``, or several are possible, or there is a ``split`` and
-            no folder.
+        ValueError: if a folder has none, or several are possible, or there is a ``split`` and no folder.
         OSError: if a path does not exist.
     """
     if split is not None and not (a.is_dir() or b.is_dir()):

@@ -60,13 +60,7 @@ def draw_overlay(image: ArrayLike, mask: ArrayLike, label: ArrayLike | None = No
         legend: name the lines in the lower left corner, if the image has room for it.
 
     Returns:
-        ``(H, W, 3)``, ``uint8``; the input is left as it was.
-
-    Raises:
-        ValueError: if the sizes differ or ``image`` has another shape or range.
-
-    Example:
-        >>> Image.fromarray(draw_overlay(read_natural_image("a.jpg"), pred > 0.5)).save("overlay.png")
+        ``(H, W, 3)``, ``uint8``.
     """
     picture = to_rgb(image).copy()
     width = max(1, round(min(picture.shape[:2]) / 250))
@@ -79,17 +73,7 @@ def draw_overlay(image: ArrayLike, mask: ArrayLike, label: ArrayLike | None = No
 
 
 def draw_case(image: np.ndarray, pred: np.ndarray, label: np.ndarray, side: int = 480) -> np.ndarray:
-    """Draw both contours on an image that is first reduced for a report.
-
-    Args:
-        image: ``(H, W, 3)`` in [0, 255], as :func:`~condseg_monai.data.read_natural_image` gives it.
-        pred: ``(H, W)`` bool.
-        label: ``(H, W)`` bool.
-        side: longest side of the result, in pixels; smaller images stay as they are.
-
-    Returns:
-        ``(h, w, 3)``, ``uint8``.
-    """
+    """Draw both contours, ``(H, W)`` bool, on an image in [0, 255] that is first reduced to ``side`` pixels at most."""
     side = min(side, max(label.shape))
     small = resize_picture(np.clip(image, 0, 255).round().astype(np.uint8), side)
     small_pred, small_label = (np.asarray(resize_picture(mask, side)).any(axis=-1) for mask in (pred, label))
@@ -97,32 +81,13 @@ def draw_case(image: np.ndarray, pred: np.ndarray, label: np.ndarray, side: int 
 
 
 def class_colors(count: int) -> np.ndarray:
-    """Choose a colour for each class: black for the background, then colours that are far apart.
-
-    Args:
-        count: how many, the background included; from the fourteenth class on colours repeat.
-
-    Returns:
-        ``(count, 3)`` ``uint8``.
-    """
+    """Colours of classes, ``(count, 3)`` ``uint8``: black for the background; from the fourteenth on they repeat."""
     organs = _CLASS_COLORS[np.arange(count - 1) % len(_CLASS_COLORS)]
     return np.concatenate((np.zeros((1, 3), np.uint8), organs))
 
 
 def draw_classes(labels: ArrayLike, image: ArrayLike | None = None, opacity: float = 0.5) -> np.ndarray:
-    """Colour class numbers, over an image or on black.
-
-    Args:
-        labels: ``(H, W)`` class numbers; 0 stays as it is.
-        image: ``(H, W)`` or ``(H, W, 3)``: 8-bit integers, or floats in [0, 1]; None for black.
-        opacity: of the colours over the image.
-
-    Returns:
-        ``(H, W, 3)``, ``uint8``.
-
-    Raises:
-        ValueError: if the sizes differ or ``image`` has another shape or range.
-    """
+    """Colour class numbers ``(H, W)``, over an image as of :func:`draw_overlay` or on black: ``(H, W, 3)``."""
     numbers = np.asarray(labels).astype(int)
     colors = class_colors(int(numbers.max()) + 1)[numbers]
     if image is None:
@@ -138,14 +103,8 @@ def draw_heat_map(values: ArrayLike, size: tuple[int, int] | None = None) -> np.
     """Colour a map by a scale of evenly rising lightness: 0 is black, 1 pale yellow.
 
     Args:
-        values: ``(H, W)`` in [0, 1], such as the uncertainty region's probability; what lies outside is clipped.
+        values: ``(H, W)`` in [0, 1]; what lies outside is clipped, NaN is refused.
         size: ``(H, W)`` of the result; None for that of ``values``.
-
-    Returns:
-        ``(H, W, 3)``, ``uint8``.
-
-    Raises:
-        ValueError: if ``values`` is not ``(H, W)`` or holds NaN.
     """
     array = np.asarray(values, dtype=np.float32)
     if array.ndim != 2:

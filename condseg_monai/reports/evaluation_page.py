@@ -53,14 +53,10 @@ def html_report(
     Args:
         title: heading of the page.
         table: scores of every image.
-        summary: what ``summary_*.json`` holds: ``images``, ``scores``, and where there are some ``failed``,
-            ``pooled``, ``subgroups``, ``rules`` and conditions.
+        summary: the content of ``summary_*.json``.
         worst: pictures of the worst images, worst first.
         best: pictures of the best images, best first.
         ranked_by: the score that ranks the images.
-
-    Returns:
-        The text of an HTML file. It loads nothing, and a browser that obeys its content policy could not.
     """
     suffix = "_original" if any(name.endswith("_original") for name in table.scores) else ""
     row_of = {file: row for row, file in enumerate(table.files)}

@@ -29,16 +29,7 @@ _TITLES = {
 
 
 def render_page(template: str, title: str, **content: Any) -> str:
-    """Render a template of ``reports/templates``; text from outside is escaped.
-
-    Args:
-        template: its file name.
-        title: heading of the page.
-        **content: what else the template names.
-
-    Returns:
-        The text of an HTML file.
-    """
+    """Render a template of ``reports/templates`` as one HTML file; text from outside is escaped."""
     environment = Environment(
         loader=PackageLoader("condseg_monai.reports"),
         autoescape=True,

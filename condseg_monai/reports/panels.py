@@ -49,19 +49,11 @@ class _Panel(TensorBoardHandler):
         self.max_images = max_images
 
     def attach(self, engine: Engine) -> None:
-        """Draw the first batch of ``engine``'s epochs.
-
-        Args:
-            engine: the evaluator; its output is a list of dictionaries with ``image``, ``label`` and ``pred``.
-        """
+        """Draw the first batch of ``engine``'s epochs; its output must have ``image``, ``label`` and ``pred``."""
         engine.add_event_handler(Events.ITERATION_COMPLETED(once=1), self)
 
     def __call__(self, engine: Engine) -> None:
-        """Write the panel in the first epoch and in every ``interval``-th.
-
-        Args:
-            engine: the evaluator, one iteration completed.
-        """
+        """Write the panel in the first epoch and in every ``interval``-th."""
         epoch = engine.state.epoch
         if self.interval == 0 or (epoch != 1 and epoch % self.interval):
             return

@@ -14,12 +14,7 @@ __all__ = ["ReportFiles"]
 
 
 class ReportFiles:
-    """``scores_{name}.csv``, ``summary_{name}.json``, ``report_{name}.html`` and ``failures_{name}.json``.
-
-    Args:
-        save_dir: their folder.
-        name: ends their names.
-    """
+    """``scores_{name}.csv``, ``summary_{name}.json``, ``report_{name}.html`` and ``failures_{name}.json``."""
 
     def __init__(self, save_dir: str | Path, name: str) -> None:
         folder = Path(save_dir)
@@ -29,11 +24,7 @@ class ReportFiles:
         self.failures = folder / f"failures_{name}.json"
 
     def refuse_earlier(self) -> None:
-        """Refuse to replace a report.
-
-        Raises:
-            FileExistsError: if there is one of the files.
-        """
+        """Raise ``FileExistsError`` if there is one of the files."""
         for path in (self.table, self.summary, self.page, self.failures):
             if path.exists():
                 raise FileExistsError(

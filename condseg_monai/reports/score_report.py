@@ -93,37 +93,19 @@ class ScoreReport:
         self._on_disk = 0
 
     def attach(self, engine: Engine) -> None:
-        """Check the folder before ``engine`` runs, collect file names, and write the report when it is complete.
-
-        Args:
-            engine: the evaluator.
-        """
+        """Check the folder before ``engine`` runs, collect file names, and write the report when it is complete."""
         engine.add_event_handler(Events.STARTED, self.start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.collect)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.write)
 
     def start(self, engine: Engine) -> None:
-        """Start a new list of images.
-
-        Args:
-            engine: the evaluator.
-
-        Raises:
-            FileExistsError: if there is a report and ``overwrite`` is false.
-        """
+        """Start a new list of images; raise ``FileExistsError`` if there is a report and ``overwrite`` is false."""
         if not self.overwrite:
             self.files.refuse_earlier()
         self._images, self._on_disk = [], 0
 
     def collect(self, engine: Engine) -> None:
-        """Note the file names of the batch, and sizes where there are labels, and write the scores so far.
-
-        Args:
-            engine: the evaluator; its batch is a list of dictionaries whose ``image`` has metadata.
-
-        Raises:
-            ValueError: if an image has no metadata.
-        """
+        """Note file names and sizes of the batch, whose images must have metadata, and write the scores so far."""
         batch: Any = engine.state.batch
         output: Any = engine.state.output
         for item, result in zip(batch, output if isinstance(output, list) else [{}] * len(batch), strict=True):
@@ -144,14 +126,7 @@ class ScoreReport:
             self._on_disk = len(self._images)
 
     def write(self, engine: Engine) -> None:
-        """Write the files.
-
-        Args:
-            engine: the evaluator, its metrics computed.
-
-        Raises:
-            RuntimeError: if the engine has no metric details, or not one per image, or not the one to rank by.
-        """
+        """Write the files; raise ``RuntimeError`` if the engine has no metric details, or not one per image."""
         images = string_list_all_gather(self._images) if idist.get_world_size() > 1 else self._images
         counts = {suffix: metric.measurements() for suffix, metric in self.pooled.items()}
         if idist.get_rank() > 0:

@@ -66,12 +66,7 @@ class ScoreTable:
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> ScoreTable:
-        """Read what :meth:`write` wrote.
-
-        Raises:
-            ValueError: if the file is no such table, an image is there twice, or a cell is not a number.
-            OSError: if it cannot be opened.
-        """
+        """Read what :meth:`write` wrote; a file that is no such table raises ``ValueError`` naming the line."""
         with Path(path).open(newline="", encoding="utf-8-sig") as stream:
             try:
                 rows = [row for row in csv.reader(stream) if row]

@@ -31,12 +31,6 @@ def contact_sheet(
         row_titles: written above each row, such as file names; None for none.
         cell_size: side of the square each picture is fitted into, in pixels; proportions are kept.
         legend: colours by name, each (red, green, blue) from 0 to 255.
-
-    Returns:
-        An RGB picture.
-
-    Raises:
-        ValueError: if there are no rows, or a row or ``row_titles`` has another length, or a picture another shape.
     """
     if not rows or not titles:
         raise ValueError("rows and titles must not be empty")

@@ -19,27 +19,15 @@ SIZE_LIMITS = (0.05, 0.2)
 def summarize_scores(table: ScoreTable, seed: int = 0) -> dict[str, dict[str, Any]]:
     """Summarise each score over images; images where it is NaN are left out and not counted.
 
-    Args:
-        table: the scores.
-        seed: of the bootstrap.
-
     Returns:
-        For each score ``mean``, ``std`` (divided by n), ``median``, ``interval_95`` (of the mean, by bootstrap), and
-        ``images``: of how many images they are. None stands for NaN and for an interval that cannot be had.
+        For each score ``mean``, ``std`` (divided by n), ``median``, ``interval_95`` (of the mean, by bootstrap) and
+        the number of ``images``. None stands for NaN and for an interval that cannot be had.
     """
     return {name: _summarize(values, seed) for name, values in table.scores.items()}
 
 
 def summarize_sizes(table: ScoreTable) -> dict[str, dict[str, Any]]:
-    """Summarise images without lesion, and those with small, medium and large ones, each group by itself.
-
-    Args:
-        table: the scores, with ``label_share``; the groups' limits are ``SIZE_LIMITS``.
-
-    Returns:
-        For each group that has images, ``images`` and ``scores`` as :func:`summarize_scores` gives them; nothing if
-        the table has no ``label_share``.
-    """
+    """Summarise images without lesion, and those with small, medium and large ones (``SIZE_LIMITS``), by themselves."""
     if "label_share" not in table.images:
         return {}
     share, (small, medium) = table.images["label_share"], SIZE_LIMITS

@@ -31,16 +31,7 @@ class ScoredVolume:
 
 
 def summarize_volumes(volumes: Sequence[ScoredVolume], organs: Sequence[str]) -> dict[str, Any]:
-    """Summarise each organ over volumes, and the organs' means.
-
-    Args:
-        volumes: at least one.
-        organs: names of the classes but the background.
-
-    Returns:
-        ``volumes``: how many; ``organs``: per organ what :func:`summarize_scores` gives; ``mean``: per score, the mean
-        over organs of the means over volumes; ``millilitres``: per volume and organ.
-    """
+    """Summarise each organ over volumes, and the organs' means; ``millilitres`` are per volume and organ."""
     per_organ = {}
     for index, organ in enumerate(organs):
         names = [volume.name for volume in volumes]
@@ -67,19 +58,7 @@ def write_volume_report(
     context: Mapping[str, Any],
     empty: str = "diagonal",
 ) -> dict[str, Any]:
-    """Write the table, a line per volume and organ (``case/organ``), the summary and the page.
-
-    Args:
-        files: the files to write.
-        name: of the report.
-        volumes: at least one.
-        organs: names of the classes but the background.
-        context: conditions that the summary repeats.
-        empty: the rule for missed organs of the distances.
-
-    Returns:
-        The summary.
-    """
+    """Write the table, a line per volume and organ (``case/organ``), the summary and the page; return the summary."""
     rows = [(f"{volume.name}/{organ}", s) for volume in volumes for organ, s in zip(organs, volume.scores, strict=True)]
     table = _table(*zip(*rows, strict=True))
     summary = {

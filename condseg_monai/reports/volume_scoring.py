@@ -100,19 +100,10 @@ def score_volumes(
 def pair_volumes(pred: Path, label: Path) -> tuple[dict[str, tuple[Path, Path]], dict[str, str]]:
     """Find the label of each prediction: the file of the same name, or the only one of the same number.
 
-    ``label0001.nii.gz`` is so the label of ``img0001.nii.gz`` and of ``case0001.nii.gz``. A file given by itself is the
-    label of a prediction given by itself.
-
-    Args:
-        pred: a file of labels, or a folder of them.
-        label: likewise.
+    ``label0001.nii.gz`` is so the label of ``img0001.nii.gz``. Two files, instead of folders, are a pair.
 
     Returns:
         Prediction and label by the prediction's name, and why others have no partner, by path.
-
-    Raises:
-        OSError: if one of the two does not exist.
-        ValueError: if one of the two has no volume.
     """
     preds, labels = _files(pred), _files(label)
     if pred.is_file() and label.is_file():

@@ -8,6 +8,8 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
+from itertools import compress
+from operator import not_
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +113,10 @@ class Cases:
             RunError: listing the cases without a result, if there are any; all others have theirs.
         """
         todo, kept = self._sorted
-        failed = {finding.files[0]: finding.text for finding in self.failed}
+        failed: dict[str, str] = {}
+        for finding in self.failed:
+            name = finding.files[0]
+            failed[name] = f"{failed[name]}; {finding.text}" if name in failed else finding.text
         reasons = {str(Path(path)): reason for path, reason in (failed_writes or {}).items()}
         for case in todo:
             paths = [self.path(kind, case) for kind in self.outputs]
@@ -157,8 +162,9 @@ class Cases:
             cases = self._all
         except DatasetError:
             return [], []
-        kept = [] if self.overwrite or not self.outputs else [case for case in cases if self._is_done(case)]
-        return [case for case in cases if case not in kept], kept
+        may_keep = bool(self.outputs) and not self.overwrite
+        done = [may_keep and self._is_done(case) for case in cases]
+        return list(compress(cases, map(not_, done))), list(compress(cases, done))
 
     def _is_done(self, case: Case) -> bool:
         return all(self.path(kind, case).is_file() for kind in self.outputs)

@@ -153,6 +153,13 @@ class TestScoring:
         with pytest.raises(RunError, match=r"1 of 3 cases have no score:\n.*val_1: masks/ has no such file"):
             cases.finish()
 
+    def test_line_without_any_file_is_one_case(self, dataset, checkpoint):
+        (dataset / "val.txt").write_text("val_0\nghost\n")
+        cases = scored_cases(dataset, "val", checkpoint)
+        cases.start()
+        with pytest.raises(RunError, match=r"1 of 2 cases have no score:\n.*ghost: images/ .*; .*ghost: masks/ "):
+            cases.finish()
+
     @pytest.mark.parametrize(
         ("text", "words"),
         [

@@ -31,7 +31,7 @@ class Finding(NamedTuple):
     """Something about a dataset that is wrong or worth knowing.
 
     ``kind`` is for programs (``"layout"``, ``"list"``, ``"pair"``, ``"overlap"`` ...), ``text`` one line for people,
-    and ``files`` every file it is about, where the text has only the first few.
+    and ``files`` every file it is about, where the text has only the first few, or a name that has no file.
     """
 
     kind: str
@@ -107,7 +107,7 @@ def pair(
         for stem in dict.fromkeys(listed):
             found = {key: index.get(stem, []) for key, index in folders.items()}
             if wrong := _pair_problems(stem, found, folders):
-                files = tuple(str(path) for paths in found.values() for path in paths)
+                files = tuple(str(path) for paths in found.values() for path in paths) or (stem,)
                 problems += [Finding("pair", f"{where.format(split)}{stem}: {text}", files) for text in wrong]
             else:
                 cases[split].append({key: str(paths[0]) for key, paths in found.items()})

@@ -34,7 +34,7 @@ class SliceSink(Protocol):
 
 
 class VolumeInferer:
-    """Show a network the axial slices of a volume, some at a time, and put their labels together.
+    """Inferer of a CT volume, slice by slice: axial slices in batches, labels in the file's own order of axes.
 
     A slice is turned as :data:`~condseg_monai.data.SLICE_ORIENTATION` has it, windowed, resized, repeated to three
     channels and normalised; what the network says of it is brought back to its size, and its labels go to their place

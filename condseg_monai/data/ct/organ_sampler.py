@@ -15,7 +15,7 @@ __all__ = ["OrganSampler"]
 class OrganSampler(Sampler[int]):
     """Draw, for every epoch anew, all slices with an organ and some of those without, in random order.
 
-    An abdominal scan goes on above and below its organs. Training on every slice would mostly teach emptiness; leaving
+    An abdominal scan reaches above and below its organs. Training on every slice would mostly teach emptiness; leaving
     the empty ones out would teach that there is always an organ. The order and the empty slices are drawn from torch's
     global generator, so that a resumed run repeats them.
 

@@ -110,8 +110,9 @@ def prepare_synapse(
     """Make TransUNet's files of CT volumes and their labels; the source is only read.
 
     Values are clipped to the window [-125, 275] HU and scaled to [0, 1]; slices are axial, lie as
-    :data:`~condseg_monai.data.SLICE_ORIENTATION` says and are counted towards the head; nothing is resampled. Training
-    and validation slices become ``train_npz/CASE_sliceNNN.npz``, test volumes ``test_vol_h5/CASE.npy.h5``.
+    :data:`~condseg_monai.data.ct.synapse.SLICE_ORIENTATION` says and are counted towards the head; nothing is
+    resampled. Training and validation slices become ``train_npz/CASE_sliceNNN.npz``, test volumes
+    ``test_vol_h5/CASE.npy.h5``.
 
     If a case has the name of one of BTCV's 30, the published split holds: 18 cases for training, whose slice counts are
     compared with the published list, and 12 for testing. Any other set is for training, but for what ``hold_out``
@@ -125,7 +126,7 @@ def prepare_synapse(
             as BTCV's (``imgNNNN``, ``labelNNNN``), and an error for others: the numbers alone do not tell.
         class_names: with ``source_labels="own"`` what they stand for, background first; they are kept as they are.
         overwrite: replace ``destination`` if it was made by ``prepare``.
-        allow_missing: go on without published cases that have no files.
+        allow_missing: leave out published cases that have no files.
         hold_out: split -> number of training cases to move to that list; ``{"val": "odd"}`` moves every second slice of
             each training case instead, for sets of a single scan: neighbouring slices are alike, so that scores look
             better than they are.
@@ -238,7 +239,7 @@ def _splits(
     if lacking and not allow_missing:
         raise DatasetError(
             f"{source} lacks {len(lacking)} of the 30 published cases: {', '.join(sorted(lacking))}; get them, or use "
-            "--allow_missing to go on without"
+            "--allow_missing to do without"
         )
     splits = {}
     for split, names in published.items():

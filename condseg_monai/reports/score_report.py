@@ -169,6 +169,8 @@ class ScoreReport:
         rules = {
             "averaging": "each image is scored by itself, then the scores are averaged over images",
             "pooled": "pixels of all images are counted together, then scored as one image",
+            "sizes": "at image_size, the label resized without interpolation; _original: the probability interpolated "
+            "to the size of the file, the label as in the file; a probability of 0.5 is lesion",
             "std": "over images, divided by n",
             "interval_95": "of the mean over images: percentile bootstrap, 9999 resamples, seed 0",
             "empty_masks": EMPTY_MASK_RULE,

@@ -4,7 +4,7 @@ from condseg_monai.inference.case_loader import CaseLoader, predict_cases
 from condseg_monai.inference.cases import image_cases, scored_cases, volume_cases
 from condseg_monai.inference.predictions import PredictionWriter
 from condseg_monai.inference.region_inferer import RegionInferer
-from condseg_monai.inference.required_checkpoint import RequiredCheckpoint
+from condseg_monai.inference.required_checkpoint import RequiredCheckpoint, RequiredCheckpointLoader
 from condseg_monai.inference.volume_inferer import VolumeInferer
 from condseg_monai.inference.volumes import VolumeInference
 from condseg_monai.inference.write_queue import WriteQueue
@@ -14,6 +14,7 @@ __all__ = [
     "PredictionWriter",
     "RegionInferer",
     "RequiredCheckpoint",
+    "RequiredCheckpointLoader",
     "VolumeInference",
     "VolumeInferer",
     "WriteQueue",

@@ -12,7 +12,7 @@ from torch import nn
 from condseg_monai.networks.class_names import class_names_of, set_class_names
 from condseg_monai.networks.state_dicts import describe_differences, read_state_dict
 
-__all__ = ["RequiredCheckpoint"]
+__all__ = ["RequiredCheckpoint", "RequiredCheckpointLoader"]
 
 _REMEDY = (
     "train it with train_stage1.json and train_stage2.json, convert a released one with "
@@ -21,7 +21,7 @@ _REMEDY = (
 
 
 class RequiredCheckpoint:
-    """Load the checkpoint that a run needs into its network; as a handler, when the engine starts.
+    """Checkpoint that a run needs, for one network.
 
     The file is read once, at the first :meth:`load`. Class names in the checkpoint become the network's.
 
@@ -35,10 +35,6 @@ class RequiredCheckpoint:
         self.network = network
         self.sha256: str | None = None
         self.class_names: tuple[str, ...] | None = None
-
-    def attach(self, engine: Engine) -> None:
-        """Load when ``engine`` starts."""
-        engine.add_event_handler(Events.STARTED, lambda _: self.load())
 
     def load(self) -> None:
         """Load the weights, unless they are loaded already.
@@ -69,3 +65,18 @@ class RequiredCheckpoint:
     def describe(self) -> dict[str, str | None]:
         """The file and its SHA-256, None if it is not loaded, as records have them."""
         return {"checkpoint": str(self.path), "checkpoint_sha256": self.sha256}
+
+
+class RequiredCheckpointLoader:
+    """Handler that loads a checkpoint when an engine starts, if that is not done. MONAI FL disables it by its name.
+
+    Args:
+        weights: the checkpoint.
+    """
+
+    def __init__(self, weights: RequiredCheckpoint) -> None:
+        self.weights = weights
+
+    def attach(self, engine: Engine) -> None:
+        """Load when ``engine`` starts."""
+        engine.add_event_handler(Events.STARTED, lambda _: self.weights.load())

@@ -40,10 +40,13 @@ def summary(folder, split):
     return json.loads((folder / f"summary_{split}.json").read_text())
 
 
-def test_every_property_is_where_monai_looks_for_it(open_config, options):
+def test_every_property_is_where_monai_looks_for_it(open_config, options, trained):
     workflow = open_config("train", "evaluate", **options)
     workflow.initialize()
     assert workflow.check_properties() == []
+    workflow.evaluator.run()  # alone it loads the weights too
+    saved = torch.load(trained.ckpt_dir / "model.pt", weights_only=True)
+    assert all(torch.equal(value, saved[key]) for key, value in workflow.network_def.state_dict().items())
 
 
 def test_report_has_the_scores_of_every_image(run_config, options, trained, tmp_path):

@@ -3,7 +3,7 @@ import torch
 from ignite.engine import Engine
 from torch import nn
 
-from condseg_monai.inference.required_checkpoint import RequiredCheckpoint
+from condseg_monai.inference.required_checkpoint import RequiredCheckpoint, RequiredCheckpointLoader
 from condseg_monai.networks.class_names import class_names_of, set_class_names
 from condseg_monai.utils.files import file_sha256
 
@@ -26,7 +26,7 @@ def test_weights_are_loaded_and_hashed_in_one_read(path, wrap, monkeypatch):
     assert weights.describe() == {"checkpoint": str(path), "checkpoint_sha256": None}
     weights.load()
     path.unlink()
-    weights.attach(engine := Engine(lambda *_: None))
+    RequiredCheckpointLoader(weights).attach(engine := Engine(lambda *_: None))
     engine.run([0])  # does not read again
     assert all(torch.equal(value, expected[key]) for key, value in target.state_dict().items())
     assert weights.describe() == {"checkpoint": str(path), "checkpoint_sha256": sha256}
@@ -35,7 +35,7 @@ def test_weights_are_loaded_and_hashed_in_one_read(path, wrap, monkeypatch):
 def test_an_engine_that_starts_loads_them(path):
     target = network()
     engine = Engine(lambda *_: None)
-    RequiredCheckpoint(path, target).attach(engine)
+    RequiredCheckpointLoader(RequiredCheckpoint(path, target)).attach(engine)
     engine.run([0])
     assert torch.equal(target[0].weight, torch.load(path, weights_only=True)["0.weight"])
 

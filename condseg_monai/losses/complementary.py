@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from condseg_monai.losses._common import check_floating, full_precision
+from condseg_monai.losses._common import check_logits, full_precision
 
-__all__ = ["ComplementaryLoss", "complementary_loss"]
+__all__ = ["complementary_loss"]
 
 
 def complementary_loss(region_probs: Tensor) -> Tensor:
@@ -31,15 +31,7 @@ def complementary_loss(region_probs: Tensor) -> Tensor:
         >>> round(complementary_loss(torch.full((2, 3, 4, 4), 1 / 3)).item(), 4)
         0.3333
     """
-    check_floating("region_probs", region_probs, channels=3)
+    check_logits("region_probs", region_probs, channels=3)
     with full_precision(region_probs) as (probs,):
         foreground, background, uncertainty = probs.unbind(dim=1)  # each (B, H, W)
         return (foreground * background + foreground * uncertainty + background * uncertainty).mean()
-
-
-class ComplementaryLoss(nn.Module):
-    """:func:`complementary_loss` as a module."""
-
-    def forward(self, region_probs: Tensor) -> Tensor:
-        """Compute the loss of region probabilities ``(B, 3, H, W)``."""
-        return complementary_loss(region_probs)

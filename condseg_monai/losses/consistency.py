@@ -1,30 +1,34 @@
-"""Consistency loss: cross-entropy of each view against the other view's binarised mask."""
+"""Consistency loss: cross-entropy of each view against what the other view decides."""
 
 from __future__ import annotations
 
 import math
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from condseg_monai.losses._common import check_floating, check_same_shape, check_threshold, full_precision
+from condseg_monai.losses._common import check_logits, check_number, check_same_shape, full_precision
 
-__all__ = ["ConsistencyLoss", "consistency_loss"]
+__all__ = ["consistency_loss"]
 
 
 def consistency_loss(clean: Tensor, augmented: Tensor, threshold: float = 0.5) -> Tensor:
     """Average the cross-entropy of each view's prediction against the other view's binarised prediction.
 
-    Source: ConDSeg (AAAI 2025), Eq. 5 and 6, factor 1/2 included, which the released code leaves out. The binarised
-    masks are constants without gradient.
+    Source: ConDSeg (AAAI 2025), Eq. 5 and 6, factor 1/2 included, which the released code leaves out. For C classes the
+    threshold of Eq. 5 becomes the arg-max. The decisions are constants without gradient.
 
     Args:
-        clean: ``(B, 1, H, W)`` logits of the clean views. Computed in float32 (float64 stays).
-        augmented: ``(B, 1, H, W)`` logits of the augmented views, in the same order.
-        threshold: probability, in (0, 1), from which (included) a pixel is foreground.
+        clean: ``(B, C, H, W)`` logits of the clean views. Computed in float32 (float64 stays).
+        augmented: ``(B, C, H, W)`` logits of the augmented views, in the same order.
+        threshold: probability, in (0, 1), from which (included) a pixel is foreground; several classes have none.
 
     Returns:
         Scalar >= 0: 0 when both are certain and agree everywhere. Symmetric in its two views.
+
+    Raises:
+        TypeError: if a view is not floating point.
+        ValueError: if the shapes are not these, or ``threshold`` is out of range.
 
     Example:
         >>> import torch
@@ -32,25 +36,16 @@ def consistency_loss(clean: Tensor, augmented: Tensor, threshold: float = 0.5) -
         >>> round(consistency_loss(logits, logits).item(), 4)
         0.6931
     """
-    check_floating("clean", clean)
-    check_floating("augmented", augmented)
+    check_logits("clean", clean)
+    check_logits("augmented", augmented)
     check_same_shape("clean", clean, "augmented", augmented)
-    cut = check_threshold(threshold)
-    cut = math.log(cut / (1 - cut))  # as a logit: exact where a rounded sigmoid would not be
+    check_number("threshold", threshold, "(0, 1)")
     with full_precision(clean, augmented) as (first, second):
-        first_mask, second_mask = (first >= cut).to(first), (second >= cut).to(second)  # a comparison has no gradient
-        from_second = F.binary_cross_entropy_with_logits(first, second_mask)
-        from_first = F.binary_cross_entropy_with_logits(second, first_mask)
+        if first.shape[1] > 1:
+            from_second = F.cross_entropy(first, second.argmax(dim=1))
+            from_first = F.cross_entropy(second, first.argmax(dim=1))
+        else:
+            cut = math.log(threshold / (1 - threshold))  # as a logit: exact where a rounded sigmoid would not be
+            from_second = F.binary_cross_entropy_with_logits(first, (second >= cut).to(first))
+            from_first = F.binary_cross_entropy_with_logits(second, (first >= cut).to(second))
         return 0.5 * (from_second + from_first)
-
-
-class ConsistencyLoss(nn.Module):
-    """:func:`consistency_loss` as a module, with its argument ``threshold``."""
-
-    def __init__(self, threshold: float = 0.5) -> None:
-        super().__init__()
-        self.threshold = check_threshold(threshold)
-
-    def forward(self, clean: Tensor, augmented: Tensor) -> Tensor:
-        """Compute the loss of two views' logits, both ``(B, 1, H, W)``."""
-        return consistency_loss(clean, augmented, threshold=self.threshold)

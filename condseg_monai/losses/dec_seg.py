@@ -17,8 +17,7 @@ __all__ = ["DECSegLoss"]
 class DECSegLoss(nn.Module):
     """Half the cross-entropy plus Dice, added over the full scale, the down scale and their fusion.
 
-    Source: DEC-Seg, its supervised loss. Cross-entropy and Dice are :func:`mask_loss`: per image, then averaged. After
-    each call ``terms`` holds each output's share, detached.
+    Source: DEC-Seg, its supervised loss. After each call ``terms`` holds each output's share, detached.
 
     Args:
         loss: the loss of one output, ``(logits, target) -> scalar``; None for :func:`mask_loss`.
@@ -39,7 +38,7 @@ class DECSegLoss(nn.Module):
 
         Args:
             input: a ``DECSegOutput``, or a tensor of mask logits.
-            target: what ``loss`` takes with the logits; for :func:`mask_loss` ``(B, 1, H, W)`` in [0, 1].
+            target: what ``loss`` takes with the logits; for :func:`mask_loss` ``(B, 1, H, W)``.
         """
         self.terms = {}
         outputs = {"mask": input} if isinstance(input, Tensor) else input._asdict()

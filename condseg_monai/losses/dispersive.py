@@ -9,13 +9,12 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from condseg_monai.losses._common import full_precision
+from condseg_monai.losses._common import check_number, full_precision
 
 __all__ = ["DispersiveLoss", "dispersive_loss"]
 
 _KINDS = ("infonce_l2", "infonce_cosine", "hinge", "covariance")
 _RELEASED_FLOOR = 1e-8
-_MARGIN = 1.0
 
 
 def dispersive_loss(
@@ -34,15 +33,15 @@ def dispersive_loss(
     The distance d is, by ``normalize``:
 
     - True, as in the loss's own paper: the squared distance divided by D; so are the covariances' inner products.
-    - False, as in the released Med-DisSeg: the Euclidean distance, with 1e-8 added inside the logarithm. Of real
-      features it is far above ten, exp(-d / 0.5) is 0, and the loss the constant log(1e-8) = -18.42 without gradient.
+    - False, as in the released Med-DisSeg: the Euclidean distance, with 1e-8 added inside the logarithm. On real
+      features this is the constant log(1e-8) = -18.42 without gradient.
 
     Args:
         features: ``(B, ...)`` of any floating type; each image's features are flattened to D numbers. Computed in
             float32 (float64 stays), autocast or not.
         kind: one of the four.
         temperature: positive; read by the two ``infonce`` kinds.
-        normalize: whether distances are squared and divided by D.
+        normalize: which distance.
 
     Returns:
         Scalar: at most 0 for the ``infonce`` kinds (0 where all images are equal; without ``normalize`` 1e-8 more), in
@@ -70,21 +69,17 @@ def dispersive_loss(
             return _covariance(z, normalize)
         if kind == "infonce_cosine":
             unit = F.normalize(z, dim=1)
-            distance = 1 - (unit @ unit.T)[_pairs(z)]
+            pairs = torch.ones(len(z), len(z), dtype=torch.bool, device=z.device).triu(diagonal=1)
+            distance = 1 - (unit @ unit.T)[pairs]
         else:
             distance = F.pdist(z)  # (B * (B - 1) / 2,); both orders of a pair have the same
             if normalize:
                 distance = distance.square() / z.shape[1]
         if kind == "hinge":
-            return (_MARGIN - distance).clamp(min=0).square().mean()
+            return (1 - distance).clamp(min=0).square().mean()
         # of exponents, never of exponentials: a gradient at any distance
         log_mean = torch.logsumexp(-distance / temperature, dim=0) - math.log(len(distance))
         return log_mean if normalize else torch.logaddexp(log_mean, log_mean.new_tensor(_RELEASED_FLOOR).log())
-
-
-def _pairs(z: Tensor) -> Tensor:
-    """Which entries of a ``(B, B)`` matrix belong to two different images, each pair once."""
-    return torch.ones(len(z), len(z), dtype=torch.bool, device=z.device).triu(diagonal=1)
 
 
 def _covariance(z: Tensor, normalize: bool) -> Tensor:
@@ -99,24 +94,20 @@ def _covariance(z: Tensor, normalize: bool) -> Tensor:
 def _check(kind: str, temperature: float) -> None:
     if kind not in _KINDS:
         raise ValueError(f"kind must be one of {', '.join(_KINDS)}, got {kind!r}")
-    if not math.isfinite(temperature) or temperature <= 0:
-        raise ValueError(f"temperature must be finite and positive, got {temperature}")
+    check_number("temperature", temperature, "(0, inf)")
 
 
 class DispersiveLoss(nn.Module):
     """:func:`dispersive_loss` as a module, over the batches of all processes.
 
-    In a distributed run the pairs are those of the global batch: features are gathered, each process computes the same
-    value, and its gradient is scaled so that the average of ``DistributedDataParallel`` is the gradient of that value.
-    Processes may have batches of different sizes.
+    In a distributed run the pairs are those of the global batch, and the average of ``DistributedDataParallel`` is the
+    gradient of their loss. Processes may have batches of different sizes.
     """
 
     def __init__(self, kind: str = "infonce_l2", temperature: float = 0.5, normalize: bool = True) -> None:
         super().__init__()
         _check(kind, temperature)
-        self.kind = kind
-        self.temperature = temperature
-        self.normalize = normalize
+        self.kind, self.temperature, self.normalize = kind, temperature, normalize
 
     def forward(self, features: Tensor) -> Tensor:
         """Compute the loss of ``(B, ...)`` features, a float32 (or float64) scalar."""
@@ -127,17 +118,10 @@ class DispersiveLoss(nn.Module):
         # The gradient reaches this process's features only; the average over processes divides it by their number.
         return value.detach() + processes * (value - value.detach())
 
-    def extra_repr(self) -> str:
-        """Name the arguments, for ``repr``."""
-        return f"kind={self.kind!r}, temperature={self.temperature}, normalize={self.normalize}"
-
 
 def _gather(features: Tensor) -> Tensor:
-    """The features of all processes in their order; the gradient of this process's own ones is kept.
-
-    Nothing is communicated in the backward pass, where ``DistributedDataParallel`` does so in its own order.
-    """
-    with torch.no_grad():
+    """The features of all processes in their order; the gradient of this process's own ones is kept."""
+    with torch.no_grad():  # nothing is communicated in the backward pass: DistributedDataParallel has its own order
         own = features.detach().contiguous()
         size = torch.tensor([len(own)], device=own.device)
         sizes = [torch.empty_like(size) for _ in range(dist.get_world_size())]

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from condseg_monai.losses._common import Terms, check_weight
+from condseg_monai.losses._common import Terms, check_number
 from condseg_monai.losses.dispersive import DispersiveLoss
 
 __all__ = ["MedDisSegLoss"]
@@ -16,18 +16,14 @@ __all__ = ["MedDisSegLoss"]
 class MedDisSegLoss(nn.Module):
     """Add a dispersive term to the loss of a stage.
 
-    Source: Med-DisSeg: ``loss + dispersive_weight * dispersive(features)``.
-
-    Of the two views of stage 1, the dispersive terms are averaged: the views of one image, which should agree, are not
-    separated.
-
-    After each call ``terms`` holds those of ``loss`` and the term ``dispersive``, not weighted. Before the first call,
-    or after one that failed, it is empty.
+    Source: Med-DisSeg: ``loss + dispersive_weight * dispersive(features)``. In stage 1 the term is averaged over the
+    two views: those of one image, which should agree, are not separated. After each call ``terms`` holds those of
+    ``loss`` and the unweighted ``dispersive``.
 
     Args:
         loss: the stage's own: :class:`~condseg_monai.losses.ConsistencyReinforcementLoss`, which gets the mask's
             logits, or :class:`~condseg_monai.losses.ConDSegLoss`, which gets the whole output.
-        dispersive: the loss of the features; :class:`~condseg_monai.losses.DispersiveLoss` as it comes if None.
+        dispersive: the loss of the features; None for the default :class:`~condseg_monai.losses.DispersiveLoss`.
         dispersive_weight: factor of the dispersive term; 0.2 in both stages of the released training.
 
     Raises:
@@ -49,7 +45,7 @@ class MedDisSegLoss(nn.Module):
         super().__init__()
         self.loss = loss
         self.dispersive = DispersiveLoss() if dispersive is None else dispersive
-        self.dispersive_weight = check_weight("dispersive_weight", dispersive_weight)
+        self.dispersive_weight = check_number("dispersive_weight", dispersive_weight, "[0, inf)")
         self.terms: Terms = {}
 
     def forward(self, input: Any, target: Tensor) -> Tensor:
@@ -64,7 +60,7 @@ class MedDisSegLoss(nn.Module):
             TypeError: if ``input`` has no ``features``.
             ValueError: if the features are not of whole views of the target's images, or as ``loss`` raises it.
         """
-        self.terms = {}
+        self.terms = {}  # a call that fails leaves none
         if not hasattr(input, "features"):
             raise TypeError(
                 f"input must have features, got {type(input).__name__} without; MedDisSeg and MedDisSegStage1 return "
@@ -79,7 +75,3 @@ class MedDisSegLoss(nn.Module):
         dispersive = torch.stack([self.dispersive(view) for view in input.features.chunk(views)]).mean()
         self.terms = {**getattr(self.loss, "terms", {}), "dispersive": dispersive.detach()}
         return value + self.dispersive_weight * dispersive
-
-    def extra_repr(self) -> str:
-        """Name the weight, for ``repr``."""
-        return f"dispersive_weight={self.dispersive_weight}"

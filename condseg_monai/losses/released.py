@@ -1,6 +1,6 @@
 """Losses of the released ConDSeg code, for reproducing published runs; otherwise not for use.
 
-They take logits, like this package's own losses, and differ from the paper and from those in this:
+They take logits of a binary mask, and differ from the paper and from this package's own losses in this:
 
 - the mask loss applies the sigmoid twice;
 - Dice is taken over the flattened batch, with a smoothing of 1;
@@ -28,7 +28,7 @@ __all__ = ["ReleasedConDSegLoss", "ReleasedConsistencyReinforcementLoss"]
 
 
 class ReleasedConsistencyReinforcementLoss(nn.Module):
-    """The released loss of stage 1, with the arguments and ``terms`` of ``ConsistencyReinforcementLoss``.
+    """The released loss of stage 1, with the ``terms`` of ``ConsistencyReinforcementLoss``.
 
     Example:
         >>> import torch
@@ -58,17 +58,7 @@ class ReleasedConsistencyReinforcementLoss(nn.Module):
 
 
 class ReleasedConDSegLoss(nn.Module):
-    """The released loss of stage 2, with the arguments and ``terms`` of ``ConDSegLoss``.
-
-    Example:
-        >>> import torch
-        >>> from typing import NamedTuple
-        >>> Output = NamedTuple("Output", mask=Tensor, foreground=Tensor, background=Tensor, uncertainty=Tensor)
-        >>> loss = ReleasedConDSegLoss()
-        >>> value = loss(Output(*torch.zeros(4, 2, 1, 8, 8)), torch.ones(2, 1, 8, 8))
-        >>> round(loss.terms["foreground_weight"].item(), 3)  # two half-filled images count as one full one
-        1.313
-    """
+    """The released loss of stage 2, with the ``terms`` of ``ConDSegLoss``."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -77,9 +67,7 @@ class ReleasedConDSegLoss(nn.Module):
     def forward(self, input: Any, target: Tensor) -> Tensor:
         """Compute the loss of four ``(B, 1, H, W)`` logit maps against a ``(B, 1, H, W)`` target."""
         self.terms = {}
-        check_regions(input, target)
-        with full_precision(input.mask, input.foreground, input.background, input.uncertainty, target) as tensors:
-            *logits, labels = tensors
+        with full_precision(*check_regions(input, target), target) as (*logits, labels):
             mask, foreground, background, uncertainty = (tensor.sigmoid() for tensor in logits)
             terms = {
                 "mask": _mask_loss(mask, labels),

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from condseg_monai.losses._common import Terms, check_same_shape, check_weight, full_precision
+from condseg_monai.losses._common import Terms, check_number, check_same_shape, full_precision
 
 __all__ = ["SemiSupervisedLoss", "probability_distance"]
 
@@ -44,20 +44,15 @@ class SemiSupervisedLoss(nn.Module):
     Source: DEC-Seg:
     ``supervised + rampup (w_s scale + w_p perturbation + w_g generative)``, the weights being the arguments below.
 
-    - scale: :func:`probability_distance` of the full and the down scale, on labelled and unlabelled images;
-    - perturbation: likewise of clean and perturbed unlabelled images, added over the mask outputs;
-    - generative: mean squared difference of the generated images and their targets, added over both.
-
-    ``rampup`` in [0, 1] is set by :class:`~condseg_monai.SemiSupervisedTrainer` before each step. After each call
-    ``terms`` holds detached scalars: the terms of the supervised loss by their names, ``supervised``,
-    ``scale_consistency``, ``perturbation_consistency`` and ``generative_consistency`` without their weights, and
-    ``rampup``.
+    :class:`~condseg_monai.SemiSupervisedTrainer` sets ``rampup``, in [0, 1], before each step. After each call
+    ``terms`` holds detached scalars: the terms of the supervised loss by their names, ``supervised``, the three
+    unweighted ``..._consistency``, and ``rampup``.
 
     Args:
         supervised: the loss of the labelled images, ``(output, target) -> scalar``.
-        scale_weight: weight of the scale consistency.
-        perturbation_weight: weight of the perturbation consistency.
-        generative_weight: weight of the cross-generative consistency.
+        scale_weight: of :func:`probability_distance` of the full and the down scale, on all clean images.
+        perturbation_weight: likewise of clean and perturbed unlabelled images, added over the mask outputs.
+        generative_weight: of the mean squared difference of the generated images and their targets, added over both.
 
     Raises:
         ValueError: if a weight is negative or not finite.
@@ -80,9 +75,9 @@ class SemiSupervisedLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.supervised = supervised
-        self.scale_weight = check_weight("scale_weight", scale_weight)
-        self.perturbation_weight = check_weight("perturbation_weight", perturbation_weight)
-        self.generative_weight = check_weight("generative_weight", generative_weight)
+        self.scale_weight = check_number("scale_weight", scale_weight, "[0, inf)")
+        self.perturbation_weight = check_number("perturbation_weight", perturbation_weight, "[0, inf)")
+        self.generative_weight = check_number("generative_weight", generative_weight, "[0, inf)")
         self.rampup = 1.0
         self.terms: Terms = {}
 

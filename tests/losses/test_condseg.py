@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from condseg_monai.losses import ConDSegLoss
-from condseg_monai.losses.class_mask import class_mask_loss
 from condseg_monai.losses.mask import mask_loss
 from condseg_monai.losses.region_weighting import region_weight
 from condseg_monai.networks.nets import ConDSegOutput
@@ -25,10 +24,6 @@ WEIGHTS = {
 @pytest.fixture
 def output(make_logits) -> ConDSegOutput:
     return ConDSegOutput(*(make_logits(seed) for seed in range(4)))
-
-
-def pick(output: ConDSegOutput, index: torch.Tensor | slice | list[int]) -> ConDSegOutput:
-    return ConDSegOutput(*(logits[index] for logits in output))
 
 
 @pytest.mark.parametrize("ceiling", [100.0, 1.8])
@@ -86,7 +81,7 @@ def test_class_balance_is_that_of_the_mask_alone(output, target):
 def test_terms_are_emptied_by_a_call_that_fails(output, target):
     loss = ConDSegLoss()
     loss(output, target)
-    with pytest.raises(ValueError, match="same shape"):
+    with pytest.raises(ValueError, match="target must be"):
         loss(output, target[:1])
     assert loss.terms == {}
 
@@ -94,7 +89,9 @@ def test_terms_are_emptied_by_a_call_that_fails(output, target):
 @pytest.mark.parametrize("factor", [0.0, 0.4, 2.5])
 @pytest.mark.parametrize("weight", WEIGHTS)
 def test_each_weight_moves_its_term_alone(output, target, weight, factor):
-    one = pick(output, slice(0, 1))  # of one image, beta times the loss is the product of the terms
+    one = ConDSegOutput(
+        *(logits[:1] for logits in output)
+    )  # of one image, beta times the loss is the product of the terms
     plain, weighted = ConDSegLoss(), ConDSegLoss(**{weight: factor})
     difference = weighted(one, target[:1]) - plain(one, target[:1])
     term, beta = WEIGHTS[weight]
@@ -105,10 +102,8 @@ def test_each_weight_moves_its_term_alone(output, target, weight, factor):
 
 def test_uncertainty_is_taught_by_the_complementary_term_alone(output, target):
     output.uncertainty.requires_grad_()
-    loss = ConDSegLoss()(output, target)
-    (gradient,) = torch.autograd.grad(loss, output.uncertainty)
+    (gradient,) = torch.autograd.grad(ConDSegLoss()(output, target), output.uncertainty)
     assert gradient.abs().max() > 0
-    assert not ConDSegLoss(lambda_complementary=0.0)(output, target).isnan()
     (silent,) = torch.autograd.grad(ConDSegLoss(lambda_complementary=0.0)(output, target), output.uncertainty)
     assert (silent == 0).all()
 
@@ -154,15 +149,15 @@ def test_output_of_eval_mode_raises(target):
 @pytest.mark.parametrize("name", ConDSegOutput._fields)
 def test_map_of_another_size_raises(output, target, name):
     wrong = output._replace(**{name: torch.zeros(3, 1, 7, 5)})
-    with pytest.raises(ValueError, match=rf"input\.{name} and target must have the same shape"):
+    with pytest.raises(ValueError, match=rf"target must be \(B, 1, H, W\) for input\.{name} "):
         ConDSegLoss()(wrong, target)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        *(({name: -1}, f"{name} must be finite and not negative, got -1") for name in (*WEIGHTS, "lambda_ce")),
-        ({"ceiling": 0.5}, "ceiling must be finite and above 1"),
+        *(({name: -1}, rf"{name} must be in \[0, inf\), got -1") for name in (*WEIGHTS, "lambda_ce")),
+        ({"ceiling": 0.5}, r"ceiling must be in \(1, inf\)"),
         ({"class_balance": 1.1}, r"class_balance must be in \[0, 1\]"),
     ],
 )
@@ -184,16 +179,10 @@ class TestSeveralClasses:
         regions = [logits.numpy() for logits in output[1:]]
         binary = oracle.stage2_loss(organ, regions[0], *regions)  # the mask's term is that of the foreground here
         binary_mask = oracle.mask_loss(organ, oracle.sigmoid(regions[0])).mean()
-        expected = binary - binary_mask + class_mask_loss(output.mask, class_target).item()
+        expected = binary - binary_mask + mask_loss(output.mask, class_target).item()
         assert value.item() == pytest.approx(expected, abs=1e-9)
-        assert loss.terms["mask"] == class_mask_loss(output.mask, class_target)
+        assert loss.terms["mask"] == mask_loss(output.mask, class_target)
         torch.testing.assert_close(loss.terms["background"], mask_loss(output.background, (class_target == 0)))
-
-    def test_class_balance_is_that_of_the_mask(self, output, class_target):
-        loss = ConDSegLoss(class_balance=0.5)
-        loss(output, class_target)
-        assert loss.terms["mask"] == class_mask_loss(output.mask, class_target, balance=0.5)
-        assert "class_balance=0.5" in repr(loss)  # what a resumed run compares
 
     def test_perfect_output_costs_nothing(self, class_target):
         mask = 200.0 * torch.nn.functional.one_hot(class_target[:, 0], 4).permute(0, 3, 1, 2) - 100
@@ -205,7 +194,3 @@ class TestSeveralClasses:
     def test_a_label_beyond_the_channels_raises(self, output, class_target):
         with pytest.raises(ValueError, match=r"target must hold class numbers 0 to 3, as many as input\.mask has"):
             ConDSegLoss()(output, class_target + 1)
-
-    def test_a_mask_of_another_size_raises(self, output, class_target):
-        with pytest.raises(ValueError, match=r"target must be \(B, 1, H, W\) for input\.mask"):
-            ConDSegLoss()(output._replace(mask=torch.zeros(3, 4, 7, 5)), class_target)

@@ -1,24 +1,34 @@
-"""Consistency loss."""
+"""Consistency loss, of a binary mask and of several classes."""
 
 from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
-from condseg_monai.losses import ConsistencyLoss
 from condseg_monai.losses.consistency import consistency_loss
 from tests import oracle
 
 
 @pytest.mark.parametrize("threshold", [0.5, 0.3, 0.8])
-def test_equals_the_oracle(make_logits, threshold):
+def test_binary_equals_the_oracle(make_logits, threshold):
     clean, augmented = make_logits(0), make_logits(1)
     probs = oracle.sigmoid(clean.numpy()), oracle.sigmoid(augmented.numpy())
     expected = oracle.consistency_loss(*probs, t=threshold).mean()
     assert consistency_loss(clean, augmented, threshold).item() == pytest.approx(expected, abs=1e-6)
-    assert ConsistencyLoss(threshold)(clean, augmented).item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_classes_equal_the_oracle(class_logits):
+    clean, augmented = class_logits(0), class_logits(1)
+    first, second = (oracle.softmax(logits.numpy(), axis=1) for logits in (clean, augmented))
+    expected = 0.0
+    for probs, other in ((first, second), (second, first)):
+        decided = np.take_along_axis(probs, other.argmax(axis=1)[:, None], axis=1)
+        expected += 0.5 * oracle.bce(np.ones_like(decided), decided).mean()
+    assert consistency_loss(clean, augmented).item() == pytest.approx(expected, abs=1e-9)
 
 
 def test_hand_worked_views():
@@ -26,6 +36,17 @@ def test_hand_worked_views():
     augmented = torch.full((1, 1, 2, 2), -math.log(4))  # probability 1/5, background
     expected = 0.5 * (-math.log(1 - 3 / 4) - math.log(1 / 5))
     assert consistency_loss(clean, augmented).item() == pytest.approx(expected, rel=1e-6)
+
+    clean = torch.log(torch.tensor([0.7, 0.2, 0.1])).reshape(1, 3, 1, 1)  # decides for class 0
+    augmented = torch.log(torch.tensor([0.3, 0.1, 0.6])).reshape(1, 3, 1, 1)  # decides for class 2
+    expected = 0.5 * (-math.log(0.1) - math.log(0.3))
+    assert consistency_loss(clean, augmented).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_two_classes_are_the_binary_loss(make_logits):
+    clean, augmented = make_logits(2), make_logits(3)
+    pairs = [torch.cat([torch.full_like(x, 0.4), x + 0.4], dim=1) for x in (clean, augmented)]
+    torch.testing.assert_close(consistency_loss(*pairs), consistency_loss(clean, augmented))
 
 
 def test_threshold_itself_is_foreground():
@@ -36,34 +57,27 @@ def test_threshold_itself_is_foreground():
     assert consistency_loss(certain, just_below).item() > 20
 
 
-def test_is_symmetric(make_logits):
-    clean, augmented = make_logits(2), make_logits(3)
-    torch.testing.assert_close(consistency_loss(clean, augmented), consistency_loss(augmented, clean))
-
-
-def test_each_view_is_pulled_towards_the_others_mask(make_logits):
+def test_each_view_is_pulled_towards_the_others_decision(make_logits, class_logits):
+    """The gradient of half a mean cross-entropy; nothing comes through the decision."""
     clean, augmented = make_logits(8).requires_grad_(), make_logits(9).requires_grad_()
     consistency_loss(clean, augmented).backward()
-    # d/dlogit of half a mean cross-entropy; nothing comes through the binarised target
-    torch.testing.assert_close(clean.grad, (clean.sigmoid() - (augmented >= 0).double()).detach() / (2 * clean.numel()))
-    torch.testing.assert_close(
-        augmented.grad, (augmented.sigmoid() - (clean >= 0).double()).detach() / (2 * clean.numel())
-    )
+    for view, other in ((clean, augmented), (augmented, clean)):
+        expected = (view.sigmoid() - (other >= 0).double()).detach() / (2 * view.numel())
+        torch.testing.assert_close(view.grad, expected)
+
+    clean, augmented = class_logits(8).requires_grad_(), class_logits(9).requires_grad_()
+    consistency_loss(clean, augmented).backward()
+    decided = F.one_hot(augmented.argmax(dim=1), 4).permute(0, 3, 1, 2).double()
+    torch.testing.assert_close(clean.grad, (clean.softmax(dim=1) - decided).detach() / (2 * clean.numel() / 4))
 
 
-def test_different_shapes_raise():
+@pytest.mark.parametrize("shape", [(1, 1, 4, 4), (2, 3, 4, 4)])
+def test_different_shapes_raise(shape):
     with pytest.raises(ValueError, match="clean and augmented must have the same shape"):
-        consistency_loss(torch.zeros(2, 1, 4, 4), torch.zeros(1, 1, 4, 4))
-
-
-def test_binary_masks_instead_of_logits_raise():
-    with pytest.raises(TypeError, match=r"augmented must be floating point, got torch\.bool"):
-        consistency_loss(torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 4, dtype=torch.bool))
+        consistency_loss(torch.zeros(2, 1, 4, 4), torch.zeros(shape))
 
 
 @pytest.mark.parametrize("threshold", [0, 1, -0.5, float("nan")])
 def test_threshold_outside_the_probabilities_raises(threshold):
-    with pytest.raises(ValueError, match="threshold must be between 0 and 1"):
-        ConsistencyLoss(threshold)
-    with pytest.raises(ValueError, match="threshold must be between 0 and 1"):
+    with pytest.raises(ValueError, match=r"threshold must be in \(0, 1\)"):
         consistency_loss(torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 4), threshold)

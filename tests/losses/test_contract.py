@@ -10,8 +10,6 @@ import torch
 from torch import Tensor
 
 from condseg_monai.losses import ConDSegLoss, ConsistencyReinforcementLoss
-from condseg_monai.losses.class_consistency import class_consistency_loss
-from condseg_monai.losses.class_mask import class_mask_loss
 from condseg_monai.losses.complementary import complementary_loss
 from condseg_monai.losses.consistency import consistency_loss
 from condseg_monai.losses.mask import mask_loss
@@ -38,10 +36,10 @@ def stage2(*inputs: Tensor) -> Tensor:
 CASES = {
     "mask": Case(mask_loss, (1,)),
     "balanced_mask": Case(lambda x, target: mask_loss(x, target, balance=0.5), (1,)),
-    "class_mask": Case(class_mask_loss, (4,), 4),
-    "balanced_class_mask": Case(lambda x, target: class_mask_loss(x, target, balance=1.0), (4,), 4),
+    "class_mask": Case(mask_loss, (4,), 4),
+    "balanced_class_mask": Case(lambda x, target: mask_loss(x, target, balance=1.0), (4,), 4),
     "consistency": Case(lambda x, y, _: consistency_loss(x, y), (1, 1)),
-    "class_consistency": Case(lambda x, y, _: class_consistency_loss(x, y), (4, 4)),
+    "class_consistency": Case(lambda x, y, _: consistency_loss(x, y), (4, 4)),
     "region_weight": Case(lambda x, _: region_weight(x).mean(), (1,)),
     "complementary": Case(lambda x, _: complementary_loss(x), (3,)),
     "stage1": Case(stage1, (1, 1)),

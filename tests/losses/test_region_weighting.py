@@ -7,7 +7,6 @@ import math
 import pytest
 import torch
 
-from condseg_monai.losses import RegionWeight
 from condseg_monai.losses.region_weighting import region_weight
 from tests import oracle
 
@@ -22,7 +21,6 @@ def test_equals_the_oracle(make_logits, ceiling):
     logits[1] -= 20  # beyond the ceiling
     expected = torch.from_numpy(oracle.beta(oracle.sigmoid(logits.numpy()), ceiling))
     torch.testing.assert_close(region_weight(logits, ceiling), expected, rtol=0, atol=1e-6)
-    torch.testing.assert_close(RegionWeight(ceiling)(logits), expected, rtol=0, atol=1e-6)
 
 
 def test_hand_worked_half_of_the_image():
@@ -34,11 +32,6 @@ def test_only_the_predicted_area_counts(make_logits):
     logits = make_logits(1)
     shuffled = logits.flatten(2)[..., torch.randperm(35, generator=torch.Generator().manual_seed(0))].view_as(logits)
     torch.testing.assert_close(region_weight(shuffled), region_weight(logits))
-
-
-def test_smaller_region_weighs_more():
-    weights = [region_weight(logits_of(area)).item() for area in (0.9, 0.5, 0.1, 0.02)]
-    assert weights == sorted(weights)
 
 
 def test_gradient_is_that_of_the_equation():
@@ -58,7 +51,5 @@ def test_gradient_is_zero_at_the_ceiling():
 
 @pytest.mark.parametrize("ceiling", [1.0, -3.0, float("inf"), float("nan")])
 def test_impossible_ceiling_raises(ceiling):
-    with pytest.raises(ValueError, match="ceiling must be finite and above 1"):
-        RegionWeight(ceiling)
-    with pytest.raises(ValueError, match="ceiling must be finite and above 1"):
+    with pytest.raises(ValueError, match=r"ceiling must be in \(1, inf\)"):
         region_weight(torch.zeros(1, 1, 4, 4), ceiling)

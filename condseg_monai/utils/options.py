@@ -163,6 +163,7 @@ OPTIONS: dict[str, Option] = {
         0,
         "each pixel of a class (lesion, organ, background) that has n in the image weighs n ** -class_balance in the "
         "cross-entropy of the mask; 0.5 for small organs, 1: all classes alike",
+        1,
     ),
     "dispersive_weight": _number(0, "Med-DisSeg: factor of the dispersive loss, in either stage"),
     "dispersive_kind": _text(

@@ -1,12 +1,8 @@
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
-from monai.bundle import verify_net_in_out
 from monai.data import MetaTensor
 from monai.transforms import Compose, LoadImaged, SaveImaged
 from PIL import Image
@@ -133,16 +129,6 @@ class TestProperties:
             data["pred"] = workflow.inferer(data["image"][None], network)[0]
         assert iou(post(data)["pred"][0].numpy() == 1, mask) > 0.85
 
-    def test_network_has_the_shapes_of_the_metadata(self, bundle_dir):
-        verify_net_in_out(
-            net_id="network_def",
-            meta_file=str(bundle_dir / "configs" / "metadata.json"),
-            config_file=str(bundle_dir / "configs" / "inference.json"),
-            n=2,
-            encoder="resnet18",
-            decoder_channels=16,
-        )
-
 
 class TestGeometry:
     @pytest.mark.parametrize("size", [(48, 80), (90, 40), (64, 64), (33, 47)])
@@ -242,13 +228,6 @@ class TestOutputs:
         run_config("inference", workflow_type="infer", **{**options, "dataset_dir": str(tiny_dataset / "test.txt")})
         assert outputs(tmp_path) == {"test_0.png", "test_1.png", "inference.json"}
 
-    def test_checkpoint_of_training_is_read(self, run_config, condseg_options, trained, tiny_dataset, tmp_path):
-        options = {**condseg_options, "ckpt_dir": str(trained.ckpt_dir), "dataset_dir": str(tiny_dataset / "val.txt")}
-        workflow = run_config("inference", workflow_type="infer", **options)
-        saved = torch.load(trained.ckpt_dir / "model.pt", weights_only=True)
-        assert all(torch.equal(value, saved[key]) for key, value in workflow.network_def.state_dict().items())
-        assert written_mask(tmp_path, "val_2").shape == (40, 36)
-
 
 class TestInterruptions:
     def test_bad_files_do_not_cost_the_others(self, run_config, options, tmp_path):
@@ -308,22 +287,3 @@ class TestInterruptions:
             assert np.array_equal(mask, probability >= 0.5)
             for folder in ("uncertainty", "overlay"):
                 assert Image.open(tmp_path / "out" / folder / f"{stem}.png").size == (width, height)
-
-    @pytest.mark.slow
-    def test_command_line_tells_by_its_exit_code(self, bundle_dir, condseg_options, tmp_path):
-        write(tmp_path / "in", "a.png", picture(letter(30, 40)))
-        options = {**condseg_options, "save_uncertainty": "png", "num_workers": 1}
-        arguments = [part for key, value in options.items() for part in (f"--{key}", str(value))]
-        command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", "configs/inference.json", *arguments]
-
-        def run() -> subprocess.CompletedProcess:
-            environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-            return subprocess.run(command, cwd=bundle_dir, env=environment, capture_output=True, text=True)
-
-        first = run()
-        assert first.returncode == 0, first.stderr
-        assert {"a.png", "uncertainty/a.png"} <= outputs(tmp_path)
-        (tmp_path / "in" / "broken.png").write_bytes(b"")
-        second = run()
-        assert second.returncode != 0
-        assert "1 of 2 cases have no mask" in second.stderr and "broken.png" in second.stderr

@@ -14,9 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from condseg_monai import ConDSeg, ConDSegStage1, MedDisSeg
-from condseg_monai.networks.blocks import ContrastDrivenFeatureAggregation, upsample
+from condseg_monai.networks.blocks.cdfa import ContrastDrivenFeatureAggregation
+from condseg_monai.networks.blocks.convolution import upsample
 from condseg_monai.networks.nets import ConDSegOutput, MedDisSegOutput
-from condseg_monai.networks.ops import plain_window_attention
+from condseg_monai.networks.ops.local_attention import plain_window_attention
 
 __all__ = ["PlainConDSeg", "PlainConDSegStage1", "PlainMedDisSeg"]
 

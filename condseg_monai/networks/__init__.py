@@ -1,6 +1,6 @@
 """Encoders, the papers' modules, whole networks, and conversion of released checkpoints."""
 
-from condseg_monai.networks.blocks import TeLU
+from condseg_monai.networks.blocks.telu import TeLU
 from condseg_monai.networks.class_names import class_names_of
 from condseg_monai.networks.encoders import Encoder, load_encoder_weights
 from condseg_monai.networks.memory_format import use_channels_last

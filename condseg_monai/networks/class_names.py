@@ -1,4 +1,4 @@
-"""What a network's classes are called, inside its state_dict: a checkpoint says it wherever it goes."""
+"""Class names inside a network's state_dict, so that every checkpoint has them."""
 
 from __future__ import annotations
 
@@ -9,25 +9,22 @@ from typing import Any
 import torch
 from torch import nn
 
-__all__ = ["CLASS_NAMES_KEY", "class_names_of", "name_classes", "set_class_names"]
+__all__ = ["class_names_of", "set_class_names"]
 
+# JSON in UTF-8, as a uint8 tensor: what torch.load(weights_only=True), strict loading and TorchScript can handle.
 CLASS_NAMES_KEY = "class_names"
-"""The key of a state_dict that holds the names: a ``uint8`` tensor, JSON in UTF-8.
-
-A tensor, because that is what everything that handles checkpoints can handle: ``torch.load(weights_only=True)``, strict
-loading, TorchScript, several processes. Loading a checkpoint replaces the network's names by those it was trained with.
-"""
 
 
-def set_class_names(network: nn.Module, class_names: Sequence[str]) -> None:
-    """Give a network's state_dict the names of its classes.
+def set_class_names(network: nn.Module, class_names: Sequence[str] | None, channels: int | None = None) -> None:
+    """Give a network's state_dict the names of its classes, in a buffer of that name.
 
     Args:
-        network: gets a buffer under :data:`CLASS_NAMES_KEY`.
-        class_names: a name per output channel, background first.
+        network: is changed in place.
+        class_names: a name per output channel, background first; None to do nothing.
+        channels: how many names there have to be, if it is known.
 
     Raises:
-        ValueError: if there are fewer than two names, an empty one, or one twice.
+        ValueError: if there are fewer than two names, an empty one, one twice, or not one per channel.
 
     Example:
         >>> network = nn.Conv2d(1, 3, 1)
@@ -35,37 +32,25 @@ def set_class_names(network: nn.Module, class_names: Sequence[str]) -> None:
         >>> class_names_of(network.state_dict())
         ('background', 'liver', 'spleen')
     """
+    if class_names is None:
+        return
     names = [str(name) for name in class_names]
     if isinstance(class_names, str) or len(names) < 2 or len(set(names)) < len(names) or not all(names):
         raise ValueError(f"class_names must be two or more different names, background first, got {class_names!r}")
+    if channels not in (None, len(names)):
+        raise ValueError(f"class_names must be one per output channel ({channels}), got {names}")
     text = json.dumps(names, ensure_ascii=False, separators=(",", ":")).encode()
     network.register_buffer(CLASS_NAMES_KEY, torch.tensor(list(text), dtype=torch.uint8))
 
 
-def name_classes(network: nn.Module, class_names: Sequence[str] | None, out_channels: int) -> None:
-    """What a network's constructor does with its argument ``class_names``: nothing if it is None.
-
-    Raises:
-        ValueError: as :func:`set_class_names` does, or if there is not a name per output channel.
-    """
-    if class_names is None:
-        return
-    set_class_names(network, class_names)
-    if len(class_names) != out_channels:
-        raise ValueError(f"class_names must be one per output channel ({out_channels}), got {list(class_names)}")
-
-
 def class_names_of(source: nn.Module | Mapping[str, Any]) -> tuple[str, ...] | None:
-    """Read the names that :func:`set_class_names` wrote.
-
-    Args:
-        source: a network, also inside ``DistributedDataParallel``, or a state_dict.
+    """Read the class names of a network, also inside ``DistributedDataParallel``, or of a state_dict.
 
     Returns:
         A name per output channel, background first; None if there are none.
 
     Raises:
-        ValueError: if the key is there and holds something else.
+        ValueError: if there is something else under the key ``class_names``.
     """
     if isinstance(source, nn.Module):
         inner = getattr(source, "module", source)

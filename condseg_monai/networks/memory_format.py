@@ -9,14 +9,7 @@ __all__ = ["use_channels_last"]
 
 
 def use_channels_last(network: nn.Module, channels_last: bool) -> nn.Module:
-    """Lay the weights of a network out with channels last, if asked; its convolutions then work in that layout.
-
-    Args:
-        network: a network; it is changed in place.
-        channels_last: whether to.
-
-    Returns:
-        ``network``.
+    """Lay the weights of a network out with channels last, if asked, in place, and return the network.
 
     Example:
         >>> use_channels_last(nn.Conv2d(4, 4, 3), True).weight.is_contiguous(memory_format=torch.channels_last)

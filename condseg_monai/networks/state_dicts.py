@@ -1,4 +1,4 @@
-"""State_dicts in files: reading them, comparing them with a network, and words for error messages about them."""
+"""Read state_dicts from files, and compare them with a network."""
 
 from __future__ import annotations
 
@@ -57,12 +57,7 @@ def read_state_dict(
 
 
 def describe_differences(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
-    """Name the keys that keep tensors from being loaded: missing, unknown, of other shapes; nothing if all fit.
-
-    Args:
-        found: what is to be loaded.
-        expected: the state_dict that it is to replace.
-    """
+    """Name the keys that keep tensors from being loaded: missing, unknown, of other shapes; nothing if all fit."""
     missing, unknown = expected.keys() - found.keys(), found.keys() - expected.keys()
     shapes = [
         f"{key} {tuple(found[key].shape)} instead of {tuple(expected[key].shape)}"

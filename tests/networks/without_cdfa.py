@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from condseg_monai import ConDSeg
-from condseg_monai.networks.blocks import upsample
+from condseg_monai.networks.blocks.convolution import upsample
 
 
 class _Projection(nn.Module):

@@ -18,13 +18,8 @@ _WIDTHS = {16: (2.0, 2.0, 1.0, 0.5, 0.5), 32: (1.0, 1.0, 1.0, 0.5, 0.5, 0.25)}
 class AuxiliaryHead(CheckpointedModule):
     """Convolve and upsample, in turn, from the deepest stride to the input's size, then one logit per pixel.
 
-    Source: ConDSeg (AAAI 2025), "Semantic Information Decoupling". The supplementary figure draws attention modules
-    here; the released networks have none, and neither has this.
-
-    Args:
-        channels: channels of the region features.
-        stride: stride of the region features, 16 or 32.
-        act: activation of its convolutions, a name from MONAI's ``Act`` factory.
+    Source: ConDSeg (AAAI 2025), "Semantic Information Decoupling", without the attention modules of the supplementary
+    figure, as released. ``stride`` is that of the region features, 16 or 32.
     """
 
     def __init__(self, channels: int, stride: int, act: str = "relu") -> None:

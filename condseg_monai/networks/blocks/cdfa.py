@@ -22,14 +22,14 @@ class ContrastDrivenFeatureAggregation(nn.Module):
     Two forms exist, and they are different functions:
 
     - ``form="paper"``: the equations as written. Windows are unfolded once, weighed by the background attention and
-      then by the foreground attention, and overlap-added once. One head by default.
-    - ``form="released"``: what the released networks compute. Two whole rounds of unfold, attention, overlap-add and a
-      shared projection, the foreground's first and the background's on its result; attention logits are scaled by
-      ``(channels / heads) ** -0.5``; four heads by default. Converted checkpoints need this form.
+      then by the foreground attention, and overlap-added once.
+    - ``form="released"``: what the released networks compute, and converted checkpoints need. Two whole rounds of
+      unfold, attention, overlap-add and a shared projection, the foreground's first and the background's on its
+      result; attention logits are scaled by ``(channels / heads) ** -0.5``.
 
     Args:
-        in_channels: channels of the input.
-        channels: channels of the region features and of the output; a multiple of ``heads``.
+        in_channels: channels of the input, ``deeper`` included.
+        channels: channels of the region features and of the output.
         form: ``"paper"`` or ``"released"``.
         window: odd size K of the neighbourhood.
         heads: attention heads; None is 1 for the paper's form and 4 for the released one.
@@ -61,30 +61,23 @@ class ContrastDrivenFeatureAggregation(nn.Module):
         self.window = window
         self.heads = heads
         self.scale = (channels // heads) ** -0.5 if self.released else 1.0
-        self.input = CheckpointedSequential(
-            conv_norm_act(in_channels, channels, act=act), conv_norm_act(channels, channels, act=act)
-        )
+        self.input = _double_conv(in_channels, channels, act)
         # Linear layers over channels are 1x1 convolutions: no permutation of the maps is needed.
         self.value = nn.Conv2d(channels, channels, kernel_size=1)
         self.foreground_attention = nn.Conv2d(channels, heads * window**4, kernel_size=1)
         self.background_attention = nn.Conv2d(channels, heads * window**4, kernel_size=1)
         self.projection = nn.Conv2d(channels, channels, kernel_size=1) if self.released else nn.Identity()
-        self.output = CheckpointedSequential(
-            conv_norm_act(channels, channels, act=act), conv_norm_act(channels, channels, act=act)
-        )
+        self.output = _double_conv(channels, channels, act)
 
     def forward(self, x: Tensor, foreground: Tensor, background: Tensor, deeper: Tensor | None = None) -> Tensor:
         """Aggregate ``x`` under the contrast between the regions.
 
         Args:
             x: ``(B, C, H, W)``.
-            foreground: ``(B, channels, H, W)`` features of the foreground.
-            background: ``(B, channels, H, W)`` features of the background.
+            foreground: features ``(B, channels, H, W)``, as are ``background`` and the result.
+            background: likewise.
             deeper: ``(B, in_channels - C, H / 2, W / 2)``, the output of the next deeper stage, which is upsampled
                 and concatenated to ``x``; None if C is ``in_channels``.
-
-        Returns:
-            ``(B, channels, H, W)``.
         """
         if deeper is not None:
             x = torch.cat([x, upsample(deeper, 2)], dim=1)
@@ -107,15 +100,16 @@ class ContrastDrivenFeatureAggregation(nn.Module):
         return torch.softmax(logits.contiguous().view(b, self.heads, positions, positions, h, w) * self.scale, dim=3)
 
 
+def _double_conv(in_channels: int, out_channels: int, act: str) -> CheckpointedSequential:
+    return CheckpointedSequential(
+        conv_norm_act(in_channels, out_channels, act=act), conv_norm_act(out_channels, out_channels, act=act)
+    )
+
+
 class RegionFeatures(CheckpointedModule):
-    """Bring one region's features from the deepest stride to that of a CDFA stage.
+    """Bring one region's features from the deepest stride to that of a CDFA stage, ``factor`` times finer.
 
     One convolution, then ``log2(factor)`` times an upsampling by two and a convolution.
-
-    Args:
-        channels: channels of the input and output.
-        factor: ratio of the two strides, a power of two.
-        act: activation of its convolutions, a name from MONAI's ``Act`` factory.
     """
 
     def __init__(self, channels: int, factor: int, act: str = "relu") -> None:

@@ -2,46 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch.nn.functional as F
 from monai.networks.blocks import Convolution
 from torch import Tensor
 
-__all__ = ["conv_norm_act", "norm_act_arguments", "upsample"]
+__all__ = ["conv_norm_act", "upsample"]
 
 
 def conv_norm_act(
-    in_channels: int, out_channels: int, kernel_size: int = 3, *, dilation: int = 1, act: str | None = "relu"
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int = 3,
+    *,
+    dilation: int = 1,
+    bias: bool = False,
+    act: str | None = "relu",
 ) -> Convolution:
-    """A convolution without bias, BatchNorm and an activation ("CBR"), keeping the spatial size.
+    """A convolution, BatchNorm and an activation ("CBR"), keeping the spatial size.
 
-    Args:
-        in_channels: channels of the input.
-        out_channels: channels of the output.
-        kernel_size: odd kernel size.
-        dilation: dilation of the kernel.
-        act: a name from MONAI's ``Act`` factory, or None for no activation. ``"telu"`` is one of ours.
+    ``kernel_size`` is odd; ``act`` a name from MONAI's ``Act`` factory, ``"telu"`` among them, or None for none.
     """
     return Convolution(
+        spatial_dims=2,
         in_channels=in_channels,
         out_channels=out_channels,
         kernel_size=kernel_size,
         dilation=dilation,
-        bias=False,
-        **norm_act_arguments(act),
-    )
-
-
-def norm_act_arguments(act: str | None) -> dict[str, Any]:
-    """What every two-dimensional ``Convolution`` with BatchNorm and the activation ``act`` is given."""
-    return {
-        "spatial_dims": 2,
-        "adn_ordering": "NA",
-        "norm": "batch",
+        bias=bias,
+        adn_ordering="NA",
+        norm="batch",
         # In place: a BatchNorm needs its output no more, in training either.
-        "act": ("relu", {"inplace": True}) if act == "relu" else act,
-    }
+        act=("relu", {"inplace": True}) if act == "relu" else act,
+    )
 
 
 def upsample(x: Tensor, factor: int) -> Tensor:

@@ -17,9 +17,6 @@ class DualScaleComplementaryFusion(CheckpointedModule):
 
     Source: DEC-Seg, "Dual-scale Complementary Fusion". Each map gets what the other one is sure of:
     ``full + sigmoid(down) * down`` and ``down + sigmoid(full) * full``.
-
-    Args:
-        channels: channels of both maps and of the result.
     """
 
     def __init__(self, channels: int) -> None:

@@ -13,12 +13,8 @@ __all__ = ["ELAT"]
 class ELAT(nn.Module):
     """Weigh each channel by a perceptron of its average, and each position by convolutions of three dilations.
 
-    Source: Med-DisSeg, "ELAT"; both weights are computed from the input, neither from the other's result.
-
-    Args:
-        channels: channels of the input and output.
-        reduction: the hidden layer of the channel gate has ``max(1, channels // reduction)`` channels.
-        act: activation of that layer, a name from MONAI's ``Act`` factory.
+    Source: Med-DisSeg, "ELAT"; both weights are computed from the input, neither from the other's result. The hidden
+    layer of the channel gate has ``max(1, channels // reduction)`` channels.
     """
 
     def __init__(self, channels: int, reduction: int = 8, act: str = "telu") -> None:

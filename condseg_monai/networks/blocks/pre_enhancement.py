@@ -6,9 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from condseg_monai.networks.blocks.channel_attention import ChannelAttention
+from condseg_monai.networks.blocks.cbam import ChannelAttention, SpatialAttention
 from condseg_monai.networks.blocks.convolution import conv_norm_act
-from condseg_monai.networks.blocks.spatial_attention import SpatialAttention
 from condseg_monai.networks.checkpointing import CheckpointedModule
 
 __all__ = ["PreEnhancement"]
@@ -18,11 +17,7 @@ class PreEnhancement(CheckpointedModule):
     """Gather context at four dilations, each under channel attention, on top of a 1x1 shortcut.
 
     Source: ConDSeg (AAAI 2025), "Contrast-Driven Feature Aggregation": the dilated convolution layer ahead of CDFA.
-
-    Args:
-        in_channels: channels of the encoder map.
-        channels: channels of the output.
-        act: activation of the branches, a name from MONAI's ``Act`` factory; the attention and the sum keep ReLU.
+    ``act`` is the activation of the branches; the attention and the sum keep ReLU.
     """
 
     def __init__(self, in_channels: int, channels: int, act: str = "relu") -> None:

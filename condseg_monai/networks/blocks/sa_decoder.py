@@ -6,10 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from condseg_monai.networks.blocks.cbam import CBAM
-from condseg_monai.networks.blocks.channel_attention import ChannelAttention
+from condseg_monai.networks.blocks.cbam import CBAM, ChannelAttention, SpatialAttention
 from condseg_monai.networks.blocks.convolution import conv_norm_act, upsample
-from condseg_monai.networks.blocks.spatial_attention import SpatialAttention
 from condseg_monai.networks.checkpointing import CheckpointedModule
 
 __all__ = ["SizeAwareDecoder"]
@@ -18,13 +16,8 @@ __all__ = ["SizeAwareDecoder"]
 class SizeAwareDecoder(CheckpointedModule):
     """Merge a stage with the next deeper one through densely added residual convolutions and attention.
 
-    Source: ConDSeg (AAAI 2025), "Size-Aware Decoder". ConDSeg has three: for small, medium and large targets. With TeLU
-    and one more attention at its end it is Med-DisSeg's CBAT decoder.
-
-    Args:
-        channels: channels of both inputs and of the output.
-        act: activation of the first convolution, a name from MONAI's ``Act`` factory; the sums keep ReLU.
-        cbat: whether :class:`~condseg_monai.networks.blocks.CBAM` with this activation comes last.
+    Source: ConDSeg (AAAI 2025), "Size-Aware Decoder". With TeLU and ``cbat``, a CBAM at its end, it is Med-DisSeg's
+    CBAT decoder. ``act`` is the activation of the first convolution and of that CBAM; the sums keep ReLU.
     """
 
     def __init__(self, channels: int, act: str = "relu", cbat: bool = False) -> None:

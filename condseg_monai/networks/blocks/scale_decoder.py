@@ -17,8 +17,7 @@ __all__ = ["ScaleDecoder"]
 class ScaleDecoder(nn.Module):
     """Climb from the deepest map to the finest, one skip connection a level, as a U-Net does.
 
-    Source: DEC-Seg, "Scale-specific decoder". A step is a transposed convolution, the skip connection concatenated
-    ahead of its result, and two 3x3 convolutions.
+    Source: DEC-Seg, "Scale-specific decoder".
 
     Args:
         channels: channels of the maps that come out, fine to coarse; the last is the input's.
@@ -66,7 +65,7 @@ class ScaleDecoder(nn.Module):
 
 
 class _Step(CheckpointedModule):
-    """One level up: upsample, concatenate the skip connection ahead of it, convolve twice."""
+    """One level up: transposed convolution, the skip connection concatenated ahead of it, two 3x3 convolutions."""
 
     def __init__(self, in_channels: int, skip_channels: int, out_channels: int) -> None:
         super().__init__()

@@ -13,13 +13,8 @@ __all__ = ["SemanticInformationDecoupling"]
 class SemanticInformationDecoupling(nn.Module):
     """Three parallel branches that read foreground, background and uncertainty features from the deepest map.
 
-    Source: ConDSeg (AAAI 2025), "Semantic Information Decoupling". The auxiliary heads that give the three branches
-    their meaning in training are :class:`~condseg_monai.networks.blocks.auxiliary_head.AuxiliaryHead`.
-
-    Args:
-        in_channels: channels of the encoder's deepest map.
-        channels: channels of each region's features.
-        act: activation of its convolutions, a name from MONAI's ``Act`` factory.
+    Source: ConDSeg (AAAI 2025), "Semantic Information Decoupling". In training,
+    :class:`~condseg_monai.networks.blocks.auxiliary_head.AuxiliaryHead` gives each branch its meaning.
     """
 
     def __init__(self, in_channels: int, channels: int, act: str = "relu") -> None:

@@ -15,9 +15,6 @@ class TeLU(nn.Module):
     Source: TeLU (Fernandez and Mali, 2024), in place of ReLU in Med-DisSeg's convolutions. In MONAI's ``Act`` factory
     as ``"telu"`` once ``condseg_monai`` is imported.
 
-    Safe in every floating type: the exponential is taken of at most 4, above which the factor is 1 to the last bit. As
-    the formula is written ``exp(x)`` overflows, in float16 from 11.1 on, and the gradient is 0 times infinity.
-
     Example:
         >>> TeLU()(torch.tensor([-20.0, 0.0, 1.0, 100.0])).round(decimals=4).abs()
         tensor([  0.0000,   0.0000,   0.9913, 100.0000])
@@ -25,6 +22,7 @@ class TeLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return a tensor of ``x``'s shape and type."""
+        # As the formula is written exp(x) overflows, in float16 from 11.1 on, and the gradient is 0 times infinity.
         # tanh(exp(4)) is 1 in every floating type. A literal: TorchScript reads no globals.
         # Autocast takes exp in float32: the result goes back to the type that came in, as after a ReLU.
         return x * torch.tanh(torch.exp(x.clamp(max=4.0))).to(x.dtype)

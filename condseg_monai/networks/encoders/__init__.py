@@ -12,16 +12,7 @@ from condseg_monai.networks.encoders.resnet import ResNetEncoder
 from condseg_monai.networks.encoders.vgg import VGGEncoder
 from condseg_monai.networks.encoders.weights import load_encoder_weights
 
-__all__ = [
-    "ENCODERS",
-    "Encoder",
-    "PVTv2Encoder",
-    "Res2NetEncoder",
-    "ResNetEncoder",
-    "VGGEncoder",
-    "get_encoder",
-    "load_encoder_weights",
-]
+__all__ = ["ENCODERS", "Encoder", "Res2NetEncoder", "get_encoder", "load_encoder_weights"]
 
 ENCODERS: dict[str, Callable[..., Encoder]] = {
     "resnet18": partial(ResNetEncoder, "resnet18"),
@@ -35,15 +26,7 @@ ENCODERS: dict[str, Callable[..., Encoder]] = {
 
 
 def get_encoder(encoder: str | Encoder, in_channels: int) -> Encoder:
-    """Return a new encoder by name, or the given one.
-
-    Args:
-        encoder: a key of :data:`ENCODERS`, or an :class:`Encoder` of your own for ``in_channels`` channels.
-        in_channels: channels of the image.
-
-    Raises:
-        ValueError: if the name is unknown.
-    """
+    """Return a new encoder by name, a key of :data:`ENCODERS`, or the given one; ValueError for other names."""
     if isinstance(encoder, Encoder):
         return encoder
     if encoder not in ENCODERS:

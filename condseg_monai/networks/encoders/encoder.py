@@ -10,14 +10,11 @@ __all__ = ["Encoder"]
 class Encoder(nn.Module):
     """Map an image to four feature maps, fine to coarse, each at twice the stride of the one before.
 
-    A subclass sets the two attributes and implements ``forward``. Its input's height and width are multiples of the
-    last stride; the networks here pad for it.
-
-    Attributes:
-        channels: channels of the four maps.
-        strides: strides of the four maps: ``(2, 4, 8, 16)`` or ``(4, 8, 16, 32)``.
+    A subclass sets ``channels`` and ``strides`` (``(2, 4, 8, 16)`` or ``(4, 8, 16, 32)``) of the maps and implements
+    ``forward``. Its input's height and width are multiples of the last stride; the networks here pad for it.
     """
 
+    name = ""  # under which its ImageNet weights are known
     # Values, not annotations: TorchScript cannot read an annotation of a tuple here.
     channels = (0, 0, 0, 0)
     strides = (0, 0, 0, 0)

@@ -14,18 +14,12 @@ __all__ = ["PVTv2Encoder", "pvt_state_dict_from_published"]
 
 
 class PVTv2Encoder(Encoder):
-    """PVTv2-b2 from the ``transformers`` library (``pip install "condseg_monai[pvt]"``).
+    """PVTv2-b2 from the ``transformers`` library (``pip install "condseg_monai[pvt]"``, else ImportError).
 
-    The maps are the four stages, normalised: strides 4, 8, 16 and 32. Weights start from the library's: normal with
-    standard deviation 0.02.
-
-    Args:
-        in_channels: channels of the image.
-
-    Raises:
-        ImportError: if ``transformers`` is not installed; the message names the extra.
+    The maps are the four stages, normalised. Weights start from the library's: normal with standard deviation 0.02.
     """
 
+    name = "pvt_v2_b2"
     channels = (64, 128, 320, 512)
     strides = (4, 8, 16, 32)
 
@@ -77,12 +71,7 @@ _RENAMES = (
 def pvt_state_dict_from_published(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename the weights of the PVTv2 authors to those of ``PVTv2Encoder.backbone``; fused key-value weights are split.
 
-    Args:
-        state_dict: keys such as ``patch_embed1.proj.weight`` and ``block1.0.attn.kv.weight``; the library's own names,
-            ``encoder.layers...``, stay as they are.
-
-    Returns:
-        The same tensors under the names of ``transformers``; keys without a counterpart keep their names.
+    The library's own names, ``encoder.layers...``, and keys without a counterpart stay as they are.
     """
     renamed: dict[str, Tensor] = {}
     for key, value in state_dict.items():

@@ -25,13 +25,10 @@ class Res2NetEncoder(Encoder):
 
     The maps are those of the stem before max-pooling (stride 2), ``layer1`` (4), ``layer2`` (8) and ``layer3`` (16),
     and with ``last_stage`` a fifth, of ``layer4`` (32), which :class:`~condseg_monai.networks.DECSeg` uses. Weights
-    start from Kaiming normal (fan out), BatchNorm at one and zero.
-
-    Args:
-        in_channels: channels of the image.
-        last_stage: whether there is a ``layer4``, and with it a fifth map.
+    start from Kaiming normal (fan out).
     """
 
+    name = "res2net50_v1b"
     channels: tuple[int, ...] = (64, 256, 512, 1024)  # type: ignore[assignment]
     strides: tuple[int, ...] = (2, 4, 8, 16)  # type: ignore[assignment]
 

@@ -14,13 +14,11 @@ _STAGES = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))  # channels and conv
 class VGGEncoder(Encoder):
     """VGG-19 without BatchNorm, under the parameter names torchvision uses (``features.N``).
 
-    The maps are the last of the convolution stages two to five, before their max-pooling: strides 2, 4, 8 and 16.
-    Weights start from Kaiming normal (fan out), biases from zero.
-
-    Args:
-        in_channels: channels of the image.
+    The maps are the last of the convolution stages two to five, before their max-pooling. Weights start from Kaiming
+    normal (fan out), biases from zero.
     """
 
+    name = "vgg19"
     channels = (128, 256, 512, 512)
     strides = (2, 4, 8, 16)
 

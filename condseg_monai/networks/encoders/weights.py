@@ -13,8 +13,6 @@ from torch import Tensor, nn
 from condseg_monai.networks.encoders.encoder import Encoder
 from condseg_monai.networks.encoders.pvt import PVTv2Encoder, pvt_state_dict_from_published
 from condseg_monai.networks.encoders.res2net import Res2NetEncoder
-from condseg_monai.networks.encoders.resnet import ResNetEncoder
-from condseg_monai.networks.encoders.vgg import VGGEncoder
 from condseg_monai.networks.state_dicts import describe_differences, optional_path, read_state_dict
 
 __all__ = ["IMAGENET_FILES", "load_encoder_weights"]
@@ -30,8 +28,7 @@ IMAGENET_FILES = {
     "vgg19": "vgg19-dcbb9e9d.pth",
     "res2net50_v1b": "res2net50_v1b_26w_4s-3cf99910.pth",
 }
-"""ImageNet-1k files: torchvision's (``IMAGENET1K_V1``) and the Res2Net authors'; each name carries the start of the
-file's SHA-256."""
+"""ImageNet-1k files: torchvision's (``IMAGENET1K_V1``) and the Res2Net authors'; names end in the file's SHA-256."""
 
 # Parts of the classifiers that an encoder does not have.
 _UNUSED = ("layer4.", "fc.", "classifier.", "head.")
@@ -72,41 +69,25 @@ def load_encoder_weights(encoder: nn.Module, weights: str | os.PathLike[str] | N
 
 
 def _download(encoder: Encoder) -> Mapping[str, Tensor]:
-    name = _name(encoder)
-    if name in IMAGENET_FILES:
-        url = (_RES2NET if isinstance(encoder, Res2NetEncoder) else _TORCHVISION) + IMAGENET_FILES[name]
-        try:
-            return torch.hub.load_state_dict_from_url(
-                url, map_location="cpu", check_hash=True, weights_only=True, progress=False
-            )
-        except Exception as error:
-            raise RuntimeError(
-                f"could not download the ImageNet weights of {name} ({error}). Fetch {url} on a machine with a network "
-                "and give the file's path as encoder_weights, or set encoder_weights to null for random weights."
-            ) from error
-    transformers, _ = optional_import("transformers")
+    name = encoder.name
+    if name not in (*IMAGENET_FILES, PVTv2Encoder.name):
+        raise ValueError(
+            f'"imagenet" is known for this project\'s encoders only, not for {type(encoder).__name__}; give a path'
+        )
     try:
-        return transformers.PvtV2Model.from_pretrained(_PVT_REPOSITORY).state_dict()
+        if name == PVTv2Encoder.name:
+            source, what = f"the repository {_PVT_REPOSITORY} from the Hugging Face hub", "folder"
+            transformers, _ = optional_import("transformers")
+            return transformers.PvtV2Model.from_pretrained(_PVT_REPOSITORY).state_dict()
+        source, what = (_RES2NET if name == Res2NetEncoder.name else _TORCHVISION) + IMAGENET_FILES[name], "file"
+        return torch.hub.load_state_dict_from_url(
+            source, map_location="cpu", check_hash=True, weights_only=True, progress=False
+        )
     except Exception as error:
         raise RuntimeError(
-            f"could not download the ImageNet weights of {name} ({error}). Fetch the repository {_PVT_REPOSITORY} from "
-            "the Hugging Face hub on a machine with a network and give the folder's path as encoder_weights, or set "
-            "encoder_weights to null for random weights."
+            f"could not download the ImageNet weights of {name} ({error}). Fetch {source} on a machine with a network "
+            f"and give the {what}'s path as encoder_weights, or set encoder_weights to null for random weights."
         ) from error
-
-
-def _name(encoder: Encoder) -> str:
-    if isinstance(encoder, ResNetEncoder):
-        return encoder.name
-    if isinstance(encoder, Res2NetEncoder):
-        return "res2net50_v1b"
-    if isinstance(encoder, VGGEncoder):
-        return "vgg19"
-    if isinstance(encoder, PVTv2Encoder):
-        return "pvt_v2_b2"
-    raise ValueError(
-        f'"imagenet" is known for this project\'s encoders only, not for {type(encoder).__name__}; give a path'
-    )
 
 
 def _read(path: Path) -> Mapping[str, Tensor]:

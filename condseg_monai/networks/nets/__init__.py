@@ -4,8 +4,12 @@ from condseg_monai.networks.nets.condseg import ConDSeg, ConDSegOutput, RegionPr
 from condseg_monai.networks.nets.condseg_stage1 import ConDSegStage1
 from condseg_monai.networks.nets.dec_seg import DECSeg, DECSegOutput
 from condseg_monai.networks.nets.image_generator import ImageGenerator
-from condseg_monai.networks.nets.med_disseg import MedDisSeg, MedDisSegOutput
-from condseg_monai.networks.nets.med_disseg_stage1 import MedDisSegStage1, MedDisSegStage1Output
+from condseg_monai.networks.nets.med_disseg import (
+    MedDisSeg,
+    MedDisSegOutput,
+    MedDisSegStage1,
+    MedDisSegStage1Output,
+)
 from condseg_monai.networks.nets.semi_supervised import SemiSupervisedNetwork, SemiSupervisedOutput
 
 __all__ = [

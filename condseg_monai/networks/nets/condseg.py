@@ -15,7 +15,7 @@ from condseg_monai.networks.blocks.pre_enhancement import PreEnhancement
 from condseg_monai.networks.blocks.sa_decoder import SizeAwareDecoder
 from condseg_monai.networks.blocks.sid import SemanticInformationDecoupling
 from condseg_monai.networks.checkpointing import CheckpointedModule, set_checkpointing
-from condseg_monai.networks.class_names import name_classes
+from condseg_monai.networks.class_names import set_class_names
 from condseg_monai.networks.encoders import Encoder, get_encoder
 from condseg_monai.networks.nets.initialization import initialize_decoder, start_at_prior
 from condseg_monai.networks.nets.padding import check_image, crop, pad_to_multiple
@@ -26,23 +26,17 @@ __all__ = ["ConDSeg", "ConDSegOutput", "RegionPrediction"]
 class ConDSegOutput(NamedTuple):
     """Logits of one training step, all at the size of the input."""
 
-    mask: Tensor
-    """``(B, out_channels, H, W)``"""
-    foreground: Tensor
-    """``(B, 1, H, W)``"""
+    mask: Tensor  # (B, out_channels, H, W)
+    foreground: Tensor  # (B, 1, H, W), as are the other regions
     background: Tensor
-    """``(B, 1, H, W)``"""
     uncertainty: Tensor
-    """``(B, 1, H, W)``"""
 
 
 class RegionPrediction(NamedTuple):
     """The mask and what each region claims of the image."""
 
-    mask: Tensor
-    """``(B, out_channels, H, W)`` logits."""
-    regions: Tensor
-    """``(B, 3, H, W)`` probabilities of foreground, background and uncertainty, summing to 1 over dim 1 (Eq. 8)."""
+    mask: Tensor  # (B, out_channels, H, W) logits
+    regions: Tensor  # (B, 3, H, W) probabilities of foreground, background and uncertainty, summing to 1 (Eq. 8)
 
 
 class ConDSeg(nn.Module):
@@ -53,34 +47,26 @@ class ConDSeg(nn.Module):
 
     In training mode the network returns :class:`ConDSegOutput`; in evaluation mode one tensor, the mask logits, and
     computes nothing they do not need. Any height and width of at least 16 will do: the image is padded inside by
-    repeating its last row and column, and the output is cropped.
-
-    Initial weights: Kaiming normal (fan out) for convolutions that feed a BatchNorm, PyTorch's default with zero biases
-    for all others, one and zero for BatchNorm; the encoder states its own. CDFA's attention starts close to the
-    identity, the heads of foreground, uncertainty and mask at a probability of 0.12, and the background's, be it a
-    region or a class, at 0.88 (why: ``networks/nets/initialization.py``). All draws come from torch's global
-    generator: the same seed gives the same network.
+    repeating its last row and column, and the output is cropped. Initial weights: ``networks/nets/initialization.py``.
 
     Args:
         in_channels: channels of the image.
         out_channels: channels of the mask: 1 for a binary mask (sigmoid), the number of classes otherwise (softmax).
-        encoder: ``"resnet18"``, ``"resnet34"``, ``"resnet50"``, ``"vgg19"``, ``"pvt_v2_b2"``,
-            ``"res2net50_v1b"``, or an :class:`Encoder`.
-            Its weights are random: see :func:`~condseg_monai.networks.encoders.load_encoder_weights`.
+        encoder: ``"resnet18"``, ``"resnet34"``, ``"resnet50"``, ``"vgg19"``, ``"pvt_v2_b2"``, ``"res2net50_v1b"``, or
+            an :class:`Encoder`; random weights until :func:`~condseg_monai.networks.encoders.load_encoder_weights`.
         decoder_channels: channels of everything after the encoder; a positive multiple of 4.
         cdfa: ``"paper"`` for Eq. 11 to 14 as written, ``"released"`` for what the released networks compute: see
-            :class:`~condseg_monai.networks.blocks.ContrastDrivenFeatureAggregation`.
+            :class:`~condseg_monai.networks.blocks.cdfa.ContrastDrivenFeatureAggregation`.
         cdfa_window: K, the odd size of CDFA's neighbourhood.
         cdfa_heads: attention heads of CDFA; None for 1 in the paper's form and 4 in the released one.
         dropout: probability with which a channel is dropped ahead of the last convolution of the mask.
-        class_names: what the mask's channels are, background first, for ``out_channels`` of 2 and more. They become
-            part of the state_dict, so that a checkpoint has them: see :func:`~condseg_monai.networks.class_names_of`.
+        class_names: a name per channel of the mask, background first, for ``out_channels`` of 2 and more; part of the
+            state_dict, so that a checkpoint has them: see :func:`~condseg_monai.networks.class_names_of`.
         act: activation of the convolutions after the encoder, a name from MONAI's ``Act`` factory; attention and
             residual sums keep ReLU.
-        cbat: whether the three decoders end in :class:`~condseg_monai.networks.blocks.CBAM`, as Med-DisSeg's do.
-        checkpointing: what training keeps for the backward pass: ``"none"`` what PyTorch keeps, ``"selective"`` the
-            inputs of blocks and the outputs of their larger convolutions, ``"block"`` the inputs of blocks: see
-            :mod:`~condseg_monai.networks.checkpointing`.
+        cbat: whether the three decoders end in a CBAM, as Med-DisSeg's do.
+        checkpointing: what training keeps for the backward pass, ``"none"``, ``"selective"`` or ``"block"``: see
+            :func:`~condseg_monai.networks.checkpointing.set_checkpointing`.
 
     Raises:
         ValueError: if an argument is out of range.
@@ -142,7 +128,7 @@ class ConDSeg(nn.Module):
         start_at_prior(self.background_head.logits, rare=False)
         start_at_prior(self.uncertainty_head.logits)
         start_at_prior(self.output.logits)
-        name_classes(self, class_names, out_channels)
+        set_class_names(self, class_names, out_channels)
         set_checkpointing(self, checkpointing)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -165,21 +151,14 @@ class ConDSeg(nn.Module):
 
     @torch.jit.unused
     def predict_regions(self, x: Tensor) -> RegionPrediction:
-        """Segment images and tell, per pixel, how much each region claims; for uncertainty maps.
-
-        Args:
-            x: ``(B, in_channels, H, W)``, as for ``forward``.
-
-        Returns:
-            :class:`RegionPrediction`: mask logits, and region probabilities by softmax over the three regions' logits.
-        """
+        """Segment images and give each region's probability per pixel, for uncertainty maps."""
         output = self.forward_regions(x)
         regions = torch.cat([output.foreground, output.background, output.uncertainty], dim=1)
         return RegionPrediction(output.mask, torch.softmax(regions, dim=1))
 
     @torch.jit.unused
     def forward_regions(self, x: Tensor) -> ConDSegOutput:
-        """The logits of the mask and of the three regions, in either mode; arguments and errors as for ``forward``."""
+        """The logits of the mask and of the three regions, in either mode."""
         output, _ = self._forward_regions(x)
         return output
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from condseg_monai.networks.blocks.convolution import upsample
 from condseg_monai.networks.blocks.elat import ELAT
 from condseg_monai.networks.checkpointing import CheckpointedModule, set_checkpointing
-from condseg_monai.networks.class_names import name_classes
+from condseg_monai.networks.class_names import set_class_names
 from condseg_monai.networks.encoders import Encoder, get_encoder
 from condseg_monai.networks.nets.padding import check_image, crop, pad_to_multiple
 
@@ -27,19 +27,10 @@ class ConDSegStage1(nn.Module):
     Source: ConDSeg (AAAI 2025), "Consistency Reinforcement". The encoder's four maps are each brought to 64 channels at
     full size and summed up by one convolution into the mask.
 
-    The paper's figure upsamples the maps and then convolves. Here the 1x1 convolution comes first: without a bias it
-    commutes exactly with bilinear interpolation, in training too, and the wide maps never exist at full size.
-
-    Sizes and initial weights are as for :class:`~condseg_monai.networks.ConDSeg`.
+    Sizes, errors and all arguments but one are as for :class:`~condseg_monai.networks.ConDSeg`.
 
     Args:
-        in_channels: channels of the image.
-        out_channels: channels of the mask: 1 for a binary mask, the number of classes otherwise.
-        encoder: as for :class:`~condseg_monai.networks.ConDSeg`.
-        class_names: as for :class:`~condseg_monai.networks.ConDSeg`.
-        act: activation of the head, a name from MONAI's ``Act`` factory.
-        elat: whether each level ends in :class:`~condseg_monai.networks.blocks.ELAT`, as Med-DisSeg's do.
-        checkpointing: as for :class:`~condseg_monai.networks.ConDSeg`.
+        elat: whether each level ends in ELAT, as Med-DisSeg's do.
 
     Example:
         >>> ConDSegStage1(encoder="resnet18")(torch.rand(2, 3, 50, 70)).shape
@@ -67,15 +58,11 @@ class ConDSegStage1(nn.Module):
             for channels, stride in zip(self.encoder.channels, self.encoder.strides, strict=True)
         )
         self.fuse = nn.Conv2d(4 * _HEAD_CHANNELS, out_channels, kernel_size=1, bias=False)
-        name_classes(self, class_names, out_channels)
+        set_class_names(self, class_names, out_channels)
         set_checkpointing(self, checkpointing)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map images ``(B, in_channels, H, W)`` to mask logits ``(B, out_channels, H, W)``.
-
-        Raises:
-            ValueError: if ``x`` is not such a tensor, or H or W is under 16.
-        """
+        """Map images ``(B, in_channels, H, W)`` to mask logits ``(B, out_channels, H, W)``."""
         logits, _ = self._forward_mask(x)
         return logits
 
@@ -93,7 +80,11 @@ class ConDSegStage1(nn.Module):
 
 
 class _Level(CheckpointedModule):
-    """One encoder map at 64 channels and full size: 1x1 convolution, upsampling, BatchNorm, activation, attention."""
+    """One encoder map at 64 channels and full size: 1x1 convolution, upsampling, BatchNorm, activation, attention.
+
+    The paper's figure upsamples first. A 1x1 convolution without bias commutes exactly with bilinear interpolation, in
+    training too, and so the wide maps never exist at full size.
+    """
 
     def __init__(self, in_channels: int, stride: int, act: str, elat: bool) -> None:
         super().__init__()

@@ -13,7 +13,7 @@ from condseg_monai.networks.blocks.cfa import CrossLevelFeatureAggregation
 from condseg_monai.networks.blocks.dcf import DualScaleComplementaryFusion
 from condseg_monai.networks.blocks.scale_decoder import ScaleDecoder
 from condseg_monai.networks.checkpointing import set_checkpointing
-from condseg_monai.networks.class_names import name_classes
+from condseg_monai.networks.class_names import set_class_names
 from condseg_monai.networks.encoders import Encoder, Res2NetEncoder, get_encoder
 from condseg_monai.networks.nets.initialization import initialize_decoder
 from condseg_monai.networks.nets.padding import check_image, crop, pad_to_multiple
@@ -24,32 +24,23 @@ __all__ = ["DECSeg", "DECSegOutput"]
 class DECSegOutput(NamedTuple):
     """Logits ``(B, out_channels, H, W)`` of the same mask, three times."""
 
-    full_scale: Tensor | None
-    """The image's own scale; None without DCF, where ``mask`` is that."""
-    down_scale: Tensor | None
-    """The down-scaled copy; None in a network of one scale."""
-    mask: Tensor
-    """The prediction: DCF's if there is one."""
+    full_scale: Tensor | None  # of the image's own scale; None without DCF, where ``mask`` is that
+    down_scale: Tensor | None  # of the down-scaled copy; None in a network of one scale
+    mask: Tensor  # the prediction: DCF's if there is one
 
 
 class DECSeg(nn.Module):
     """DEC-Seg: dual-scale segmentation, made to be trained with few labels.
 
     Source: T. Zhou et al., "DEC-Seg: Dual-scale Enhanced and Cross-generative Consistency Learning for Semi-supervised
-    Medical Image Segmentation"; its parts have files of their own: :mod:`~condseg_monai.networks.blocks.cfa`,
-    :mod:`~condseg_monai.networks.blocks.dcf`, :mod:`~condseg_monai.networks.blocks.scale_decoder`; the generators are
-    :class:`~condseg_monai.networks.nets.ImageGenerator`.
+    Medical Image Segmentation".
 
-    The network takes one image and makes the down-scaled copy itself: bilinear, to half the size rounded to a multiple
-    of the encoder's last stride (at least one), as :func:`down_scale_size` has it. In training mode it returns
-    :class:`DECSegOutput`, all at the size of the image, the down scale's logits upsampled; in evaluation mode one
-    tensor, the mask logits, without what they do not need. Any height and width of at least 16 will do: the image is
-    padded inside by repeating its last row and column, and the output is cropped. A training batch needs two images.
-
-    Initial weights: as for :class:`~condseg_monai.networks.ConDSeg`.
+    The network makes the down-scaled copy itself, of the size that :func:`down_scale_size` gives. In training mode it
+    returns :class:`DECSegOutput`, all at the size of the image, the down scale's logits upsampled; a batch needs two
+    images. In evaluation mode it returns the mask logits and computes nothing they do not need. Sizes and the arguments
+    not listed are as for :class:`~condseg_monai.networks.ConDSeg`.
 
     Args:
-        in_channels: channels of the image.
         out_channels: channels of the mask: 1 for a binary mask (sigmoid), the number of classes otherwise (softmax).
             The released networks have 2.
         encoder: ``"res2net50_v1b"``, with its five stages, or any other encoder of
@@ -58,8 +49,6 @@ class DECSeg(nn.Module):
         cfa: aggregate neighbouring levels for the skip connections; else they are the encoder's maps.
         down_scale: decode the down-scaled copy too.
         dcf: fuse the two scales' maps and decode them; else the mask is the full scale's.
-        class_names: as for :class:`~condseg_monai.networks.ConDSeg`.
-        checkpointing: as for :class:`~condseg_monai.networks.ConDSeg`.
 
     Raises:
         ValueError: if an argument is out of range, or ``dcf`` is asked for without ``down_scale``.
@@ -99,21 +88,11 @@ class DECSeg(nn.Module):
         self.dcfs = nn.ModuleList(DualScaleComplementaryFusion(c) for c in channels if dcf)
         self.fused_decoder = ScaleDecoder(channels, channels[:-1], out_channels, finest, deepest=True) if dcf else None
         initialize_decoder(self)
-        name_classes(self, class_names, out_channels)
+        set_class_names(self, class_names, out_channels)
         set_checkpointing(self, checkpointing)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Segment images.
-
-        Args:
-            x: ``(B, in_channels, H, W)``, normalised as the weights expect.
-
-        Returns:
-            In training mode, :class:`DECSegOutput`; in evaluation mode, mask logits ``(B, out_channels, H, W)``.
-
-        Raises:
-            ValueError: if ``x`` is not such a tensor, H or W is under 16, or a training batch has one image.
-        """
+        """Segment images ``(B, in_channels, H, W)``; ValueError for other shapes, or a training batch of one image."""
         if not torch.jit.is_tracing():
             check_image(x, self.in_channels)
         if not torch.jit.is_scripting() and self.training:
@@ -126,18 +105,7 @@ class DECSeg(nn.Module):
 
     @torch.jit.unused
     def forward_scales(self, image: Tensor, image_down: Tensor) -> DECSegOutput:
-        """The logits of an image and of a down-scaled copy made elsewhere, in either mode.
-
-        Args:
-            image: ``(B, in_channels, H, W)``.
-            image_down: ``(B, in_channels, h, w)``, the same image at a smaller size.
-
-        Returns:
-            ``full_scale`` and ``mask`` at the size of ``image``, ``down_scale`` at that of ``image_down``.
-
-        Raises:
-            ValueError: if an image is not such a tensor, or a side is under 16.
-        """
+        """The logits of an image and of a down-scaled copy made elsewhere, each at its own size, in either mode."""
         for x in (image, image_down):
             check_image(x, self.in_channels)
         padded, padded_down = pad_to_multiple(image, self.stride), pad_to_multiple(image_down, self.stride)
@@ -196,11 +164,6 @@ class DECSeg(nn.Module):
 def down_scale_size(size: int, stride: int) -> int:
     """Half of ``size``, a multiple of ``stride``, rounded to such a multiple, halves upwards: at least ``stride``.
 
-    The released code rounds halves to the even multiple: 160 to 64 where this gives 96, 352 to 192 as here. No other
-    than every fourth multiple differs, and an export can follow this rule for any size.
-
-    Example:
-        >>> [down_scale_size(size, 32) for size in (32, 64, 96, 160, 256, 352)]
-        [32, 32, 64, 96, 128, 192]
+    The released code rounds halves to the even multiple (160 to 64, not 96), which no export can follow.
     """
     return (size // stride + 1) // 2 * stride

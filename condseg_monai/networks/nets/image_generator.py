@@ -15,19 +15,8 @@ _DROPOUTS = (0.05, 0.1, 0.2, 0.3, 0.5)  # of the way down; none on the way up
 class ImageGenerator(nn.Module):
     """A U-shaped network without skip connections that draws an image from the logits of its segmentation.
 
-    Source: DEC-Seg, "Cross-generative Consistency": one generator rebuilds the perturbed image from the prediction on
-    the clean one, another the clean image from the prediction on the perturbed one. All that a generator learns of the
-    image came through the prediction, so the prediction has to carry it.
-
-    Any size will do: the logits are padded inside to multiples of 16, and the image is cropped. Initial weights are
-    PyTorch's.
-
-    Args:
-        in_channels: channels of the logits.
-        out_channels: channels of the image.
-
-    Raises:
-        ValueError: if a number of channels is not positive.
+    Source: DEC-Seg, "Cross-generative Consistency". Any size will do: the logits are padded inside to multiples of 16,
+    and the image is cropped.
 
     Example:
         >>> ImageGenerator(in_channels=1).eval()(torch.zeros(2, 1, 40, 50)).shape
@@ -52,11 +41,7 @@ class ImageGenerator(nn.Module):
         self.output = nn.Conv2d(_WIDTHS[0], out_channels, kernel_size=3, padding=1)
 
     def forward(self, logits: Tensor) -> Tensor:
-        """Map logits ``(B, in_channels, H, W)`` to an image ``(B, out_channels, H, W)``, normalised as the network's.
-
-        Raises:
-            ValueError: if ``logits`` are not four-dimensional.
-        """
+        """Map logits ``(B, in_channels, H, W)`` to a normalised image ``(B, out_channels, H, W)``."""
         if logits.ndim != 4:
             raise ValueError(f"logits must be (B, C, H, W), got {tuple(logits.shape)}")
         x = self.input(pad_to_multiple(logits, 16))

@@ -20,11 +20,7 @@ _IDENTITY_LOGIT = 4.0
 def initialize_decoder(network: nn.Module) -> None:
     """Draw convolutions that feed a BatchNorm from Kaiming normal (fan out) and set the biases of plain ones to zero.
 
-    CDFA's attention starts close to the identity: each window position weighs itself by ``e**4`` to 1 against each
-    other. Without this the softmax starts near uniform and every CDFA as a blur over ``2 * window - 1`` pixels, one
-    after the other at all four strides, which short trainings have to unlearn first.
-
-    The encoder, an attribute of that name, keeps its own weights.
+    CDFA's attention starts close to the identity. The encoder, an attribute of that name, keeps its own weights.
     """
     for name, module in network.named_modules():
         if name == "encoder" or name.startswith("encoder."):
@@ -40,16 +36,11 @@ def initialize_decoder(network: nn.Module) -> None:
 
 
 def start_at_prior(logits: nn.Conv2d, rare: bool = True) -> None:
-    """Let a head start from the belief that what it looks for is rare: a probability of 0.12.
+    """Set the bias of a head to a prior probability: 0.12 for what is ``rare``, 0.88 for what is not.
 
-    Lesions cover a small part of an image; a head that starts at one half spends its first epoch on learning that.
-    The idea is that of RetinaNet (ICCV 2017), section 4.1. Several classes share that probability equally, and the
-    background, class 0, has the other 0.88.
-
-    Args:
-        logits: the convolution that gives the logits: one, or one for each class.
-        rare: False for a binary head that looks for what is common, the background: a probability of 0.88.
+    Source: RetinaNet (ICCV 2017), section 4.1. Several classes share 0.12, and the background, class 0, has 0.88.
     """
+    # Lesions cover a small part of an image; a head that starts at one half spends its first epoch on learning that.
     bias = cast(nn.Parameter, logits.bias)
     if logits.out_channels == 1:
         nn.init.constant_(bias, _PRIOR_LOGIT if rare else -_PRIOR_LOGIT)
@@ -60,6 +51,8 @@ def start_at_prior(logits: nn.Conv2d, rare: bool = True) -> None:
 
 
 def _start_at_identity(cdfa: ContrastDrivenFeatureAggregation) -> None:
+    # Each window position weighs itself by e**4 to 1 against each other. A uniform softmax would make every CDFA a blur
+    # over 2 * window - 1 pixels, which short trainings have to unlearn first.
     positions = cdfa.window * cdfa.window
     identity = torch.eye(positions).mul_(_IDENTITY_LOGIT / cdfa.scale).flatten().repeat(cdfa.heads)
     for attention in (cdfa.foreground_attention, cdfa.background_attention):

@@ -1,4 +1,4 @@
-"""Med-DisSeg: ConDSeg with TeLU, CBAT decoders, and features that a dispersive loss spreads."""
+"""Med-DisSeg: ConDSeg with TeLU, CBAT decoders, and features that a dispersive loss spreads; both stages."""
 
 from __future__ import annotations
 
@@ -8,43 +8,57 @@ import torch
 from torch import Tensor
 
 from condseg_monai.networks.nets.condseg import ConDSeg
+from condseg_monai.networks.nets.condseg_stage1 import ConDSegStage1
 
-__all__ = ["MedDisSeg", "MedDisSegOutput"]
+__all__ = ["MedDisSeg", "MedDisSegOutput", "MedDisSegStage1", "MedDisSegStage1Output"]
 
 
 class MedDisSegOutput(NamedTuple):
     """The logits of one training step, all at the size of the input, and the features behind them."""
 
-    mask: Tensor
-    """``(B, out_channels, H, W)``"""
-    foreground: Tensor
-    """``(B, 1, H, W)``"""
+    mask: Tensor  # (B, out_channels, H, W)
+    foreground: Tensor  # (B, 1, H, W), as are the other regions
     background: Tensor
-    """``(B, 1, H, W)``"""
     uncertainty: Tensor
-    """``(B, 1, H, W)``"""
-    features: Tensor
-    """``(B, C, H / stride, W / stride)``: the encoder's deepest map, for the dispersive loss."""
+    features: Tensor  # (B, C, H / stride, W / stride): the encoder's deepest map, for the dispersive loss
+
+
+class MedDisSegStage1Output(NamedTuple):
+    """The logits of one training step of stage 1 and the features behind them."""
+
+    mask: Tensor  # (B, out_channels, H, W)
+    features: Tensor  # (B, C, H / stride, W / stride): the encoder's deepest map, for the dispersive loss
+
+
+class MedDisSegStage1(ConDSegStage1):
+    """Med-DisSeg's first stage, whose encoder starts :class:`MedDisSeg`.
+
+    Source: Med-DisSeg. It is :class:`~condseg_monai.networks.ConDSegStage1` with ``act="telu"`` and ``elat=True``,
+    whose other arguments, sizes and errors it has. In training mode it returns :class:`MedDisSegStage1Output`.
+
+    Example:
+        >>> MedDisSegStage1(encoder="resnet18").eval()(torch.rand(2, 3, 50, 70)).shape
+        torch.Size([2, 1, 50, 70])
+    """
+
+    def __init__(
+        self, in_channels: int = 3, out_channels: int = 1, *, act: str = "telu", elat: bool = True, **kwargs: Any
+    ) -> None:
+        super().__init__(in_channels, out_channels, act=act, elat=elat, **kwargs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images to mask logits ``(B, out_channels, H, W)``, in training mode with the features."""
+        logits, features = self._forward_mask(x)
+        if not torch.jit.is_scripting() and self.training:
+            return cast(Tensor, MedDisSegStage1Output(logits, features))
+        return logits
 
 
 class MedDisSeg(ConDSeg):
-    """Med-DisSeg's second-stage network.
+    """Med-DisSeg's second stage.
 
     Source: Med-DisSeg. It is :class:`~condseg_monai.networks.ConDSeg` with ``act="telu"`` and ``cbat=True``, whose
-    arguments it takes, and whose sizes, errors and initial weights it has. In training mode it returns
-    :class:`MedDisSegOutput`, what :class:`~condseg_monai.losses.MedDisSegLoss` takes; in evaluation mode mask logits.
-
-    Args:
-        in_channels: channels of the image.
-        out_channels: channels of the mask.
-        act: activation of the convolutions after the encoder.
-        cbat: whether the three decoders end in :class:`~condseg_monai.networks.blocks.CBAM`.
-        **kwargs: the other arguments of :class:`~condseg_monai.networks.ConDSeg`.
-
-    Example:
-        >>> network = MedDisSeg(encoder="resnet18", decoder_channels=16)
-        >>> network(torch.rand(2, 3, 48, 80)).features.shape
-        torch.Size([2, 256, 3, 5])
+    other arguments, sizes, errors and initial weights it has. In training mode it returns :class:`MedDisSegOutput`.
     """
 
     def __init__(
@@ -53,17 +67,7 @@ class MedDisSeg(ConDSeg):
         super().__init__(in_channels, out_channels, act=act, cbat=cbat, **kwargs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Segment images, as :meth:`ConDSeg.forward` does.
-
-        Args:
-            x: ``(B, in_channels, H, W)``, normalised as the weights expect.
-
-        Returns:
-            In training mode, :class:`MedDisSegOutput`; in evaluation mode, mask logits ``(B, out_channels, H, W)``.
-
-        Raises:
-            ValueError: if ``x`` is not such a tensor, or H or W is under 16.
-        """
+        """Map images to mask logits ``(B, out_channels, H, W)``, in training mode with regions and features."""
         if not torch.jit.is_scripting() and self.training:
             output, features = self._forward_regions(x)
             return cast(Tensor, MedDisSegOutput(*output, features))

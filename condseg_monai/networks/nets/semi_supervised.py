@@ -1,4 +1,4 @@
-"""What a semi-supervised training step asks of a network: labelled, unlabelled and perturbed images in one pass."""
+"""Semi-supervised student network: labelled, unlabelled and perturbed images in one pass."""
 
 from __future__ import annotations
 
@@ -18,32 +18,22 @@ _DOWN_STRIDE = 32
 class SemiSupervisedOutput(NamedTuple):
     """One training step of L labelled and U unlabelled images; logits are ``(..., out_channels, H, W)``."""
 
-    labeled: Any
-    """The student's own train-mode output for the L labelled images: what its supervised loss takes."""
-    scales: tuple[Tensor, Tensor] | None
-    """Logits of the L + U clean images at the full scale and, upsampled, at the down scale; None if not asked for."""
-    clean: list[Tensor]
-    """Logits of the U clean unlabelled images, one tensor for each of the student's predictions of the mask."""
-    perturbed: list[Tensor]
-    """Likewise, of their perturbed copies."""
-    rebuilt: list[tuple[Tensor, Tensor]]
-    """What a generator drew, and the images ``(U, C, H, W)`` it should have drawn; empty without generators."""
+    labeled: Any  # the student's own train-mode output for the L labelled images: what its supervised loss takes
+    scales: tuple[Tensor, Tensor] | None  # of the L + U clean images at the full and, upsampled, at the down scale
+    clean: list[Tensor]  # of the U clean unlabelled images, one tensor per mask that the student predicts
+    perturbed: list[Tensor]  # likewise, of their perturbed copies
+    rebuilt: list[tuple[Tensor, Tensor]]  # what a generator drew, and the images (U, C, H, W) it should have drawn
 
 
 class SemiSupervisedNetwork(nn.Module):
     """A student and, if wanted, two generators, so that trainer, optimizer, checkpoint and DDP see one network.
 
-    Source: DEC-Seg, its framework figure, for any student: a network whose train-mode output is a tensor of mask
-    logits, or has them as ``.mask``. DEC-Seg's own outputs ``full_scale`` and ``down_scale`` are used where there are
-    any. A student of one scale is shown the clean images a second time at half the size, rounded to a multiple of 32,
-    and its logits are upsampled.
-
-    In evaluation mode this is the student. All images of a step go through it in one pass, so BatchNorm sees them all.
-    The generators get the student's mask logits: the first rebuilds the perturbed image from the clean image's logits,
-    the second the clean image from the perturbed one's.
+    Source: DEC-Seg, its framework figure. The first generator rebuilds the perturbed image from the clean image's mask
+    logits, the second the clean image from the perturbed one's. A student without ``full_scale`` and ``down_scale`` in
+    its output sees the clean images a second time at half the size. In evaluation mode this is the student.
 
     Args:
-        student: the network to train.
+        student: a network whose train-mode output is a tensor of mask logits, or has them as ``.mask``.
         out_channels: channels of the student's mask logits.
         in_channels: channels of its images.
         scales: whether scale consistency is asked for.
@@ -74,12 +64,8 @@ class SemiSupervisedNetwork(nn.Module):
         """Run a training step's images, or segment.
 
         Args:
-            x: in training mode ``(L + 2 U, C, H, W)``: labelled, unlabelled, and the unlabelled perturbed, all
-                normalised; in evaluation mode ``(B, C, H, W)``.
+            x: in training mode ``(L + 2 U, C, H, W)``: labelled, unlabelled, and the unlabelled perturbed.
             labeled: L; None for all.
-
-        Returns:
-            :class:`SemiSupervisedOutput` in training mode, the student's logits in evaluation mode.
 
         Raises:
             ValueError: if the images are not ``L + 2 U`` with L >= 1.
@@ -90,7 +76,7 @@ class SemiSupervisedNetwork(nn.Module):
         unlabeled, odd = divmod(x.shape[0] - labeled, 2)
         if labeled < 1 or unlabeled < 0 or odd:
             raise ValueError(f"x must be L + 2 U images with L >= 1, got {x.shape[0]} with L = {labeled}")
-        output = self.student(x)
+        output = self.student(x)  # in one pass: BatchNorm sees all images
         of_clean = slice(labeled, labeled + unlabeled)
         of_perturbed = slice(labeled + unlabeled, None)
         rebuilt = []
@@ -123,14 +109,7 @@ class SemiSupervisedNetwork(nn.Module):
 
 
 def mask_logits(output: Any) -> list[Tensor]:
-    """All mask logits of a train-mode output; the last are ``mask``.
-
-    Args:
-        output: a tensor of mask logits, or an object that has them as ``.mask``.
-
-    Raises:
-        TypeError: if it is neither.
-    """
+    """All mask logits of a train-mode output; the last are ``mask``. TypeError if there are none."""
     if isinstance(output, Tensor):
         return [output]
     if not isinstance(getattr(output, "mask", None), Tensor):

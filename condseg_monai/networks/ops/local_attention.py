@@ -24,9 +24,8 @@ def plain_window_attention(values: Tensor, attention: Tensor) -> Tensor:
 def window_attention(values: Tensor, attention: Tensor) -> Tensor:
     """Unfold into ``K x K`` windows, multiply each window by its attention matrix, and overlap-add (Eq. 11, 13, 14).
 
-    Each output pixel is a weighted sum of the ``(2K - 1) x (2K - 1)`` values around it, and the weights are the
-    overlap-added attention itself. So that is what is folded, ``K**4`` maps per head, not ``K**2 * channels``, and
-    windows are never stored: a training step on a CPU is eight times as fast as through :func:`plain_window_attention`.
+    Each output pixel is a weighted sum of the ``(2K - 1) x (2K - 1)`` values around it, weighted by the overlap-added
+    attention. So the attention is folded, ``K**4`` maps per head, not ``K**2 * channels``, and no window is stored.
 
     Args:
         values: ``(B, C, H, W)``; values outside the image are zero.

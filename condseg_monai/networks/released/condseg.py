@@ -75,7 +75,7 @@ _STAGE2 = (
 
 
 def _empty(build: Callable[[], nn.Module]) -> nn.Module:
-    """A network without weights of its own: drawing some hundred million numbers takes longer than all else."""
+    """A network without drawn weights, which for some hundred million numbers takes longer than all else."""
     with torch.device("meta"):
         network = build()
     return network.to_empty(device="cpu")
@@ -105,8 +105,7 @@ def from_released(state_dict: Mapping[str, Tensor], model: str) -> nn.Module:
         model: a key of :data:`RELEASED_MODELS`.
 
     Returns:
-        A :class:`ConDSegStage1`, :class:`ConDSeg` (released CDFA, 128 channels), :class:`MedDisSegStage1`,
-        :class:`MedDisSeg` (likewise), :class:`DECSeg` (two classes) or :class:`ImageGenerator` in evaluation mode.
+        That model's network in evaluation mode.
 
     Raises:
         ValueError: if ``model`` is unknown, or unless every released key is used and every one of ours filled with its

@@ -51,12 +51,6 @@ def merge_binary_logits(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
     """Turn the weights of a DECSeg of two classes into those of one with a single logit, foreground minus background.
 
     The sigmoid of the difference is the softmax of the two, exactly.
-
-    Args:
-        state_dict: of a :class:`~condseg_monai.networks.DECSeg` with ``out_channels=2``.
-
-    Returns:
-        The state_dict of one with ``out_channels=1``.
     """
     merged = dict(state_dict)
     for key, value in state_dict.items():

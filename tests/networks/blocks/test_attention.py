@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from condseg_monai.networks.blocks import CBAM, ELAT, SizeAwareDecoder
+from condseg_monai.networks.blocks.cbam import CBAM
+from condseg_monai.networks.blocks.elat import ELAT
+from condseg_monai.networks.blocks.sa_decoder import SizeAwareDecoder
 
 
 @pytest.fixture

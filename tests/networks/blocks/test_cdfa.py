@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from condseg_monai.networks.blocks import ContrastDrivenFeatureAggregation
-from condseg_monai.networks.ops import plain_window_attention
+from condseg_monai.networks.blocks.cdfa import ContrastDrivenFeatureAggregation
+from condseg_monai.networks.ops.local_attention import plain_window_attention
 from tests import oracle
 
 

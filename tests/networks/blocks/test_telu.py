@@ -10,7 +10,7 @@ from monai.networks.layers.factories import Act
 from monai.networks.layers.utils import get_act_layer
 
 from condseg_monai import TeLU
-from condseg_monai.networks.blocks import conv_norm_act
+from condseg_monai.networks.blocks.convolution import conv_norm_act
 
 
 def test_values_are_those_of_the_formula():

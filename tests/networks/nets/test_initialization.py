@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from condseg_monai import ConDSeg
-from condseg_monai.networks.ops import window_attention
+from condseg_monai.networks.ops.local_attention import window_attention
 
 
 @pytest.fixture(params=["paper", "released"])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from condseg_monai.networks.ops import compose_attention, plain_window_attention, window_attention
+from condseg_monai.networks.ops.local_attention import compose_attention, plain_window_attention, window_attention
 
 
 def random_attention(heads: int, k: int, h: int, w: int, b: int = 2) -> Tensor:

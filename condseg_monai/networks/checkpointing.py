@@ -44,7 +44,8 @@ def set_checkpointing(network: nn.Module, checkpointing: str) -> None:
     """Choose what the blocks of a network keep for the backward pass; gradients are the same.
 
     Args:
-        network: has :class:`CheckpointedModule` blocks; all else keeps what PyTorch keeps.
+        network: has :class:`CheckpointedModule` blocks; all else, such as the encoders ``vgg19`` and ``pvt_v2_b2``,
+            keeps what PyTorch keeps.
         checkpointing: ``"none"`` keeps what PyTorch keeps; ``"selective"`` keeps the inputs of blocks and the outputs
             of convolutions larger than 1x1, and allows one backward pass; ``"block"`` keeps the inputs only.
 

@@ -100,7 +100,8 @@ OPTIONS: dict[str, Option] = {
     ),
     "checkpointing": _text(
         "what training keeps for the backward pass: `none`, all; `selective`, the inputs of blocks and the outputs of "
-        "their larger convolutions; `block`, the inputs only. Less memory, more time, the same gradients",
+        "their larger convolutions; `block`, the inputs only. Less memory, more time, the same gradients. "
+        "The encoders `vgg19` and `pvt_v2_b2` keep all",
         *("none", "selective", "block"),
     ),
     "seed": _integer(0, "same seed, same network, same losses; null: unseeded and faster on a GPU", null=True),

@@ -12,6 +12,7 @@ class Encoder(nn.Module):
 
     A subclass sets ``channels`` and ``strides`` (``(2, 4, 8, 16)`` or ``(4, 8, 16, 32)``) of the maps and implements
     ``forward``. Its input's height and width are multiples of the last stride; the networks here pad for it.
+    What is a :class:`~condseg_monai.networks.checkpointing.CheckpointedModule` in it takes part in ``checkpointing``.
     """
 
     name = ""  # under which its ImageNet weights are known

@@ -6,12 +6,12 @@ Each has a batch of its own and the same linear layer, and writes each kind's va
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
+import torch.multiprocessing
 
 from condseg_monai import DispersiveLoss
 
@@ -33,22 +33,7 @@ def run(rank: int, folder: Path) -> None:
     dist.destroy_process_group()
 
 
-def main() -> int:
-    processes = []
-    for rank in range(2):  # importing the package takes longer than this: it is imported once, and forked
-        process = os.fork()
-        if process == 0:
-            try:
-                run(rank, Path(sys.argv[1]))
-            except BaseException:
-                sys.excepthook(*sys.exc_info())
-                sys.stderr.flush()
-                os._exit(1)
-            os._exit(0)
-        processes.append(process)
-    return max(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) for process in processes)
-
-
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    sys.exit(main())
+    # Forked: importing the package takes longer than the run.
+    torch.multiprocessing.start_processes(run, (Path(sys.argv[1]),), nprocs=2, start_method="fork")

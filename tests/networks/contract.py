@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+SIZES = ((64, 64, 2), (47, 90, 1), (33, 40, 3))  # height, width, batch
+
 
 class NetworkContract:
     """Tests of ``build(in_channels=..., out_channels=...)``, a network for images of any size from 16 on."""
@@ -16,7 +18,7 @@ class NetworkContract:
     scriptable = True
     export_from: int | None = None  # smallest side that an export serves; None for one pixel above the stride
     export_example = (64, 80)
-    export_sizes = ((64, 64, 2), (47, 90, 1), (33, 40, 3))
+    export_sizes = SIZES
 
     def build(self, **arguments) -> nn.Module:
         raise NotImplementedError
@@ -95,7 +97,7 @@ class NetworkContract:
         with pytest.raises(ValueError, match="resnet18, resnet34, resnet50, vgg19, pvt_v2_b2"):
             self.build(encoder="resnet19")
 
-    def check_other_sizes(self, network: nn.Module, exported, sizes=((64, 64, 2), (47, 90, 1), (33, 40, 3))) -> None:
+    def check_other_sizes(self, network: nn.Module, exported, sizes=SIZES) -> None:
         """``exported`` must serve sizes and batches other than its example's."""
         with torch.no_grad():
             for height, width, batch in sizes:

@@ -1,3 +1,5 @@
+"""Class names travel inside a network's state_dict."""
+
 from __future__ import annotations
 
 import doctest
@@ -8,7 +10,6 @@ from torch import nn
 
 from condseg_monai import ConDSeg, ConDSegStage1, DECSeg, class_names_of
 from condseg_monai.networks import class_names as module
-from condseg_monai.networks.class_names import set_class_names
 
 NAMES = ("background", "left kidney", "Öesophagus")
 
@@ -21,17 +22,12 @@ def test_examples():
     assert doctest.testmod(module).failed == 0
 
 
-def test_names_travel_through_a_checkpoint_read_with_weights_only(tmp_path):
+def test_a_checkpoint_read_with_weights_only_replaces_the_names_of_the_network(tmp_path):
     torch.save(stage1().state_dict(), tmp_path / "model.pt")
     checkpoint = torch.load(tmp_path / "model.pt", weights_only=True)
     assert class_names_of(checkpoint) == NAMES
-
-
-def test_a_loaded_checkpoint_replaces_the_names_of_the_network():
-    swapped = (NAMES[0], NAMES[2], NAMES[1])
-    network = stage1(swapped)
-    assert class_names_of(network) == swapped
-    network.load_state_dict(stage1().state_dict())
+    network = stage1((NAMES[0], NAMES[2], NAMES[1]))
+    network.load_state_dict(checkpoint)
     assert class_names_of(network) == NAMES
 
 
@@ -56,15 +52,19 @@ def test_a_scripted_network_keeps_the_key():
     assert class_names_of(dict(scripted.state_dict())) == NAMES
 
 
-@pytest.mark.parametrize("names", [("background",), ("a", "a", "b"), ("a", "", "b"), "abc"])
-def test_bad_names_raise(names):
-    with pytest.raises(ValueError, match="class_names must be two or more different names"):
-        set_class_names(nn.Identity(), names)
-
-
-def test_a_name_per_channel_is_asked_for():
-    with pytest.raises(ValueError, match=r"one per output channel \(3\), got \['background', 'lesion'\]"):
-        stage1(("background", "lesion"))
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        *(
+            (names, "two or more different names")
+            for names in [("background",), ("a", "a", "b"), ("a", "", "b"), "abc"]
+        ),
+        (("background", "lesion"), r"one per output channel \(3\), got \['background', 'lesion'\]"),
+    ],
+)
+def test_bad_names_raise(names, words):
+    with pytest.raises(ValueError, match=f"class_names must be {words}"):
+        stage1(names)
 
 
 def test_other_content_under_the_key_raises():

@@ -40,15 +40,3 @@ def test_released_form_is_two_rounds_with_one_projection():
             attention = (logits.view(2, 4, 9, 9, 5, 4) * 2**-0.5).softmax(dim=3)  # 8 channels in 4 heads
             expected = block.projection(plain_window_attention(expected, attention))
         torch.testing.assert_close(block(x, foreground, background), expected)
-
-
-def test_the_two_forms_differ_beyond_their_projection():
-    torch.manual_seed(0)
-    paper = ContrastDrivenFeatureAggregation(4, 8, form="paper", heads=1).eval()
-    released = ContrastDrivenFeatureAggregation(4, 8, form="released", heads=1).eval()
-    released.load_state_dict(paper.state_dict(), strict=False)
-    released.projection = torch.nn.Identity()
-    released.scale = 1.0
-    inputs = torch.randn(1, 4, 6, 6), torch.randn(1, 8, 6, 6) * 5, torch.randn(1, 8, 6, 6) * 5
-    with torch.no_grad():
-        assert not torch.allclose(paper(*inputs), released(*inputs), rtol=1e-2)

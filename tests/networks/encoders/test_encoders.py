@@ -8,9 +8,9 @@ import torch
 from condseg_monai.networks import ConDSegStage1, load_encoder_weights
 from condseg_monai.networks.encoders import ENCODERS, Res2NetEncoder, get_encoder
 from condseg_monai.networks.encoders.weights import IMAGENET_FILES
+from condseg_monai.networks.released.condseg import from_released
 from tests.networks.encoders import torchvision_networks as torchvision
-
-RESNETS = ["resnet18", "resnet34", "resnet50"]
+from tests.networks.released.vectors import load as released_vectors
 
 
 def build(name: str, in_channels: int = 3):
@@ -39,97 +39,45 @@ def test_gradient_reaches_every_parameter(name):
     assert [n for n, p in encoder.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
 
 
-@pytest.mark.parametrize("name", RESNETS)
-def test_resnet_with_torchvision_weights_gives_torchvision_features(name, tmp_path):
-    weights = torchvision.draw(torchvision.resnet_shapes(name))
-    torch.save(weights, tmp_path / "weights.pth")
-    encoder, image = build(name), torch.rand(1, 3, 64, 96)
-    load_encoder_weights(encoder, tmp_path / "weights.pth")
-    with torch.no_grad():
-        for ours, theirs in zip(encoder(image), torchvision.resnet_features(weights, name, image), strict=True):
-            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5 * theirs.abs().max().item())
-
-
-def test_vgg19_with_torchvision_weights_gives_torchvision_features(tmp_path):
-    weights = torchvision.draw(torchvision.vgg19_shapes())
+@pytest.mark.parametrize("name", [*torchvision.RESNET_BLOCKS, "vgg19"])
+def test_torchvision_weights_give_torchvision_features(name, tmp_path):
+    weights, image = torchvision.draw(torchvision.shapes_of(name)), torch.rand(1, 3, 64, 96)
     # The classifier's expanded zeros would be half a gigabyte on disk.
     torch.save({k: v for k, v in weights.items() if not k.startswith("classifier.0.w")}, tmp_path / "weights.pth")
-    encoder, image = build("vgg19"), torch.rand(1, 3, 64, 96)
+    encoder = build(name)
     load_encoder_weights(encoder, tmp_path / "weights.pth")
     with torch.no_grad():
-        for ours, theirs in zip(encoder(image), torchvision.vgg19_features(weights, image), strict=True):
+        for ours, theirs in zip(encoder(image), torchvision.features_of(weights, name, image), strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5 * theirs.abs().max().item())
 
 
 def test_pvt_takes_the_weights_of_its_authors_and_of_transformers(tmp_path):
-    source = build("pvt_v2_b2")
-    for parameter in source.parameters():
-        torch.nn.init.normal_(parameter, std=0.1)
-    library = source.backbone.state_dict()
-    published = publish(library)
-    torch.save(published, tmp_path / "published.pth")
-    torch.save({f"pvt_v2.{key}": value for key, value in library.items()}, tmp_path / "library.bin")
-    image = torch.rand(1, 3, 64, 64)
+    pytest.importorskip("transformers")
+    released = released_vectors("condseg_pvt").state_dict()
+    source = from_released(released, "condseg_pvt").encoder
+    published = {k.removeprefix("backbone."): v for k, v in released.items() if k.startswith("backbone.")}
+    torch.save({**published, "head.weight": torch.zeros(1000, 512)}, tmp_path / "published.pth")
+    library = {f"pvt_v2.{key}": value for key, value in source.backbone.state_dict().items()}
+    torch.save(library, tmp_path / "library.bin")
     for file in ("published.pth", "library.bin"):
         encoder = build("pvt_v2_b2")
         load_encoder_weights(encoder, tmp_path / file)
-        with torch.no_grad():
-            assert all(torch.equal(a, b) for a, b in zip(encoder(image), source(image), strict=True))
+        assert all(torch.equal(a, b) for a, b in zip(encoder.parameters(), source.parameters(), strict=True))
 
 
-def publish(library):
-    """transformers' names back to the PVTv2 authors', keys and values joined; with the head that an encoder lacks."""
-    published = {"head.weight": torch.zeros(1000, 512), "head.bias": torch.zeros(1000)}
-    for key, value in library.items():
-        _, _, stage, rest = key.split(".", 3)
-        stage = int(stage) + 1
-        if ".attention.value." in key:
-            continue
-        if ".attention.key." in key:
-            value = torch.cat([value, library[key.replace(".key.", ".value.")]])
-        if rest.startswith("patch_embedding."):
-            name = f"patch_embed{stage}." + rest.removeprefix("patch_embedding.").replace("layer_norm", "norm")
-        elif rest.startswith("layer_norm."):
-            name = f"norm{stage}." + rest.removeprefix("layer_norm.")
-        else:
-            name = f"block{stage}." + rest.removeprefix("blocks.")
-            for ours, theirs in (
-                (".attention.layer_norm.", ".attn.norm."),
-                (".attention.spatial_reduction.", ".attn.sr."),
-                (".attention.query.", ".attn.q."),
-                (".attention.key.", ".attn.kv."),
-                (".attention.proj.", ".attn.proj."),
-                (".layer_norm_1.", ".norm1."),
-                (".layer_norm_2.", ".norm2."),
-                (".mlp.dense1.", ".mlp.fc1."),
-                (".mlp.dense2.", ".mlp.fc2."),
-            ):
-                name = name.replace(ours, theirs)
-        published[name] = value
-    return published
-
-
-def test_grey_input_gives_what_its_rgb_copy_would(tmp_path):
-    torch.save(torchvision.draw(torchvision.resnet_shapes("resnet18")), tmp_path / "weights.pth")
-    rgb, grey = build("resnet18"), build("resnet18", 1)
-    load_encoder_weights(rgb, tmp_path / "weights.pth")
-    load_encoder_weights(grey, tmp_path / "weights.pth")
-    image = torch.rand(1, 1, 32, 32)
-    with torch.no_grad():
-        for a, b in zip(grey(image), rgb(image.repeat(1, 3, 1, 1)), strict=True):
-            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
-
-
-def test_other_numbers_of_channels_take_rgb_in_turn(tmp_path):
-    weights = torchvision.draw(torchvision.resnet_shapes("resnet18"))
+@pytest.mark.parametrize(("channels", "rgb", "factor"), [(2, [0, 1], 1.5), (5, [0, 1, 2, 0, 1], 0.6)])
+def test_other_numbers_of_channels_take_rgb_in_turn_and_grey_its_sum(channels, rgb, factor, tmp_path):
+    weights = torchvision.draw(torchvision.shapes_of("resnet18"))
     torch.save(weights, tmp_path / "weights.pth")
-    encoder = build("resnet18", 5)
+    encoder, grey = build("resnet18", channels), build("resnet18", 1)
     load_encoder_weights(encoder, tmp_path / "weights.pth")
-    torch.testing.assert_close(encoder.conv1.weight, weights["conv1.weight"][:, [0, 1, 2, 0, 1]] * 0.6)
+    load_encoder_weights(grey, tmp_path / "weights.pth")
+    torch.testing.assert_close(encoder.conv1.weight, weights["conv1.weight"][:, rgb] * factor)
+    torch.testing.assert_close(grey.conv1.weight, weights["conv1.weight"].sum(dim=1, keepdim=True))
 
 
 def test_a_network_s_encoder_is_filled_and_none_changes_nothing(tmp_path):
-    weights = torchvision.draw(torchvision.resnet_shapes("resnet18"))
+    weights = torchvision.draw(torchvision.shapes_of("resnet18"))
     torch.save(weights, tmp_path / "weights.pth")
     network = ConDSegStage1(encoder="resnet18")
     before = network.encoder.conv1.weight.clone()
@@ -142,7 +90,7 @@ def test_a_network_s_encoder_is_filled_and_none_changes_nothing(tmp_path):
 
 
 def test_weights_of_another_encoder_fail_by_key_and_change_nothing(tmp_path):
-    torch.save(torchvision.draw(torchvision.resnet_shapes("resnet34")), tmp_path / "weights.pth")
+    torch.save(torchvision.draw(torchvision.shapes_of("resnet34")), tmp_path / "weights.pth")
     encoder = build("resnet18")
     before = encoder.conv1.weight.clone()
     with pytest.raises(ValueError, match=r"unknown keys \[layer1.2.bn1.bias, .* more\]"):
@@ -151,37 +99,30 @@ def test_weights_of_another_encoder_fail_by_key_and_change_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["weights.pth", "weights.safetensors"])
-def test_damaged_file_is_named(name, tmp_path):
+def test_damaged_and_missing_files_are_named(name, tmp_path):
     if name.endswith("safetensors"):
         pytest.importorskip("safetensors")
+    encoder = build("resnet18")
+    with pytest.raises(FileNotFoundError, match=rf"encoder_weights: .*{name} does not exist"):
+        load_encoder_weights(encoder, tmp_path / name)
     (tmp_path / name).write_bytes(b"half a file")
     with pytest.raises(ValueError, match=rf"encoder_weights: .*{name} is damaged"):
-        load_encoder_weights(build("resnet18"), tmp_path / name)
-
-
-def test_missing_file_is_named():
-    with pytest.raises(FileNotFoundError, match=r"encoder_weights: nowhere\.pth does not exist"):
-        load_encoder_weights(build("resnet18"), "nowhere.pth")
+        load_encoder_weights(encoder, tmp_path / name)
 
 
 @pytest.mark.parametrize("name", IMAGENET_FILES)
 def test_download_checks_the_hash_and_fails_with_what_to_do(name, monkeypatch):
-    asked = {}
-
     def no_network(url, **arguments):
-        asked.update(arguments, url=url)
+        assert arguments["check_hash"] and arguments["weights_only"]
         raise OSError("Name or service not known")
 
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", no_network)
-    with pytest.raises(RuntimeError, match=rf"Fetch .*{IMAGENET_FILES[name]}.*as encoder_weights"):
+    with pytest.raises(RuntimeError, match=rf"Fetch .*{IMAGENET_FILES[name]} .*as encoder_weights"):
         load_encoder_weights(build(name), "imagenet")
-    assert asked["check_hash"] is True
-    assert asked["weights_only"] is True
-    assert asked["url"].endswith(IMAGENET_FILES[name])
 
 
 def test_downloaded_weights_are_loaded(monkeypatch):
-    weights = torchvision.draw(torchvision.resnet_shapes("resnet18"))
+    weights = torchvision.draw(torchvision.shapes_of("resnet18"))
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", lambda url, **_: weights)
     encoder = build("resnet18")
     load_encoder_weights(encoder, "imagenet")

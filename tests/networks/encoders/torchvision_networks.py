@@ -16,8 +16,10 @@ VGG_CONVOLUTIONS = (
 )
 
 
-def resnet_shapes(name: str) -> dict[str, tuple[int, ...]]:
+def shapes_of(name: str) -> dict[str, tuple[int, ...]]:
     """Every key of torchvision's file with its shape."""
+    if name == "vgg19":
+        return vgg19_shapes()
     bottleneck = name == "resnet50"
     shapes: dict[str, tuple[int, ...]] = {"conv1.weight": (64, 3, 7, 7), **norm_shapes("bn1", 64)}
     channels = 64
@@ -71,16 +73,18 @@ def draw(shapes: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
     return weights
 
 
-def resnet_features(weights: dict[str, Tensor], name: str, x: Tensor) -> list[Tensor]:
-    """The stem before max-pooling and the first three stages, in evaluation mode."""
+def features_of(weights: dict[str, Tensor], name: str, x: Tensor) -> list[Tensor]:
+    """ResNet's stem before max-pooling and first three stages, or VGG's last four, in evaluation mode."""
+    if name == "vgg19":
+        return vgg19_features(weights, x)
     x = F.relu(norm(weights, "bn1", F.conv2d(x, weights["conv1.weight"], stride=2, padding=3)))
-    features = [x]
+    maps = [x]
     x = F.max_pool2d(x, 3, stride=2, padding=1)
     for stage in (1, 2, 3):
         for block in range(RESNET_BLOCKS[name][stage - 1]):
             x = resnet_block(weights, f"layer{stage}.{block}", x, 2 if stage > 1 and block == 0 else 1)
-        features.append(x)
-    return features
+        maps.append(x)
+    return maps
 
 
 def resnet_block(weights: dict[str, Tensor], prefix: str, x: Tensor, stride: int) -> Tensor:

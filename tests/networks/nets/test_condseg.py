@@ -86,11 +86,6 @@ class TestConDSeg(NetworkContract):
         with torch.no_grad():
             assert network(self.image(40, 40)).shape == (2, 1, 40, 40)
 
-    def test_res2net_serves_it_too(self):
-        network = self.build(encoder="res2net50_v1b", decoder_channels=8).eval()
-        with torch.no_grad():
-            assert network(self.image(40, 33)).shape == (2, 1, 40, 33)
-
     def test_default_size_is_the_released_one(self):
         with torch.device("meta"):
             network = ConDSeg(cdfa="released")
@@ -116,16 +111,10 @@ class TestOnVGG(NetworkContract):
         return list(output)
 
 
-class TestOnPVT(NetworkContract):
+class TestOnPVT(TestOnVGG):
     stride = 32
     scriptable = False
 
     def build(self, **arguments):
         pytest.importorskip("transformers")
-        return ConDSeg(**{"encoder": "pvt_v2_b2", "decoder_channels": 8, **arguments})
-
-    def to_export(self, network):
-        return without_cdfa(network, 8)
-
-    def train_outputs(self, output):
-        return list(output)
+        return super().build(**{"encoder": "pvt_v2_b2", **arguments})

@@ -1,4 +1,4 @@
-"""One pass over labelled, unlabelled and perturbed images, sorted out for the losses."""
+"""Semi-supervised student network: one pass over labelled, unlabelled and perturbed images."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ def images(size=(64, 96)):
 
 
 def test_every_image_is_where_it_belongs():
-    output = SemiSupervisedNetwork(Marking()).train()(images(), labeled=L)
+    network, seen = SemiSupervisedNetwork(Marking()).train(), []
+    for generator in network.generators:
+        generator.register_forward_hook(lambda _module, inputs, _output: seen.append(inputs[0][:, 0, 0, 0].tolist()))
+    output = network(images(), labeled=L)
     assert output.labeled[:, 0, 0, 0].tolist() == [0, 1]
     assert [logits[:, 0, 0, 0].tolist() for logits in output.clean] == [[2, 3, 4]]
     assert [logits[:, 0, 0, 0].tolist() for logits in output.perturbed] == [[5, 6, 7]]
@@ -41,16 +44,7 @@ def test_every_image_is_where_it_belongs():
     assert perturbed[:, 0, 0, 0].tolist() == [5, 6, 7]
     assert clean[:, 0, 0, 0].tolist() == [2, 3, 4]
     assert first.shape == second.shape == (U, 3, 64, 96)
-
-
-def test_generators_see_each_other_s_prediction():
-    torch.manual_seed(0)
-    network = SemiSupervisedNetwork(Marking()).train()
-    seen = []
-    for generator in network.generators:
-        generator.register_forward_hook(lambda _module, inputs, _output: seen.append(inputs[0][:, 0, 0, 0].tolist()))
-    network(images(), labeled=L)
-    assert seen == [[2, 3, 4], [5, 6, 7]]
+    assert seen == [[2, 3, 4], [5, 6, 7]]  # each generator the other's prediction
 
 
 def test_a_student_of_one_scale_is_shown_a_smaller_copy():
@@ -94,20 +88,15 @@ def test_every_part_is_trained(student):
 def test_what_is_not_asked_for_is_not_computed():
     network = SemiSupervisedNetwork(Marking(), scales=False, generative=False).train()
     output = network(images(), labeled=L)
-    assert output.scales is None
-    assert output.rebuilt == []
+    assert output.scales is None and output.rebuilt == []
     assert list(network.generators.parameters()) == []
 
 
-def test_without_unlabelled_images_nothing_is_rebuilt():
-    output = SemiSupervisedNetwork(Marking()).train()(images()[:L], labeled=L)
-    assert output.rebuilt == []
-    assert output.clean[0].shape[0] == 0
-
-
-def test_evaluation_is_the_student_s():
-    network = SemiSupervisedNetwork(Marking()).eval()
-    assert torch.equal(network(images()), images()[:, :1])
+def test_without_unlabelled_images_nothing_is_rebuilt_and_evaluation_is_the_student_s():
+    network = SemiSupervisedNetwork(Marking()).train()
+    output = network(images()[:L], labeled=L)
+    assert output.rebuilt == [] and output.clean[0].shape[0] == 0
+    assert torch.equal(network.eval()(images()), images()[:, :1])
 
 
 def test_wrong_numbers_and_outputs_raise():

@@ -42,13 +42,6 @@ def test_composed_attention_weighs_as_both_one_after_the_other():
     torch.testing.assert_close(compose_attention(first, second), expected)
 
 
-def test_identity_attention_gives_each_value_once_per_window_that_holds_it():
-    values = torch.ones(1, 1, 3, 3, dtype=torch.float64)
-    identity = torch.eye(9, dtype=torch.float64).view(1, 1, 9, 9, 1, 1).expand(1, 1, 9, 9, 3, 3)
-    expected = torch.tensor([[4.0, 6.0, 4.0], [6.0, 9.0, 6.0], [4.0, 6.0, 4.0]], dtype=torch.float64)
-    assert torch.equal(window_attention(values, identity)[0, 0], expected)
-
-
 def test_windows_are_never_stored():
     values = torch.randn(1, 32, 24, 24, requires_grad=True)
     attention = random_attention(1, 3, 24, 24, b=1).float()

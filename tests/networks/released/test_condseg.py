@@ -102,34 +102,36 @@ def gradients_by_released_key(model: str, network: nn.Module) -> dict[str, float
     }
 
 
-@pytest.mark.parametrize("model", ["condseg_stage1", "condseg_stage2"])
-def test_a_missing_key_fails_by_its_name(model: str):
-    state_dict = load(model).state_dict()
-    del state_dict["layer2.0.conv1.weight"]
-    with pytest.raises(ValueError, match=r"left without a value \[encoder.layer2.0.conv1.weight\]"):
-        from_released(state_dict, model)
-
-
-def test_an_unknown_key_and_a_wrong_shape_fail_by_their_names():
-    state_dict = load("condseg_stage1").state_dict()
-    state_dict["layer9.weight"] = torch.zeros(1)
-    state_dict["head.conv_fuse.weight"] = torch.zeros(2, 256, 1, 1)
-    with pytest.raises(ValueError, match=r"without a use \[layer9.weight\].*head.conv_fuse.weight \(2, 256, 1, 1\)"):
-        from_released(state_dict, "condseg_stage1")
-
-
 def test_med_disseg_becomes_its_own_networks():
     assert isinstance(build("med_disseg_stage1"), MedDisSegStage1)
     assert isinstance(build("med_disseg_stage2"), MedDisSeg)
 
 
-def test_a_checkpoint_of_another_model_fails():
-    with pytest.raises(ValueError, match=r"without a use.*head.att1.fc.0.weight"):
-        from_released(load("med_disseg_stage1").state_dict(), "condseg_stage1")
-    with pytest.raises(ValueError, match="not a released condseg_stage2 checkpoint"):
-        from_released(load("condseg_stage1").state_dict(), "condseg_stage2")
+def edited(without: str, **more: Tensor) -> dict[str, Tensor]:
+    """The released first stage without a key, and with others."""
+    return {**{key: value for key, value in load("condseg_stage1").state_dict().items() if key != without}, **more}
 
 
-def test_an_unknown_model_names_the_known_ones():
-    with pytest.raises(ValueError, match=", ".join(RELEASED_MODELS)):
-        from_released({}, "condseg")
+@pytest.mark.parametrize(
+    ("make", "model", "words"),
+    [
+        (
+            lambda: edited("layer2.0.conv1.weight"),
+            "condseg_stage1",
+            r"without a value \[encoder.layer2.0.conv1.weight\]",
+        ),
+        (lambda: edited("", **{"layer9.weight": torch.zeros(1)}), "condseg_stage1", r"without a use \[layer9.weight\]"),
+        (
+            lambda: edited("", **{"head.conv_fuse.weight": torch.zeros(2, 256, 1, 1)}),
+            "condseg_stage1",
+            r"shapes \[head.conv_fuse.weight \(2, 256, 1, 1\)",
+        ),
+        (lambda: load("med_disseg_stage1").state_dict(), "condseg_stage1", r"without a use.*head.att1.fc.0.weight"),
+        (lambda: edited(""), "condseg_stage2", "not a released condseg_stage2 checkpoint"),
+        (dict, "condseg", ", ".join(RELEASED_MODELS)),
+    ],
+    ids=["missing key", "unknown key", "other shape", "Med-DisSeg", "other stage", "unknown model"],
+)
+def test_what_is_not_the_released_checkpoint_fails_by_its_names(make, model: str, words: str):
+    with pytest.raises(ValueError, match=words):
+        from_released(make(), model)

@@ -58,9 +58,3 @@ def test_a_file_that_is_no_checkpoint_fails_and_leaves_nothing(content, words, t
 def test_a_missing_file_is_named(tmp_path, capsys):
     assert convert(tmp_path / "nowhere.pth", tmp_path / "target.pt") == 1
     assert "nowhere.pth" in capsys.readouterr().err
-
-
-def test_without_a_command_the_usage_is_shown(capsys):
-    with pytest.raises(SystemExit, match="2"):
-        main([])
-    assert "COMMAND" in capsys.readouterr().err

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._python_dispatch import TorchDispatchMode  # documented at this path only
 
 
 class LiveBytes(TorchDispatchMode):
@@ -19,16 +19,25 @@ class LiveBytes(TorchDispatchMode):
         self._known: set[int] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        given = {leaf.untyped_storage()._cdata for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
+        given = {id(tensor.untyped_storage()) for tensor in _tensors([args, kwargs])}
         result = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves(result):
-            if isinstance(leaf, Tensor) and (key := leaf.untyped_storage()._cdata) not in given | self._known:
+        for tensor in _tensors(result):
+            storage = tensor.untyped_storage()
+            if (key := id(storage)) not in given | self._known:
                 self._known.add(key)
-                self.now += (size := leaf.untyped_storage().nbytes())
+                self.now += (size := storage.nbytes())
                 self.peak = max(self.peak, self.now)
-                weakref.finalize(leaf.untyped_storage(), self._forget, key, size)
+                weakref.finalize(storage, self._forget, key, size)
         return result
 
     def _forget(self, key: int, size: int) -> None:
         self._known.discard(key)
         self.now -= size
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (list, tuple, dict)):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _tensors(item)

@@ -33,6 +33,7 @@ class CheckpointedModule(nn.Module):
             forward, recompute = _CONTEXTS[self.checkpointing]()
             return forward, _recomputing(self, recompute)
 
+        torch.clear_autocast_cache()  # a block that runs twice would find its weights cast, and recompute otherwise
         return checkpoint(apply, *inputs, use_reentrant=False, context_fn=contexts, **kwargs)
 
 

@@ -56,24 +56,21 @@ class GuardedTrainer(SupervisedTrainer):
         try:
             with self.run_folder.claimed() if self.run_folder else nullcontext():
                 super().run()
+        except ValueError as error:
+            if not str(error).startswith("Expected more than 1 "):  # PyTorch's batch and instance norm
+                raise
+            image = self.state.batch["image"]  # type: ignore[index, call-overload]
+            size = "x".join(str(side) for side in image.shape[2:])
+            raise ValueError(
+                f"a training batch of {len(image)} image(s) of {size} pixels leaves one value per channel behind the "
+                "network's last stride, and normalisation needs two: raise image_size or batch_size. The last batch of "
+                "an epoch has what the others leave"
+            ) from error
         except KeyboardInterrupt:
             raise KeyboardInterrupt(
                 f"training was stopped in epoch {self.state.epoch} of {self.state.max_epochs}; the same command with "
                 "--resume true continues after the last epoch whose state was saved"
             ) from None
-
-    def _iteration(self, engine: Any, batchdata: dict[str, Any]) -> dict[str, Any]:
-        try:
-            return super()._iteration(engine, batchdata)
-        except ValueError as error:
-            if not str(error).startswith("Expected more than 1 "):  # PyTorch's batch and instance norm
-                raise
-            size = "x".join(str(side) for side in batchdata["image"].shape[2:])
-            raise ValueError(
-                f"a training batch of {len(batchdata['image'])} image(s) of {size} pixels leaves one value per channel "
-                "behind the network's last stride, and normalisation needs two: raise image_size or batch_size. The "
-                "last batch of an epoch has what the others leave"
-            ) from error
 
     def _check_loss(self, engine: Any) -> None:
         loss: Tensor = engine.state.output["loss"].detach()

@@ -215,7 +215,7 @@ def test_cosine_schedule_ends_at_zero(run_config, options, tmp_path):
 
 
 def test_patience_counts_epochs_whatever_the_validation_interval(open_config, options):
-    workflow = open_config("train", **options, val_interval=5)
+    workflow = open_config("train", **{**options, "epochs": 9}, val_interval=5)
     workflow.initialize()
     assert workflow.parser.get_parsed_content("train::handlers::2").patience == 100
     assert workflow.parser.get_parsed_content("lr_scheduler").patience == 6

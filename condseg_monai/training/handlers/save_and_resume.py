@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
@@ -97,6 +98,12 @@ class SaveAndResume:
         self.final = final
         self.lr_scheduler = lr_scheduler
         self.options = dict(options or {})
+        interval, epochs = self.options.get("val_interval", 1), self.options.get("epochs", math.inf)
+        if interval > epochs:
+            raise ValueError(
+                f"val_interval ({interval}) is more than epochs ({epochs}): the run would end without a validation and "
+                "a best checkpoint"
+            )
         self.splits = dict(splits or {})
         self.starts_from = optional_path(starts_from)
         self.summary_writer = summary_writer
@@ -132,12 +139,6 @@ class SaveAndResume:
         state: Any = self.evaluator.state
         if engine.state.epoch == 0:
             state.best_metric, state.best_metric_epoch = -1, -1
-        interval = self.options.get("val_interval", 1)
-        if interval > engine.state.max_epochs:
-            raise ValueError(
-                f"val_interval ({interval}) is more than epochs ({engine.state.max_epochs}): the run would end "
-                "without a validation and a best checkpoint"
-            )
         if first and self.folder.resume:
             logging.getLogger(__name__).warning(
                 f"resume: there is no {self.folder.state}, so training starts from the beginning"

@@ -270,7 +270,7 @@ def test_a_schedule_over_the_whole_run_must_keep_its_epochs(tmp_path, schedule):
 
 def test_run_without_a_validation_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"val_interval \(5\) is more than epochs \(3\)"):
-        trainer_for(tmp_path, options={"val_interval": 5}, interval=5).run()
+        trainer_for(tmp_path, options={"val_interval": 5, "epochs": 3}, interval=5)
 
 
 def test_checkpoints_that_a_run_replaces_go_when_its_first_epoch_is_complete(tmp_path):

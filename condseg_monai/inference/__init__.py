@@ -1,4 +1,4 @@
-"""Inference: cases to process, predictions on disk, CT volumes slice by slice, acceleration."""
+"""Inference: cases to process, predictions on disk, CT volumes slice by slice."""
 
 from condseg_monai.inference.case_loader import CaseLoader, predict_cases
 from condseg_monai.inference.cases import image_cases, scored_cases, volume_cases

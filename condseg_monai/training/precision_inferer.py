@@ -25,7 +25,7 @@ class PrecisionInferer(SimpleInferer):
 
     Args:
         precision: ``"float32"``; ``"bfloat16"``, mixed; ``"float16"``, mixed, on a GPU, for training with a gradient
-            scaler (``amp`` of the trainer). How far off bfloat16's logits are depends on the weights: 0.7 % of the
+            scaler. How far off bfloat16's logits are depends on the weights: 0.7 % of the
             largest on ResNet-50 trained on polyps, within 6 % in the tests, on small networks after 20 steps, and much
             more where running statistics do not fit the weights. Compare with float32 on yours before you rely on it.
 

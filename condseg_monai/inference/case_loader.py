@@ -21,17 +21,10 @@ __all__ = ["CaseLoader", "predict_cases"]
 
 
 class CaseLoader:
-    """Data loader that leaves out the cases that cannot be read, and reports them as failed.
+    """Data loader that leaves out the cases that cannot be read, and reports them to ``cases`` as failed.
 
-    Batches are lists of cases: beside images of one size they may hold labels or pictures of others. Each file is
-    decoded once. How many batches there are is known at the end only, so that there is no length.
-
-    Args:
-        dataset: its transform reads the files.
-        cases: where failures are reported.
-        batch_size: cases of a batch; fewer where some failed.
-        num_workers: processes that read.
-        progress: show a progress bar.
+    Batches are lists of cases: labels may have any size. Each file is decoded once. How many batches there are is known
+    at the end only, so that there is no length; a RunError then, if no case could be read.
     """
 
     def __init__(
@@ -43,11 +36,6 @@ class CaseLoader:
         self._loader = DataLoader(_Attempts(dataset), batch_size, num_workers=num_workers, collate_fn=list)
 
     def __iter__(self) -> Iterator[list[dict[str, Any]]]:
-        """Yield the batches.
-
-        Raises:
-            RunError: at the end, if no case could be read.
-        """
         any_read = False
         for batch in tqdm(self._loader, desc=f"{self.cases.result}s", disable=not self.progress):
             for failure in (item for item in batch if isinstance(item, Finding)):
@@ -85,12 +73,8 @@ class _Attempts(torch.utils.data.Dataset):
 def predict_cases(engine: Engine, batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Iteration of a MONAI evaluator over the batches of :class:`CaseLoader`: its ``iteration_update``.
 
-    Args:
-        engine: the evaluator, with ``decollate`` off.
-        batch: cases with ``image``, ``(C, H, W)``, all of one size.
-
-    Returns:
-        The cases, each with ``pred``, ``(C, H, W)`` logits, or with what else the inferer returns by name.
+    ``batch`` has cases with ``image``, ``(C, H, W)``, all of one size. Returns them with ``pred``, ``(C, H, W)``
+    logits, or with what else the inferer returns by name. The evaluator has ``decollate`` off.
     """
     evaluator: Any = engine
     cases = [{key: _to(value, evaluator.state.device) for key, value in case.items()} for case in batch]

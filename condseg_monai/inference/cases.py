@@ -35,8 +35,8 @@ class Cases:
     Cases whose outputs all exist are kept as they are, unless ``inference.json`` beside them names other weights.
 
     Args:
-        list_cases: gives the cases, each with ``image``, its file, and where that is not its stem ``name``, what its
-            outputs are called; and what keeps others from being used.
+        list_cases: gives the cases, each with ``image``, its file, and where that is not its stem ``name``; and what
+            keeps others from being used.
         checkpoint: the weights of the run.
         result: what each case gets, for messages: ``"mask"``.
         output_dir: folder of the outputs and of ``inference.json``; None if the cases have none.
@@ -67,12 +67,7 @@ class Cases:
         return self._sorted[0]
 
     def start(self) -> None:
-        """Load the checkpoint, stop before any work if the run cannot succeed, and log what it will do.
-
-        Raises:
-            RunError: if the checkpoint is missing, damaged or of another network, the source has no case, two cases
-                would write the same file, outputs would go among the sources, or existing ones are of other weights.
-        """
+        """Load the checkpoint, log what the run will do, and raise a RunError before any work if it cannot succeed."""
         try:
             self.checkpoint.load()
             self._all  # noqa: B018
@@ -102,12 +97,9 @@ class Cases:
     def finish(self, failed_writes: Mapping[str, str] | None = None, **record: Any) -> None:
         """Write ``inference.json``, where there are outputs, and say what came of each case.
 
-        The file lists the cases that were ``segmented`` in this run, those ``kept`` from an earlier one, and why others
-        ``failed``, and names the ``checkpoint`` with its SHA-256.
-
-        Args:
-            failed_writes: why outputs could not be written, by path: what :meth:`WriteQueue.finish` returns.
-            record: what else the file says.
+        The file lists the cases ``segmented`` in this run, those ``kept`` from an earlier one, why others ``failed``,
+        the ``checkpoint`` with its SHA-256, and ``record``. ``failed_writes`` is what :meth:`WriteQueue.finish`
+        returns.
 
         Raises:
             RunError: listing the cases without a result, if there are any; all others have theirs.
@@ -192,22 +184,11 @@ def image_cases(
     save_overlay: bool = False,
     overwrite: bool = False,
 ) -> Cases:
-    """Cases of images to segment.
+    """Cases of images to segment; ``source`` is a folder, list or image, see :func:`~condseg_monai.data.list_images`.
 
     Masks go to ``{output_dir}/{stem}.png``; what else is asked for to ``probability/``, ``uncertainty/`` and
-    ``overlay/`` in it.
-
-    Args:
-        source: folder, list or image, see :func:`~condseg_monai.data.list_images`.
-        output_dir: folder of the outputs.
-        checkpoint: the weights of the run.
-        save_probability: ``"none"``, ``"png"`` or ``"npy"``.
-        save_uncertainty: likewise.
-        save_overlay: whether overlays are asked for.
-        overwrite: make existing outputs again.
-
-    Raises:
-        ValueError: if an option is none of its values.
+    ``overlay/`` in it. ``save_probability`` and ``save_uncertainty`` are ``"none"``, ``"png"`` or ``"npy"``, else a
+    ValueError.
     """
     outputs = {"mask": ("", ".png"), **_scores(("none", "png", "npy"), save_probability, save_uncertainty)}
     if save_overlay:
@@ -224,23 +205,11 @@ def volume_cases(
     save_dicom_seg: bool = False,
     overwrite: bool = False,
 ) -> Cases:
-    """Cases of CT volumes to segment.
+    """Cases of CT volumes to segment; ``source`` is a file, folder, list or DICOM series, see :func:`list_volumes`.
 
-    Labels go to ``{output_dir}/{name}.nii.gz``; what else is asked for to ``probability/``, ``uncertainty/`` and
-    ``dicom_seg/`` in it.
-
-    Args:
-        source: file, folder, list or DICOM series, see :func:`~condseg_monai.data.list_volumes`.
-        output_dir: folder of the outputs.
-        checkpoint: the weights of the run.
-        save_probability: ``"none"``, ``"nii"`` or ``"nii.gz"``: a volume with an axis of classes. Uncompressed is much
-            faster, and much larger.
-        save_uncertainty: likewise, of the uncertainty region.
-        save_dicom_seg: write labels of DICOM series as DICOM SEG, too.
-        overwrite: make existing outputs again.
-
-    Raises:
-        ValueError: if an option is none of its values.
+    Labels go to ``{output_dir}/{name}.nii.gz``; what else is asked for to ``probability/`` (an axis of classes),
+    ``uncertainty/`` and, of DICOM series, ``dicom_seg/`` in it. ``save_probability`` and ``save_uncertainty`` are
+    ``"none"``, ``"nii"`` (much faster and larger) or ``"nii.gz"``, else a ValueError.
     """
     outputs = {"label": ("", ".nii.gz"), **_scores(("none", "nii", "nii.gz"), save_probability, save_uncertainty)}
     if save_dicom_seg:
@@ -251,17 +220,11 @@ def volume_cases(
 def scored_cases(
     dataset_dir: str | os.PathLike[str], split: str, checkpoint: RequiredCheckpoint, mask_threshold: float = 127
 ) -> Cases:
-    """Cases of an evaluation, which are image and mask.
+    """Cases of an evaluation, which are image and mask, of one split of a dataset.
 
-    A case without a file, or with one that cannot be read, is left out and reported. What makes the scores of all
-    cases worthless stops the run before it starts: a missing or empty list, a case that is on it twice or on another
-    list too, no mask that reaches ``mask_threshold``.
-
-    Args:
-        dataset_dir: folder with ``images/``, ``masks/`` and the lists, see :func:`~condseg_monai.data.check_datalist`.
-        split: ``"train"``, ``"val"`` or ``"test"``.
-        checkpoint: the weights to score.
-        mask_threshold: mask values above it are foreground, in [0, 255).
+    A case without a file, or with one that cannot be read, is left out and reported. What makes the scores of all cases
+    worthless stops the run before it starts: a missing or empty list, a case that is on it twice or on another list
+    too, no mask that reaches ``mask_threshold``, in [0, 255).
     """
     return Cases(partial(_list_scored, Path(dataset_dir), split, mask_threshold), checkpoint, "score")
 

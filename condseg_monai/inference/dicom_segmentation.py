@@ -42,14 +42,9 @@ def write_dicom_seg(
 ) -> None:
     """Write a binary segmentation with a segment per class; the segment's number is the label's.
 
-    Classes are coded by :data:`SNOMED_CODES`, others by their name in a private scheme. Where an anonymised series has
-    lost identifiers that the format wants, new ones are made up, the same for the same series.
-
-    Args:
-        path: the file, replaced if it exists.
-        labels: ``uint8`` in the shape of ``volume.array``.
-        volume: a DICOM series.
-        class_names: what the labels' numbers mean, background first.
+    Classes are coded by :data:`SNOMED_CODES`, others by their name in a private scheme. Identifiers that an anonymised
+    series lacks are made up, the same for the same series. ``labels`` are ``uint8`` in the shape of ``volume.array``;
+    ``class_names`` have the background first.
 
     Raises:
         ImportError: if highdicom is not installed; the message names the extra.

@@ -22,13 +22,8 @@ __all__ = ["PredictionWriter"]
 class PredictionWriter(PILWriter):
     """Write values in [0, 1] as a PNG from 0 to 255 or unrounded as an ``(H, W)`` ``float32`` NPY, for ``SaveImaged``.
 
-    A file appears when it is complete: a run that is killed leaves no half mask that the next one would take for done.
-    8-bit integers, such as pictures in ``(H, W, 3)``, go to the PNG as they are.
-
-    Args:
-        *args: as for :class:`monai.data.PILWriter`.
-        queue: writes the files beside other work; None writes them at once.
-        **kwargs: as for :class:`monai.data.PILWriter`.
+    A file appears when it is complete. 8-bit integers, such as pictures in ``(H, W, 3)``, go to the PNG as they are.
+    With a ``queue`` files are written beside other work; other arguments are those of :class:`monai.data.PILWriter`.
     """
 
     def __init__(self, *args: Any, queue: WriteQueue | None = None, **kwargs: Any) -> None:
@@ -36,16 +31,7 @@ class PredictionWriter(PILWriter):
         self.queue = queue
 
     def write(self, filename: str | PathLike[str], verbose: bool = False, **kwargs: Any) -> None:
-        """Write what ``set_data_array`` was given.
-
-        Args:
-            filename: ends in ``.png`` or ``.npy``.
-            verbose: not used; progress is shown elsewhere.
-            kwargs: not used.
-
-        Raises:
-            ValueError: if ``filename`` ends in something else.
-        """
+        """Write what ``set_data_array`` was given to ``.png`` or ``.npy``; a ValueError for others."""
         path = Path(filename)
         write_array = _WRITERS.get(path.suffix)
         if write_array is None:

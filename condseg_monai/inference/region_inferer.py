@@ -15,12 +15,8 @@ __all__ = ["RegionInferer"]
 class RegionInferer(PrecisionInferer):
     """Inferer of the whole image that also gives the uncertainty region, if asked.
 
-    Args:
-        uncertainty: return the probability of the uncertainty region too.
-        precision: as for :class:`~condseg_monai.PrecisionInferer`.
-
     Raises:
-        ValueError: if ``precision`` is unknown.
+        ValueError: if ``precision`` is unknown; when called, if the network has no regions, or float16 meets a CPU.
     """
 
     def __init__(self, uncertainty: bool = False, precision: str = "float32") -> None:
@@ -28,23 +24,7 @@ class RegionInferer(PrecisionInferer):
         self.uncertainty = uncertainty
 
     def __call__(self, inputs: Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Predict a batch.
-
-        Args:
-            inputs: ``(B, C, H, W)``.
-            network: a network in evaluation mode; for the uncertainty one with ``predict_regions``, such as
-                :class:`~condseg_monai.ConDSeg`.
-            args: passed on to the network.
-            kwargs: passed on to the network.
-
-        Returns:
-            Mask logits ``(B, out_channels, H, W)``; with the uncertainty a dictionary of them as ``pred`` and of
-            ``uncertainty``, ``(B, 1, H, W)`` in [0, 1].
-
-        Raises:
-            ValueError: if the uncertainty is wanted of a network that has none, or the precision is ``"float16"`` and
-                the inputs are on a CPU.
-        """
+        """Return logits of ``(B, C, H, W)``; with the uncertainty, ``(B, 1, H, W)`` in [0, 1], a dictionary of both."""
         if not self.uncertainty:
             return super().__call__(inputs, network, *args, **kwargs)
         predict_regions = getattr(network, "predict_regions", None)

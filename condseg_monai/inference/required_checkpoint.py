@@ -21,14 +21,7 @@ _REMEDY = (
 
 
 class RequiredCheckpoint:
-    """Checkpoint that a run needs, for one network.
-
-    The file is read once, at the first :meth:`load`. Class names in the checkpoint become the network's.
-
-    Args:
-        path: a state_dict.
-        network: what it is loaded into; on any device.
-    """
+    """Checkpoint that a run needs, for one network; read once. Class names in it become the network's."""
 
     def __init__(self, path: str | os.PathLike[str], network: nn.Module) -> None:
         self.path = Path(path)
@@ -68,11 +61,7 @@ class RequiredCheckpoint:
 
 
 class RequiredCheckpointLoader:
-    """Handler that loads a checkpoint when an engine starts, if that is not done. MONAI FL disables it by its name.
-
-    Args:
-        weights: the checkpoint.
-    """
+    """Handler that loads a checkpoint when an engine starts, if that is not done. MONAI FL disables it by its name."""
 
     def __init__(self, weights: RequiredCheckpoint) -> None:
         self.weights = weights

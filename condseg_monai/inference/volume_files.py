@@ -26,11 +26,7 @@ _CHUNK_VALUES = 1 << 23
 
 
 def write_label_volume(path: str | os.PathLike[str], labels: np.ndarray, volume: Volume) -> None:
-    """Write ``uint8`` labels as ``.nii.gz`` with the shape, affine and orientation of the volume they are of.
-
-    Raises:
-        ValueError: if type or shape is another.
-    """
+    """Write ``uint8`` labels as ``.nii.gz`` with the shape, affine and orientation of the volume they are of."""
     if labels.dtype != np.uint8 or labels.shape != volume.array.shape:
         raise ValueError(f"labels must be uint8 {volume.array.shape}, got {labels.dtype} {labels.shape}")
     with atomic_write(path) as temporary, _open(temporary) as stream:
@@ -43,11 +39,9 @@ def write_label_volume(path: str | os.PathLike[str], labels: np.ndarray, volume:
 def score_volume_writer(path: str | os.PathLike[str], volume: Volume) -> Iterator[SliceSink]:
     """Write scores slice by slice to ``.nii`` or ``.nii.gz``; the file appears when the block ends well.
 
-    Scores are rounded to 1/65535. Until then they are in a folder beside the target, 2 bytes per score.
-
     Yields:
-        A function of the index of an axial slice and its scores in [0, 1]: ``(H, W)``, or ``(H, W, C)`` for a file
-        with C as its fourth axis. Slices that are never given are 0.
+        A function of the index of an axial slice and its scores in [0, 1], rounded to 1/65535: ``(H, W)``, or ``(H, W,
+            C)`` for a file with C as its fourth axis. Slices that are never given are 0.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)

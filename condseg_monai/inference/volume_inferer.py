@@ -27,7 +27,7 @@ RESIZINGS = {
 
 
 class SliceSink(Protocol):
-    """What takes the scores of one slice."""
+    """Takes ``scores``, ``(H, W)`` or ``(H, W, C)`` in [0, 1], of slice ``index``."""
 
     def __call__(self, index: int, scores: np.ndarray) -> None:
         """Take ``scores``, ``(H, W)`` or ``(H, W, C)`` in [0, 1], of slice ``index``."""
@@ -36,10 +36,8 @@ class SliceSink(Protocol):
 class VolumeInferer:
     """Inferer of a CT volume, slice by slice: axial slices in batches, labels in the file's own order of axes.
 
-    A slice is turned as :data:`~condseg_monai.data.SLICE_ORIENTATION` has it, windowed, resized, repeated to three
-    channels and normalised; what the network says of it is brought back to its size, and its labels go to their place
-    in the file's own order of axes. There is never more than one batch of slices at the network's size, and one slice
-    with all its class scores at full size.
+    There is never more than one batch of slices at the network's size, and one slice with all its class scores at full
+    size.
 
     Args:
         image_size: slices are resized to this square.
@@ -49,9 +47,6 @@ class VolumeInferer:
         resizing: a key of :data:`RESIZINGS`.
         device: where the network computes.
         precision: as for :class:`~condseg_monai.PrecisionInferer`.
-
-    Raises:
-        ValueError: if ``image_size`` or ``batch_size`` is not positive, or ``resizing`` or ``precision`` is unknown.
     """
 
     def __init__(
@@ -84,23 +79,19 @@ class VolumeInferer:
         on_uncertainty: SliceSink | None = None,
         on_progress: Callable[[int], object] | None = None,
     ) -> np.ndarray:
-        """Segment a volume.
+        """Segment a volume: ``uint8`` class numbers in the shape and order of ``volume.array``.
 
         Args:
             volume: in Hounsfield units.
-            network: takes ``(B, 3, h, w)`` and gives logits ``(B, C, h, w)``; one channel is foreground by sigmoid,
-                more are classes by softmax. It is on the device already, and is left in the mode it was in.
+            network: takes ``(B, 3, h, w)`` and gives logits ``(B, C, h, w)``, by sigmoid if C is 1; on the device
+                already.
             on_probability: gets each slice's class probabilities ``(H, W, C)``, background first.
-            on_uncertainty: gets each slice's uncertainty ``(H, W)``, the region's probability; needs a network with
-                ``predict_regions``.
+            on_uncertainty: gets each slice's uncertainty ``(H, W)``; needs a network with ``predict_regions``.
             on_progress: gets the number of slices of each batch that is done.
 
-        Returns:
-            ``uint8`` class numbers in the shape and order of ``volume.array``.
-
         Raises:
-            ValueError: if uncertainty is wanted of a network that has none, or it has more than 256 classes, or the
-                precision is ``"float16"`` and the device a CPU.
+            ValueError: if uncertainty is wanted of a network without, there are over 256 classes, or float16 meets a
+                CPU.
         """
         predict_regions = getattr(network, "predict_regions", None)
         if on_uncertainty is not None and predict_regions is None:
@@ -131,7 +122,6 @@ class VolumeInferer:
         return normalize_image(grey.expand(-1, 3, -1, -1), self.normalization)
 
     def _labels(self, probs: Tensor, index: int, size: tuple[int, int], on_probability: SliceSink | None) -> np.ndarray:
-        """The labels ``(H, W)`` of one slice from its probabilities ``(1, C, h, w)``."""
         full = resize_scores(probs, size) if self.resizing == "scores" or on_probability is not None else None
         if full is not None and on_probability is not None:
             on_probability(index, full[0].permute(1, 2, 0).cpu().numpy())

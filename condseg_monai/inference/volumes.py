@@ -33,9 +33,6 @@ class VolumeInference:
         check_values: refuse volumes whose values are not Hounsfield units.
         compile: compile the network with ``torch.compile``; the last, smaller batch of each volume is compiled too.
         progress_bar: show the slices of each volume.
-
-    Raises:
-        ValueError: if an option is none of its values.
     """
 
     def __init__(
@@ -59,12 +56,7 @@ class VolumeInference:
         self.progress_bar = progress_bar
 
     def run(self) -> None:
-        """Segment the volumes; ``inference.json`` also says what the labels' numbers mean.
-
-        Raises:
-            RunError: before any work, as :meth:`Cases.start`, or if there are labels of other classes; and at the end,
-                listing the volumes without a label, if there are any: all others have theirs.
-        """
+        """Segment the volumes; a RunError before any work as :meth:`Cases.start`, or at the end listing failures."""
         cases = self.cases
         cases.start()
         self.class_names = cases.checkpoint.class_names or self.class_names

@@ -13,11 +13,7 @@ __all__ = ["WriteQueue"]
 class WriteQueue:
     """A thread that encodes and writes files, for :class:`~condseg_monai.PredictionWriter`.
 
-    Args:
-        pending: how many files may wait; whoever brings one more waits too, so that memory does not grow.
-
-    Raises:
-        ValueError: if ``pending`` is not positive.
+    Once ``pending`` files wait, whoever brings one more waits too, so that memory does not grow.
 
     Example:
         >>> writes = WriteQueue()
@@ -34,12 +30,7 @@ class WriteQueue:
         self._failed: dict[str, str] = {}
 
     def put(self, path: str | Path, write: Callable[[], None]) -> None:
-        """Have a file written soon.
-
-        Args:
-            path: the file, to name it if it cannot be written.
-            write: writes it.
-        """
+        """Have ``write`` called soon; ``path`` names the file if it cannot be written."""
         if self._thread is None:
             self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="write")
         self._room.acquire()
@@ -53,11 +44,7 @@ class WriteQueue:
         self._thread.submit(write).add_done_callback(note)
 
     def finish(self) -> dict[str, str]:
-        """Wait until every file is written.
-
-        Returns:
-            What could not be written, and why, since the last call.
-        """
+        """Wait until every file is written; return what could not be since the last call, and why."""
         if self._thread is not None:
             self._thread.shutdown(wait=True)
             self._thread = None

@@ -42,11 +42,9 @@ def list_dicom_files(folder: str | os.PathLike[str]) -> list[Path]:
 
 
 def read_dicom_series(folder: str | os.PathLike[str]) -> Volume:
-    """Read a folder that holds one CT series, a file per slice.
+    """Read a folder that holds one CT series, a file per slice, sorted along the normal of the image plane.
 
-    Slices are sorted by their position along the normal of the image plane. A tilted gantry is part of the affine.
-    The array has columns, rows, slices, as ITK; stored values, or Hounsfield units where slices differ in slope or
-    intercept.
+    The array has columns, rows, slices; stored values, or Hounsfield units where slices differ in slope or intercept.
 
     Raises:
         VolumeError: if there is no DICOM file, more than one series, no CT, a slice missing or twice, slices that

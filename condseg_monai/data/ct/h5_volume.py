@@ -35,9 +35,8 @@ def open_h5(path: str | os.PathLike[str]) -> Any:
 def read_h5_volume(path: str | os.PathLike[str], key: str = "image") -> Volume:
     """Read ``image``, in [0, 1], or ``label`` of a volume; both are ``(D, H, W)``.
 
-    The file has no affine. Slices are taken to lie as :data:`~condseg_monai.data.ct.synapse.SLICE_ORIENTATION` says,
-    with voxels of 1 mm or, in files of :func:`prepare_synapse`, of the size these tell. Hounsfield units of an image
-    are those of :data:`~condseg_monai.data.CT_WINDOW_HU`: what lay outside was lost when the file was made.
+    The file has no affine: slices lie as :data:`~condseg_monai.data.ct.synapse.SLICE_ORIENTATION` says, with voxels of
+    the attribute ``spacing_mm``, or of 1 mm. Hounsfield units are those of :data:`~condseg_monai.data.CT_WINDOW_HU`.
 
     Raises:
         ImportError: if h5py is not installed.

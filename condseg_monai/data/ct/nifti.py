@@ -32,9 +32,7 @@ def nifti_stem(path: str | os.PathLike[str]) -> str | None:
 
 
 def read_nifti(path: str | os.PathLike[str]) -> Volume:
-    """Read a NIfTI volume, ``.nii`` or ``.nii.gz``, of three axes or four of which the last has length 1.
-
-    The array has the stored values in the file's type; that of an uncompressed file stays on the disk until it is used.
+    """Read the stored values of a ``.nii`` or ``.nii.gz`` of three axes, or of four of which the last has length 1.
 
     Raises:
         VolumeError: if the file is no such volume, is cut short, or does not say how it lies in the patient.

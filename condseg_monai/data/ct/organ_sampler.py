@@ -15,16 +15,9 @@ __all__ = ["OrganSampler"]
 class OrganSampler(Sampler[int]):
     """Draw, for every epoch anew, all slices with an organ and some of those without, in random order.
 
-    An abdominal scan reaches above and below its organs. Training on every slice would mostly teach emptiness; leaving
-    the empty ones out would teach that there is always an organ. The order and the empty slices are drawn from torch's
-    global generator, so that a resumed run repeats them.
-
     Args:
         data: the cases, each with ``has_organ``, as :func:`~condseg_monai.data.check_slices` gives them.
-        empty_share: largest share of an epoch's slices that may be empty, in [0, 1); 1 takes every slice.
-
-    Raises:
-        ValueError: if ``empty_share`` is not in [0, 1].
+        empty_share: largest share of an epoch's slices that may be empty, in [0, 1]; 1 takes every slice.
 
     Example:
         >>> sampler = OrganSampler([{"has_organ": True}] * 6 + [{"has_organ": False}] * 50, empty_share=0.25)
@@ -43,11 +36,9 @@ class OrganSampler(Sampler[int]):
         self.num_empty = min(len(self.empty), wanted)
 
     def __len__(self) -> int:
-        """How many slices an epoch has."""
         return len(self.full) + self.num_empty
 
     def __iter__(self) -> Iterator[int]:
-        """Draw the slices of one epoch."""
         chosen = torch.randperm(len(self.empty))[: self.num_empty].tolist()
         indices = [*self.full, *(self.empty[i] for i in chosen)]
         yield from (indices[i] for i in torch.randperm(len(indices)).tolist())

@@ -38,33 +38,29 @@ SliceCase = dict[str, Any]
 
 
 def check_slices(
-    dataset_dir: str | PathLike[str],
-    splits: Sequence[str],
-    class_names: Sequence[str],
-    check: bool = True,
+    dataset_dir: str | PathLike[str], splits: Sequence[str], class_names: Sequence[str], check: bool = True
 ) -> dict[str, list[SliceCase]]:
     """List the slices of some splits, after looking at every one of them.
 
     ``train.txt`` and ``val.txt`` name slices (``case0005_slice000``, a file of ``train_npz``), ``test_vol.txt`` or
-    ``test.txt`` cases (``case0001``, a file of ``test_vol_h5``, all of whose slices are meant); each may name either.
-    They are looked for in ``dataset_dir``, then in ``lists_Synapse`` and ``lists/lists_Synapse`` below it. Where there
-    is neither a list for training nor one for testing, those are TransUNet's, which the log says.
+    ``test.txt`` cases (``case0001``, a file of ``test_vol_h5``); each may name either. Lists are looked for in
+    ``dataset_dir``, ``lists_Synapse`` and ``lists/lists_Synapse``; in their place for training and testing stand
+    TransUNet's.
 
     Args:
         dataset_dir: folder of the data set.
         splits: ``"train"``, ``"val"``, ``"test"``.
-        class_names: what the labels' numbers stand for, background first. If the folder's ``dataset.json`` says
-            otherwise, that is an error.
-        check: False only looks for the files, for data that were checked before; which slices have an organ is not
-            known then.
+        class_names: what the labels' numbers stand for, background first; must be those of ``dataset.json``, if there
+            is one.
+        check: False only looks for the files; which slices have an organ is not known then.
 
     Returns:
         For each split a dictionary per slice: ``image`` and ``label``, the same path; ``slice``, its index in a volume,
-        or -1; ``has_organ``; and ``modified``, which changes when the file does.
+            or -1; ``has_organ``; and ``modified``, which changes when the file does.
 
     Raises:
-        DatasetError: listing what is wrong: missing files, unreadable ones, other shapes, images outside [0, 1], labels
-            beyond ``class_names``, a slice in two lists.
+        DatasetError: listing missing or unreadable files, other shapes, images outside [0, 1], labels beyond
+            ``class_names``, slices in two lists.
         ValueError: if a split is not one of the three.
     """
     check_splits(splits)
@@ -92,11 +88,7 @@ def check_slices(
 
 
 def read_slice(path: str | PathLike[str], index: int = -1) -> tuple[np.ndarray, np.ndarray]:
-    """Read image, ``float32``, and label, ``uint8``, ``(H, W)`` each, of an ``.npz`` or of slice ``index`` of ``.h5``.
-
-    Raises:
-        DatasetError: if the file cannot be read, its arrays are not of one shape, or its label is not 8-bit numbers.
-    """
+    """Read image, ``float32``, and label, ``uint8``, ``(H, W)`` each, of an ``.npz`` or of a slice of an ``.h5``."""
     file = Path(path)
     try:
         if file.suffix == ".npz":
@@ -118,14 +110,11 @@ def read_slice(path: str | PathLike[str], index: int = -1) -> tuple[np.ndarray, 
 
 
 class LoadSliced(MapTransform):
-    """Read the slice and the label that a case of :func:`check_slices` names.
+    """Read the slice and the label that a case of :func:`check_slices` names, as ``(1, H, W)`` ``float32``.
 
     Args:
         keys: two entries, of the image and of the label; the first holds the path. The case's ``slice`` is the index.
-        num_classes: the number of classes, background included.
-
-    Raises:
-        DatasetError: when called, naming the file, if it cannot be read or its label has other numbers.
+        num_classes: the number of classes, background included; a label beyond it is a DatasetError.
     """
 
     def __init__(self, keys: KeysCollection, num_classes: int) -> None:
@@ -135,7 +124,7 @@ class LoadSliced(MapTransform):
         self.num_classes = num_classes
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return a copy of ``data`` with image and label as ``(1, H, W)`` ``float32``."""
+        """Return a copy of ``data`` with image and label."""
         image_key, label_key = self.keys
         path, index = data[image_key], data.get("slice", -1)
         image, label = read_slice(path, index)
@@ -145,13 +134,7 @@ class LoadSliced(MapTransform):
 
 
 class ResizeSliced(Transform):
-    """Resize slices as :func:`resize_slice` does and labels as :func:`resize_label_slice` does; so does inference.
-
-    Args:
-        image_key: entry of an image ``(C, H, W)``.
-        label_key: entry of its label ``(1, H, W)``.
-        spatial_size: the new (H, W).
-    """
+    """Resize a slice ``(C, H, W)`` by cubic splines and its label ``(1, H, W)`` to the nearest, as inference does."""
 
     def __init__(self, image_key: str, label_key: str, spatial_size: Sequence[int]) -> None:
         self.image_key, self.label_key = image_key, label_key
@@ -166,7 +149,6 @@ class ResizeSliced(Transform):
 
 
 def _class_problems(root: Path, class_names: Sequence[str]) -> list[str]:
-    """Compare with what ``prepare`` wrote down about the labels, where it made this folder."""
     record = root / "dataset.json"
     names = json.loads(record.read_text(encoding="utf-8")).get("class_names") if record.is_file() else None
     if names is None or list(names) == list(class_names):
@@ -194,7 +176,6 @@ def _read_names(root: Path, split: str) -> list[str]:
 
 
 def _cases_of(root: Path, name: str, num_classes: int, check: bool) -> list[SliceCase]:
-    """The slice, or all slices of the volume, that a line of a list means."""
     one, volume = root / _SLICES / f"{name}.npz", root / _VOLUMES / f"{name}.npy.h5"
     if one.is_file():
         found = [(one, -1)]

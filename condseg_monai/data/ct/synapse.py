@@ -54,13 +54,7 @@ Both are in circulation as "Synapse". Weights of one, scored with labels of the 
 
 
 def synapse_class_names(order: str = "transunet") -> tuple[str, ...]:
-    """Name the nine classes of Synapse, background included.
-
-    Args:
-        order: a key of :data:`SYNAPSE_ORGANS`.
-
-    Returns:
-        ``("background", ...)``; a name's index is its label.
+    """Name the nine classes of Synapse, background first, in an order of :data:`SYNAPSE_ORGANS`.
 
     Raises:
         ValueError: if the order is unknown.
@@ -75,21 +69,13 @@ def synapse_class_names(order: str = "transunet") -> tuple[str, ...]:
 
 
 def btcv_label_map(order: str = "transunet") -> np.ndarray:
-    """Give each of BTCV's 14 labels its ``uint8`` label in Synapse; organs that Synapse leaves out become background.
-
-    Example:
-        >>> btcv_label_map().tolist()
-        [0, 7, 4, 3, 2, 0, 5, 8, 1, 0, 0, 6, 0, 0]
-    """
+    """Give each of BTCV's 14 labels its ``uint8`` label in Synapse; organs left out become background."""
     names = synapse_class_names(order)
     return np.array([0, *(names.index(organ) if organ in names else 0 for organ in BTCV_ORGANS)], dtype=np.uint8)
 
 
 def window_ct(image: np.ndarray, window_hu: Sequence[float] = CT_WINDOW_HU) -> np.ndarray:
-    """Clip Hounsfield units to a window and scale them to ``float32`` in [0, 1].
-
-    Raises:
-        ValueError: if the window is not two finite numbers, the lower first.
+    """Clip Hounsfield units to a window, two finite numbers, and scale them to ``float32`` in [0, 1].
 
     Example:
         >>> window_ct(np.array([-1000, -125, 75, 275, 3000])).tolist()

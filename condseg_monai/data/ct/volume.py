@@ -67,17 +67,10 @@ class Volume:
 
 
 def axial_slices(array: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """See a volume as a stack of axial slices, each as :data:`~condseg_monai.data.SLICE_ORIENTATION` has it.
+    """See a volume ``(I, J, K, ...)`` as a stack of axial slices ``(D, H, W, ...)``: a view, never a copy.
 
-    Of an oblique volume they are the slices along the axes that are closest.
-
-    Args:
-        array: ``(I, J, K, ...)``.
-        affine: ``(4, 4)``: from its first three indices to millimetres, RAS.
-
-    Returns:
-        ``(D, H, W, ...)``: a view, never a copy: what is written to it is written to ``array``. D counts towards the
-        head, H to the back, W to the left.
+    D counts towards the head, H to the back, W to the left; of an oblique volume, the closest axes are taken.
+    ``affine``, ``(4, 4)``, leads from the first three indices to millimetres, RAS.
 
     Raises:
         VolumeError: if the affine does not tell the three axes apart.
@@ -110,13 +103,7 @@ def axial_affine(affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def check_hounsfield(volume: Volume) -> None:
-    """Raise unless the values can be Hounsfield units of a body; one pass, a slice at a time.
-
-    Raises:
-        VolumeError: if a value is NaN or infinite, there is neither air nor fat (-50 HU and less), or no tissue (0 HU
-            and more): intensities of an MR image, a window scaled to [0, 1] or to 8 bits, or stored values without
-            intercept.
-    """
+    """Raise a VolumeError unless values are finite, some -50 or less and some 0 or more: Hounsfield units of a body."""
     low, high, wrong, first = float("inf"), -float("inf"), 0, -1
     may_be_wrong = volume.array.dtype.kind == "f"
     for k in range(volume.array.shape[2]):

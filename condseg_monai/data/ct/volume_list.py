@@ -17,16 +17,11 @@ VOLUME_EXTENSIONS = (*NIFTI_EXTENSIONS, H5_EXTENSION)
 
 
 def list_volumes(source: str | os.PathLike[str]) -> list[tuple[str, Path]]:
-    """List volumes: name and path of each file or folder of a series.
+    """List volumes by name: name and path of each file or folder of a series, none twice.
 
-    Args:
-        source: a NIfTI file or one of TransUNet's volumes, ``.npy.h5``; a folder of such files, or of folders with a
-            DICOM series each, however deep, or both; a DICOM series; or a ``.txt`` list of them, relative to its
-            folder.
-
-    Returns:
-        In the order of names or of the list, none twice. Files are named by their stem, series by the path of their
-        folder.
+    ``source`` is a NIfTI file or one of TransUNet's volumes, ``.npy.h5``; a folder of such files, or of folders with a
+    DICOM series each, however deep, or both; a DICOM series; or a ``.txt`` list of them, relative to its folder. Files
+    are named by their stem, series by the path of their folder.
 
     Raises:
         DatasetError: if ``source`` is none of these, or there is no volume in it.
@@ -56,9 +51,7 @@ def volume_stem(path: str | os.PathLike[str]) -> str | None:
 
 
 def read_volume(path: str | os.PathLike[str]) -> Volume:
-    """Read a NIfTI file, a volume of TransUNet's or a DICOM series; arguments and errors are those of
-    :func:`read_nifti`, :func:`read_h5_volume` and :func:`read_dicom_series`.
-    """
+    """Read a volume by :func:`read_nifti`, :func:`read_h5_volume` or, of a folder, :func:`read_dicom_series`."""
     if Path(path).is_dir():
         return read_dicom_series(path)
     return read_nifti(path) if h5_stem(path) is None else read_h5_volume(path)

@@ -13,18 +13,12 @@ __all__ = ["BinarizeLabeld"]
 
 
 class BinarizeLabeld(MapTransform):
-    """Set label values above a threshold to 1 and the others to 0.
-
-    To be applied before any resizing or rotation: JPEG masks hold values around 0 and 255, and interpolating them first
-    would move the boundary.
+    """Set label values above a threshold to 1 and the others to 0, ``float32``. To be applied before any resizing.
 
     Args:
-        keys: entries to binarise, of any shape, in the range of an 8-bit file, [0, 255].
-        threshold: 127 for masks of 0 and 255; 0 for masks of 0 and 1 and for instance numbers.
+        keys: entries to binarise, of any shape, in [0, 255].
+        threshold: in [0, 255): 127 for masks of 0 and 255; 0 for masks of 0 and 1 and for instance numbers.
         allow_missing_keys: leave absent keys alone instead of raising.
-
-    Raises:
-        ValueError: if ``threshold`` is not in [0, 255).
 
     Example:
         >>> BinarizeLabeld("label")({"label": torch.tensor([0.0, 7.0, 127.0, 128.0, 255.0])})["label"]
@@ -38,7 +32,7 @@ class BinarizeLabeld(MapTransform):
         self.threshold = threshold
 
     def __call__(self, data: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
-        """Return a copy of ``data`` with the entries as ``float32`` zeros and ones."""
+        """Return a copy of ``data`` with the entries as zeros and ones."""
         result = dict(data)
         for key in self.key_iterator(result):
             result[key] = (result[key] > self.threshold).to(torch.float32)

@@ -11,16 +11,12 @@ __all__ = ["ColorPerturbation", "StrongColorAugmentation"]
 class StrongColorAugmentation(nn.Module):
     """Change the colours and sharpness of images strongly, and their geometry not at all.
 
-    Source: ConDSeg (AAAI 2025), "Consistency Reinforcement": random brightness, contrast, saturation and hue, random
-    conversion to grey, Gaussian blur. Strengths are those of the released code.
-
-    Every image of a batch gets its own strengths; the released code draws them once a batch. Only the order of the four
-    colour changes is shared. Draws come from torch's global CPU generator: ``monai.utils.set_determinism`` and
-    ``torch.manual_seed`` repeat them, and a GPU sees the same ones as a CPU. Gradients do not flow through.
+    Source: ConDSeg (AAAI 2025), "Consistency Reinforcement"; strengths of the released code. Every image of a batch
+    gets its own strengths (the released code draws them once a batch), from torch's global CPU generator. Gradients do
+    not flow through.
 
     Note:
-        The released blur kernel is given as (1, 7), which blurs along one axis only. Here it is 7 x 7, a blur without a
-        direction, as the paper's "Gaussian blur" reads. ``blur_kernel=(1, 7)`` and ``(7, 1)`` give the other two.
+        The released blur kernel is (1, 7), which blurs along one axis only; here it is 7 x 7, as the paper reads.
 
     Args:
         brightness: factors are drawn from ``[1 - brightness, 1 + brightness]``.
@@ -29,10 +25,7 @@ class StrongColorAugmentation(nn.Module):
         hue: shifts are drawn from ``[-hue, hue]``, in turns of the colour circle; at most 0.5.
         grayscale_probability: share of images that lose their colour.
         blur_kernel: size of the Gaussian kernel in pixels, odd: ``(height, width)`` or one number for both.
-        blur_sigma: range of the Gaussian's standard deviation, in pixels.
-
-    Raises:
-        ValueError: if ``blur_kernel`` is not odd, or ``blur_sigma`` not positive and ascending.
+        blur_sigma: range of the Gaussian's standard deviation, in pixels, positive and ascending.
     """
 
     def __init__(
@@ -62,25 +55,15 @@ class StrongColorAugmentation(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        """Augment a batch.
-
-        Args:
-            images: ``(B, 3, H, W)`` RGB in [0, 1], on any device, H and W at least half the blur kernel.
-
-        Returns:
-            ``(B, 3, H, W)`` in [0, 1], ``float32`` also under autocast, on the same device.
-
-        Raises:
-            ValueError: if ``images`` has another shape.
-        """
+        """Augment ``(B, 3, H, W)`` RGB in [0, 1], H and W at least half the blur kernel, to ``float32`` in [0, 1]."""
         return _apply(self.augment, images)
 
 
 class ColorPerturbation(nn.Module):
     """Change the brightness and the hue of images a little, and nothing else.
 
-    Source: DEC-Seg, strengths of the released training. Every image of a batch gets its own; draws come from torch's
-    global CPU generator, so ``torch.manual_seed`` repeats them on any device. Gradients do not flow through.
+    Source: DEC-Seg, strengths of the released training. Every image gets its own, from torch's global CPU generator.
+    Gradients do not flow through.
 
     Args:
         brightness: factors are drawn from ``[1 - brightness, 1 + brightness]``.
@@ -99,17 +82,7 @@ class ColorPerturbation(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        """Perturb a batch.
-
-        Args:
-            images: ``(B, 3, H, W)`` RGB in [0, 1], on any device; B may be 0.
-
-        Returns:
-            ``(B, 3, H, W)`` in [0, 1], ``float32`` also under autocast, on the same device.
-
-        Raises:
-            ValueError: if ``images`` has another shape.
-        """
+        """Perturb ``(B, 3, H, W)`` RGB in [0, 1], B may be 0, to ``float32`` in [0, 1]."""
         return _apply(self.jitter, images)
 
 

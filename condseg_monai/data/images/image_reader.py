@@ -31,14 +31,8 @@ class UnreadableImageError(ValueError):
 class NaturalImageReader(ImageReader):
     """Image reader for MONAI's ``LoadImaged``, rows first; :func:`read_natural_image` says what becomes of each kind.
 
-    Arrays are ``(H, W)`` for ``mode="L"`` and ``(H, W, 3)`` for ``mode="RGB"``, where MONAI's own 2D readers give
-    columns first. ``spatial_shape`` in the metadata is (H, W), after EXIF rotation.
-
-    Args:
-        mode: ``"RGB"`` for images, ``"L"`` for masks.
-
-    Raises:
-        ValueError: if ``mode`` is neither.
+    Arrays are ``(H, W)`` for ``mode="L"``, masks, and ``(H, W, 3)`` for ``mode="RGB"``. MONAI's own 2D readers give
+    columns first.
 
     Example:
         >>> loader = LoadImaged(keys="label", reader=NaturalImageReader(mode="L"))
@@ -56,17 +50,7 @@ class NaturalImageReader(ImageReader):
         return ensure_tuple(data)
 
     def get_data(self, img: Any) -> tuple[np.ndarray, dict]:
-        """Decode the file.
-
-        Args:
-            img: what :meth:`read` returned.
-
-        Returns:
-            Values in [0, 255], ``uint8`` or ``float32``, and MONAI's metadata.
-
-        Raises:
-            UnreadableImageError: naming the file and why.
-        """
+        """Decode the file to values in [0, 255], ``uint8`` or ``float32``, and MONAI's metadata."""
         (name,) = img
         array = read_natural_image(name, self.mode)
         channel_dim = float("nan") if array.ndim == 2 else -1
@@ -74,29 +58,19 @@ class NaturalImageReader(ImageReader):
 
 
 def read_natural_image(path: str | PathLike[str], mode: str = "RGB") -> np.ndarray:
-    """Read one BMP, JPEG, PNG, TIFF or WebP file, recognised by content, as it is meant to be seen.
+    """Read one BMP, JPEG, PNG, TIFF or WebP file, recognised by content: ``(H, W, 3)`` or ``(H, W)`` in [0, 255].
 
     - EXIF orientation is applied. Of a file with several frames or pages the first is read.
     - Alpha, a transparent palette entry and a transparent colour are composited onto black.
-    - Palettes, CMYK, YCbCr and 1-bit files become the colours they stand for; a palette mask gives colours and not
-      indices.
-    - 16-bit (and 12-bit TIFF) grey is scaled from its declared range, 65535 (4095), to 255, as ``float32``: nothing is
-      clipped or rounded. Pillow keeps the upper eight bits of 16-bit colour.
-    - ``mode="L"`` of a coloured file is the brightest of the three channels, so that a pure red, green or blue mask
-      counts as 255. (Luminance would make red 76: below the threshold of 127.)
+    - Palettes, CMYK, YCbCr and 1-bit files become colours; a palette mask gives colours and not indices.
+    - 16-bit (and 12-bit TIFF) grey is scaled from 65535 (4095) to 255, as ``float32``; all others are ``uint8``.
+    - ``mode="L"`` of a coloured file is the brightest of the three channels, so that a pure red mask counts as 255.
     - 32-bit integers and floats are refused: nothing in the file says which value is white.
 
-    Args:
-        path: the file.
-        mode: ``"RGB"`` or ``"L"``.
-
-    Returns:
-        ``(H, W, 3)`` or ``(H, W)`` in [0, 255]; ``float32`` where the file has more than eight bits, else ``uint8``.
-
     Raises:
-        UnreadableImageError: if the file is missing, damaged, truncated, larger than ``PIL.Image.MAX_IMAGE_PIXELS``, or
-            of a kind not listed here.
-        ValueError: if ``mode`` is neither.
+        UnreadableImageError: if the file is missing, damaged, larger than ``PIL.Image.MAX_IMAGE_PIXELS``, or not listed
+            here.
+        ValueError: if ``mode`` is neither ``"RGB"`` nor ``"L"``.
     """
     _checked_mode(mode)
     try:
@@ -144,7 +118,6 @@ def _reason(error: Exception) -> str:
 
 
 def _to_array(image: Image.Image) -> np.ndarray:
-    """Decode a loaded image to ``(H, W)`` or ``(H, W, 3)`` in [0, 255]."""
     if image.mode in _SIXTEEN_BIT:
         return _sixteen_bit_to_array(image)
     if image.mode not in _CONVERTIBLE:

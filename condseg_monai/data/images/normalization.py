@@ -21,12 +21,7 @@ def normalize_image(image: Tensor, normalization: str = "imagenet") -> Tensor:
     - ``"imagenet"``: RGB, minus ImageNet's mean, over its standard deviation: what ImageNet encoder weights expect.
     - ``"released"``: BGR in [0, 1], no mean and deviation: what the released ConDSeg checkpoints were trained on.
 
-    Args:
-        image: ``(3, H, W)`` or ``(B, 3, H, W)``, RGB, floating point, in [0, 1].
-        normalization: ``"imagenet"`` or ``"released"``.
-
-    Returns:
-        ``float32`` of the same shape.
+    ``image`` is ``(3, H, W)`` or ``(B, 3, H, W)``, RGB, floating point; the result is ``float32`` of the same shape.
 
     Raises:
         ValueError: if ``normalization`` is neither, or ``image`` has another shape or integer values.
@@ -48,34 +43,18 @@ def normalize_image(image: Tensor, normalization: str = "imagenet") -> Tensor:
 
 
 class NormalizeImage(Transform):
-    """:func:`normalize_image` as a transform.
-
-    Args:
-        normalization: ``"imagenet"`` or ``"released"``.
-
-    Raises:
-        ValueError: if ``normalization`` is neither.
-    """
+    """:func:`normalize_image` as a transform of one image ``(3, H, W)`` or a batch ``(B, 3, H, W)``."""
 
     def __init__(self, normalization: str = "imagenet") -> None:
         self.normalization = _checked(normalization)
 
     def __call__(self, image: Tensor) -> Tensor:
-        """Normalise one image ``(3, H, W)`` or a batch ``(B, 3, H, W)`` in [0, 1]."""
+        """Normalise one image or a batch."""
         return normalize_image(image, self.normalization)
 
 
 class NormalizeImaged(MapTransform):
-    """:func:`normalize_image` on entries of a dictionary.
-
-    Args:
-        keys: entries to normalise.
-        normalization: ``"imagenet"`` or ``"released"``.
-        allow_missing_keys: leave absent keys alone instead of raising.
-
-    Raises:
-        ValueError: if ``normalization`` is neither.
-    """
+    """:func:`normalize_image` on entries of a dictionary."""
 
     def __init__(self, keys: KeysCollection, normalization: str = "imagenet", allow_missing_keys: bool = False) -> None:
         super().__init__(keys, allow_missing_keys)

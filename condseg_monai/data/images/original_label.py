@@ -15,12 +15,7 @@ __all__ = ["OriginalLabeld"]
 
 
 class OriginalLabeld(Transform):
-    """Keep the label as ``label_original``, before it is resized, and check that it has the size of the image.
-
-    Args:
-        image_key: entry of an image ``(C, H, W)`` as its file has it.
-        label_key: entry of its label ``(1, H, W)``.
-        output_key: the new entry.
+    """Keep the label as ``output_key``, before it is resized, and check that it has the size of the image.
 
     Raises:
         DatasetError: when called, naming both files, if their sizes differ.

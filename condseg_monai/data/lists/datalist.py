@@ -23,19 +23,15 @@ def check_datalist(
     """List the cases of some splits, in the order of their lists, after opening and comparing every image and mask.
 
     Expects ``images/``, ``masks/`` and ``{split}.txt`` in ``dataset_dir``. A line is a stem or a file name; image and
-    mask share the stem, and each may have any extension of ``IMAGE_EXTENSIONS`` in any case. The checks are those of
-    :func:`~condseg_monai.data.inspect_dataset` and of ``python -m condseg_monai check-data``: their errors are raised,
-    their warnings logged.
+    mask share the stem, with any extension of ``IMAGE_EXTENSIONS``. The checks are those of ``python -m condseg_monai
+    check-data``: errors are raised, warnings logged.
 
     Args:
         dataset_dir: folder of the dataset.
         splits: the splits that are about to be used, of ``"train"``, ``"val"`` and ``"test"``.
         mask_threshold: mask values above it are foreground, in [0, 255); None is 127 and lets masks pass that have
             values and none above it.
-        check: False only pairs the names and opens no image, for data that were checked before.
-
-    Returns:
-        For each of ``splits`` one ``{"image": path, "label": path}`` a case.
+        check: False only pairs the names and opens no image.
 
     Raises:
         DatasetError: listing every bad case.

@@ -101,14 +101,12 @@ def inspect_dataset(
 ) -> DatasetReport:
     """Pair, open and compare the files of a data set; what is wrong is in the result and raises nothing.
 
-    Errors are: a missing folder or list, an empty list, a line that is there twice or in two lists, a line without an
-    image or without a mask, a stem with two files (``a.jpg`` and ``a.png``), a file that cannot be decoded to its last
-    pixel, an image and mask of different sizes after EXIF rotation, a picture that is in two splits under different
-    names, and masks of which none reaches ``mask_threshold``. Lists that are not asked for are searched for names.
+    Errors are: a missing folder or list, an empty list, a line twice or in two lists, a line without an image or mask,
+    a stem with two files, a file that cannot be decoded, an image and mask of different sizes after EXIF rotation, a
+    picture in two splits, and masks of which none reaches ``mask_threshold``.
 
-    Warnings are: files on no list, masks without an image, files that are no images, a picture that is twice in a
-    split, empty masks, masks whose values are all at or below the threshold, and masks with colours or with many values
-    that are neither black nor white.
+    Warnings are: files on no list, masks without an image, files that are no images, a picture twice in a split, empty
+    masks, masks with no value above the threshold, with colours, or with many values that are neither black nor white.
 
     Args:
         dataset_dir: folder with ``images/``, ``masks/`` and the lists, see :func:`~condseg_monai.data.check_datalist`.
@@ -155,7 +153,6 @@ def inspect_pairing(
 
 
 def _check(mask_threshold: float, case: Case) -> _Checked:
-    """Decode an image and its mask, if it has one, and compare their sizes."""
     arrays: dict[str, np.ndarray] = {}
     problems: list[Finding] = []
     for key in case:
@@ -230,11 +227,7 @@ def _mask_findings(results: _Results, threshold: float) -> Iterator[tuple[str, F
             f"have a mask without a value above {above}, but not all 0",
             lambda mask: 0 < mask.largest <= threshold,
         ),
-        (
-            "full mask",
-            "have a mask that is foreground everywhere",
-            lambda mask: mask.foreground == mask.pixels,
-        ),
+        ("full mask", "have a mask that is foreground everywhere", lambda mask: mask.foreground == mask.pixels),
         ("mask values", f"have a mask whose JPEG noise is above {above}; 127 suits them", lambda mask: mask.noise > 0),
         (
             "mask values",

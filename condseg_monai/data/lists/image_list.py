@@ -13,18 +13,14 @@ __all__ = ["list_images"]
 
 
 def list_images(source: str | PathLike[str]) -> list[Case]:
-    """List images without their masks.
+    """List images without their masks, ``{"image": path}`` each, in the order of the folder or list, none twice.
 
     Args:
         source: one of three things:
-
             - a folder: its images by name, or those of its ``images/`` if it holds none itself;
             - a ``.txt`` list: a path a line, relative to the folder of the list, or a file name or stem in ``images/``
-              beside it, as in ``test.txt`` of a dataset; a file that is not there is listed all the same;
+                beside it; a file that is not there is listed all the same;
             - one image.
-
-    Returns:
-        One ``{"image": path}`` each, in the order of the folder or list, none twice.
 
     Raises:
         DatasetError: if ``source`` is none of these, or there is no image in it.
@@ -57,7 +53,6 @@ def _folder_of_images(folder: Path) -> Path:
 
 
 def _find(line: str, folder: Path, index: pairing.Index) -> Path:
-    """The file of one line: the path it says, or the only one of that stem in ``images/``."""
     path = folder / line
     named = index.get(pairing.stem_of_line(line, index), [])
     return named[0] if len(named) == 1 and not path.is_file() else path

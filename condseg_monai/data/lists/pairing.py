@@ -28,11 +28,7 @@ class DatasetError(ValueError):
 
 
 class Finding(NamedTuple):
-    """Something about a dataset that is wrong or worth knowing.
-
-    ``kind`` is for programs (``"layout"``, ``"list"``, ``"pair"``, ``"overlap"`` ...), ``text`` one line for people,
-    and ``files`` every file it is about, where the text has only the first few, or a name that has no file.
-    """
+    """Something wrong or odd: its kind (``"list"``, ``"pair"`` ...), one line of text, all files it is about."""
 
     kind: str
     text: str
@@ -64,7 +60,7 @@ def find_cases(root: Path, splits: Sequence[str]) -> Pairing:
 
 
 def check_splits(splits: Sequence[str]) -> None:
-    """Raise ValueError if a split is not one of ``SPLITS``."""
+    """Raise a ValueError if a split is not one of ``SPLITS``."""
     if unknown := [split for split in splits if split not in SPLITS]:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {', '.join(map(repr, unknown))}")
 

@@ -30,11 +30,7 @@ PUBLISHED_LISTS: dict[str, dict[str, PublishedList]] = {
 
 
 def published_list(dataset: str, split: str) -> list[str]:
-    """Read a published list: stems of the images, in the order they were published in.
-
-    Raises:
-        ValueError: if there is no such list, or the file is not the one whose hash is recorded.
-    """
+    """Read a published list: stems of the images in their order; a ValueError if there is none, or it was changed."""
     known = PUBLISHED_LISTS.get(dataset, {}).get(split)
     if known is None:
         raise ValueError(f"there is no published {split} list of {dataset!r}")

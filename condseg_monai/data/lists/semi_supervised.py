@@ -35,10 +35,9 @@ def semi_supervised_datalists(
 ) -> dict[str, list[Case]]:
     """List the labelled, the unlabelled and the validation cases, after checking them.
 
-    The labelled and the unlabelled training images come from ``labeled.txt`` and ``unlabeled.txt`` in ``dataset_dir``,
-    or, with ``labeled_fraction``, from ``train.txt``: its names are sorted, and as many as the fraction says (rounded,
-    at least one) are drawn by ``seed``. Which they are is logged, with the SHA-256 of both lists. An unlabelled image
-    needs no mask; one that it has is not opened. The lists, and that of ``split``, must have no case in common.
+    Training images come from ``labeled.txt`` and ``unlabeled.txt`` or, with ``labeled_fraction``, from ``train.txt``:
+    that share of its names (rounded, at least one) is drawn by ``seed``. An unlabelled image needs no mask. The lists
+    must have no case in common.
 
     Args:
         dataset_dir: folder of the data set, laid out as :func:`~condseg_monai.data.check_datalist` says.
@@ -46,7 +45,7 @@ def semi_supervised_datalists(
         labeled_fraction: share of ``train.txt`` that is labelled, in (0, 1]; None reads the two lists.
         seed: decides which.
         mask_threshold: mask values above it are foreground, in [0, 255).
-        check: False only pairs the names and opens no image, for data that were checked before.
+        check: False only pairs the names and opens no image.
 
     Returns:
         ``"labeled"`` and ``split``: ``{"image": path, "label": path}`` a case; ``"unlabeled"``: ``{"image": path}``.
@@ -74,7 +73,6 @@ def semi_supervised_datalists(
 
 
 def _choose(stems: list[str], fraction: float, seed: int) -> dict[str, list[str]]:
-    """Both lists, sorted: the choice depends on the names, the fraction and the seed alone."""
     names = sorted(set(stems))
     count = max(1, round(fraction * len(names)))
     drawn = {names[i] for i in np.random.default_rng(seed).permutation(len(names))[:count]}
@@ -99,11 +97,9 @@ def _log_choice(root: Path, cases: Mapping[str, list[Case]], fraction: float | N
 class PlaceholderLabeld(MapTransform):
     """Give a case without a label one of NaN, so that it batches with others, and say which cases have a real one.
 
-    A loss that reads the placeholder is NaN, which stops a training; none does so unnoticed.
-
     Args:
         keys: the label.
-        reference: the image, whose size the placeholder has.
+        reference: the image ``(C, H, W)``; the placeholder is ``(1, H, W)``.
         flag: the entry that says whether the label is real.
 
     Example:
@@ -118,7 +114,7 @@ class PlaceholderLabeld(MapTransform):
         self.flag = flag
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return ``data`` with all of ``keys``, a placeholder being ``(1, H, W)``, and the flag."""
+        """Return a copy of ``data`` with a label and the flag."""
         case = dict(data)
         case[self.flag] = all(key in case for key in self.keys)
         for key in self.keys:

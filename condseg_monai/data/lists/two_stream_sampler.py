@@ -12,26 +12,19 @@ __all__ = ["TwoStreamBatchSampler"]
 
 
 class TwoStreamBatchSampler(Sampler[list[int]]):
-    """Draw each batch from two streams: labelled cases, then unlabelled ones.
+    """Draw each batch from two streams: labelled cases, indices ``0 .. labeled - 1``, then unlabelled ones.
 
-    The data set holds the labelled cases first. An epoch is one pass over the labelled cases, in an order of its own;
-    the last batch is filled up with the first of that order again. The unlabelled cases run through their own shuffled
-    passes meanwhile, from epoch to epoch, so that each is seen as often as any other. Batches depend on ``seed`` and
-    the epoch alone: :meth:`set_epoch` repeats them, in any process, whatever the workers.
-
-    In a distributed run every process takes its own part of each step's cases: the sizes of the batches are those of
-    one process, and an epoch has fewer steps. The process group is looked up when an epoch begins.
+    An epoch is one pass over the shuffled labelled cases; the last batch is filled up with the first of that order. The
+    unlabelled cases run through their own shuffled passes, from epoch to epoch. Batches depend on ``seed`` and the
+    epoch alone. In a distributed run every process takes its own part of each step's cases, and an epoch has fewer
+    steps.
 
     Args:
-        labeled: how many labelled cases there are: indices ``0 .. labeled - 1``.
-        unlabeled: how many unlabelled cases there are: indices ``labeled .. labeled + unlabeled - 1``.
+        labeled: how many labelled cases there are.
+        unlabeled: how many unlabelled cases there are.
         labeled_batch_size: labelled cases in a batch.
         unlabeled_batch_size: unlabelled cases in a batch; 0 for a supervised run on the labelled cases alone.
         seed: decides the orders.
-
-    Raises:
-        ValueError: if there is no labelled case, a batch size is out of range, or unlabelled cases are asked for that
-            do not exist.
 
     Example:
         >>> sampler = TwoStreamBatchSampler(labeled=3, unlabeled=4, labeled_batch_size=1, unlabeled_batch_size=2)
@@ -71,12 +64,10 @@ class TwoStreamBatchSampler(Sampler[list[int]]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        """Batches of an epoch, in one process."""
         step = self.labeled_batch_size * _processes()[1]
         return -(-self.labeled // step)
 
     def __iter__(self) -> Iterator[list[int]]:
-        """Yield the batches of an epoch."""
         rank, processes = _processes()
         for step in range(self.epoch * len(self), (self.epoch + 1) * len(self)):
             of_epoch = (step - self.epoch * len(self)) * processes + rank
@@ -103,7 +94,6 @@ class TwoStreamBatchSampler(Sampler[list[int]]):
 
 
 def _processes() -> tuple[int, int]:
-    """This process's rank, and how many there are."""
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
     return 0, 1

@@ -26,8 +26,7 @@ _ISIC_MASK = _ISIC + "_[sS]egmentation"  # capital in 2016, small in 2017
 class Layout(NamedTuple):
     """One dataset as it is downloaded.
 
-    ``image`` and ``mask`` are regular expressions with a group ``id`` for paths below the source, without extension;
-    ``expected`` says what the source should hold, and ``instances`` whether masks have a number per object.
+    ``image`` and ``mask`` are regular expressions with a group ``id`` for paths below the source, without extension.
     """
 
     title: str
@@ -113,12 +112,7 @@ def find_downloaded(source: Path, layout: Layout) -> DownloadedFiles:
 
 
 def binary_instance_mask(path: Path) -> np.ndarray:
-    """Read a mask with a number per object, grey or palette indices, as ``(H, W)`` ``uint8``: 255 where it is not 0.
-
-    Raises:
-        DatasetError: if the file is a JPEG, whose noise would become objects.
-        UnreadableImageError: if it cannot be read.
-    """
+    """Read a mask with a number per object, grey or palette indices, as ``(H, W)`` ``uint8``: 255 where it is not 0."""
     values = read_natural_image(path, mode="L")
     with Image.open(path) as image:
         if image.format == "JPEG":

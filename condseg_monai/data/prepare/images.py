@@ -43,11 +43,9 @@ def prepare_dataset(
 ) -> dict[str, Any]:
     """Copy a downloaded dataset into ``images/``, ``masks/`` and its lists; the source is only read.
 
-    The lists are the published ones. Two sets have none: Kvasir-Sessile is split 156/20/20 by :func:`seeded_order` of
-    the names, the first 20 for testing and the next 20 for validation; the test cases of ISIC-2017 are the 600 images
-    that are on neither published list. GlaS masks have a number per gland and become 0 and 255; all other files are
-    copied byte by byte. The folder is built beside its place and appears there when it is complete; its
-    ``dataset.json`` says where everything came from.
+    The lists are the published ones. Kvasir-Sessile has none and is split 156/20/20 by :func:`seeded_order`; the test
+    cases of ISIC-2017 are the 600 images on neither published list. GlaS masks have a number per gland and become 0 and
+    255; all other files are copied byte by byte. The folder appears in its place when it is complete.
 
     Args:
         dataset: a key of ``LAYOUTS``.
@@ -63,7 +61,7 @@ def prepare_dataset(
         The content of ``dataset.json``.
 
     Raises:
-        DatasetError: if files are missing or there are more than the dataset has; the message lists them.
+        DatasetError: listing missing files, or if there are more than the dataset has.
         FileExistsError: if ``destination`` is not empty.
         ValueError: if an argument makes no sense.
     """

@@ -29,11 +29,7 @@ class Split(NamedTuple):
 
 
 def move_out(splits: dict[str, Split], split: str, count: Any, seed: int) -> None:
-    """Move training cases to a list of our own, drawn by name and seed; in place.
-
-    Raises:
-        ValueError: if the list is published, or nothing would be left for training.
-    """
+    """Move training cases to a list of our own, drawn by name and seed, in place; a ValueError if it cannot be."""
     train = splits["train"]
     free = [name for name in SPLITS if name not in splits]
     if split not in free:
@@ -56,10 +52,7 @@ def write_dataset(
     file_names: Mapping[str, str] | None = None,
     **facts: Any,
 ) -> dict[str, Any]:
-    """Write the lists and ``dataset.json``, and return what it says.
-
-    ``file_names`` has those of lists that are not called ``{split}.txt``; ``facts`` is what else the record says.
-    """
+    """Write the lists and ``dataset.json``, and return what it says, ``facts`` included."""
     for split, listed in splits.items():
         file = folder / (file_names or {}).get(split, f"{split}.txt")
         file.write_text("".join(f"{name}\n" for name in listed.names), encoding="utf-8", newline="\n")
@@ -84,14 +77,7 @@ def write_dataset(
 
 
 def check_folders(source: Path, destination: Path, overwrite: bool) -> None:
-    """Raise unless a dataset can be made of one folder in another.
-
-    ``destination`` is new, empty, or, with ``overwrite``, one that an earlier ``prepare`` made.
-
-    Raises:
-        FileExistsError: if ``destination`` is a file, or has other content.
-        ValueError: if one is inside the other.
-    """
+    """Raise unless ``destination`` is outside ``source``, and new, empty or, to overwrite, made by ``prepare``."""
     real, target = source.resolve(), destination.resolve()
     if real == target or real in target.parents or target in real.parents:
         raise ValueError(f"{destination} and {source} must not be inside each other")

@@ -53,9 +53,8 @@ def find_volume_pairs(source: Path) -> tuple[list[VolumePair], list[Path]]:
     """Pair the NIfTI files in a folder and below by name, and return the images without label, too.
 
     A label has ``label``, ``segmentation``, ``seg``, ``mask`` or ``gt`` as a word of its path below ``source``; its
-    image is the file whose path is the same without these words and without ``image``, ``img``, ``ct``, ``volume``
-    and ``scan``. ``img0001`` with ``label0001`` is ``case0001``, as TransUNet calls it; another case has what is left
-    of the image's name.
+    image is the file whose path is the same without these words and without ``image``, ``img``, ``ct``, ``volume`` and
+    ``scan``. ``img0001`` with ``label0001`` is ``case0001``; another case has what is left of the image's name.
 
     Raises:
         DatasetError: if there is no pair, a label has no image, or two files are taken for the same one.
@@ -109,35 +108,31 @@ def prepare_synapse(
 ) -> dict[str, Any]:
     """Make TransUNet's files of CT volumes and their labels; the source is only read.
 
-    Values are clipped to the window [-125, 275] HU and scaled to [0, 1]; slices are axial, lie as
-    :data:`~condseg_monai.data.ct.synapse.SLICE_ORIENTATION` says and are counted towards the head; nothing is
+    Values are clipped to [-125, 275] HU and scaled to [0, 1]; slices are axial, counted towards the head, not
     resampled. Training and validation slices become ``train_npz/CASE_sliceNNN.npz``, test volumes
-    ``test_vol_h5/CASE.npy.h5``.
-
-    If a case has the name of one of BTCV's 30, the published split holds: 18 cases for training, whose slice counts are
-    compared with the published list, and 12 for testing. Any other set is for training, but for what ``hold_out``
-    takes. The folder is built beside its place and appears there when it is complete.
+    ``test_vol_h5/CASE.npy.h5``. If a case has the name of one of BTCV's 30, the published split and its slice counts
+    hold; any other set is for training, but for ``hold_out``. The folder appears in its place when it is complete.
 
     Args:
         source: folder of the volumes, see :func:`find_volume_pairs`.
         destination: the folder to make.
         organ_order: the order of the eight organs in the labels that are written, a key of ``SYNAPSE_ORGANS``.
-        source_labels: what the source's numbers mean, one of :data:`SOURCE_LABELS`. None is ``"btcv"`` for files named
-            as BTCV's (``imgNNNN``, ``labelNNNN``), and an error for others: the numbers alone do not tell.
+        source_labels: what the source's numbers mean, one of :data:`SOURCE_LABELS`; None is ``"btcv"`` for files named
+            as BTCV's (``imgNNNN``, ``labelNNNN``), and an error for others.
         class_names: with ``source_labels="own"`` what they stand for, background first; they are kept as they are.
         overwrite: replace ``destination`` if it was made by ``prepare``.
         allow_missing: leave out published cases that have no files.
         hold_out: split -> number of training cases to move to that list; ``{"val": "odd"}`` moves every second slice of
-            each training case instead, for sets of a single scan: neighbouring slices are alike, so that scores look
-            better than they are.
+            each training case, for sets of a single scan (neighbouring slices are alike: scores look better than they
+            are).
         seed: of ``hold_out``.
 
     Returns:
         The content of ``dataset.json``.
 
     Raises:
-        DatasetError: if files are missing or unreadable, image and label do not lie in the same place, values are not
-            Hounsfield units, labels have other numbers, or a slice count is not the published one; all are listed.
+        DatasetError: listing missing, unreadable and mismatched files, values that are not Hounsfield units, other
+            labels, and slice counts that are not the published ones.
         FileExistsError: if ``destination`` is not empty.
         ValueError: if an argument makes no sense.
     """
@@ -250,7 +245,6 @@ def _splits(
 
 
 def _published_counts() -> dict[str, int]:
-    """How many slices the published list has of each training case."""
     return dict(Counter(name.partition("_slice")[0] for name in published_list("synapse", "train")))
 
 
@@ -282,7 +276,6 @@ def _wrong_counts(cases: Mapping[str, Split], slices: Mapping[str, int]) -> list
 
 
 def _write_case(pair: VolumePair, folder: Path, whole: bool, table: np.ndarray, num_classes: int) -> int:
-    """Write one case, a slice at a time, and return how many slices it has."""
     image, label = read_nifti(pair.image), read_nifti(pair.label)
     _check_pair(image, label)
     check_hounsfield(image)

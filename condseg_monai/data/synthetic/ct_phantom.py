@@ -44,10 +44,7 @@ def make_ct_phantom(
     """Draw one patient: ellipsoid organs of varying place and size, fat, muscle, spine and lungs, blur and noise.
 
     Returns:
-        Hounsfield units ``int16`` and labels ``uint8`` in TransUNet's order, both ``(D, H, W)`` as ``shape`` says.
-
-    Raises:
-        ValueError: if the shape is not three sizes of at least 8.
+        Hounsfield units ``int16`` and labels ``uint8`` in TransUNet's order, both ``(D, H, W)``, each at least 8.
     """
     if len(shape) != 3 or min(shape) < 8:
         raise ValueError(f"shape must be (D, H, W), each at least 8, got {tuple(shape)}")
@@ -82,10 +79,7 @@ def make_synthetic_ct(
 ) -> Path:
     """Write phantoms as NIfTI pairs, ``img/scan00.nii.gz`` and ``label/scan00.nii.gz`` and so on; return the folder.
 
-    ``shape`` and ``spacing_mm`` are (D, H, W); ``seed`` is of the first patient, the others follow.
-
-    Raises:
-        FileExistsError: if the folder is not empty.
+    ``shape`` and ``spacing_mm`` are (D, H, W). A folder that is not empty is a FileExistsError.
     """
     root = Path(directory)
     if root.exists() and any(root.iterdir()):

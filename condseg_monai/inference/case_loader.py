@@ -30,9 +30,7 @@ class CaseLoader:
     def __init__(
         self, dataset: Dataset, cases: Cases, batch_size: int = 1, num_workers: int = 0, progress: bool = True
     ) -> None:
-        self.dataset = dataset
-        self.cases = cases
-        self.progress = progress
+        self.dataset, self.cases, self.progress = dataset, cases, progress
         self._loader = DataLoader(_Attempts(dataset), batch_size, num_workers=num_workers, collate_fn=list)
 
     def __iter__(self) -> Iterator[list[dict[str, Any]]]:

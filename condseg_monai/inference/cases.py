@@ -8,13 +8,12 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
-from itertools import compress
-from operator import not_
 from pathlib import Path
 from typing import Any
 
 from condseg_monai.data.ct.volume_list import list_volumes
 from condseg_monai.data.images.image_reader import IMAGE_EXTENSIONS, UnreadableImageError, read_natural_image
+from condseg_monai.data.lists.dataset_report import no_mask_text
 from condseg_monai.data.lists.image_list import list_images, list_other_files
 from condseg_monai.data.lists.pairing import Case, DatasetError, Finding, find_cases, name_key, raise_if_any, some
 from condseg_monai.inference.required_checkpoint import RequiredCheckpoint
@@ -23,6 +22,7 @@ from condseg_monai.utils.files import write_json
 __all__ = ["Cases", "RunError", "image_cases", "scored_cases", "volume_cases"]
 
 _LOG = logging.getLogger(__name__)
+_RECORD = "inference.json"
 
 
 class RunError(RuntimeError):
@@ -53,12 +53,9 @@ class Cases:
         outputs: Mapping[str, tuple[str, str]] | None = None,
         overwrite: bool = False,
     ) -> None:
-        self.list_cases = list_cases
-        self.checkpoint = checkpoint
-        self.result = result
+        self.list_cases, self.checkpoint, self.result = list_cases, checkpoint, result
         self.output_dir = None if output_dir is None else Path(output_dir)
-        self.outputs = dict(outputs or {})
-        self.overwrite = overwrite
+        self.outputs, self.overwrite = dict(outputs or {}), overwrite
         self.failed: list[Finding] = []
 
     @property
@@ -119,17 +116,12 @@ class Cases:
         done = [case["image"] for case in todo if bad.isdisjoint(case.values())]
         if self.output_dir is not None:
             content = {"segmented": done, "kept": [case["image"] for case in kept], "failed": failed}
-            write_json(self._record, {**content, **self.checkpoint.describe(), **record})
+            write_json(self.output_dir / _RECORD, {**content, **self.checkpoint.describe(), **record})
         _LOG.info(f"{len(done)} cases done, {_kept_words(len(kept))}, {len(failed)} failed")
         if failed:
             lines = "\n".join(f"  - {path}: {reason}" for path, reason in failed.items())
             number = len(done) + len(kept) + len(failed)
             raise RunError(f"{len(failed)} of {number} cases have no {self.result}:\n{lines}")
-
-    @property
-    def _record(self) -> Path:
-        assert self.output_dir is not None
-        return self.output_dir / "inference.json"
 
     @cached_property
     def _all(self) -> list[Case]:
@@ -154,22 +146,24 @@ class Cases:
             cases = self._all
         except DatasetError:
             return [], []
-        may_keep = bool(self.outputs) and not self.overwrite
-        done = [may_keep and self._is_done(case) for case in cases]
-        return list(compress(cases, map(not_, done))), list(compress(cases, done))
-
-    def _is_done(self, case: Case) -> bool:
-        return all(self.path(kind, case).is_file() for kind in self.outputs)
+        todo: list[Case] = []
+        kept: list[Case] = []
+        for case in cases:
+            done = self.outputs and not self.overwrite and all(self.path(kind, case).is_file() for kind in self.outputs)
+            (kept if done else todo).append(case)
+        return todo, kept
 
     def _refuse_other_weights(self) -> None:
+        assert self.output_dir is not None
+        record = self.output_dir / _RECORD
         try:
-            earlier = json.loads(self._record.read_text(encoding="utf-8"))
+            earlier = json.loads(record.read_text(encoding="utf-8"))
             name, sha256 = earlier["checkpoint"], earlier["checkpoint_sha256"]
         except (KeyError, OSError, TypeError, ValueError):
             return  # no record, or one that does not say
         if sha256 is not None and sha256 != self.checkpoint.sha256:
             raise RunError(
-                f"{self.output_dir} has outputs of other weights: {self._record} names {name} (SHA-256 "
+                f"{self.output_dir} has outputs of other weights: {record} names {name} (SHA-256 "
                 f"{sha256[:12]}...), this run has {self.checkpoint.path}; give another output_dir, or make them again "
                 "with --overwrite true"
             )
@@ -257,9 +251,8 @@ def _list_volumes(source: str | os.PathLike[str], dicom_seg: bool) -> tuple[list
 def _list_scored(root: Path, split: str, mask_threshold: float) -> tuple[list[Case], list[Finding]]:
     pairing = find_cases(root, (split,))
     cases, missing = pairing.cases[split], [problem for problem in pairing.problems if problem.kind == "pair"]
-    raise_if_any(
-        root, [problem for problem in pairing.problems if problem.kind != "pair"] or ([] if cases else missing)
-    )
+    others = [problem for problem in pairing.problems if problem.kind != "pair"]
+    raise_if_any(root, others or ([] if cases else missing))
     largest = 0.0
     for case in cases:  # nearly always the first is enough
         try:
@@ -270,10 +263,7 @@ def _list_scored(root: Path, split: str, mask_threshold: float) -> tuple[list[Ca
             break
     else:
         if largest > 0:
-            raise DatasetError(
-                f"no mask of {split} has a value above mask_threshold={mask_threshold:g}, the largest is {largest:g}; "
-                "set mask_threshold to 0 for masks of 0 and 1 or of instance numbers"
-            )
+            raise DatasetError(no_mask_text(f"no mask of {split}", mask_threshold, largest))
     return cases, missing
 
 

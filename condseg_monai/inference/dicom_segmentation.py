@@ -34,6 +34,10 @@ SNOMED_CODES: dict[str, tuple[str, str]] = {
 """SNOMED CT codes and meanings of organs, as DICOM spells them; a leading "left" or "right" becomes a modifier."""
 
 _SIDES = {"left": ("7771000", "Left"), "right": ("24028007", "Right")}
+_IDENTIFYING = (
+    *("AccessionNumber", "PatientBirthDate", "PatientID", "PatientName", "PatientSex", "ReferringPhysicianName"),
+    *("StudyDate", "StudyID", "StudyTime"),
+)
 _OWN_SCHEME = "99CONDSEG"  # of names without a code; a leading 99 marks private schemes
 
 
@@ -95,17 +99,7 @@ def _sources(files: Sequence[Path]) -> list[Any]:
         for name in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
             if not dataset.get(name):
                 setattr(dataset, name, pydicom.uid.generate_uid(entropy_srcs=[name, *seed]))
-        for name in (
-            "AccessionNumber",
-            "PatientBirthDate",
-            "PatientID",
-            "PatientName",
-            "PatientSex",
-            "ReferringPhysicianName",
-            "StudyDate",
-            "StudyID",
-            "StudyTime",
-        ):
+        for name in _IDENTIFYING:
             if name not in dataset:
                 setattr(dataset, name, "")
     return datasets

@@ -24,8 +24,7 @@ class RequiredCheckpoint:
     """Checkpoint that a run needs, for one network; read once. Class names in it become the network's."""
 
     def __init__(self, path: str | os.PathLike[str], network: nn.Module) -> None:
-        self.path = Path(path)
-        self.network = network
+        self.path, self.network = Path(path), network
         self.sha256: str | None = None
         self.class_names: tuple[str, ...] | None = None
 
@@ -46,8 +45,7 @@ class RequiredCheckpoint:
         self.class_names = class_names_of(state)
         if self.class_names is not None:
             set_class_names(network, self.class_names)
-        differences = describe_differences(state, network.state_dict())
-        if differences:
+        if differences := describe_differences(state, network.state_dict()):
             raise ValueError(
                 f"checkpoint: {self.path} does not fit the network; encoder, decoder_channels, cdfa and class_names "
                 f"must be those it was trained with: {differences}"

@@ -63,13 +63,9 @@ class VolumeInferer:
             raise ValueError(f"image_size and batch_size must be positive, got {image_size} and {batch_size}")
         if resizing not in RESIZINGS:
             raise ValueError(f"resizing must be one of {', '.join(RESIZINGS)}, got {resizing!r}")
-        self.image_size = image_size
-        self.window_hu = tuple(window_hu)
-        self.normalization = normalization
-        self.batch_size = batch_size
-        self.resizing = resizing
-        self.device = torch.device(device)
-        self.precision = check_precision(precision)
+        self.image_size, self.batch_size, self.resizing = image_size, batch_size, resizing
+        self.window_hu, self.normalization = tuple(window_hu), normalization
+        self.device, self.precision = torch.device(device), check_precision(precision)
 
     def __call__(
         self,
@@ -135,12 +131,10 @@ def keep_largest_components(labels: np.ndarray) -> None:
     from monai.transforms.utils import get_largest_connected_component_mask
 
     for label, box in enumerate(find_objects(labels), 1):
-        if box is None:
-            continue
-        part = labels[box]
-        mask = part == label
-        largest = get_largest_connected_component_mask(mask, connectivity=3)
-        part[mask & ~np.asarray(largest, dtype=bool)] = 0
+        if box is not None:
+            mask = labels[box] == label
+            largest = get_largest_connected_component_mask(mask, connectivity=3)
+            labels[box][mask & ~np.asarray(largest, dtype=bool)] = 0
 
 
 def _class_probs(logits: Tensor) -> Tensor:

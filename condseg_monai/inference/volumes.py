@@ -46,14 +46,10 @@ class VolumeInference:
         compile: bool = False,
         progress_bar: bool = True,
     ) -> None:
-        self.cases = cases
-        self.network = network
-        self.inferer = inferer
+        self.cases, self.network, self.inferer = cases, network, inferer
         self.class_names = None if class_names is None else tuple(map(str, class_names))
-        self.keep_largest = keep_largest
-        self.check_values = check_values
-        self.compile = compile
-        self.progress_bar = progress_bar
+        self.keep_largest, self.check_values = keep_largest, check_values
+        self.compile, self.progress_bar = compile, progress_bar
 
     def run(self) -> None:
         """Segment the volumes; a RunError before any work as :meth:`Cases.start`, or at the end listing failures."""
@@ -83,8 +79,8 @@ class VolumeInference:
             check_hounsfield(volume)
         number = len(axial_slices(volume.array, volume.affine))
         with ExitStack() as stack:
-            bar = tqdm(total=number, desc=case["name"], unit="slice", disable=not self.progress_bar)
-            stack.enter_context(bar)
+            progress = tqdm(total=number, desc=case["name"], unit="slice", disable=not self.progress_bar)
+            bar = stack.enter_context(progress)
             sinks: dict[str, Any] = {
                 f"on_{kind}": stack.enter_context(score_volume_writer(cases.path(kind, case), volume))
                 for kind in ("probability", "uncertainty")

@@ -37,8 +37,7 @@ class WriteQueue:
 
         def note(done: Future[None]) -> None:
             self._room.release()
-            error = done.exception()
-            if error is not None:
+            if (error := done.exception()) is not None:
                 self._failed[str(path)] = f"{type(error).__name__}: {error}"
 
         self._thread.submit(write).add_done_callback(note)

@@ -127,12 +127,6 @@ def _check_series(folder: Path, files: Sequence[Path], headers: Sequence[Any]) -
             raise VolumeError(f"{file} is no slice of a volume: it has no {', '.join(missing)}")
         if int(header.get("SamplesPerPixel") or 1) != 1 or header.get("PhotometricInterpretation") == "MONOCHROME1":
             raise VolumeError(f"{file} is {header.get('PhotometricInterpretation')}; a CT slice is MONOCHROME2")
-    _check_alike(folder, files, headers)
-    if len(files) < 2:
-        raise VolumeError(f"{folder} has one slice, {files[0].name}; a volume has several")
-
-
-def _check_alike(folder: Path, files: Sequence[Path], headers: Sequence[Any]) -> None:
     for file, header in zip(files, headers, strict=True):
         for name, (words, tolerance) in _SAME.items():
             values = [one.get(name, "") for one in (headers[0], header)]
@@ -145,6 +139,8 @@ def _check_alike(folder: Path, files: Sequence[Path], headers: Sequence[Any]) ->
                     f"{folder} mixes slices of different {words}: {values[0]} in {files[0].name}, {values[1]} in "
                     f"{file.name}; give each series its own folder, without its scout views"
                 )
+    if len(files) < 2:
+        raise VolumeError(f"{folder} has one slice, {files[0].name}; a volume has several")
 
 
 def _geometry(folder: Path, files: Sequence[Path], headers: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
@@ -164,27 +160,22 @@ def _geometry(folder: Path, files: Sequence[Path], headers: Sequence[Any]) -> tu
     _check_steps(folder, [files[i] for i in order], depths[order])
     positions = positions[order]
     lps = np.eye(4)
-    lps[:3, 0] = along_row * column_spacing
-    lps[:3, 1] = along_column * row_spacing
-    lps[:3, 2] = (positions[-1] - positions[0]) / (len(positions) - 1)
-    lps[:3, 3] = positions[0]
+    step = (positions[-1] - positions[0]) / (len(positions) - 1)
+    lps[:3] = np.stack([along_row * column_spacing, along_column * row_spacing, step, positions[0]], axis=1)
     return order, np.diag([-1.0, -1.0, 1.0, 1.0]) @ lps
 
 
 def _check_steps(folder: Path, files: Sequence[Path], depths: np.ndarray) -> None:
     steps = np.diff(depths)
     usual = float(np.median(steps))
-    tolerance = max(_SPACING_TOLERANCE * usual, 0.11)
-    same = np.flatnonzero(steps < 1e-3)
-    if len(same):
+    if len(same := np.flatnonzero(steps < 1e-3)):
         a, b = files[same[0]], files[same[0] + 1]
         raise VolumeError(
             f"{folder} has {len(same)} slices in the place of another, such as {a.name} and {b.name} at "
             f"{depths[same[0]]:g} mm: a slice twice, or several phases or reconstructions in one series; keep one "
             "of each"
         )
-    wide = np.flatnonzero(np.abs(steps - usual) > tolerance)
-    if len(wide):
+    if len(wide := np.flatnonzero(np.abs(steps - usual) > max(_SPACING_TOLERANCE * usual, 0.11))):
         places = "; ".join(
             f"{depths[i]:g} mm ({files[i].name}) to {depths[i + 1]:g} mm ({files[i + 1].name})" for i in wide[:3]
         )

@@ -25,10 +25,7 @@ NIFTI_EXTENSIONS = (".nii", ".nii.gz")
 def nifti_stem(path: str | os.PathLike[str]) -> str | None:
     """The name of a NIfTI file without its extension; None if it is no NIfTI by its name."""
     name = Path(path).name
-    for extension in NIFTI_EXTENSIONS:
-        if name.lower().endswith(extension):
-            return name[: -len(extension)]
-    return None
+    return next((name[: -len(end)] for end in NIFTI_EXTENSIONS if name.lower().endswith(end)), None)
 
 
 def read_nifti(path: str | os.PathLike[str]) -> Volume:
@@ -42,12 +39,14 @@ def read_nifti(path: str | os.PathLike[str]) -> Volume:
         raise VolumeError(f"{file} does not exist")
     try:
         image: Any = nibabel.load(file)
-        header = image.header
-        stored = image.dataobj
+        header, stored = image.header, image.dataobj
         shape = tuple(int(length) for length in image.shape)
     except (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, zlib.error) as error:
         raise VolumeError(f"{file} is not a NIfTI volume: {error}") from error
-    _check_shape(file, shape)
+    if len(shape) < 3 or min(shape[:3]) < 2:
+        raise VolumeError(f"{file} is a 2D image, {shape}; a volume has several slices")
+    if any(length != 1 for length in shape[3:]):
+        raise VolumeError(f"{file} holds several volumes, {shape}; give one at a time")
     _check_geometry(file, header)
     if stored.dtype.kind not in "iuf":
         raise VolumeError(f"{file} holds {stored.dtype} and not one number per voxel")
@@ -80,13 +79,6 @@ def _read_compressed(file: Path, stored: Any) -> np.ndarray:
                 raise EOFError(f"expected {len(target)} bytes of voxels, found {done}")
             done += read
     return array
-
-
-def _check_shape(file: Path, shape: tuple[int, ...]) -> None:
-    if len(shape) < 3 or min(shape[:3]) < 2:
-        raise VolumeError(f"{file} is a 2D image, {shape}; a volume has several slices")
-    if any(length != 1 for length in shape[3:]):
-        raise VolumeError(f"{file} holds several volumes, {shape}; give one at a time")
 
 
 def _check_geometry(file: Path, header: Any) -> None:

@@ -126,9 +126,8 @@ class LoadSliced(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return a copy of ``data`` with image and label."""
         image_key, label_key = self.keys
-        path, index = data[image_key], data.get("slice", -1)
-        image, label = read_slice(path, index)
-        _check_numbers(path, label, self.num_classes)
+        image, label = read_slice(data[image_key], data.get("slice", -1))
+        _check_numbers(data[image_key], label, self.num_classes)
         arrays = {image_key: image, label_key: label.astype(np.float32)}
         return {**data, **{key: torch.from_numpy(array)[None] for key, array in arrays.items()}}
 
@@ -144,8 +143,8 @@ class ResizeSliced(Transform):
         """Return a copy of ``data`` with both resized."""
         image = [resize_slice(channel, self.size) for channel in np.asarray(data[self.image_key])]
         label = [resize_label_slice(channel, self.size) for channel in np.asarray(data[self.label_key])]
-        resized = {self.image_key: np.stack(image), self.label_key: np.stack(label)}
-        return {**data, **{key: torch.from_numpy(array) for key, array in resized.items()}}
+        resized = {self.image_key: image, self.label_key: label}
+        return {**data, **{key: torch.from_numpy(np.stack(array)) for key, array in resized.items()}}
 
 
 def _class_problems(root: Path, class_names: Sequence[str]) -> list[str]:
@@ -153,8 +152,8 @@ def _class_problems(root: Path, class_names: Sequence[str]) -> list[str]:
     names = json.loads(record.read_text(encoding="utf-8")).get("class_names") if record.is_file() else None
     if names is None or list(names) == list(class_names):
         return []
-    asked = ", ".join(class_names)
-    return [f"by {record} the classes are {', '.join(names)}, but class_names (or organ_order) says {asked}"]
+    listed, asked = ", ".join(names), ", ".join(class_names)
+    return [f"by {record} the classes are {listed}, but class_names (or organ_order) says {asked}"]
 
 
 def _read_names(root: Path, split: str) -> list[str]:
@@ -177,13 +176,12 @@ def _read_names(root: Path, split: str) -> list[str]:
 
 def _cases_of(root: Path, name: str, num_classes: int, check: bool) -> list[SliceCase]:
     one, volume = root / _SLICES / f"{name}.npz", root / _VOLUMES / f"{name}.npy.h5"
-    if one.is_file():
-        found = [(one, -1)]
-    elif volume.is_file():
+    found = [(one, -1)]
+    if not one.is_file():
+        if not volume.is_file():
+            raise DatasetError(f"{name}: there is neither {one} nor {volume}")
         with open_h5(volume) as content:
             found = [(volume, index) for index in range(len(content["image"]))]
-    else:
-        raise DatasetError(f"{name}: there is neither {one} nor {volume}")
     cases = []
     for path, index in found:
         stat = path.stat()
@@ -199,8 +197,7 @@ def _cases_of(root: Path, name: str, num_classes: int, check: bool) -> list[Slic
 
 
 def _check_numbers(path: str | PathLike[str], label: np.ndarray, num_classes: int) -> None:
-    highest = int(label.max())
-    if highest >= num_classes:
+    if (highest := int(label.max())) >= num_classes:
         raise DatasetError(
             f"{os.fspath(path)}: the label has the number {highest}, but there are {num_classes} classes, 0 to "
             f"{num_classes - 1}; are these the 13 organs of BTCV? `python -m condseg_monai prepare synapse` maps them"

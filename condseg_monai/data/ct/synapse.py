@@ -6,40 +6,20 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = [
-    "BTCV_ORGANS",
-    "CT_WINDOW_HU",
-    "SLICE_ORIENTATION",
-    "SYNAPSE_ORGANS",
-    "btcv_label_map",
-    "synapse_class_names",
-    "window_ct",
-]
+__all__ = ["CT_WINDOW_HU", "synapse_class_names"]
 
 CT_WINDOW_HU = (-125.0, 275.0)
 """Hounsfield units that become 0 and 1."""
 
 SLICE_ORIENTATION = "PL"
-"""Where the rows and the columns of an axial slice lead: to the patient's back and left, as a radiologist sees it.
+"""Rows of an axial slice lead to the patient's back, columns to the left; slices count towards the head.
 
-Slices are counted towards the head. An array ``(D, H, W)`` of slices is therefore a volume with the axis codes LPS
-(those of DICOM; ``nibabel.orientations``, ``monai.transforms.Orientation``), its axes reversed.
+An array ``(D, H, W)`` of slices is a volume with the axis codes LPS (those of DICOM), its axes reversed.
 """
 
 BTCV_ORGANS = (
-    "spleen",
-    "right kidney",
-    "left kidney",
-    "gallbladder",
-    "oesophagus",
-    "liver",
-    "stomach",
-    "aorta",
-    "inferior vena cava",
-    "portal and splenic vein",
-    "pancreas",
-    "right adrenal gland",
-    "left adrenal gland",
+    *("spleen", "right kidney", "left kidney", "gallbladder", "oesophagus", "liver", "stomach", "aorta"),
+    *("inferior vena cava", "portal and splenic vein", "pancreas", "right adrenal gland", "left adrenal gland"),
 )
 """Labels 1 to 13 of the BTCV challenge, "Beyond the Cranial Vault: Abdomen", from which Synapse is made."""
 
@@ -47,9 +27,9 @@ SYNAPSE_ORGANS: dict[str, tuple[str, ...]] = {
     "transunet": ("aorta", "gallbladder", "left kidney", "right kidney", "liver", "pancreas", "spleen", "stomach"),
     "samed": ("spleen", "right kidney", "left kidney", "gallbladder", "liver", "stomach", "aorta", "pancreas"),
 }
-"""The names of labels 1 to 8, by order: TransUNet's files have the first, SAMed's and CASCADE's line has the second.
+"""The names of labels 1 to 8, by order: TransUNet's files have the first, SAMed's and CASCADE's line the second.
 
-Both are in circulation as "Synapse". Weights of one, scored with labels of the other, confuse organs without an error.
+Both are called "Synapse": weights of one, scored with labels of the other, confuse organs without an error.
 """
 
 

@@ -12,19 +12,9 @@ from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, 
 
 from condseg_monai.data.ct.synapse import SLICE_ORIENTATION
 
-__all__ = [
-    "Volume",
-    "VolumeError",
-    "axial_affine",
-    "axial_slices",
-    "axial_spacing",
-    "check_hounsfield",
-    "volume_of_slices",
-]
+__all__ = ["axial_slices"]
 
-_AXES = ("S", *SLICE_ORIENTATION)
-"""Where the three axes of a stack of slices lead."""
-
+_AXES = ("S", *SLICE_ORIENTATION)  # where the three axes of a stack of slices lead
 _SOFTEST_HU = -50  # every CT of a body has air or fat, below this ...
 _DENSEST_HU = 0  # ... and tissue, above this
 
@@ -37,21 +27,14 @@ class VolumeError(ValueError):
 class Volume:
     """A volume as its file has it; nothing is scaled, turned or copied before a slice is asked for."""
 
-    path: Path
-    """The file, or the folder of a DICOM series."""
-    array: np.ndarray
-    """``(I, J, K)``: stored values, the axes in the order of the file."""
-    affine: np.ndarray
-    """``(4, 4)``: from indices into ``array`` to millimetres towards the patient's right, front and head (RAS)."""
-    slope: float = 1.0
-    """Hounsfield units are ``array * slope + intercept``."""
+    path: Path  # the file, or the folder of a DICOM series
+    array: np.ndarray  # ``(I, J, K)``: stored values, the axes in the order of the file
+    affine: np.ndarray  # ``(4, 4)``: from indices into ``array`` to millimetres, RAS
+    slope: float = 1.0  # Hounsfield units are ``array * slope + intercept``
     intercept: float = 0.0
-    file_shape: tuple[int, ...] = ()
-    """The shape in the file, which may have a fourth axis of length 1."""
-    header: Any = None
-    """The header of a NIfTI image, which its labels inherit; None for others."""
-    slice_files: tuple[Path, ...] = field(default=(), repr=False)
-    """DICOM: the file of each ``array[:, :, k]``."""
+    file_shape: tuple[int, ...] = ()  # the shape in the file, which may have a fourth axis of length 1
+    header: Any = None  # of a NIfTI image, which its labels inherit
+    slice_files: tuple[Path, ...] = field(default=(), repr=False)  # DICOM: the file of each ``array[:, :, k]``
 
     @property
     def is_dicom(self) -> bool:
@@ -90,10 +73,8 @@ def volume_of_slices(slices: np.ndarray, affine: np.ndarray) -> np.ndarray:
 
 def axial_spacing(affine: np.ndarray) -> tuple[float, float, float]:
     """Return the voxel's size in millimetres along the axes of :func:`axial_slices`: (D, H, W)."""
-    sizes = voxel_sizes(np.asarray(affine, dtype=float))
-    target = _to_slices(affine)[:, 0].astype(int)
     spacing = np.empty(3)
-    spacing[target] = sizes
+    spacing[_to_slices(affine)[:, 0].astype(int)] = voxel_sizes(np.asarray(affine, dtype=float))
     return float(spacing[0]), float(spacing[1]), float(spacing[2])
 
 
@@ -105,15 +86,11 @@ def axial_affine(affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 def check_hounsfield(volume: Volume) -> None:
     """Raise a VolumeError unless values are finite, some -50 or less and some 0 or more: Hounsfield units of a body."""
     low, high, wrong, first = float("inf"), -float("inf"), 0, -1
-    may_be_wrong = volume.array.dtype.kind == "f"
     for k in range(volume.array.shape[2]):
         part = volume.array[:, :, k]
-        if may_be_wrong:
-            finite = np.isfinite(part)
-            if not finite.all():
-                wrong += int(finite.size - np.count_nonzero(finite))
-                first = k if first < 0 else first
-                continue
+        if part.dtype.kind == "f" and (bad := int(np.count_nonzero(~np.isfinite(part)))):
+            wrong, first = wrong + bad, k if first < 0 else first
+            continue
         low, high = min(low, float(part.min())), max(high, float(part.max()))
     if wrong:
         raise VolumeError(

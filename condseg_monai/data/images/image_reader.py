@@ -39,7 +39,8 @@ class NaturalImageReader(ImageReader):
     """
 
     def __init__(self, mode: str = "RGB") -> None:
-        self.mode = _checked_mode(mode)
+        _check_mode(mode)
+        self.mode = mode
 
     def verify_suffix(self, filename: Sequence[MonaiPathLike] | MonaiPathLike) -> bool:
         """Whether every name ends in one of ``IMAGE_EXTENSIONS``, in any case."""
@@ -72,13 +73,16 @@ def read_natural_image(path: str | PathLike[str], mode: str = "RGB") -> np.ndarr
             here.
         ValueError: if ``mode`` is neither ``"RGB"`` nor ``"L"``.
     """
-    _checked_mode(mode)
+    _check_mode(mode)
     try:
         # From a stream, because Pillow maps a TIFF given by name into memory and then scrambles turned grey ones.
         with _Stream(FileIO(fspath(path))) as stream, Image.open(stream, formats=_FORMATS) as image:
             _check_size(image)
             image.load()
-            return _to_mode(_to_array(image), mode)
+            array = _to_array(image)
+            if mode == "L":
+                return array if array.ndim == 2 else array.max(axis=2)
+            return array if array.ndim == 3 else np.repeat(array[..., None], 3, axis=2)
     except Exception as error:  # Pillow's decoders raise a dozen kinds, from struct.error to SyntaxError
         raise UnreadableImageError(f"cannot read {fspath(path)}: {_reason(error)}") from error
 
@@ -92,10 +96,9 @@ class _Stream(BufferedReader):
         return super().read(size)
 
 
-def _checked_mode(mode: str) -> str:
+def _check_mode(mode: str) -> None:
     if mode not in ("RGB", "L"):
         raise ValueError(f'mode must be "RGB" or "L", got {mode!r}')
-    return mode
 
 
 def _check_size(image: Image.Image) -> None:
@@ -143,21 +146,13 @@ def _on_black(image: Image.Image) -> Image.Image:
 
 def _sixteen_bit_to_array(image: Image.Image) -> np.ndarray:
     tags = getattr(image, "tag_v2", {})
-    bits = tags.get(258, (16,))[0]  # BitsPerSample: 12 or 16
-    white_is_zero = tags.get(262) == 0  # PhotometricInterpretation; Pillow inverts the 8-bit kinds only
-    white = float(2**bits - 1)
+    white = float(2 ** tags.get(258, (16,))[0] - 1)  # BitsPerSample: 12 or 16
     ImageOps.exif_transpose(image, in_place=True)
     values = np.asarray(image).astype(np.float32)
-    if white_is_zero:
+    if tags.get(262) == 0:  # PhotometricInterpretation: white is zero; Pillow inverts the 8-bit kinds only
         np.subtract(white, values, out=values)
     if "transparency" in image.info:
         values[values == image.info["transparency"]] = 0.0
     values /= np.float32(white)
     values *= np.float32(255.0)
     return values
-
-
-def _to_mode(array: np.ndarray, mode: str) -> np.ndarray:
-    if mode == "L":
-        return array if array.ndim == 2 else array.max(axis=2)
-    return array if array.ndim == 3 else np.repeat(array[..., None], 3, axis=2)

@@ -26,28 +26,23 @@ _NEAR_WHITE = 255 - _NOISE
 
 
 class SplitSummary(NamedTuple):
-    """One split in numbers, of the cases whose image and mask could both be read; sizes are (W, H).
-
-    ``foreground`` is the share of foreground in all pixels, the next three are shares in one image, and ``neither``
-    is the share of mask pixels that are neither 0 or 1 nor near 0 or 255.
-    """
+    """One split in numbers, of the cases whose image and mask could both be read; sizes are (W, H)."""
 
     cases: int
     empty_masks: int
-    foreground: float
+    foreground: float  # share of foreground in all pixels; the next three are shares in one image
     foreground_min: float
     foreground_median: float
     foreground_max: float
-    neither: float
+    neither: float  # share of mask pixels that are neither 0 or 1 nor near 0 or 255
     smallest: tuple[int, int]
     largest: tuple[int, int]
 
 
 class DatasetReport(NamedTuple):
-    """Result of :func:`inspect_dataset`.
+    """Result of :func:`inspect_dataset`; training would stop at ``errors``.
 
-    ``errors`` are what training would stop at, ``warnings`` what may be as it should be; ``cases`` has for each split
-    those with both files, ``"images"`` standing for all of a dataset without lists.
+    ``cases`` has for each split those with both files, ``"images"`` standing for all of a dataset without lists.
     """
 
     dataset_dir: str
@@ -59,31 +54,26 @@ class DatasetReport(NamedTuple):
 
     def as_dict(self) -> dict[str, Any]:
         """The report as JSON has it, without the list of cases."""
+        findings = {"errors": self.errors, "warnings": self.warnings}
         return {
             "dataset_dir": self.dataset_dir,
             "mask_threshold": self.mask_threshold,
             "ok": not self.errors,
             "splits": {name: summary._asdict() for name, summary in self.summaries.items()},
-            "errors": [finding._asdict() for finding in self.errors],
-            "warnings": [finding._asdict() for finding in self.warnings],
+            **{level: [finding._asdict() for finding in found] for level, found in findings.items()},
         }
 
 
 class _Mask(NamedTuple):
-    """Pixels of one mask.
-
-    ``neither``: those that are neither 0 or 1 nor, in a mask that reaches white, within 10 of 0 or 255: soft edges,
-    object numbers, classes. ``noise``: foreground within 10 of black, in a mask that reaches white. ``digest``: of the
-    foreground, equal for equal masks however they are stored.
-    """
+    """Pixels of one mask."""
 
     pixels: int
     foreground: int
-    neither: int
-    noise: int
+    neither: int  # not 0 or 1 nor, in a mask that reaches white, within 10 of 0 or 255
+    noise: int  # foreground within 10 of black, in a mask that reaches white
     largest: float
     coloured: bool
-    digest: str
+    digest: str  # of the foreground
 
 
 class _Checked(NamedTuple):
@@ -141,15 +131,8 @@ def inspect_pairing(
     errors = [*pairing.problems, *(problem for result in checked for problem in result.problems)]
     for level, finding in (*_same_pictures(cases, results), *_mask_findings(results, mask_threshold)):
         (errors if level == "error" else warnings).append(finding)
-    summaries = {split: _summary(cases[split], results) for split in cases}
-    return DatasetReport(
-        os.fspath(root),
-        mask_threshold,
-        cases,
-        errors,
-        warnings,
-        {split: summary for split, summary in summaries.items() if summary is not None},
-    )
+    summaries = {split: summary for split in cases if (summary := _summary(cases[split], results)) is not None}
+    return DatasetReport(os.fspath(root), mask_threshold, cases, errors, warnings, summaries)
 
 
 def _check(mask_threshold: float, case: Case) -> _Checked:
@@ -213,11 +196,7 @@ def _mask_findings(results: _Results, threshold: float) -> Iterator[tuple[str, F
     masks = {path: result.mask for path, result in results.items() if result.mask is not None}
     largest = max((mask.largest for mask in masks.values()), default=0.0)
     if 0 < largest <= threshold:
-        text = (
-            f"no mask has a value above mask_threshold={threshold:g}, the largest is {largest:g}; "
-            "set mask_threshold to 0 for masks of 0 and 1 or of instance numbers"
-        )
-        yield "error", Finding("mask values", text)
+        yield "error", Finding("mask values", no_mask_text("no mask", threshold, largest))
         return
     above = f"mask_threshold={threshold:g}"
     checks: list[tuple[str, str, Callable[[_Mask], bool]]] = [
@@ -240,6 +219,14 @@ def _mask_findings(results: _Results, threshold: float) -> Iterator[tuple[str, F
     for kind, text, condition in checks:
         if files := tuple(path for path, mask in masks.items() if condition(mask)):
             yield "warning", Finding(kind, f"{len(files)} case(s) {text}: {some(files)}", files)
+
+
+def no_mask_text(what: str, threshold: float, largest: float) -> str:
+    """Say that no mask reaches the threshold."""
+    return (
+        f"{what} has a value above mask_threshold={threshold:g}, the largest is {largest:g}; "
+        "set mask_threshold to 0 for masks of 0 and 1 or of instance numbers"
+    )
 
 
 def _summary(cases: Sequence[Case], results: _Results) -> SplitSummary | None:

@@ -82,11 +82,9 @@ def _choose(stems: list[str], fraction: float, seed: int) -> dict[str, list[str]
 def _log_choice(root: Path, cases: Mapping[str, list[Case]], fraction: float | None, seed: int) -> None:
     labeled, unlabeled = cases["labeled"], cases["unlabeled"]
     share = len(labeled) / (len(labeled) + len(unlabeled))
-    how = (
-        "by labeled.txt and unlabeled.txt"
-        if fraction is None
-        else f"drawn from train.txt with labeled_fraction {fraction:g} and seed {seed}"
-    )
+    how = "by labeled.txt and unlabeled.txt"
+    if fraction is not None:
+        how = f"drawn from train.txt with labeled_fraction {fraction:g} and seed {seed}"
     logging.getLogger(__name__).info(
         f"{root}: {len(labeled)} labelled and {len(unlabeled)} unlabelled cases ({share:.1%} labelled), {how}; "
         f"SHA-256 {datalist_hash(labeled)} and {datalist_hash(unlabeled)}; labelled: "
@@ -110,8 +108,7 @@ class PlaceholderLabeld(MapTransform):
 
     def __init__(self, keys: KeysCollection, reference: str = "image", flag: str = "labeled") -> None:
         super().__init__(keys)
-        self.reference = reference
-        self.flag = flag
+        self.reference, self.flag = reference, flag
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return a copy of ``data`` with a label and the flag."""

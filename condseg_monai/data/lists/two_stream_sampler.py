@@ -47,12 +47,9 @@ class TwoStreamBatchSampler(Sampler[list[int]]):
                 f"there is no unlabelled case for unlabeled_batch_size={unlabeled_batch_size}; set it to 0 to train on "
                 "the labelled cases alone"
             )
-        self.labeled = labeled
-        self.unlabeled = unlabeled
-        self.labeled_batch_size = labeled_batch_size
-        self.unlabeled_batch_size = unlabeled_batch_size
-        self.seed = seed
-        self.epoch = 0
+        self.labeled, self.unlabeled = labeled, unlabeled
+        self.labeled_batch_size, self.unlabeled_batch_size = labeled_batch_size, unlabeled_batch_size
+        self.seed, self.epoch = seed, 0
 
     @property
     def batch_size(self) -> int:

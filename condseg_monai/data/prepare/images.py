@@ -74,22 +74,15 @@ def prepare_dataset(
     missing = {split: [name for name in listed.names if name not in both] for split, listed in splits.items()}
     if any(missing.values()) and not allow_missing:
         raise DatasetError(_missing_text(source, splits, missing, found))
-    splits = {
-        split: listed._replace(names=[name for name in listed.names if name in both])
-        for split, listed in splits.items()
-    }
+    for split, listed in splits.items():
+        splits[split] = listed._replace(names=[name for name in listed.names if name in both])
     for split, count in (hold_out or {}).items():
         move_out(splits, split, count, seed)
     if empty := [f"{split}.txt" for split, listed in splits.items() if not listed.names]:
         raise DatasetError(f"{source} has no case of {', '.join(empty)}")
     with built_beside(destination) as folder:
-        _copy(
-            folder,
-            LAYOUTS[dataset].instances,
-            {name for listed in splits.values() for name in listed.names},
-            found,
-            link,
-        )
+        names = {name for listed in splits.values() for name in listed.names}
+        _copy(folder, LAYOUTS[dataset].instances, names, found, link)
         return write_dataset(
             folder,
             source,
@@ -108,10 +101,8 @@ def _splits(dataset: str, found: DownloadedFiles, allow_missing: bool, seed: int
         _check_count("Kvasir-Sessile", "in images/ or masks/", names, _SESSILE_CASES, allow_missing)
         order = seeded_order(names, seed)
         held = round(len(order) * _SESSILE_HELD_OUT / _SESSILE_CASES)
-        rule = (
-            f"{len(order)} of {_SESSILE_CASES} names in the order of the SHA-256 of '{seed} NAME', "
-            f"{held} for test, then {held} for val"
-        )
+        rule = f"{len(order)} of {_SESSILE_CASES} names in the order of the SHA-256 of '{seed} NAME', "
+        rule += f"{held} for test, then {held} for val"
         parts = {"train": order[2 * held :], "val": order[held : 2 * held], "test": order[:held]}
         return {split: Split(sorted(part), "ours", rule) for split, part in parts.items()}
     splits = {

@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from monai.utils import optional_import
 
+from condseg_monai.data.ct import synapse
 from condseg_monai.data.ct.nifti import nifti_stem, read_nifti
-from condseg_monai.data.ct.synapse import (
-    BTCV_ORGANS,
-    CT_WINDOW_HU,
-    SLICE_ORIENTATION,
-    SYNAPSE_ORGANS,
-    btcv_label_map,
-    synapse_class_names,
-    window_ct,
-)
+from condseg_monai.data.ct.synapse import CT_WINDOW_HU, SLICE_ORIENTATION, SYNAPSE_ORGANS, synapse_class_names
 from condseg_monai.data.ct.volume import Volume, VolumeError, axial_slices, axial_spacing, check_hounsfield
 from condseg_monai.data.lists.pairing import DatasetError
 from condseg_monai.data.lists.published_splits import PUBLISHED_LISTS, published_list
@@ -70,9 +63,8 @@ def find_volume_pairs(source: Path) -> tuple[list[VolumePair], list[Path]]:
         name = (path.relative_to(source).parent / stem).as_posix()
         key, found = _LABEL_WORDS.subn("", name)
         key = _IMAGE_WORDS.sub("", key)
-        (labels if found else images).setdefault(re.sub(r"[\W_]*/[\W_]*|^[\W_]+", "/", key).strip("/_-. "), []).append(
-            path
-        )
+        key = re.sub(r"[\W_]*/[\W_]*|^[\W_]+", "/", key).strip("/_-. ")
+        (labels if found else images).setdefault(key, []).append(path)
     problems = [
         f"{' and '.join(map(str, paths))} look like the same {kind}"
         for kind, files in (("image", images), ("label", labels))
@@ -81,9 +73,8 @@ def find_volume_pairs(source: Path) -> tuple[list[VolumePair], list[Path]]:
     ]
     problems += [f"{paths[0]} has no image" for key, paths in labels.items() if key not in images]
     names = {key: _case_name(key, images[key][0], labels[key][0], source) for key in labels if key in images}
-    problems += [
-        f"{count} pairs would be called {name}" for name, count in Counter(names.values()).items() if count > 1
-    ]
+    counts = Counter(names.values())
+    problems += [f"{count} pairs would be called {name}" for name, count in counts.items() if count > 1]
     if problems or not names:
         lines = "\n".join(f"  - {problem}" for problem in problems or ["there is no image with a label"])
         raise DatasetError(
@@ -210,14 +201,14 @@ def _label_table(
         return np.arange(len(class_names), dtype=np.uint8), tuple(class_names)
     names = synapse_class_names(organ_order)
     if source_labels == "btcv":
-        return btcv_label_map(organ_order), names
+        return synapse.btcv_label_map(organ_order), names
     return np.array([names.index(name) for name in synapse_class_names(source_labels)], dtype=np.uint8), names
 
 
 def _one_of_labels() -> str:
     return (
-        f"btcv (the {len(BTCV_ORGANS)} organs of BTCV), transunet or samed (the eight of Synapse in either order), or "
-        "own with class_names"
+        f"btcv (the {len(synapse.BTCV_ORGANS)} organs of BTCV), transunet or samed (the eight of Synapse in either "
+        "order), or own with class_names"
     )
 
 
@@ -236,11 +227,11 @@ def _splits(
             f"{source} lacks {len(lacking)} of the 30 published cases: {', '.join(sorted(lacking))}; get them, or use "
             "--allow_missing to do without"
         )
-    splits = {}
-    for split, names in published.items():
-        kept = [name for name in names if name in found]
-        if kept:
-            splits[split] = Split(kept, "published", PUBLISHED_LISTS["synapse"][split].source)
+    splits = {
+        split: Split(kept, "published", PUBLISHED_LISTS["synapse"][split].source)
+        for split, names in published.items()
+        if (kept := [name for name in names if name in found])
+    }
     return splits, missing
 
 
@@ -250,19 +241,16 @@ def _published_counts() -> dict[str, int]:
 
 def _lists(cases: Mapping[str, Split], slices: Mapping[str, int], odd: bool) -> dict[str, Split]:
     """What the lists name: slices for training and validation, cases for testing."""
-    lists = {
-        split: listed if split == "test" else listed._replace(names=_slice_names(listed.names, slices))
-        for split, listed in cases.items()
-    }
+    lists = dict(cases)
+    for split, listed in cases.items():
+        if split != "test":
+            names = [f"{case}_slice{index:03d}" for case in listed.names for index in range(slices.get(case, 0))]
+            lists[split] = listed._replace(names=names)
     if odd:
         train = lists["train"]
         lists["train"] = Split(train.names[::2], "ours", f"{train.source}; every second slice")
         lists["val"] = Split(train.names[1::2], "ours", "the other slices of the same cases")
     return lists
-
-
-def _slice_names(cases: Iterable[str], slices: Mapping[str, int]) -> list[str]:
-    return [f"{case}_slice{index:03d}" for case in cases for index in range(slices.get(case, 0))]
 
 
 def _wrong_counts(cases: Mapping[str, Split], slices: Mapping[str, int]) -> list[str]:
@@ -288,7 +276,7 @@ def _write_case(pair: VolumePair, folder: Path, whole: bool, table: np.ndarray, 
             raise DatasetError(
                 f"{pair.label} has the value {numbers[~known][0]:g}, but its labels go from 0 to {len(table) - 1}"
             )
-        return window_ct(image.hounsfield(images[index])), table[numbers.astype(np.intp)]
+        return synapse.window_ct(image.hounsfield(images[index])), table[numbers.astype(np.intp)]
 
     depth = len(images)
     if not whole:
@@ -298,12 +286,8 @@ def _write_case(pair: VolumePair, folder: Path, whole: bool, table: np.ndarray, 
             np.savez_compressed(file, image=values, label=numbers)
         return depth
     with h5py.File(folder / "test_vol_h5" / f"{pair.case}.npy.h5", "w") as file:
-        options = {
-            "shape": images.shape,
-            "chunks": (1, *images.shape[1:]),
-            "compression": "gzip",
-            "compression_opts": 1,
-        }
+        chunks = (1, *images.shape[1:])
+        options = {"shape": images.shape, "chunks": chunks, "compression": "gzip", "compression_opts": 1}
         stored = {
             "image": file.create_dataset("image", dtype=np.float32, **options),
             "label": file.create_dataset("label", dtype=np.uint8, **options),

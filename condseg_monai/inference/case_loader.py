@@ -75,7 +75,10 @@ def predict_cases(engine: Engine, batch: list[dict[str, Any]]) -> list[dict[str,
     logits, or with what else the inferer returns by name. The evaluator has ``decollate`` off.
     """
     evaluator: Any = engine
-    cases = [{key: _to(value, evaluator.state.device) for key, value in case.items()} for case in batch]
+    cases = [dict(case) for case in batch]
+    for case in cases:
+        tensors = {key: value for key, value in case.items() if isinstance(value, Tensor)}
+        case.update({key: value.to(evaluator.state.device, non_blocking=True) for key, value in tensors.items()})
     images = torch.stack([case["image"].as_subclass(Tensor) for case in cases])
     with evaluator.mode(evaluator.network):
         output = evaluator.inferer(images, evaluator.network)
@@ -87,7 +90,3 @@ def predict_cases(engine: Engine, batch: list[dict[str, Any]]) -> list[dict[str,
     evaluator.fire_event(IterationEvents.FORWARD_COMPLETED)
     evaluator.fire_event(IterationEvents.MODEL_COMPLETED)
     return evaluator.state.output
-
-
-def _to(value: Any, device: torch.device) -> Any:
-    return value.to(device, non_blocking=True) if isinstance(value, Tensor) else value

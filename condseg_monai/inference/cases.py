@@ -32,16 +32,10 @@ class RunError(RuntimeError):
 class Cases:
     """Cases of a run. Nothing is listed before :attr:`todo` or :meth:`start`.
 
-    Cases whose outputs all exist are kept as they are, unless ``inference.json`` beside them names other weights.
-
-    Args:
-        list_cases: gives the cases, each with ``image``, its file, and where that is not its stem ``name``; and what
-            keeps others from being used.
-        checkpoint: the weights of the run.
-        result: what each case gets, for messages: ``"mask"``.
-        output_dir: folder of the outputs and of ``inference.json``; None if the cases have none.
-        outputs: kind -> (folder below ``output_dir``, extension).
-        overwrite: make existing outputs again.
+    Cases whose outputs all exist are kept, unless ``inference.json`` beside them names other weights; ``overwrite``
+    makes them again. ``list_cases`` gives the cases, each with ``image``, its file, and where that is not its stem
+    ``name``, and what keeps others from being used; ``result`` is what each gets, for messages; ``outputs`` maps kinds
+    to a folder below ``output_dir``, which is None for no outputs, and an extension.
     """
 
     def __init__(

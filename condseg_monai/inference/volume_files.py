@@ -6,9 +6,9 @@ import gzip
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 import nibabel
 import numpy as np
@@ -29,7 +29,7 @@ def write_label_volume(path: str | os.PathLike[str], labels: np.ndarray, volume:
     """Write ``uint8`` labels as ``.nii.gz`` with the shape, affine and orientation of the volume they are of."""
     if labels.dtype != np.uint8 or labels.shape != volume.array.shape:
         raise ValueError(f"labels must be uint8 {volume.array.shape}, got {labels.dtype} {labels.shape}")
-    with atomic_write(path) as temporary, _open(temporary) as stream:
+    with atomic_write(path) as temporary, temporary.open("wb") as file, _stream(file) as stream:
         _header(volume, volume.file_shape, np.uint8).write_to(stream)
         for k in range(labels.shape[2]):
             stream.write(labels[:, :, k].tobytes(order="F"))
@@ -62,7 +62,7 @@ def score_volume_writer(path: str | os.PathLike[str], volume: Volume) -> Iterato
             yield write
             stack = (channels or (1,))[0], depth, height, width
             file.truncate(_SCORE_TYPE.itemsize * int(np.prod(stack)))
-        with atomic_write(target) as temporary, _open(temporary, compressed=target.suffix == ".gz") as stream:
+        with atomic_write(target) as temporary, temporary.open("wb") as file, _stream(file, target.suffix) as stream:
             _header(volume, (*volume.array.shape, *channels), _SCORE_TYPE, 1 / _SCORE_STEPS).write_to(stream)
             for channel in range(stack[0]):
                 _copy_in_file_order(raw, stream, channel, stack, volume)
@@ -79,15 +79,11 @@ def _copy_in_file_order(raw: Path, stream: BinaryIO, channel: int, stack: tuple[
         del part, mapped
 
 
-@contextmanager
-def _open(path: Path, compressed: bool = True) -> Iterator[BinaryIO]:
-    with path.open("wb") as file:
-        if not compressed:
-            yield file
-            return
-        # No name and no time inside: the same labels are the same bytes.
-        with gzip.GzipFile("", "wb", compresslevel=1, fileobj=file, mtime=0) as stream:
-            yield cast(BinaryIO, stream)
+def _stream(file: BinaryIO, suffix: str = ".gz") -> Any:
+    if suffix != ".gz":
+        return nullcontext(file)
+    # No name and no time inside: the same labels are the same bytes.
+    return gzip.GzipFile("", "wb", compresslevel=1, fileobj=file, mtime=0)
 
 
 def _header(volume: Volume, shape: tuple[int, ...], dtype: Any, slope: float = 1.0) -> Any:

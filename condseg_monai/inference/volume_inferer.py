@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -26,27 +25,16 @@ RESIZINGS = {
 """How a slice's labels come back to its size."""
 
 
-class SliceSink(Protocol):
-    """Takes ``scores``, ``(H, W)`` or ``(H, W, C)`` in [0, 1], of slice ``index``."""
-
-    def __call__(self, index: int, scores: np.ndarray) -> None:
-        """Take ``scores``, ``(H, W)`` or ``(H, W, C)`` in [0, 1], of slice ``index``."""
+SliceSink = Callable[[int, np.ndarray], None]
+"""Takes the index of a slice and its scores, ``(H, W)`` or ``(H, W, C)`` in [0, 1]."""
 
 
 class VolumeInferer:
     """Inferer of a CT volume, slice by slice: axial slices in batches, labels in the file's own order of axes.
 
-    There is never more than one batch of slices at the network's size, and one slice with all its class scores at full
-    size.
-
-    Args:
-        image_size: slices are resized to this square.
-        window_hu: Hounsfield units that become 0 and 1.
-        normalization: as in training, see :func:`~condseg_monai.data.normalize_image`.
-        batch_size: slices the network sees at a time.
-        resizing: a key of :data:`RESIZINGS`.
-        device: where the network computes.
-        precision: as for :class:`~condseg_monai.PrecisionInferer`.
+    There is never more than one batch of slices at the network's size, the square ``image_size``, and one slice with
+    all its class scores at full size. The window and ``normalization`` are those of training; ``resizing`` is a key of
+    :data:`RESIZINGS`, ``precision`` as for :class:`~condseg_monai.PrecisionInferer`.
     """
 
     def __init__(
@@ -75,15 +63,11 @@ class VolumeInferer:
         on_uncertainty: SliceSink | None = None,
         on_progress: Callable[[int], object] | None = None,
     ) -> np.ndarray:
-        """Segment a volume: ``uint8`` class numbers in the shape and order of ``volume.array``.
+        """Segment a volume in Hounsfield units: ``uint8`` class numbers in the shape and order of ``volume.array``.
 
-        Args:
-            volume: in Hounsfield units.
-            network: takes ``(B, 3, h, w)`` and gives logits ``(B, C, h, w)``, by sigmoid if C is 1; on the device
-                already.
-            on_probability: gets each slice's class probabilities ``(H, W, C)``, background first.
-            on_uncertainty: gets each slice's uncertainty ``(H, W)``; needs a network with ``predict_regions``.
-            on_progress: gets the number of slices of each batch that is done.
+        The network, on the device already, takes ``(B, 3, h, w)`` and gives logits ``(B, C, h, w)``, by sigmoid if C is
+        1. ``on_probability`` gets each slice's class probabilities ``(H, W, C)``, background first; ``on_uncertainty``
+        its uncertainty ``(H, W)``; ``on_progress`` the number of slices of each batch.
 
         Raises:
             ValueError: if uncertainty is wanted of a network without, there are over 256 classes, or float16 meets a

@@ -22,17 +22,11 @@ __all__ = ["VolumeInference"]
 
 
 class VolumeInference:
-    """Evaluator that segments CT volumes.
+    """Evaluator that segments CT volumes, the cases of :func:`~condseg_monai.volume_cases`.
 
-    Args:
-        cases: the volumes, from :func:`~condseg_monai.volume_cases`, and what is saved of each.
-        network: as :class:`VolumeInferer` takes it; it moves to the inferer's device.
-        inferer: how a volume is segmented.
-        class_names: what the network's classes are called, background first, if the checkpoint does not tell.
-        keep_largest: keep of each organ its largest component; see :func:`keep_largest_components`.
-        check_values: refuse volumes whose values are not Hounsfield units.
-        compile: compile the network with ``torch.compile``; the last, smaller batch of each volume is compiled too.
-        progress_bar: show the slices of each volume.
+    The network moves to the inferer's device and is compiled if ``compile``. ``class_names``, background first, count
+    if the checkpoint has none. ``keep_largest`` keeps of each organ its largest component; ``check_values`` refuses
+    volumes whose values are not Hounsfield units.
     """
 
     def __init__(

@@ -75,15 +75,9 @@ def read_dicom_series(folder: str | os.PathLike[str]) -> Volume:
             stack = np.empty((len(files), *pixels.shape), dtype=pixels.dtype)
         stack[k] = pixels
     assert stack is not None
-    return Volume(
-        path=path,
-        array=stack.transpose(2, 1, 0),
-        affine=affine,
-        slope=float(slopes[0]) if one_scale else 1.0,
-        intercept=float(intercepts[0]) if one_scale else 0.0,
-        file_shape=stack.shape[::-1],
-        slice_files=tuple(files),
-    )
+    slope, intercept = (float(slopes[0]), float(intercepts[0])) if one_scale else (1.0, 0.0)
+    array = stack.transpose(2, 1, 0)
+    return Volume(path, array, affine, slope, intercept, file_shape=array.shape, slice_files=tuple(files))
 
 
 def _is_dicom(path: Path) -> bool:

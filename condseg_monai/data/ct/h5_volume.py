@@ -56,11 +56,5 @@ def read_h5_volume(path: str | os.PathLike[str], key: str = "image") -> Volume:
     lower, upper = CT_WINDOW_HU if key == "image" else (0.0, 1.0)
     if key == "image" and not (stack.min() >= -0.01 and stack.max() <= 1.01):
         raise VolumeError(f"{file}: the image must be windowed to [0, 1], got {stack.min():g} to {stack.max():g}")
-    return Volume(
-        path=file,
-        array=stack.transpose(2, 1, 0),
-        affine=np.diag([-width, -height, depth, 1.0]),
-        slope=float(upper - lower),
-        intercept=float(lower),
-        file_shape=stack.shape[::-1],
-    )
+    affine = np.diag([-width, -height, depth, 1.0])
+    return Volume(file, stack.transpose(2, 1, 0), affine, float(upper - lower), float(lower), stack.shape[::-1])

@@ -55,15 +55,9 @@ def read_nifti(path: str | os.PathLike[str]) -> Volume:
         array = _read_compressed(file, stored) if file.suffix.lower() == ".gz" else np.asanyarray(stored.get_unscaled())
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise VolumeError(f"{file} is damaged or cut short: {error}") from error
-    return Volume(
-        path=file,
-        array=array.reshape(shape[:3], order="F") if len(shape) > 3 else array,
-        affine=np.asarray(image.affine, dtype=float),
-        slope=float(stored.slope),
-        intercept=float(stored.inter),
-        file_shape=shape,
-        header=header.copy(),
-    )
+    array = array.reshape(shape[:3], order="F") if len(shape) > 3 else array
+    affine = np.asarray(image.affine, dtype=float)
+    return Volume(file, array, affine, float(stored.slope), float(stored.inter), shape, header.copy())
 
 
 def _read_compressed(file: Path, stored: Any) -> np.ndarray:

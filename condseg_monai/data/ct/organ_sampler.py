@@ -15,9 +15,8 @@ __all__ = ["OrganSampler"]
 class OrganSampler(Sampler[int]):
     """Draw, for every epoch anew, all slices with an organ and some of those without, in random order.
 
-    Args:
-        data: the cases, each with ``has_organ``, as :func:`~condseg_monai.data.check_slices` gives them.
-        empty_share: largest share of an epoch's slices that may be empty, in [0, 1]; 1 takes every slice.
+    ``data`` has ``has_organ`` for each slice, as :func:`~condseg_monai.data.check_slices` gives it; ``empty_share`` is
+    the largest share of an epoch's slices that may be empty, in [0, 1]; 1 takes every slice.
 
     Example:
         >>> sampler = OrganSampler([{"has_organ": True}] * 6 + [{"has_organ": False}] * 50, empty_share=0.25)

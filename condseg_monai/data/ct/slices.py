@@ -45,23 +45,17 @@ def check_slices(
     ``train.txt`` and ``val.txt`` name slices (``case0005_slice000``, a file of ``train_npz``), ``test_vol.txt`` or
     ``test.txt`` cases (``case0001``, a file of ``test_vol_h5``); each may name either. Lists are looked for in
     ``dataset_dir``, ``lists_Synapse`` and ``lists/lists_Synapse``; in their place for training and testing stand
-    TransUNet's.
-
-    Args:
-        dataset_dir: folder of the data set.
-        splits: ``"train"``, ``"val"``, ``"test"``.
-        class_names: what the labels' numbers stand for, background first; must be those of ``dataset.json``, if there
-            is one.
-        check: False only looks for the files; which slices have an organ is not known then.
+    TransUNet's. ``class_names``, background first, must be those of ``dataset.json``, if there is one. ``check=False``
+    only looks for the files.
 
     Returns:
         For each split a dictionary per slice: ``image`` and ``label``, the same path; ``slice``, its index in a volume,
-            or -1; ``has_organ``; and ``modified``, which changes when the file does.
+            or -1; ``has_organ``, True if not checked; and ``modified``, which changes when the file does.
 
     Raises:
         DatasetError: listing missing or unreadable files, other shapes, images outside [0, 1], labels beyond
             ``class_names``, slices in two lists.
-        ValueError: if a split is not one of the three.
+        ValueError: if a split is not one of ``"train"``, ``"val"`` and ``"test"``.
     """
     check_splits(splits)
     root = Path(dataset_dir)
@@ -112,9 +106,8 @@ def read_slice(path: str | PathLike[str], index: int = -1) -> tuple[np.ndarray, 
 class LoadSliced(MapTransform):
     """Read the slice and the label that a case of :func:`check_slices` names, as ``(1, H, W)`` ``float32``.
 
-    Args:
-        keys: two entries, of the image and of the label; the first holds the path. The case's ``slice`` is the index.
-        num_classes: the number of classes, background included; a label beyond it is a DatasetError.
+    ``keys`` are the image's, which holds the path, and the label's; a label of ``num_classes`` or more is a
+    DatasetError.
     """
 
     def __init__(self, keys: KeysCollection, num_classes: int) -> None:

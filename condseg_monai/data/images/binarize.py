@@ -13,12 +13,9 @@ __all__ = ["BinarizeLabeld"]
 
 
 class BinarizeLabeld(MapTransform):
-    """Set label values above a threshold to 1 and the others to 0, ``float32``. To be applied before any resizing.
+    """Set label values in [0, 255] above a threshold to 1 and the others to 0, before any resizing.
 
-    Args:
-        keys: entries to binarise, of any shape, in [0, 255].
-        threshold: in [0, 255): 127 for masks of 0 and 255; 0 for masks of 0 and 1 and for instance numbers.
-        allow_missing_keys: leave absent keys alone instead of raising.
+    ``threshold``, in [0, 255), is 127 for masks of 0 and 255, and 0 for masks of 0 and 1 and for instance numbers.
 
     Example:
         >>> BinarizeLabeld("label")({"label": torch.tensor([0.0, 7.0, 127.0, 128.0, 255.0])})["label"]

@@ -13,19 +13,12 @@ class StrongColorAugmentation(nn.Module):
 
     Source: ConDSeg (AAAI 2025), "Consistency Reinforcement"; strengths of the released code. Every image of a batch
     gets its own strengths (the released code draws them once a batch), from torch's global CPU generator. Gradients do
-    not flow through.
+    not flow through. The released blur kernel is (1, 7), which blurs along one axis only; here it is 7 x 7, as the
+    paper reads.
 
-    Note:
-        The released blur kernel is (1, 7), which blurs along one axis only; here it is 7 x 7, as the paper reads.
-
-    Args:
-        brightness: factors are drawn from ``[1 - brightness, 1 + brightness]``.
-        contrast: likewise.
-        saturation: likewise.
-        hue: shifts are drawn from ``[-hue, hue]``, in turns of the colour circle; at most 0.5.
-        grayscale_probability: share of images that lose their colour.
-        blur_kernel: size of the Gaussian kernel in pixels, odd: ``(height, width)`` or one number for both.
-        blur_sigma: range of the Gaussian's standard deviation, in pixels, positive and ascending.
+    Factors are drawn from ``[1 - brightness, 1 + brightness]``, likewise contrast and saturation; shifts from ``[-hue,
+    hue]``, in turns of the colour circle, at most 0.5. ``blur_kernel`` is odd, in pixels, ``(height, width)`` or one
+    number; ``blur_sigma`` a positive range.
     """
 
     def __init__(
@@ -60,14 +53,10 @@ class StrongColorAugmentation(nn.Module):
 
 
 class ColorPerturbation(nn.Module):
-    """Change the brightness and the hue of images a little, and nothing else.
+    """Change the brightness and the hue of images a little, with the ranges of :class:`StrongColorAugmentation`.
 
     Source: DEC-Seg, strengths of the released training. Every image gets its own, from torch's global CPU generator.
     Gradients do not flow through.
-
-    Args:
-        brightness: factors are drawn from ``[1 - brightness, 1 + brightness]``.
-        hue: shifts are drawn from ``[-hue, hue]``, in turns of the colour circle; at most 0.5.
 
     Example:
         >>> ColorPerturbation()(torch.rand(2, 3, 8, 8)).shape

@@ -115,9 +115,7 @@ def _check_size(image: Image.Image) -> None:
 def _reason(error: Exception) -> str:
     if isinstance(error, Image.UnidentifiedImageError):
         return f"not a {', '.join(_FORMATS[:-1])} or {_FORMATS[-1]} file, or its header is damaged"
-    if isinstance(error, FileNotFoundError):
-        return "no such file"
-    return f"{error}" or type(error).__name__
+    return "no such file" if isinstance(error, FileNotFoundError) else f"{error}" or type(error).__name__
 
 
 def _to_array(image: Image.Image) -> np.ndarray:
@@ -154,5 +152,4 @@ def _sixteen_bit_to_array(image: Image.Image) -> np.ndarray:
     if "transparency" in image.info:
         values[values == image.info["transparency"]] = 0.0
     values /= np.float32(white)
-    values *= np.float32(255.0)
-    return values
+    return np.multiply(values, np.float32(255.0), out=values)

@@ -24,18 +24,12 @@ def check_datalist(
 
     Expects ``images/``, ``masks/`` and ``{split}.txt`` in ``dataset_dir``. A line is a stem or a file name; image and
     mask share the stem, with any extension of ``IMAGE_EXTENSIONS``. The checks are those of ``python -m condseg_monai
-    check-data``: errors are raised, warnings logged.
-
-    Args:
-        dataset_dir: folder of the dataset.
-        splits: the splits that are about to be used, of ``"train"``, ``"val"`` and ``"test"``.
-        mask_threshold: mask values above it are foreground, in [0, 255); None is 127 and lets masks pass that have
-            values and none above it.
-        check: False only pairs the names and opens no image.
+    check-data``: errors are raised, warnings logged; ``check=False`` opens no image. Mask values above
+    ``mask_threshold``, in [0, 255), are foreground; None is 127 and lets masks pass that have values and none above it.
 
     Raises:
         DatasetError: listing every bad case.
-        ValueError: if a split is not one of the three.
+        ValueError: if a split is not one of ``"train"``, ``"val"`` and ``"test"``.
 
     Example:
         >>> check_datalist("kvasir-seg", ["val"])["val"][0]

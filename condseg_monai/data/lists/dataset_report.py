@@ -93,18 +93,13 @@ def inspect_dataset(
 
     Errors are: a missing folder or list, an empty list, a line twice or in two lists, a line without an image or mask,
     a stem with two files, a file that cannot be decoded, an image and mask of different sizes after EXIF rotation, a
-    picture in two splits, and masks of which none reaches ``mask_threshold``.
+    picture in two splits, and masks of which none reaches ``mask_threshold``, in [0, 255).
 
     Warnings are: files on no list, masks without an image, files that are no images, a picture twice in a split, empty
     masks, masks with no value above the threshold, with colours, or with many values that are neither black nor white.
 
-    Args:
-        dataset_dir: folder with ``images/``, ``masks/`` and the lists, see :func:`~condseg_monai.data.check_datalist`.
-        splits: the lists to check; None checks all there are or, if there is none, all of ``images/``.
-        mask_threshold: mask values above it are foreground, in [0, 255).
-
-    Raises:
-        ValueError: if a split is not one of ``train``, ``val`` and ``test``.
+    ``splits=None`` checks all lists there are or, if there is none, all of ``images/``; a split that is not one of
+    ``train``, ``val`` and ``test`` is a ValueError.
     """
     root = Path(dataset_dir)
     lists = [split for split in SPLITS if (root / f"{split}.txt").is_file()] if splits is None else splits

@@ -69,19 +69,17 @@ def read_lists(root: Path, splits: Sequence[str], others: Iterable[str], layout:
     """Read the lists of ``splits``, and of ``others`` where there, and check that none shares or repeats a line."""
     missing = [f"{name}/ is missing" for name in ("images", "masks") if not (root / name).is_dir()]
     missing += [f"{name}.txt is missing" for name in splits if not (root / f"{name}.txt").is_file()]
-    if problem := folder_problem(root):
+    if problem := folder_problem(root) or (f"{', '.join(missing)}; {layout}" if missing else None):
         return Lists({}, {}, {}, [Finding("layout", problem)])
-    if missing:
-        return Lists({}, {}, {}, [Finding("layout", f"{', '.join(missing)}; {layout}")])
     lists = Lists(index_by_stem(root / "images"), index_by_stem(root / "masks"), {}, [])
     names = {*splits, *others}
     for name in [*(name for name in splits if name not in SPLITS), *(name for name in SPLITS if name in names)]:
+        if not (root / f"{name}.txt").is_file():
+            continue
         try:
-            lines = read_list(root / f"{name}.txt") if (root / f"{name}.txt").is_file() else None
+            lines = read_list(root / f"{name}.txt")
         except DatasetError as error:
             lists.problems.append(Finding("list", str(error)))
-            continue
-        if lines is None:
             continue
         stems = lists.stems[name] = [stem_of_line(line, lists.images) for line in lines]
         if name in splits:
@@ -184,9 +182,8 @@ def index_by_stem(folder: Path) -> Index:
 def stem_of_line(line: str, images: Mapping[str, list[Path]]) -> str:
     """The stem a line means: itself, or itself without an extension (``scan.2`` is a stem, ``scan.jpg`` is not)."""
     line = name_key(line)
-    if line in images or Path(line).suffix.lower() not in IMAGE_EXTENSIONS:
-        return line
-    return line[: -len(Path(line).suffix)]
+    is_stem = line in images or Path(line).suffix.lower() not in IMAGE_EXTENSIONS
+    return line if is_stem else line[: -len(Path(line).suffix)]
 
 
 def raise_if_any(dataset_dir: str | PathLike[str], problems: Sequence[Finding]) -> None:
@@ -210,9 +207,8 @@ def _pair_problems(stem: str, found: Mapping[str, list[Path]], folders: Mapping[
     for key, paths in found.items():
         name = "images" if key == "image" else "masks"
         if not paths:
-            alike = sorted(
-                path.name for other in folders[key] if other.startswith(stem) for path in folders[key][other]
-            )
+            index = folders[key]
+            alike = sorted(path.name for other in index if other.startswith(stem) for path in index[other])
             wrong.append(f"{name}/ has no such file" + (f", but it has {', '.join(alike[:3])}" if alike else ""))
         elif len(paths) > 1:
             wrong.append(f"{name}/ has {' and '.join(path.name for path in paths)}; keep one of them")

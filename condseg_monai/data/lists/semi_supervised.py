@@ -35,17 +35,10 @@ def semi_supervised_datalists(
 ) -> dict[str, list[Case]]:
     """List the labelled, the unlabelled and the validation cases, after checking them.
 
-    Training images come from ``labeled.txt`` and ``unlabeled.txt`` or, with ``labeled_fraction``, from ``train.txt``:
-    that share of its names (rounded, at least one) is drawn by ``seed``. An unlabelled image needs no mask. The lists
-    must have no case in common.
-
-    Args:
-        dataset_dir: folder of the data set, laid out as :func:`~condseg_monai.data.check_datalist` says.
-        split: what to validate on: ``"val"`` or ``"test"``.
-        labeled_fraction: share of ``train.txt`` that is labelled, in (0, 1]; None reads the two lists.
-        seed: decides which.
-        mask_threshold: mask values above it are foreground, in [0, 255).
-        check: False only pairs the names and opens no image.
+    Training images come from ``labeled.txt`` and ``unlabeled.txt`` or, with ``labeled_fraction``, in (0, 1], from
+    ``train.txt``: that share of its names (rounded, at least one) is drawn by ``seed``. An unlabelled image needs no
+    mask. The lists must have no case in common. ``split`` is ``"val"`` or ``"test"``; ``mask_threshold`` and ``check``
+    are those of :func:`~condseg_monai.data.check_datalist`.
 
     Returns:
         ``"labeled"`` and ``split``: ``{"image": path, "label": path}`` a case; ``"unlabeled"``: ``{"image": path}``.
@@ -93,12 +86,7 @@ def _log_choice(root: Path, cases: Mapping[str, list[Case]], fraction: float | N
 
 
 class PlaceholderLabeld(MapTransform):
-    """Give a case without a label one of NaN, so that it batches with others, and say which cases have a real one.
-
-    Args:
-        keys: the label.
-        reference: the image ``(C, H, W)``; the placeholder is ``(1, H, W)``.
-        flag: the entry that says whether the label is real.
+    """Give a case without a label one of NaN, ``(1, H, W)`` as its image ``reference``; ``flag`` says if it is real.
 
     Example:
         >>> case = PlaceholderLabeld("label")({"image": torch.zeros(3, 4, 4)})

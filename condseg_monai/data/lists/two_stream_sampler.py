@@ -15,16 +15,9 @@ class TwoStreamBatchSampler(Sampler[list[int]]):
     """Draw each batch from two streams: labelled cases, indices ``0 .. labeled - 1``, then unlabelled ones.
 
     An epoch is one pass over the shuffled labelled cases; the last batch is filled up with the first of that order. The
-    unlabelled cases run through their own shuffled passes, from epoch to epoch. Batches depend on ``seed`` and the
-    epoch alone. In a distributed run every process takes its own part of each step's cases, and an epoch has fewer
-    steps.
-
-    Args:
-        labeled: how many labelled cases there are.
-        unlabeled: how many unlabelled cases there are.
-        labeled_batch_size: labelled cases in a batch.
-        unlabeled_batch_size: unlabelled cases in a batch; 0 for a supervised run on the labelled cases alone.
-        seed: decides the orders.
+    unlabelled cases run through their own shuffled passes, from epoch to epoch; a batch size of 0 leaves them out.
+    Batches depend on ``seed`` and the epoch alone. In a distributed run every process takes its own part of each step's
+    cases, and an epoch has fewer steps.
 
     Example:
         >>> sampler = TwoStreamBatchSampler(labeled=3, unlabeled=4, labeled_batch_size=1, unlabeled_batch_size=2)
@@ -66,15 +59,11 @@ class TwoStreamBatchSampler(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         rank, processes = _processes()
-        for step in range(self.epoch * len(self), (self.epoch + 1) * len(self)):
-            of_epoch = (step - self.epoch * len(self)) * processes + rank
-            labeled = self._labeled(of_epoch * self.labeled_batch_size)
-            unlabeled = self._unlabeled((step * processes + rank) * self.unlabeled_batch_size)
-            yield labeled + unlabeled
-
-    def _labeled(self, start: int) -> list[int]:
         order = self._order(self.labeled, stream=0, number=self.epoch)
-        return [order[i % self.labeled] for i in range(start, start + self.labeled_batch_size)]
+        for step in range(self.epoch * len(self), (self.epoch + 1) * len(self)):
+            start = ((step - self.epoch * len(self)) * processes + rank) * self.labeled_batch_size
+            labeled = [order[i % self.labeled] for i in range(start, start + self.labeled_batch_size)]
+            yield labeled + self._unlabeled((step * processes + rank) * self.unlabeled_batch_size)
 
     def _unlabeled(self, start: int) -> list[int]:
         """The cases at places ``start ...`` of an endless row of shuffled passes."""

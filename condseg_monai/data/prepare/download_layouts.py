@@ -47,11 +47,7 @@ LAYOUTS: dict[str, Layout] = {
         "sessile-main-Kvasir-SEG/images/*.jpg and sessile-main-Kvasir-SEG/masks/*.jpg",
     ),
     "glas": Layout(
-        "GlaS",
-        _GLAS,
-        _GLAS + "_anno",
-        "train_1.bmp, train_1_anno.bmp, testA_1.bmp, testB_1.bmp and so on",
-        instances=True,
+        "GlaS", _GLAS, _GLAS + "_anno", "train_1.bmp, train_1_anno.bmp, testA_1.bmp, testB_1.bmp and so on", True
     ),
     "isic2016": Layout(
         "ISIC-2016",
@@ -92,8 +88,7 @@ def find_downloaded(source: Path, layout: Layout) -> DownloadedFiles:
     for path in _image_files(source):
         name = path.relative_to(source).with_suffix("").as_posix()
         for pattern, files in ((layout.mask, found.masks), (layout.image, found.images)):
-            match = re.fullmatch(pattern, name)
-            if match is not None:
+            if (match := re.fullmatch(pattern, name)) is not None:
                 first = files.setdefault(match["id"], path)
                 if first != path and not filecmp.cmp(first, path, shallow=False):
                     clashes.append(f"{first} and {path}")

@@ -45,24 +45,16 @@ def prepare_dataset(
 
     The lists are the published ones. Kvasir-Sessile has none and is split 156/20/20 by :func:`seeded_order`; the test
     cases of ISIC-2017 are the 600 images on neither published list. GlaS masks have a number per gland and become 0 and
-    255; all other files are copied byte by byte. The folder appears in its place when it is complete.
+    255; all other files are copied byte by byte or, with ``link``, linked. The folder appears in its place when it is
+    complete.
 
-    Args:
-        dataset: a key of ``LAYOUTS``.
-        source: folder with the unpacked archives; files are found at any depth.
-        destination: the folder to make.
-        link: make symbolic links instead of copies, where nothing has to be converted.
-        overwrite: replace ``destination`` if it was made by this function.
-        allow_missing: leave cases without image or mask off the lists instead of raising.
-        hold_out: split -> number of training cases to move to that list, which must have no published one.
-        seed: of Kvasir-Sessile and ``hold_out``.
-
-    Returns:
-        The content of ``dataset.json``.
+    ``dataset`` is a key of ``LAYOUTS``; files of ``source`` are found at any depth. ``allow_missing`` leaves cases
+    without image or mask off the lists; ``hold_out`` maps splits without a published list to numbers of training cases,
+    drawn by ``seed``. Returns the content of ``dataset.json``.
 
     Raises:
         DatasetError: listing missing files, or if there are more than the dataset has.
-        FileExistsError: if ``destination`` is not empty.
+        FileExistsError: if ``destination`` is not empty and was not made by this function or ``overwrite`` is False.
         ValueError: if an argument makes no sense.
     """
     if dataset not in LAYOUTS:
@@ -83,16 +75,9 @@ def prepare_dataset(
     with built_beside(destination) as folder:
         names = {name for listed in splits.values() for name in listed.names}
         _copy(folder, LAYOUTS[dataset].instances, names, found, link)
-        return write_dataset(
-            folder,
-            source,
-            splits,
-            missing,
-            list(_notes(dataset, splits, found)),
-            dataset=dataset,
-            title=LAYOUTS[dataset].title,
-            files="linked" if link else "copied",
-        )
+        facts = {"title": LAYOUTS[dataset].title, "files": "linked" if link else "copied"}
+        notes = list(_notes(dataset, splits, found))
+        return write_dataset(folder, source, splits, missing, notes, {}, dataset=dataset, **facts)
 
 
 def _splits(dataset: str, found: DownloadedFiles, allow_missing: bool, seed: int) -> dict[str, Split]:

@@ -16,8 +16,7 @@ from condseg_monai.version import __version__
 
 __all__: list[str] = []
 
-RECORD = "dataset.json"
-"""The file in a prepared folder that says where everything came from."""
+RECORD = "dataset.json"  # says where everything in a prepared folder came from
 
 
 class Split(NamedTuple):

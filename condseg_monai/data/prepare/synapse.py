@@ -26,8 +26,7 @@ h5py, _has_h5py = optional_import("h5py")
 SOURCE_LABELS = ("btcv", *SYNAPSE_ORGANS, "own")
 """What the numbers of label volumes may mean: BTCV's 13 organs, Synapse's 8 in either order, or ``class_names``."""
 
-ODD_SLICES = "odd"
-"""``hold_out={"val": "odd"}``: every second slice of the training cases."""
+ODD_SLICES = "odd"  # hold_out={"val": "odd"}: every second slice of the training cases
 
 _WORD = r"(?<![A-Za-z])(?i:{})(?![a-z])"
 _IMAGE_WORDS = re.compile(_WORD.format("images?|imgs?|cts?|volumes?|scans?"))
@@ -65,22 +64,16 @@ def find_volume_pairs(source: Path) -> tuple[list[VolumePair], list[Path]]:
         key = _IMAGE_WORDS.sub("", key)
         key = re.sub(r"[\W_]*/[\W_]*|^[\W_]+", "/", key).strip("/_-. ")
         (labels if found else images).setdefault(key, []).append(path)
-    problems = [
-        f"{' and '.join(map(str, paths))} look like the same {kind}"
-        for kind, files in (("image", images), ("label", labels))
-        for paths in files.values()
-        if len(paths) > 1
-    ]
+    same = [("image", paths) for paths in images.values()] + [("label", paths) for paths in labels.values()]
+    problems = [f"{' and '.join(map(str, paths))} look like the same {kind}" for kind, paths in same if len(paths) > 1]
     problems += [f"{paths[0]} has no image" for key, paths in labels.items() if key not in images]
     names = {key: _case_name(key, images[key][0], labels[key][0], source) for key in labels if key in images}
     counts = Counter(names.values())
     problems += [f"{count} pairs would be called {name}" for name, count in counts.items() if count > 1]
     if problems or not names:
         lines = "\n".join(f"  - {problem}" for problem in problems or ["there is no image with a label"])
-        raise DatasetError(
-            f"{source} should hold NIfTI volumes and their labels, such as img0001.nii.gz and label0001.nii.gz:\n"
-            f"{lines}"
-        )
+        text = "should hold NIfTI volumes and their labels, such as img0001.nii.gz and label0001.nii.gz"
+        raise DatasetError(f"{source} {text}:\n{lines}")
     pairs = [VolumePair(name, images[key][0], labels[key][0]) for key, name in names.items()]
     return sorted(pairs), [path for key, paths in images.items() if key not in labels for path in paths]
 
@@ -156,21 +149,11 @@ def prepare_synapse(
         others = [pair.case for pair in pairs if pair.case not in wanted]
         notes = [f"left out: {', '.join(others)}, which the published lists do not have"] if others else []
         notes += [f"left out: {len(unlabelled)} images without labels"] if unlabelled else []
-        return write_dataset(
-            folder,
-            source,
-            _lists(cases, slices, odd),
-            missing,
-            notes,
-            {"test": "test_vol.txt"},
-            dataset="synapse",
-            title="multi-organ CT",
-            files="converted",
-            class_names=list(names),
-            window_hu=list(CT_WINDOW_HU),
-            slice_orientation=SLICE_ORIENTATION,
-            slices=slices,
-        )
+        facts: dict[str, Any] = {"dataset": "synapse", "title": "multi-organ CT", "files": "converted"}
+        facts |= {"class_names": list(names), "window_hu": list(CT_WINDOW_HU)}
+        facts |= {"slice_orientation": SLICE_ORIENTATION, "slices": slices}
+        lists = _lists(cases, slices, odd)
+        return write_dataset(folder, source, lists, missing, notes, {"test": "test_vol.txt"}, **facts)
 
 
 def _case_name(key: str, image: Path, label: Path, source: Path) -> str:
@@ -278,13 +261,11 @@ def _write_case(pair: VolumePair, folder: Path, whole: bool, table: np.ndarray, 
             )
         return synapse.window_ct(image.hounsfield(images[index])), table[numbers.astype(np.intp)]
 
-    depth = len(images)
     if not whole:
-        for index in range(depth):
+        for index in range(len(images)):
             values, numbers = read(index)
-            file = folder / "train_npz" / f"{pair.case}_slice{index:03d}.npz"
-            np.savez_compressed(file, image=values, label=numbers)
-        return depth
+            np.savez_compressed(folder / f"train_npz/{pair.case}_slice{index:03d}.npz", image=values, label=numbers)
+        return len(images)
     with h5py.File(folder / "test_vol_h5" / f"{pair.case}.npy.h5", "w") as file:
         chunks = (1, *images.shape[1:])
         options = {"shape": images.shape, "chunks": chunks, "compression": "gzip", "compression_opts": 1}
@@ -292,11 +273,11 @@ def _write_case(pair: VolumePair, folder: Path, whole: bool, table: np.ndarray, 
             "image": file.create_dataset("image", dtype=np.float32, **options),
             "label": file.create_dataset("label", dtype=np.uint8, **options),
         }
-        for index in range(depth):
+        for index in range(len(images)):
             stored["image"][index], stored["label"][index] = read(index)
         file.attrs["spacing_mm"] = axial_spacing(image.affine)
         file.attrs["slice_orientation"] = SLICE_ORIENTATION
-    return depth
+    return len(images)
 
 
 def _check_pair(image: Volume, label: Volume) -> None:

@@ -16,14 +16,8 @@ __all__ = ["make_synthetic_dataset"]
 
 # Changes of RGB. The lesion's is as large as what the folds and the light do, and one distractor is as red.
 _LESION = np.array([0.05, -0.09, -0.04])
-_DISTRACTORS = np.array(
-    [
-        [0.02, 0.03, -0.13],  # yellow residue
-        [0.09, 0.08, 0.07],  # a pale patch
-        [-0.12, -0.09, -0.07],  # a shadow
-        [0.02, -0.09, -0.07],  # a red, smooth patch
-    ]
-)
+# Yellow residue, a pale patch, a shadow, a red and smooth patch.
+_DISTRACTORS = np.array([[0.02, 0.03, -0.13], [0.09, 0.08, 0.07], [-0.12, -0.09, -0.07], [0.02, -0.09, -0.07]])
 
 
 def make_synthetic_dataset(
@@ -40,17 +34,8 @@ def make_synthetic_dataset(
     beside the lesion mostly, in validation and test anywhere. The best threshold on any colour channel or ratio reaches
     a Dice of about 0.45, a small network above 0.85 within a minute on a CPU.
 
-    Args:
-        directory: folder to make, or an empty one.
-        num_train: cases in ``train.txt``.
-        num_val: cases in ``val.txt``.
-        num_test: cases in ``test.txt``; with 0 there is no such list.
-        image_size: ``(H, W)`` in pixels or one number for both, at least 32.
-        seed: a case depends on the seed and its own number alone.
-
-    Raises:
-        FileExistsError: if ``directory`` is not empty.
-        ValueError: if ``image_size`` is too small or a number of cases negative.
+    ``image_size`` is ``(H, W)`` or one number, at least 32. A case depends on ``seed`` and its own number alone. With
+    ``num_test=0`` there is no ``test.txt``. A folder that is not empty is a FileExistsError.
 
     Example:
         >>> check_datalist(make_synthetic_dataset("synthetic"))["val"][0]["image"]
@@ -169,9 +154,8 @@ def _mucosa(rng: Generator, grid: _Grid) -> np.ndarray:
     """Tissue with blotches, vessels and folds, ``(H, W, 3)``."""
     size = grid.x.shape
     base = np.array([0.72, 0.44, 0.36]) + rng.normal(0, 0.03, 3)
-    tissue = np.repeat(
-        1 + 0.07 * _noise(rng, size, 0.22)[..., None] + 0.04 * _noise(rng, size, 0.06)[..., None], 3, axis=2
-    )
+    blotches = 1 + 0.07 * _noise(rng, size, 0.22)[..., None] + 0.04 * _noise(rng, size, 0.06)[..., None]
+    tissue = np.repeat(blotches, 3, axis=2)
     tissue += 0.03 * np.stack([_noise(rng, size, 0.15) for _ in range(3)], axis=-1)
     vessels = np.exp(-((_noise(rng, size, 0.07) / 0.10) ** 2)) * (_noise(rng, size, 0.2) > 0)
     vessels = gaussian(vessels, sigma=0.006 * min(size))

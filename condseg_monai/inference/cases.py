@@ -73,6 +73,12 @@ class Cases:
             f"{len(todo)} cases to do, {_kept_words(len(kept))}"
             + (f"; outputs go to {self.output_dir}" if self.output_dir else "")
         )
+        if self.output_dir is not None:
+            if self.overwrite:  # else a later run would take what is left of them for its own
+                for case in todo:
+                    for kind in self.outputs:
+                        self.path(kind, case).unlink(missing_ok=True)
+            self._write_record([], {})  # before the first output: if the run is killed, they are known to be its own
 
     def fail(self, finding: Finding) -> None:
         """Note why a case, named by the first of its files, has no result."""
@@ -109,13 +115,17 @@ class Cases:
         bad = {path for finding in self.failed for path in finding.files} | failed.keys()
         done = [case["image"] for case in todo if bad.isdisjoint(case.values())]
         if self.output_dir is not None:
-            content = {"segmented": done, "kept": [case["image"] for case in kept], "failed": failed}
-            write_json(self.output_dir / _RECORD, {**content, **self.checkpoint.describe(), **record})
+            self._write_record(done, failed, **record)
         _LOG.info(f"{len(done)} cases done, {_kept_words(len(kept))}, {len(failed)} failed")
         if failed:
             lines = "\n".join(f"  - {path}: {reason}" for path, reason in failed.items())
             number = len(done) + len(kept) + len(failed)
             raise RunError(f"{len(failed)} of {number} cases have no {self.result}:\n{lines}")
+
+    def _write_record(self, done: list[str], failed: Mapping[str, str], **record: Any) -> None:
+        assert self.output_dir is not None
+        content = {"segmented": done, "kept": [case["image"] for case in self._sorted[1]], "failed": failed}
+        write_json(self.output_dir / _RECORD, {**content, **self.checkpoint.describe(), **record})
 
     @cached_property
     def _all(self) -> list[Case]:

@@ -59,7 +59,8 @@ class GuardedTrainer(SupervisedTrainer):
         except ValueError as error:
             if not str(error).startswith("Expected more than 1 "):  # PyTorch's batch and instance norm
                 raise
-            image = self.state.batch["image"]  # type: ignore[index, call-overload]
+            batch: Any = self.state.batch
+            image = batch["image"]
             size = "x".join(str(side) for side in image.shape[2:])
             raise ValueError(
                 f"a training batch of {len(image)} image(s) of {size} pixels leaves one value per channel behind the "

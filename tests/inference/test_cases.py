@@ -120,12 +120,21 @@ class TestImages:
 
         torch.save(nn.Linear(2, 2).state_dict(), tmp_path / "other.pt")
         other = RequiredCheckpoint(tmp_path / "other.pt", nn.Linear(2, 2))
-        with pytest.raises(RunError, match=r"model\.pt .*other\.pt; give another output_dir, or .* --overwrite true"):
+        with pytest.raises(RunError, match=r"renamed\.pt .*other\.pt; give another output_dir, or .* --overwrite true"):
             image_cases(images, out, other).start()
         again = image_cases(images, out, other, overwrite=True)
         again.start()
-        again.finish()
+        write_masks(out, "a", "b c")
+        with pytest.raises(RunError, match="1 of 3 cases have no mask"):  # the old one of d is not taken for new
+            again.finish()
         image_cases(images, out, other).start()
+
+    def test_masks_of_a_killed_run_are_known_as_its_own(self, images, tmp_path, checkpoint):
+        image_cases(images, tmp_path / "out", checkpoint).start()
+        write_masks(tmp_path / "out", "a")
+        torch.save(nn.Linear(2, 2).state_dict(), tmp_path / "other.pt")
+        with pytest.raises(RunError, match="outputs of other weights"):
+            image_cases(images, tmp_path / "out", RequiredCheckpoint(tmp_path / "other.pt", nn.Linear(2, 2))).start()
 
     @pytest.mark.parametrize("content", ["", "[]", "{}", '{"checkpoint": null, "checkpoint_sha256": null}'])
     def test_a_record_that_names_no_weights_keeps_the_masks(self, images, tmp_path, checkpoint, content):

@@ -6,6 +6,7 @@ import argparse
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from condseg_monai.data.lists.dataset_report import DatasetReport, inspect_dataset
 from condseg_monai.data.lists.pairing import DatasetError, folder_problem
@@ -20,7 +21,7 @@ def report_as_text(report: DatasetReport) -> str:
     """A table of the splits, the errors and warnings counted by kind, then each in a line.
 
     Args:
-        report: what :func:`~condseg_monai.data.inspect_dataset` returned.
+        report: what :func:`~condseg_monai.data.lists.dataset_report.inspect_dataset` returned.
     """
     lines = [f"{report.dataset_dir}, foreground is above {report.mask_threshold:g}", ""]
     if report.summaries:
@@ -50,8 +51,8 @@ def _rows(report: DatasetReport) -> list[tuple[str, ...]]:
     return rows
 
 
-def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command to ``python -m condseg_monai``."""
+def add_command(commands: Any) -> None:
+    """Add the command to the parser's sub-commands."""
     parser = commands.add_parser(
         "check-data",
         help="look for mistakes in a data set",

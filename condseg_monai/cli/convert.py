@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from condseg_monai.networks.released.condseg import RELEASED_MODELS
 from condseg_monai.networks.released.conversion import convert_checkpoint
@@ -11,8 +12,8 @@ from condseg_monai.networks.released.conversion import convert_checkpoint
 __all__ = ["add_command"]
 
 
-def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command to ``python -m condseg_monai``."""
+def add_command(commands: Any) -> None:
+    """Add the command to the parser's sub-commands."""
     parser = commands.add_parser(
         "convert-checkpoint",
         help="convert a released checkpoint",

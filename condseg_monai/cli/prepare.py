@@ -18,8 +18,8 @@ _SYNAPSE = "synapse"
 _ORIGINS = {"published": "published", "ours": "our own split, not published"}
 
 
-def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command to ``python -m condseg_monai``."""
+def add_command(commands: Any) -> None:
+    """Add the command to the parser's sub-commands."""
     expected = {name: layout.expected for name, layout in LAYOUTS.items()}
     expected[_SYNAPSE] = "imgNNNN.nii.gz and labelNNNN.nii.gz of BTCV, or other CT volumes and labels named alike"
     layouts = "\n".join(f"  {name:15} {files}" for name, files in expected.items())

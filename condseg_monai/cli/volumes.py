@@ -17,8 +17,8 @@ from condseg_monai.utils.text_tables import text_table
 __all__ = ["add_command"]
 
 
-def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command to ``python -m condseg_monai``."""
+def add_command(commands: Any) -> None:
+    """Add the command to the parser's sub-commands."""
     parser = commands.add_parser(
         "score-volumes",
         help="score predicted label volumes, organ by organ",

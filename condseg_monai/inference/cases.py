@@ -182,7 +182,7 @@ def image_cases(
     save_overlay: bool = False,
     overwrite: bool = False,
 ) -> Cases:
-    """Cases of images to segment; ``source`` is a folder, list or image, see :func:`~condseg_monai.data.list_images`.
+    """Cases of images to segment; ``source`` is a folder, list or image.
 
     Masks go to ``{output_dir}/{stem}.png``; what else is asked for to ``probability/``, ``uncertainty/`` and
     ``overlay/`` in it. ``save_probability`` and ``save_uncertainty`` are ``"none"``, ``"png"`` or ``"npy"``, else a

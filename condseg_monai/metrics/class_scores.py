@@ -49,7 +49,7 @@ class ClassScoreMetric(ScoreMetric):
         score: ``"iou"`` or ``"dice"``.
         num_classes: with the background, which is not scored.
         class_index: score this class alone, 1 to ``num_classes - 1``; None averages over all.
-        source: the metric whose counts to read, see :class:`~condseg_monai.metrics.ScoreMetric`.
+        source: the metric whose counts to read, see :class:`~condseg_monai.metrics.score_metric.ScoreMetric`.
 
     Raises:
         ValueError: if an argument is out of range.

@@ -17,7 +17,7 @@ __all__ = ["DrawOverlayd"]
 
 
 class DrawOverlayd(MapTransform):
-    """Draw the contour of a mask on its image; see :func:`~condseg_monai.data.draw_overlay`.
+    """Draw the contour of a mask on its image; see :func:`~condseg_monai.reports.drawing.draw_overlay`.
 
     Args:
         keys: the mask, ``(1, H, W)`` of 0 and 1, with its metadata.

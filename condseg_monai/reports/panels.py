@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
-from monai.handlers import TensorBoardHandler
 from monai.networks.utils import eval_mode
 from torch import Tensor, nn
 
@@ -17,15 +16,14 @@ from condseg_monai.reports.drawing import class_colors
 __all__ = ["RegionPanel", "ViewPanel"]
 
 
-class _Panel(TensorBoardHandler):
+class _Panel:
     """A picture with a row per image and a column per map, written every few epochs.
 
     Args:
         normalization: of the images: ``"imagenet"`` or ``"released"``.
         interval: epochs between two panels; 0 for none.
         max_images: how many images of the first validation batch are drawn.
-        summary_writer: TensorBoard's writer; ``None`` makes one.
-        log_dir: where a writer made here writes.
+        summary_writer: TensorBoard's writer.
 
     Raises:
         ValueError: if ``interval`` or ``max_images`` is out of range.
@@ -35,15 +33,14 @@ class _Panel(TensorBoardHandler):
 
     def __init__(
         self,
+        summary_writer: Any,
         normalization: str = "imagenet",
         interval: int = 10,
         max_images: int = 4,
-        summary_writer: Any = None,
-        log_dir: str = "./runs",
     ) -> None:
-        super().__init__(summary_writer=summary_writer, log_dir=log_dir)
         if interval < 0 or max_images < 1:
             raise ValueError(f"interval must be >= 0 and max_images >= 1, got {interval} and {max_images}")
+        self.summary_writer = summary_writer
         self.normalization = normalization
         self.interval = interval
         self.max_images = max_images
@@ -66,8 +63,8 @@ class _Panel(TensorBoardHandler):
             label, pred = label.long(), pred.long()
         rows = torch.cat([_rgb(column) for column in self._maps(image, label, pred)], dim=3)  # (N, 3, H, columns * W)
         picture = torch.cat(list(rows), dim=1).clamp(0, 1).cpu()
-        self._writer.add_image(f"validation/{' | '.join(self.columns)}", picture, epoch)
-        self._writer.flush()
+        self.summary_writer.add_image(f"validation/{' | '.join(self.columns)}", picture, epoch)
+        self.summary_writer.flush()
 
     def _maps(self, image: Tensor, label: Tensor, pred: Tensor) -> list[Tensor]:
         raise NotImplementedError
@@ -78,7 +75,7 @@ class RegionPanel(_Panel):
 
     Args:
         network: has the regions (``predict_regions``), as :class:`~condseg_monai.networks.ConDSeg` does.
-        **kwargs: ``normalization``, ``interval``, ``max_images``, ``summary_writer`` and ``log_dir``.
+        **kwargs: ``normalization``, ``interval``, ``max_images`` and ``summary_writer``.
     """
 
     columns = ("image", "label", "prediction", "foreground", "background", "uncertainty")
@@ -100,7 +97,7 @@ class ViewPanel(_Panel):
 
     Args:
         augmentation: makes the view: ``(N, 3, H, W)`` in [0, 1] to the same.
-        **kwargs: ``normalization``, ``interval``, ``max_images``, ``summary_writer`` and ``log_dir``.
+        **kwargs: ``normalization``, ``interval``, ``max_images`` and ``summary_writer``.
     """
 
     columns = ("image", "augmented view", "label", "prediction")

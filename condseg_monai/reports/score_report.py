@@ -55,7 +55,7 @@ class ScoreReport:
         num_cases: how many images to draw of the worst, and as many of the best.
         rank_by: the metric that ranks the images; None for the first.
         metrics: the engine's metric handlers by name, for the scores so far; None writes none until the end.
-        failed: what kept images from being scored, see :class:`~condseg_monai.Cases`.
+        failed: what kept images from being scored, see :class:`~condseg_monai.inference.cases.Cases`.
 
     Raises:
         ValueError: if ``num_cases`` is negative.

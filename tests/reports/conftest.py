@@ -1,14 +1,9 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from condseg_monai.reports.score_table import ScoreTable
-
-WriteTable = Callable[..., Path]
 
 
 @pytest.fixture

@@ -275,9 +275,12 @@ class TestErrors:
     def test_pixel_limit_is_pillows(self, tmp_path, colours, monkeypatch):
         path = save(tmp_path / "a.png", Image.fromarray(colours))
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", HEIGHT * WIDTH)
-        read_natural_image(path)
+        assert read_natural_image(path).shape == (HEIGHT, WIDTH, 3)
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", HEIGHT * WIDTH // 2 - 1)
+        with pytest.raises(UnreadableImageError, match=r"a\.png"):
+            read_natural_image(path)
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
-        read_natural_image(path)
+        assert read_natural_image(path).shape == (HEIGHT, WIDTH, 3)
 
     @pytest.mark.parametrize("call", [lambda: NaturalImageReader("grey"), lambda: read_natural_image("a.png", "grey")])
     def test_unknown_mode_raises(self, call):

@@ -54,4 +54,4 @@ class TestMedDisSegStage1(NetworkContract):
 
     def test_its_encoder_is_that_of_the_second_stage(self):
         second = MedDisSeg(encoder="resnet18", decoder_channels=16).encoder
-        second.load_state_dict(self.build().encoder.state_dict())
+        assert second.load_state_dict(self.build().encoder.state_dict()) == ([], [])

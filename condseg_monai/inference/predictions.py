@@ -30,6 +30,12 @@ class PredictionWriter(PILWriter):
         super().__init__(*args, **kwargs)
         self.queue = queue
 
+    def set_data_array(self, data_array: Any, channel_dim: int | None = 0, **kwargs: Any) -> None:
+        """Take ``(C, H, W)``; of one channel ``(H, W)``, where MONAI also squeezes a width and a height of 1."""
+        super().set_data_array(data_array, channel_dim, squeeze_end_dims=False)
+        array = np.asarray(self.data_obj)
+        self.data_obj = array[..., 0] if array.shape[-1] == 1 else array
+
     def write(self, filename: str | PathLike[str], verbose: bool = False, **kwargs: Any) -> None:
         """Write what ``set_data_array`` was given to ``.png`` or ``.npy``; a ValueError for others."""
         path = Path(filename)

@@ -43,6 +43,12 @@ def test_pictures_are_written_as_they_are(tmp_path):
     np.testing.assert_array_equal(read_natural_image(tmp_path / "case 1.v2.png"), picture.numpy().transpose(1, 2, 0))
 
 
+@pytest.mark.parametrize("size", [(1, 1), (3, 1), (1, 3)])
+def test_images_of_one_row_or_column_keep_their_size(tmp_path, size):
+    save(tmp_path, torch.ones(1, *size), ".png")
+    assert np.asarray(Image.open(tmp_path / "case 1.v2.png")).shape == size
+
+
 def test_failed_write_leaves_the_old_file_and_no_rest(tmp_path, monkeypatch):
     save(tmp_path, torch.zeros(1, 3, 2), ".png")
     before = (tmp_path / "case 1.v2.png").read_bytes()

@@ -30,7 +30,14 @@ class PredictionWriter(PILWriter):
         super().__init__(*args, **kwargs)
         self.queue = queue
 
-    def set_data_array(self, data_array: Any, channel_dim: int | None = 0, **kwargs: Any) -> None:
+    def set_data_array(
+        self,
+        data_array: Any,
+        channel_dim: int | None = 0,
+        squeeze_end_dims: bool = True,
+        contiguous: bool = False,
+        **_: Any,
+    ) -> None:
         """Take ``(C, H, W)``; of one channel ``(H, W)``, where MONAI also squeezes a width and a height of 1."""
         super().set_data_array(data_array, channel_dim, squeeze_end_dims=False)
         array = np.asarray(self.data_obj)

@@ -1,1 +1,1 @@
-"""The ``python -m condseg_monai`` commands: parsing and printing."""
+"""The `condseg` command: parsing and printing."""

@@ -12,9 +12,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import monai.bundle
-from monai.bundle import ConfigParser
-
 from condseg_monai.utils.options import OPTIONS
 
 __all__ = ["check_command_line", "unknown_options"]
@@ -34,6 +31,8 @@ def check_command_line(argv: Sequence[str] | None = None) -> None:
     program, *words = sys.argv if argv is None else argv
     if Path(program).parts[-3:] != ("monai", "bundle", "__main__.py"):
         return
+    import monai.bundle  # takes seconds, and the command line does without
+
     given = dict(_options_of(words))
     given = {**_load(given.get("args_file")), **given}
     config = _load(given.get("config_file"))
@@ -69,6 +68,8 @@ def _options_of(words: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 
 def _load(files: Any) -> dict[str, Any]:
+    from monai.bundle import ConfigParser
+
     if files is None:
         return {}
     with suppress(ValueError, SyntaxError):  # else it is one file, or several with commas

@@ -10,9 +10,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import ignite.distributed as idist
-import torch
-
 from condseg_monai.version import __version__
 
 __all__ = ["describe_environment"]
@@ -40,6 +37,9 @@ def describe_environment() -> dict[str, Any]:
         (versions; absent ones left out), ``cpu_count``, ``cuda``, ``gpus`` (names) and ``processes`` (of a
         distributed run).
     """
+    import ignite.distributed as idist  # takes seconds, and the command line does without
+    import torch
+
     return {
         "command": sys.argv,
         "python": platform.python_version(),

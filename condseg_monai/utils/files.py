@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
-
 __all__ = ["atomic_write", "file_sha256", "remove_unfinished", "write_checkpoint", "write_json"]
 
 
@@ -61,6 +59,8 @@ def write_checkpoint(path: str | os.PathLike[str], content: Any) -> None:
     Raises:
         OSError: if it cannot be written, the disk being full for one. The checkpoint before is whole, then.
     """
+    import torch  # takes seconds, and the command line does without
+
     try:
         with atomic_write(path) as temporary, temporary.open("wb") as stream:
             torch.save(content, stream)

@@ -6,8 +6,6 @@ import math
 import os
 from typing import Any, NamedTuple
 
-import torch
-
 __all__ = ["OPTIONS", "Option", "read_flag", "read_options"]
 
 _WORDS = {
@@ -262,7 +260,9 @@ def read_flag(value: bool | int | str, name: str) -> bool:
 
 
 def _read(name: str, value: Any) -> Any:
-    if isinstance(value, (os.PathLike, torch.device)):
+    from torch import device  # takes seconds, and the command line reads the table without
+
+    if isinstance(value, (os.PathLike, device)):
         value = str(value)
     option = OPTIONS.get(name)
     if option is None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from monai.utils import set_determinism
-
 from condseg_monai.utils.command_line import check_command_line
 
 __all__ = ["prepare_run"]
@@ -21,6 +19,8 @@ def prepare_run(options: Mapping[str, Any]) -> None:
     Raises:
         ValueError: naming the unknown options.
     """
+    from monai.utils import set_determinism  # takes seconds, and the command line does without
+
     check_command_line()
     if "seed" in options:
         set_determinism(seed=options["seed"])

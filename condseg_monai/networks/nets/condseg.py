@@ -52,8 +52,8 @@ class ConDSeg(nn.Module):
     Args:
         in_channels: channels of the image.
         out_channels: channels of the mask: 1 for a binary mask (sigmoid), the number of classes otherwise (softmax).
-        encoder: ``"resnet18"``, ``"resnet34"``, ``"resnet50"``, ``"vgg19"``, ``"pvt_v2_b2"``, ``"res2net50_v1b"``, or
-            an :class:`Encoder`; random weights until :func:`~condseg_monai.networks.encoders.load_encoder_weights`.
+        encoder: a name, such as ``"resnet50"``: a key of ``condseg_monai.networks.encoders.ENCODERS``, with random
+            weights until :func:`~condseg_monai.networks.encoders.load_encoder_weights`; or an :class:`Encoder`.
         decoder_channels: channels of everything after the encoder; a positive multiple of 4.
         cdfa: ``"paper"`` for Eq. 11 to 14 as written, ``"released"`` for what the released networks compute: see
             :class:`~condseg_monai.networks.blocks.cdfa.ContrastDrivenFeatureAggregation`.

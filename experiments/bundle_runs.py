@@ -31,10 +31,10 @@ class Files(NamedTuple):
 
 METHODS = {
     "condseg": Files(("train_stage2",), ("inference",), ("train_stage1",)),
-    "dec_seg": Files(("train_dec_seg",), ("inference", "dec_seg")),
-    "med_disseg": Files(("train_stage2", "med_disseg"), ("inference", "med_disseg"), ("train_stage1", "med_disseg")),
+    "dec_seg": Files(("train_dec_seg",), ("inference",)),
+    "med_disseg": Files(("train_stage2", "med_disseg"), ("inference",), ("train_stage1", "med_disseg")),
     "condseg_student": Files(("train_dec_seg", "semi_supervised_condseg"), ("inference",)),
-    "unet": Files(("train_stage2", "unet"), ("inference", "unet_inference")),
+    "unet": Files(("train_stage2", "unet"), ("inference",)),
 }
 
 
@@ -75,6 +75,14 @@ def parse_options(words: Sequence[str]) -> dict[str, Any]:
     return options
 
 
+def without_card_options(files: Sequence[str], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what evaluation and inference read from the card of the model that was trained with the options."""
+    from condseg_monai.utils.options import CARD_OPTIONS  # takes seconds, and --help should not
+
+    uses_card = "evaluate" in files or files[0].startswith("inference")
+    return {name: value for name, value in options.items() if not (uses_card and name in CARD_OPTIONS)}
+
+
 def check_options(given: Iterable[str], known: Collection[str]) -> None:
     """Refuse options that no config has.
 
@@ -92,12 +100,14 @@ def open_run(files: Sequence[str], options: Mapping[str, Any], workflow_type: st
 
     Args:
         files: by name, read together.
-        options: those that the files do not have are left out; ``name#part`` replaces a part of ``name``.
+        options: those that the files do not have, or have from the model card, are left out; ``name#part`` replaces a
+            part of ``name``.
         workflow_type: ``"train"`` or ``"infer"``.
     """
     from monai.bundle import ConfigWorkflow  # takes seconds, and --help should not
 
     names = {name for config in read_configs(files) for name in config}
+    options = without_card_options(files, options)
     logging.getLogger("monai.bundle.workflows").addFilter(_is_no_logging_notice)
     workflow = ConfigWorkflow(
         [str(BUNDLE / "configs" / f"{file}.json") for file in files],

@@ -16,7 +16,7 @@ import numpy as np
 from ignite.engine import Engine, Events
 from monai.bundle import ConfigWorkflow
 
-from experiments.bundle_runs import BUNDLE, open_run, option_names
+from experiments.bundle_runs import BUNDLE, open_run, option_names, without_card_options
 
 REQUIRED_DICE = 0.80
 # What these reach in so few steps, the last two with a quarter of the labels, is not known well enough.
@@ -141,8 +141,8 @@ def options_for(files: Sequence[str], options: Mapping[str, Any]) -> dict[str, A
     """Choose the options that a step reads; those for stage 1 lose their prefix."""
     names = option_names(files)
     if "evaluate" in files:  # what it shares with inference, and its own; nothing of training itself
-        names &= option_names(("inference", "dec_seg")) | option_names(("evaluate",)) | {"mask_threshold", "split"}
-    chosen = {name: value for name, value in options.items() if name in names}
+        names &= option_names(("inference",)) | option_names(("evaluate",)) | {"mask_threshold", "split"}
+    chosen = {name: value for name, value in without_card_options(files, options).items() if name in names}
     if "train_stage1" in files:
         stage1 = {name.removeprefix("stage1_"): options[name] for name in options if name.startswith("stage1_")}
         chosen |= {name: value for name, value in stage1.items() if name in names}

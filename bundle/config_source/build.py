@@ -23,23 +23,21 @@ TABLE_START = "<!-- options: written by config_source/build.py from condseg_mona
 TABLE_END = "<!-- end of options -->"
 STAGE_2 = ["common", "condseg", "training", "supervised", "train_stage2"]
 BASES = {  # each runs alone
-    "train": STAGE_2,
+    "train": [*STAGE_2, "from_card", "train"],
     "train_stage1": ["common", "training", "supervised", "train_stage1"],
     "train_stage2": STAGE_2,
     "train_dec_seg": ["common", "training", "dec_seg", "train_dec_seg"],
-    "inference": ["common", "condseg", "inference"],
-    "inference_synapse": ["common", "condseg", "inference_synapse"],
+    "inference": ["common", "from_card", "inference"],
+    "inference_synapse": ["common", "from_card", "inference_synapse"],
 }
 OVERLAYS = {  # each is read after a base
-    "dec_seg": ["dec_seg"],
-    "evaluate": ["evaluate"],
+    "evaluate": ["from_card", "evaluate"],
     "med_disseg": ["med_disseg"],
     "multi_gpu_semi_supervised": ["multi_gpu", "multi_gpu_semi_supervised"],
     "multi_gpu_train": ["multi_gpu", "multi_gpu_train"],
     "semi_supervised_condseg": ["condseg", "semi_supervised_condseg"],
     "synapse": ["synapse"],
-    "unet": ["unet_inference", "unet"],
-    "unet_inference": ["unet_inference"],
+    "unet": ["unet"],
 }
 NAMED = {"transforms": ("read", "augment"), "train": ("handlers",), "validate": ("handlers",)}
 NOTE = {"_generated_": "by bundle/config_source/build.py from the parts beside it: change those"}

@@ -14,6 +14,7 @@ from condseg_monai.data.lists.datalist import check_datalist
 from condseg_monai.data.lists.pairing import DatasetError
 from condseg_monai.data.lists.semi_supervised import PlaceholderLabeld, semi_supervised_datalists
 from condseg_monai.data.lists.two_stream_sampler import TwoStreamBatchSampler
+from condseg_monai.data.settings import model_settings
 from condseg_monai.data.synthetic.endoscopy import make_synthetic_dataset
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "check_datalist",
     "check_slices",
     "make_synthetic_dataset",
+    "model_settings",
     "normalize_image",
     "read_natural_image",
     "read_volume",

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from ignite.engine import Engine, Events
-from torch import nn
+from torch import Tensor, nn
 
 from condseg_monai.networks.class_names import class_names_of, set_class_names
+from condseg_monai.networks.model_card import ModelCard, card_path
 from condseg_monai.networks.state_dicts import describe_differences, read_state_dict
 
 __all__ = ["RequiredCheckpoint", "RequiredCheckpointLoader"]
@@ -21,10 +24,14 @@ _REMEDY = (
 
 
 class RequiredCheckpoint:
-    """Checkpoint that a run needs, for one network; read once. Class names in it become the network's."""
+    """Checkpoint that a run needs, for one network; read once. Class names in it become the network's.
 
-    def __init__(self, path: str | os.PathLike[str], network: nn.Module) -> None:
-        self.path, self.network = Path(path), network
+    ``card`` has the settings that the run uses it with; where it is that of the file, the file must be the one it
+    describes.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], network: nn.Module, card: ModelCard | None = None) -> None:
+        self.path, self.network, self.card = Path(path), network, card
         self.sha256: str | None = None
         self.class_names: tuple[str, ...] | None = None
 
@@ -33,13 +40,23 @@ class RequiredCheckpoint:
 
         Raises:
             FileNotFoundError: if there is no such file; the message says how to get one.
-            ValueError: if it is damaged or of another network; the message names the file and the keys.
+            ValueError: if it is damaged, not finite, of another network or not what its card describes; the message
+                names the file and the keys.
         """
         if self.sha256 is not None:
             return
         if not self.path.is_file():
             raise FileNotFoundError(f"{self.path} is missing: {_REMEDY}")
         content = self.path.read_bytes()
+        sha256 = hashlib.sha256(content).hexdigest()
+        described = self.card.weights.get("sha256") if self.card is not None else None
+        if described not in (None, sha256):
+            raise ValueError(
+                f"checkpoint: {card_path(self.path)} describes other weights than {self.path} (SHA-256 "
+                f"{described[:12]}... and {sha256[:12]}...): take the card that "
+                "came with the weights. A training that was killed while it "
+                "wrote them writes both again with --resume true"
+            )
         state = read_state_dict(self.path, "checkpoint", content=content)
         network = getattr(self.network, "module", self.network)
         self.class_names = class_names_of(state)
@@ -50,8 +67,10 @@ class RequiredCheckpoint:
                 f"checkpoint: {self.path} does not fit the network; encoder, decoder_channels, cdfa and class_names "
                 f"must be those it was trained with: {differences}"
             )
+        if ruined := _ruined(state, network.state_dict()):
+            raise ValueError(f"checkpoint: {self.path} holds {ruined}; give another")
         network.load_state_dict(state)
-        self.sha256 = hashlib.sha256(content).hexdigest()
+        self.sha256 = sha256
 
     def describe(self) -> dict[str, str | None]:
         """The file and its SHA-256, None if it is not loaded, as records have them."""
@@ -67,3 +86,13 @@ class RequiredCheckpointLoader:
     def attach(self, engine: Engine) -> None:
         """Load when ``engine`` starts."""
         engine.add_event_handler(Events.STARTED, lambda _: self.weights.load())
+
+
+def _ruined(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
+    """Say which weights cannot be weights, in words; nothing if all can."""
+    for key, value in state.items():
+        if value.is_floating_point() != expected[key].is_floating_point():
+            return f"{value.dtype} in {key}, where {expected[key].dtype} belongs"
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            return f"values that are not finite, in {key} for one"
+    return ""

@@ -56,6 +56,7 @@ class ClassScoreMetric(ScoreMetric):
     """
 
     scores: ClassVar[tuple[str, ...]] = ("iou", "dice")
+    per_image: ClassVar[bool] = False
 
     def __init__(
         self, score: str, num_classes: int, class_index: int | None = None, source: ScoreMetric | None = None

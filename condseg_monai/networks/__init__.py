@@ -4,6 +4,8 @@ from condseg_monai.networks.blocks.telu import TeLU
 from condseg_monai.networks.class_names import class_names_of
 from condseg_monai.networks.encoders import Encoder, FeatureEncoder, load_encoder_weights
 from condseg_monai.networks.memory_format import use_channels_last
+from condseg_monai.networks.methods import network_of
+from condseg_monai.networks.model_card import ModelCard
 from condseg_monai.networks.nets import (
     ConDSeg,
     ConDSegStage1,
@@ -12,6 +14,7 @@ from condseg_monai.networks.nets import (
     MedDisSegStage1,
     SemiSupervisedNetwork,
 )
+from condseg_monai.networks.nets.unet import baseline_unet
 from condseg_monai.networks.released.condseg import from_released
 
 __all__ = [
@@ -22,10 +25,13 @@ __all__ = [
     "FeatureEncoder",
     "MedDisSeg",
     "MedDisSegStage1",
+    "ModelCard",
     "SemiSupervisedNetwork",
     "TeLU",
+    "baseline_unet",
     "class_names_of",
     "from_released",
     "load_encoder_weights",
+    "network_of",
     "use_channels_last",
 ]

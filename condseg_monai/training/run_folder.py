@@ -10,6 +10,7 @@ from typing import Any
 import ignite.distributed as idist
 from filelock import FileLock, Timeout
 
+from condseg_monai.networks.model_card import card_path
 from condseg_monai.utils.files import remove_unfinished
 
 __all__ = ["RunFolder"]
@@ -24,13 +25,13 @@ class RunFolder:
     Args:
         options: ``ckpt_dir``, the folder, made when training starts; ``resume``, to continue the run whose state is
             there; ``overwrite``, to replace the files that are there.
-        name: ``"stage2"`` for ``resume_stage2.pt`` and ``run_stage2.json``.
+        name: ``"stage2"`` for ``resume_stage2.state`` and ``run_stage2.json``.
         checkpoints: names of the checkpoints, the best one first: two runs that write it exclude each other.
     """
 
     def __init__(self, options: Mapping[str, Any], name: str, checkpoints: Sequence[str]) -> None:
         self.path = Path(options["ckpt_dir"])
-        self.state = self.path / f"resume_{name}.pt"
+        self.state = self.path / f"resume_{name}.state"
         self.record = self.path / f"run_{name}.json"
         self.checkpoints = [self.path / checkpoint for checkpoint in checkpoints]
         self.resume: bool = options.get("resume", False)
@@ -98,3 +99,4 @@ class RunFolder:
         """Remove those of the run that is replaced, when there is something to replace them."""
         for file in self.checkpoints:
             file.unlink(missing_ok=True)
+            card_path(file).unlink(missing_ok=True)

@@ -6,7 +6,7 @@ import math
 import os
 from typing import Any, NamedTuple
 
-__all__ = ["OPTIONS", "Option", "read_flag", "read_options"]
+__all__ = ["CARD_OPTIONS", "OPTIONS", "Option", "read_flag", "read_options"]
 
 _WORDS = {
     **dict.fromkeys(("true", "yes", "on", "1"), True),
@@ -56,8 +56,8 @@ class Option(NamedTuple):
         return f"{name}, or null" if self.null else name
 
 
-def _flag(meaning: str, default: str = "") -> Option:
-    return Option("flag", meaning, default=default)
+def _flag(meaning: str, default: str = "", null: bool = False) -> Option:
+    return Option("flag", meaning, null=null, default=default)
 
 
 def _integer(low: int, meaning: str, null: bool = False, default: str = "") -> Option:
@@ -103,9 +103,15 @@ OPTIONS: dict[str, Option] = {
         *("none", "selective", "block"),
     ),
     "seed": _integer(0, "same seed, same network, same losses; null: unseeded and faster on a GPU", null=True),
+    "method": _text(
+        "which network weights without a model card are of",
+        *("condseg", "condseg_stage1", "med_disseg", "med_disseg_stage1", "dec_seg", "unet"),
+        null=True,
+    ),
     "encoder": _text(
         "`resnet18`, `resnet34`, `resnet50`, `vgg19`, `res2net50_v1b`, `efficientnet_lite0`, `_lite1`, `_lite2`, or "
-        "`pvt_v2_b2`, which needs transformers"
+        "`pvt_v2_b2`, which needs transformers",
+        null=True,
     ),
     "encoder_weights": _text(
         "`imagenet` downloads torchvision's weights, for `res2net50_v1b` its authors', and takes those of "
@@ -113,24 +119,33 @@ OPTIONS: dict[str, Option] = {
         "Stage 2 uses it only without `stage1_checkpoint`",
         null=True,
     ),
-    "decoder_channels": _integer(1, "width of all behind the encoder, a multiple of 4"),
-    "cdfa": _text("CDFA as in Eq. 11-14; `released`: the two-round form of the released code", *("paper", "released")),
-    "cfa": _flag("DEC-Seg: aggregate neighbouring levels"),
-    "down_scale": _flag("DEC-Seg: see the image at a second, smaller scale too"),
-    "dcf": _flag("DEC-Seg: fuse both scales"),
-    "organ_order": _text("synapse: which organ each number is", *("transunet", "samed")),
-    "class_names": Option(
-        "texts", "synapse: what the labels' numbers are, background first", default="those of `organ_order`"
+    "decoder_channels": _integer(1, "width of all behind the encoder, a multiple of 4", null=True),
+    "cdfa": _text(
+        "CDFA as in Eq. 11-14; `released`: the two-round form of the released code",
+        *("paper", "released"),
+        null=True,
     ),
-    "image_size": _integer(1, "images are resized to this square"),
+    "cfa": _flag("DEC-Seg: aggregate neighbouring levels", null=True),
+    "down_scale": _flag("DEC-Seg: see the image at a second, smaller scale too", null=True),
+    "dcf": _flag("DEC-Seg: fuse both scales", null=True),
+    "organ_order": _text("synapse: which organ each number is", *("transunet", "samed"), null=True),
+    "class_names": Option(
+        "texts",
+        "synapse: what the labels' numbers are, background first",
+        null=True,
+        default="those of `organ_order`",
+    ),
+    "image_size": _integer(1, "images are resized to this square", null=True),
     "mask_threshold": _number(0, "mask values above it are lesion; applied before any resize"),
     "check_data": _flag("open and compare every image and mask before training; false: only pair the names"),
     "normalization": _text(
         "RGB less mean, over deviation; `released`: BGR in [0, 1], for converted released checkpoints",
         *("imagenet", "released"),
+        null=True,
     ),
+    "threshold": _number(0, "probability above which a pixel is lesion", 1, null=True),
     "split": _text("the list that validation and evaluation read"),
-    "window_hu": Option("numbers", "CT volumes: Hounsfield units that become 0 and 1", default="`[-125, 275]`"),
+    "window_hu": Option("numbers", "CT volumes: Hounsfield units that become 0 and 1", null=True),
     "check_values": _flag("CT volumes: refuse values that are not Hounsfield units"),
     "labeled_fraction": _number(
         0, "DEC-Seg: share of `train.txt` that is labelled; null: by `labeled.txt` and `unlabeled.txt`", 1, null=True
@@ -219,6 +234,12 @@ OPTIONS: dict[str, Option] = {
     "progress_bar": _flag("show progress"),
 }
 """Every option of every config, in the order in which configs and documentation list them."""
+
+CARD_OPTIONS = (
+    *("method", "encoder", "decoder_channels", "cdfa", "cfa", "down_scale", "dcf"),
+    *("image_size", "normalization", "threshold", "window_hu", "organ_order", "class_names"),
+)
+"""Options that evaluation and inference need only for weights without a model card."""
 
 
 def read_options(**values: Any) -> dict[str, Any]:

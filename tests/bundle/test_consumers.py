@@ -94,7 +94,6 @@ def test_federated_client_trains_evaluates_and_returns_weights(bundle_copy, tiny
     assert sorted(path.name for path in (bundle_copy / "models").iterdir() if path.suffix == ".pt") == [
         "model.pt",
         "model_final.pt",
-        "resume_stage2.pt",
     ]
     client.finalize()
 

@@ -111,6 +111,7 @@ def test_split_names_the_list_and_the_report(run_config, options, tmp_path):
 
 
 def test_stage_1_can_be_evaluated_too(run_config, options, trained, tmp_path):
+    del options["decoder_channels"]  # stage 1 has none
     run_config("train_stage1", "evaluate", **options, checkpoint=str(trained.ckpt_dir / "stage1.pt"))
     assert summary(tmp_path, "val")["checkpoint_sha256"] == file_sha256(trained.ckpt_dir / "stage1.pt")
     page = (tmp_path / "report_val.html").read_text()

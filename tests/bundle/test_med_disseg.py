@@ -49,7 +49,7 @@ def test_weights_of_the_term_change_the_training(open_config, tiny_options, tmp_
     losses = []
     for weight in (0.0, 0.2):
         options = {**tiny_options, **folders(tmp_path / str(weight)), "stage1_checkpoint": None, "panel_interval": 0}
-        workflow = open_config("train", "med_disseg", **options, dispersive_weight=weight)
+        workflow = open_config("train_stage2", "med_disseg", **options, dispersive_weight=weight)
         workflow.initialize()
         found = []
 

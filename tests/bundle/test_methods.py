@@ -14,10 +14,10 @@ from monai.networks.nets import UNet
 from PIL import Image
 from torch import nn
 
-from condseg_monai import ConDSeg, DECSeg, MedDisSeg, MedDisSegStage1
+from condseg_monai import ConDSeg, DECSeg, MedDisSeg, MedDisSegStage1, baseline_unet
+from condseg_monai.utils.options import CARD_OPTIONS
 
-SIZES = {"encoder": "resnet18", "decoder_channels": 16}
-TRAINING_ONLY = {"encoder_weights", "epochs", "dataset_dir"}
+NOT_FOR_INFERENCE = {"encoder_weights", "epochs", "dataset_dir", "stage1_checkpoint", *CARD_OPTIONS}
 
 
 class Method(NamedTuple):
@@ -33,15 +33,13 @@ class Method(NamedTuple):
 
 METHODS = {
     "condseg": Method(("train_stage2",), ("inference",), ConDSeg),
-    "med_disseg": Method(("train_stage2", "med_disseg"), ("inference", "med_disseg"), MedDisSeg),
+    "med_disseg": Method(("train_stage2", "med_disseg"), ("inference",), MedDisSeg),
     "med_disseg_stage1": Method(
         ("train_stage1", "med_disseg"), (), MedDisSegStage1, checkpoint="stage1.pt", record="run_stage1.json"
     ),
-    "unet": Method(("train_stage2", "unet"), ("inference", "unet_inference"), UNet),
+    "unet": Method(("train_stage2", "unet"), ("inference",), UNet),
     # whose rates reach zero at the last epoch: a resumed run has the same number of epochs
-    "dec_seg": Method(
-        ("train_dec_seg",), ("inference", "dec_seg"), DECSeg, record="run_semi_supervised.json", resumed=False
-    ),
+    "dec_seg": Method(("train_dec_seg",), ("inference",), DECSeg, record="run_semi_supervised.json", resumed=False),
     "semi_supervised_condseg": Method(
         ("train_dec_seg", "semi_supervised_condseg"),
         ("inference",),
@@ -91,7 +89,8 @@ def test_every_property_is_where_monai_looks_for_it(trained, open_config, tmp_pa
 def test_overlay_evaluates(trained, run_config, tmp_path):
     checkpoint = trained.ckpt_dir / trained.method.checkpoint
     places = {"ckpt_dir": str(trained.ckpt_dir), "checkpoint": str(checkpoint), "output_dir": str(tmp_path)}
-    workflow = run_config(*trained.method.train, "evaluate", **trained.options, **places, split="test")
+    options = {key: value for key, value in trained.options.items() if key not in CARD_OPTIONS}
+    workflow = run_config(*trained.method.train, "evaluate", **options, **places, split="test")
     assert json.loads((tmp_path / "summary_test.json").read_text())["images"] == 2
     saved = torch.load(checkpoint, weights_only=True)
     assert all(torch.equal(value, saved[key]) for key, value in workflow.network_def.state_dict().items())
@@ -100,7 +99,7 @@ def test_overlay_evaluates(trained, run_config, tmp_path):
 def test_images_are_segmented(trained, open_config, tmp_path):
     if not trained.method.predict:
         pytest.skip("its stage 2 does")
-    options = {key: value for key, value in trained.options.items() if key not in TRAINING_ONLY}
+    options = {key: value for key, value in trained.options.items() if key not in NOT_FOR_INFERENCE}
     places = {"dataset_dir": f"{trained.options['dataset_dir']}/images", "output_dir": str(tmp_path)}
     places |= {"ckpt_dir": str(trained.ckpt_dir)}
     workflow = open_config(*trained.method.predict, workflow_type="infer", **options, **places)
@@ -120,9 +119,10 @@ def test_exported_torchscript_gives_the_same_logits(trained, bundle_dir, open_co
         ckpt_file=str(checkpoint),
         meta_file=str(bundle_dir / "configs" / "metadata.json"),
         config_file=[str(bundle_dir / "configs" / f"{name}.json") for name in method.predict],
-        **SIZES,
+        ckpt_dir=str(trained.ckpt_dir),
     )
-    network = open_config(*method.predict, workflow_type="infer", **SIZES).parser.get_parsed_content("network_def")
+    config = open_config(*method.predict, workflow_type="infer", ckpt_dir=str(trained.ckpt_dir))
+    network = config.parser.get_parsed_content("network_def")
     assert type(network) is method.network
     network.load_state_dict(torch.load(checkpoint, weights_only=True))
     image = torch.rand(1, 3, 48, 64)
@@ -131,17 +131,18 @@ def test_exported_torchscript_gives_the_same_logits(trained, bundle_dir, open_co
         torch.testing.assert_close(torch.jit.load(str(tmp_path / "model.ts"))(image), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_network_without_regions_refuses_to_save_uncertainty(run_config, tiny_options, tiny_dataset, tmp_path):
-    options = {key: value for key, value in tiny_options.items() if key not in TRAINING_ONLY}
-    files, places = METHODS["unet"].predict, {"output_dir": str(tmp_path / "out"), "ckpt_dir": str(tmp_path)}
-    network = run_config(*files, workflow_type="infer", run=[], **options, **places).network_def
-    torch.save(network.state_dict(), tmp_path / "model.pt")
+def test_network_without_regions_refuses_to_save_uncertainty(run_config, tiny_dataset, tmp_path):
+    options = {"device": "cpu", "num_workers": 0, "progress_bar": False, "ckpt_dir": str(tmp_path)}
+    torch.save(baseline_unet(decoder_channels=4).state_dict(), tmp_path / "model.pt")
     with pytest.raises(RuntimeError) as error:
         run_config(
-            *files,
+            "inference",
             workflow_type="infer",
             **options,
-            **places,
+            method="unet",
+            decoder_channels=4,
+            image_size=32,  # without a card
+            output_dir=str(tmp_path / "out"),
             dataset_dir=str(tiny_dataset / "images"),
             save_uncertainty="png",
         )

@@ -16,8 +16,14 @@ from tests.states import equal
 
 DRIVER = Path(__file__).with_name("resume_driver.py")
 FILES = {
-    "train_stage1": ("stage1.pt", "stage1_final.pt", "resume_stage1.pt", "run_stage1.json"),
-    "train_stage2": ("model.pt", "model_final.pt", "resume_stage2.pt", "run_stage2.json"),
+    "train_stage1": (
+        *("stage1.pt", "stage1.json", "stage1_final.pt", "stage1_final.json"),
+        *("resume_stage1.state", "run_stage1.json"),
+    ),
+    "train_stage2": (
+        *("model.pt", "model.json", "model_final.pt", "model_final.json"),
+        *("resume_stage2.state", "run_stage2.json"),
+    ),
 }
 EPOCHS = 3
 
@@ -47,7 +53,7 @@ def state(path):
 
 
 def record(path, stage):
-    return json.loads((path / "models" / FILES[stage][3]).read_text())
+    return json.loads((path / "models" / FILES[stage][-1]).read_text())
 
 
 def names(path):
@@ -80,7 +86,7 @@ def train(open_config, stage, path, interrupt=None, **options):
 
 
 def assert_same_end(stage, expected, found):
-    best, final, resume, _ = FILES[stage]
+    best, _, final, _, resume, _ = FILES[stage]
     for name in (best, final, resume):
         ends = [state(path / "models" / name) for path in (expected, found)]
         for end in ends:
@@ -98,11 +104,11 @@ CHAINS = {  # where the processes of a run are killed, one after the other; the 
         "before the first checkpoint": [["iteration", 2]],
         "within two epochs": [["iteration", 3], ["iteration", 6]],
         "while the best checkpoint is written": [["write", "stage1.pt", 1]],
-        "while the state is written": [["write", "resume_stage1.pt", 2]],
-        "while the state of the ended run is written": [["write", "resume_stage1.pt", EPOCHS]],
+        "while the state is written": [["write", "resume_stage1.state", 2]],
+        "while the state of the ended run is written": [["write", "resume_stage1.state", EPOCHS]],
         "while the final checkpoint is written": [["write", "stage1_final.pt", 1]],
     },
-    "train_stage2": {"while the state is written": [["write", "resume_stage2.pt", 2]]},
+    "train_stage2": {"while the state is written": [["write", "resume_stage2.state", 2]]},
 }
 
 

@@ -14,7 +14,15 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tests.states import equal
 
-FILES = ["generators_final.pt", "model.pt", "model_final.pt", "resume_semi_supervised.pt", "run_semi_supervised.json"]
+FILES = [
+    "generators_final.pt",
+    "model.pt",
+    "model.json",
+    "model_final.json",
+    "model_final.pt",
+    "resume_semi_supervised.state",
+    "run_semi_supervised.json",
+]
 TERMS = {"supervised", "scale_consistency", "perturbation_consistency", "generative_consistency", "rampup"}
 STUDENTS = {
     "dec_seg": (("train_dec_seg",), {"full_scale", "down_scale", "mask"}),
@@ -94,7 +102,7 @@ def trained(request, open_config, options, tmp_path_factory):
 
 def test_run_leaves_student_generators_and_record(trained, dataset):
     _, _, path, losses = trained
-    assert names(path / "models") == FILES
+    assert names(path / "models") == sorted(FILES)
     assert sorted(losses) == list(range(1, 7))
     assert all(np.isfinite(list(losses.values())))
     record = json.loads((path / "models" / "run_semi_supervised.json").read_text())
@@ -105,7 +113,7 @@ def test_run_leaves_student_generators_and_record(trained, dataset):
     }
     assert record["checkpoints"].keys() == {"model.pt", "model_final.pt", "generators_final.pt"}
     student = state(path / "models" / "model_final.pt")
-    resumed = state(path / "models" / "resume_semi_supervised.pt")
+    resumed = state(path / "models" / "resume_semi_supervised.state")
     assert {f"student.{key}" for key in student} == {k for k in resumed["network"] if k.startswith("student.")}
     generators = state(path / "models" / "generators_final.pt")
     assert all(torch.equal(value, resumed["network"][f"generators.{key}"]) for key, value in generators.items())
@@ -131,7 +139,7 @@ def test_run_that_failed_is_resumed_bit_for_bit(trained, open_config, options, t
     after = train(open_config, files, tmp_path, **options, resume=True)
     assert min(after) == 3
     assert {**before, **after} == expected
-    for name in ("model_final.pt", "generators_final.pt", "resume_semi_supervised.pt"):
+    for name in ("model_final.pt", "generators_final.pt", "resume_semi_supervised.state"):
         first, second = (state(path / "models" / name) for path in (whole, tmp_path))
         for end in (first, second):
             end.pop("seconds", None)
@@ -189,5 +197,5 @@ def test_overlay_for_several_gpus_runs_in_a_group_of_one(run_config, options, tm
         run_config("train_dec_seg", "multi_gpu_semi_supervised", **options, **folders(tmp_path), finalize=[])
     finally:
         idist.finalize()  # ignite remembers the group, and leaves it here for the tests to come
-    assert names(tmp_path / "models") == FILES
+    assert names(tmp_path / "models") == sorted(FILES)
     assert not any(key.startswith(("module.", "student.")) for key in state(tmp_path / "models" / "model.pt"))

@@ -10,14 +10,21 @@ from ignite.engine import Events
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from condseg_monai import ModelCard, network_of
 from condseg_monai.data.images.normalization import normalize_image
 from condseg_monai.data.lists.datalist import check_datalist, datalist_hash
 from condseg_monai.utils.files import file_sha256
 
 METRICS = {"val_mean_iou", "val_mean_dice", "val_recall", "val_precision", "val_accuracy", "val_f2"}
 STAGE_FILES = {
-    "train_stage1": ("stage1.pt", "stage1_final.pt", "run_stage1.json", "resume_stage1.pt"),
-    "train_stage2": ("model.pt", "model_final.pt", "run_stage2.json", "resume_stage2.pt"),
+    "train_stage1": (
+        *("stage1.pt", "stage1.json", "stage1_final.pt", "stage1_final.json"),
+        *("run_stage1.json", "resume_stage1.state"),
+    ),
+    "train_stage2": (
+        *("model.pt", "model.json", "model_final.pt", "model_final.json"),
+        *("run_stage2.json", "resume_stage2.state"),
+    ),
 }
 
 
@@ -66,6 +73,20 @@ def test_initializing_changes_no_checkpoint_and_needs_none(open_config, options,
 
 def test_both_stages_leave_best_last_and_record(trained):
     assert names(trained.ckpt_dir) == sorted(name for files in STAGE_FILES.values() for name in files)
+
+
+@pytest.mark.parametrize("name", ["stage1", "stage1_final", "model", "model_final"])
+def test_every_checkpoint_has_a_card_that_describes_it(trained, name):
+    card = ModelCard.read(trained.ckpt_dir / f"{name}.json")
+    assert card.weights == {"file": f"{name}.pt", "sha256": file_sha256(trained.ckpt_dir / f"{name}.pt")}
+    assert (card.method, card.image_size, card.network["encoder"]) == (
+        *("condseg_stage1" if "stage1" in name else "condseg", 32, "resnet18"),
+    )
+    best = card.training["best"]
+    assert best["interval_95"][0] <= best["value"] <= best["interval_95"][1]
+    assert card.training["splits"]["train"]["count"] == 4
+    assert card.versions["torch"] == torch.__version__
+    network_of(card).load_state_dict(state(trained.ckpt_dir / f"{name}.pt"))
 
 
 def test_stage_2_starts_from_the_encoder_of_stage_1(open_config, tiny_options, trained, tmp_path):
@@ -260,7 +281,7 @@ def test_non_finite_loss_stops_with_the_files_and_the_terms(open_config, options
     message = str(error.value.__cause__)
     assert "in epoch 2, iteration 4: loss nan, mask" in message
     assert message.count("images/train_") == 2
-    best, final, _, resume = STAGE_FILES[stage]
+    best, _, final, _, _, resume = STAGE_FILES[stage]
     assert final not in names(tmp_path / "models")
     for name in (best, resume):
         saved = state(tmp_path / "models" / name)

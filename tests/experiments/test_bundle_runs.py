@@ -46,7 +46,8 @@ def test_all_files_of_a_method_exist(method):
 
 def test_workflow_gets_the_options_that_its_files_have_and_no_notice_of_logging(monkeypatch, caplog):
     monkeypatch.setattr("monai.bundle.ConfigWorkflow.initialize", lambda self: None)
-    workflow = open_run(("inference",), {"image_size": 32, "epochs": 3}, "infer")
-    assert workflow.parser.get("image_size") == 32 and "epochs" not in workflow.parser.get()
+    workflow = open_run(("inference",), {"batch_size": 32, "image_size": 32, "epochs": 3}, "infer")
+    assert workflow.parser.get("batch_size") == 32 and "epochs" not in workflow.parser.get()
+    assert workflow.parser.get("image_size") is None  # the model card says it
     logging.getLogger("monai.bundle.workflows").warning("another")
     assert [record.message for record in caplog.records if record.name == "monai.bundle.workflows"] == ["another"]

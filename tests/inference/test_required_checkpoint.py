@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from ignite.engine import Engine
@@ -5,6 +7,7 @@ from torch import nn
 
 from condseg_monai.inference.required_checkpoint import RequiredCheckpoint, RequiredCheckpointLoader
 from condseg_monai.networks.class_names import class_names_of, set_class_names
+from condseg_monai.networks.model_card import ModelCard
 from condseg_monai.utils.files import file_sha256
 
 
@@ -71,3 +74,35 @@ def test_damaged_file_and_other_networks_are_refused_by_name(path):
     path.write_bytes(b"weights")
     with pytest.raises(ValueError, match=r"model\.pt is damaged"):
         RequiredCheckpoint(path, network()).load()
+
+
+def test_card_of_other_weights_is_refused(path):
+    card = ModelCard("condseg", {}, weights={"file": "model.pt", "sha256": "0" * 64})
+    with pytest.raises(ValueError, match=r"model\.json describes other weights than .*model\.pt .*--resume true"):
+        RequiredCheckpoint(path, network(), card).load()
+    RequiredCheckpoint(path, network(), replace(card, weights={"sha256": file_sha256(path)})).load()
+
+
+@pytest.mark.parametrize(
+    ("key", "change", "words"),
+    [
+        ("0.weight", lambda value: value.index_fill(1, torch.tensor([0]), torch.nan), "not finite, in 0.weight"),
+        ("1.running_var", lambda value: value * torch.inf, "not finite, in 1.running_var"),
+        ("0.weight", lambda value: value.to(torch.int64), "torch.int64 in 0.weight, where torch.float32 belongs"),
+        ("0.weight", lambda value: value.to(torch.complex64), "torch.complex64 in 0.weight"),
+    ],
+)
+def test_weights_that_are_no_finite_numbers_are_refused(path, key, change, words):
+    state_dict = network().state_dict()
+    state_dict[key] = change(state_dict[key])
+    torch.save(state_dict, path)
+    with pytest.raises(ValueError, match=words):
+        RequiredCheckpoint(path, network()).load()
+
+
+def test_half_precision_weights_are_loaded(path):
+    torch.save(
+        {key: value.half() if value.is_floating_point() else value for key, value in network().state_dict().items()},
+        path,
+    )
+    RequiredCheckpoint(path, network()).load()

@@ -8,7 +8,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from demo import SMALL, parse
+from demo import parse
 
 from experiments.bundle_runs import option_names
 
@@ -54,12 +54,6 @@ def test_bundle_commands_name_files_and_options_that_exist(command: str):
     assert all((REPOSITORY / "bundle" / file).is_file() for file in files)
     options = {word.removeprefix("--") for word in words if word.startswith("--")} - {"config_file"}
     assert options <= option_names([Path(file).stem for file in files])
-
-
-def test_options_of_the_demos_network_are_those_it_trains():
-    (words,) = re.findall(r"`--ckpt_dir \.\./demo_output/run_001/models ([^`]*)`", README)
-    given = dict(zip(*[iter(shlex.split(words))] * 2, strict=True))
-    assert given == {f"--{name}": str(SMALL[name]) for name in ("encoder", "decoder_channels", "image_size")}
 
 
 def test_both_kinds_of_command_are_there():

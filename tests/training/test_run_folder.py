@@ -16,7 +16,7 @@ def names(path):
     return sorted(file.name for file in path.iterdir() if file.suffix != ".lock")
 
 
-@pytest.mark.parametrize("name", ["model.pt", "model_final.pt", "resume_stage2.pt"])
+@pytest.mark.parametrize("name", ["model.pt", "model_final.pt", "resume_stage2.state"])
 def test_results_of_another_run_are_refused_with_both_remedies(tmp_path, name):
     (tmp_path / name).write_bytes(b"earlier")
     with pytest.raises(FileExistsError, match=re.escape(name) + ".*--resume true.*--overwrite true"):
@@ -34,7 +34,7 @@ def test_record_of_a_run_that_saved_nothing_and_files_of_others_are_no_hindrance
 
 
 def test_overwrite_keeps_checkpoints_until_there_are_others(tmp_path):
-    for name in ("model.pt", "resume_stage2.pt", "run_stage2.json", ".model.pt.abc123", "stage1.pt"):
+    for name in ("model.pt", "resume_stage2.state", "run_stage2.json", ".model.pt.abc123", "stage1.pt"):
         (tmp_path / name).write_bytes(b"earlier")
     folder = folder_at(tmp_path, overwrite=True)
     folder.check()
@@ -45,15 +45,15 @@ def test_overwrite_keeps_checkpoints_until_there_are_others(tmp_path):
 
 
 def test_resume_keeps_the_files_and_removes_half_written_ones(tmp_path):
-    for name in ("model.pt", "resume_stage2.pt", ".resume_stage2.pt.abc123", ".resume_stage2.pt.d.json"):
+    for name in ("model.pt", "resume_stage2.state", ".resume_stage2.state.abc123", ".resume_stage2.state.d.json"):
         (tmp_path / name).write_bytes(b"earlier")
     with folder_at(tmp_path, resume=True, overwrite=True).claimed():
-        assert names(tmp_path) == [".resume_stage2.pt.d.json", "model.pt", "resume_stage2.pt"]
+        assert names(tmp_path) == [".resume_stage2.state.d.json", "model.pt", "resume_stage2.state"]
 
 
 def test_checkpoints_without_a_state_cannot_be_resumed(tmp_path):
     (tmp_path / "model.pt").write_bytes(b"earlier")
-    with pytest.raises(FileExistsError, match=r"model.pt is there, but no resume_stage2.pt .*--overwrite true"):
+    with pytest.raises(FileExistsError, match=r"model.pt is there, but no resume_stage2.state .*--overwrite true"):
         folder_at(tmp_path, resume=True).check()
 
 

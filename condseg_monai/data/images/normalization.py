@@ -11,6 +11,8 @@ from torch import Tensor
 __all__ = ["NORMALIZATIONS", "NormalizeImage", "NormalizeImaged", "normalize_image"]
 
 NORMALIZATIONS = ("imagenet", "released")
+UNKNOWN = "unknown"
+"""Normalisation of a model that is not there: an error when it is used."""
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -30,7 +32,12 @@ def normalize_image(image: Tensor, normalization: str = "imagenet") -> Tensor:
         >>> normalize_image(torch.full((3, 1, 1), 0.5)).flatten()
         tensor([0.0655, 0.1964, 0.4178])
     """
-    _checked(normalization)
+    if _checked(normalization) == UNKNOWN:
+        raise ValueError(
+            "the model's image_size and normalization are not known: there are neither weights nor a model card. Set "
+            "checkpoint or ckpt_dir to the model you have; export a TorchScript from a bundle made by condseg pack, "
+            "whose configs have the model's values"
+        )
     if image.ndim not in (3, 4) or image.shape[-3] != 3:
         raise ValueError(f"image must be (3, H, W) or (B, 3, H, W), got {tuple(image.shape)}")
     if not image.is_floating_point():
@@ -69,6 +76,6 @@ class NormalizeImaged(MapTransform):
 
 
 def _checked(normalization: str) -> str:
-    if normalization not in NORMALIZATIONS:
+    if normalization not in (*NORMALIZATIONS, UNKNOWN):
         raise ValueError(f"normalization must be one of {', '.join(NORMALIZATIONS)}, got {normalization!r}")
     return normalization

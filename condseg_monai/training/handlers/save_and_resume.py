@@ -7,26 +7,33 @@ import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import ignite.distributed as idist
+import monai
 import torch
 from ignite.engine import Engine, Events
 from monai.networks import get_state_dict
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from condseg_monai.data.lists.datalist import datalist_hash
+from condseg_monai.metrics.bootstrap import bootstrap_interval
+from condseg_monai.metrics.score_metric import ScoreMetric
+from condseg_monai.networks.methods import describes
+from condseg_monai.networks.model_card import ModelCard, card_path
 from condseg_monai.networks.state_dicts import optional_path
 from condseg_monai.training.run_folder import RunFolder
 from condseg_monai.utils.environment import describe_environment
 from condseg_monai.utils.files import file_sha256, write_checkpoint, write_json
+from condseg_monai.version import __version__
 
 __all__ = ["SaveAndResume"]
 
-_VERSION = 2
+_VERSION = 3
 
 MAY_CHANGE = {
     *("bundle_root", "dataset_dir", "ckpt_dir", "output_dir", "stage1_checkpoint", "encoder_weights"),
@@ -51,7 +58,8 @@ class SaveAndResume:
     CPU. A run that has ended stays as it is, unless the trainer's ``max_epochs`` has grown.
 
     The record is a JSON file: options, environment, count and SHA-256 of each split, the best metric, the SHA-256 of
-    every checkpoint this run wrote, each time it was resumed, and, if it ended by itself, the result.
+    every checkpoint this run wrote, each time it was resumed, and, if it ended by itself, the result. Checkpoints of
+    modules in ``best`` get a :class:`~condseg_monai.ModelCard` beside them.
 
     In a distributed run all processes need this handler: each loads, the first one writes.
 
@@ -61,6 +69,8 @@ class SaveAndResume:
         evaluator: the engine that validates.
         best: modules by file name; each file is a bare state_dict.
         final: likewise; None as a module writes nothing.
+        card: the model's settings, what its card says beside facts about the run; None writes no card.
+        scores: the metric of the evaluator's best score, for the interval of its mean.
         lr_scheduler: the scheduler of the trainer's optimizer.
         options: recorded; a resumed run must have them as they were, but for :data:`MAY_CHANGE`.
         splits: datalists by name, recorded; a resumed run must have the same cases in the same order.
@@ -79,6 +89,8 @@ class SaveAndResume:
         evaluator: Engine,
         best: Mapping[str, nn.Module],
         final: Mapping[str, nn.Module | None],
+        card: ModelCard | None = None,
+        scores: ScoreMetric | None = None,
         lr_scheduler: Any = None,
         options: Mapping[str, Any] | None = None,
         splits: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
@@ -96,6 +108,8 @@ class SaveAndResume:
         self.evaluator = evaluator
         self.best = best
         self.final = final
+        self.card = card
+        self.scores = scores
         self.lr_scheduler = lr_scheduler
         self.options = dict(options or {})
         interval, epochs = self.options.get("val_interval", 1), self.options.get("epochs", math.inf)
@@ -110,6 +124,7 @@ class SaveAndResume:
         self.save_interval = save_interval
         self._record: dict[str, Any] = {}
         self._complete = -1  # the last epoch that was completed, with its validation
+        self._best_interval: list[float] | None = None
         self._seconds = 0.0
         self._start = 0.0
         self._started = False
@@ -151,6 +166,8 @@ class SaveAndResume:
         evaluated: Any = self.evaluator.state
         is_best = evaluated.best_metric_epoch == epoch
         ended = engine.should_terminate or epoch == engine.state.max_epochs
+        if is_best:
+            self._best_interval = self._interval()
         if idist.get_rank() > 0:
             return
         if self._replaces:
@@ -195,26 +212,55 @@ class SaveAndResume:
             "scaler": None if engine.scaler is None else engine.scaler.state_dict(),
             "best_metric": float(evaluated.best_metric),
             "best_metric_epoch": evaluated.best_metric_epoch,
+            "best_interval_95": self._best_interval,
             "metrics": {name: float(value) for name, value in evaluated.metrics.items()},
         }
         write_checkpoint(self.folder.state, state)
 
     def _save_best(self) -> None:
-        self._save_checkpoints(self.best)
         state: Any = self.evaluator.state
         self._record["best"] = {
             "metric": state.key_metric_name,
             "value": float(state.best_metric),
             "epoch": state.best_metric_epoch,
+            "interval_95": self._best_interval,
         }
+        self._save_checkpoints(self.best)
         write_json(self.folder.record, self._record)
 
     def _save_checkpoints(self, modules: Mapping[str, nn.Module | None]) -> None:
         for name, module in modules.items():
             if module is not None:
                 path = self.folder.path / name
-                write_checkpoint(path, get_state_dict(module))
-                self._record["checkpoints"][name] = file_sha256(path)
+                weights = get_state_dict(module)
+                write_checkpoint(path, weights)
+                sha256 = self._record["checkpoints"][name] = file_sha256(path)
+                if self.card is not None and any(module is model for model in self.best.values()):
+                    self._card(self.card, name, weights, sha256).write(card_path(path))
+
+    def _card(self, card: ModelCard, name: str, weights: Mapping[str, Tensor], sha256: str) -> ModelCard:
+        if not describes(card, weights):  # another network_def than the config's own
+            card = replace(card, method="custom", network={})
+        scores: Any = self.evaluator.state
+        return replace(
+            card,
+            weights={"file": name, "sha256": sha256},
+            training={
+                "record": self.folder.record.name,
+                "epoch": self._complete,
+                "best": self._record["best"],
+                "last": {key: float(value) for key, value in scores.metrics.items()},
+                "splits": self._record["splits"],
+            },
+            versions={"condseg_monai": __version__, "torch": torch.__version__, "monai": monai.__version__},
+        )
+
+    def _interval(self) -> list[float] | None:
+        values = self.scores.get_buffer() if self.scores is not None and self.scores.per_image else None
+        if values is None:
+            return None
+        low, high = bootstrap_interval(values[~values.isnan()].tolist())
+        return [low, high] if math.isfinite(low) else None
 
     def _resume(self, engine: Any) -> None:
         state = self._read_state(engine)
@@ -227,6 +273,7 @@ class SaveAndResume:
         evaluated: Any = self.evaluator.state
         for name in ("best_metric", "best_metric_epoch", "metrics"):
             setattr(evaluated, name, state[name])
+        self._best_interval = state["best_interval_95"]
         epoch = engine.state.epoch = self._complete = state["epoch"]
         engine.state.iteration = state["iteration"]
         self._seconds = state["seconds"]

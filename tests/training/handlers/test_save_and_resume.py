@@ -20,7 +20,7 @@ from condseg_monai.training.trainer import GuardedTrainer
 from condseg_monai.utils.files import file_sha256
 
 CASES = [{"image": f"images/{i}.png", "label": f"masks/{i}.png"} for i in range(2)]
-FILES = ["final.pt", "model.pt", "resume_run.pt", "run_run.json"]
+FILES = ["final.pt", "model.pt", "resume_run.state", "run_run.json"]
 RISING = [0.1 * epoch for epoch in range(1, 10)]
 
 
@@ -62,7 +62,7 @@ def trainer_for(
     )
 
 
-def saved(path, name="resume_run.pt"):
+def saved(path, name="resume_run.state"):
     return torch.load(path / name, weights_only=True)
 
 
@@ -106,7 +106,7 @@ def test_record_holds_options_splits_start_best_result_and_the_hash_of_every_fil
     assert found["splits"] == {"train": {"count": 2, "sha256": datalist_hash(CASES)}}
     assert found["starts_from"]["sha256"] == file_sha256(tmp_path / "stage1.pt")
     assert found["environment"]["packages"]["monai"] and found["environment"]["command"]
-    assert found["best"] == {"metric": "score", "value": 0.5, "epoch": 2}
+    assert found["best"] == {"metric": "score", "value": 0.5, "epoch": 2, "interval_95": None}
     assert found["checkpoints"] == {name: file_sha256(tmp_path / "run" / name) for name in ("model.pt", "final.pt")}
     result = found["result"]
     assert (result["epochs"], result["max_epochs"], result["iterations"], result["last"]) == (3, 3, 6, {"score": 0.3})
@@ -122,7 +122,7 @@ def test_state_is_saved_every_interval_with_every_best_and_at_the_end(tmp_path):
 
     @trainer.on(Events.EPOCH_STARTED)
     def look(engine):
-        found.append(saved(tmp_path)["epoch"] if (tmp_path / "resume_run.pt").exists() else 0)
+        found.append(saved(tmp_path)["epoch"] if (tmp_path / "resume_run.state").exists() else 0)
 
     trainer.run()
     assert found == [0, 1, 2, 2, 4, 4]
@@ -131,7 +131,7 @@ def test_state_is_saved_every_interval_with_every_best_and_at_the_end(tmp_path):
 
 def test_interval_of_zero_saves_no_state_and_a_negative_one_raises(tmp_path):
     trainer_for(tmp_path, save_interval=0).run()
-    assert names(tmp_path) == [name for name in FILES if name != "resume_run.pt"]
+    assert names(tmp_path) == [name for name in FILES if name != "resume_run.state"]
     with pytest.raises(ValueError, match="save_interval must be >= 0 epochs, got -1"):
         trainer_for(tmp_path, save_interval=-1)
 
@@ -186,7 +186,7 @@ def test_best_checkpoint_of_the_run_before_is_replaced_by_a_better_one_only(tmp_
     assert file_sha256(tmp_path / "model.pt") == best
     trainer_for(tmp_path, epochs=4, scores=scores, resume=True).run()
     assert file_sha256(tmp_path / "model.pt") != best
-    assert record(tmp_path)["best"] == {"metric": "score", "value": 0.95, "epoch": 4}
+    assert record(tmp_path)["best"] == {"metric": "score", "value": 0.95, "epoch": 4, "interval_95": None}
 
 
 def test_nothing_to_resume_starts_from_the_beginning_and_says_so(tmp_path, caplog):
@@ -198,11 +198,11 @@ def test_nothing_to_resume_starts_from_the_beginning_and_says_so(tmp_path, caplo
 
 def test_damaged_state_and_one_of_an_earlier_version_are_named(tmp_path):
     trainer_for(tmp_path).run()
-    torch.save({**saved(tmp_path), "version": 1}, tmp_path / "resume_run.pt")
-    with pytest.raises(ValueError, match=r"resume_run\.pt has version 1, this package reads 2"):
+    torch.save({**saved(tmp_path), "version": 1}, tmp_path / "resume_run.state")
+    with pytest.raises(ValueError, match=r"resume_run\.state has version 1, this package reads 3"):
         trainer_for(tmp_path, resume=True).run()
-    (tmp_path / "resume_run.pt").write_bytes(b"half")
-    with pytest.raises(ValueError, match=r"resume_run\.pt cannot be read as a training state"):
+    (tmp_path / "resume_run.state").write_bytes(b"half")
+    with pytest.raises(ValueError, match=r"resume_run\.state cannot be read as a training state"):
         trainer_for(tmp_path, resume=True).run()
 
 
@@ -294,9 +294,11 @@ def test_full_disk_leaves_the_state_before_and_says_so(tmp_path, monkeypatch):
         real_save(content, stream, **kwargs)
 
     monkeypatch.setattr(torch, "save", fill_disk)
-    with pytest.raises(OSError, match=r"resume_run.pt could not be written: No space left on device; the one before"):
+    with pytest.raises(
+        OSError, match=r"resume_run.state could not be written: No space left on device; the one before"
+    ):
         trainer_for(tmp_path).run()
-    assert names(tmp_path) == ["model.pt", "resume_run.pt", "run_run.json"]
+    assert names(tmp_path) == ["model.pt", "resume_run.state", "run_run.json"]
     assert saved(tmp_path)["epoch"] == 1
     monkeypatch.undo()
     resumed = trainer_for(tmp_path, resume=True)

@@ -1,0 +1,69 @@
+"""Methods by name: the network of each, and the options of the configs that shape it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from condseg_monai.networks.model_card import ModelCard
+from condseg_monai.networks.nets import ConDSeg, ConDSegStage1, DECSeg, MedDisSeg, MedDisSegStage1
+from condseg_monai.networks.nets.unet import baseline_unet
+from condseg_monai.networks.state_dicts import describe_differences
+
+__all__ = ["METHODS", "Method", "describes", "network_of"]
+
+
+class Method(NamedTuple):
+    """A network and what is asked about it.
+
+    Attributes:
+        network: takes ``in_channels``, ``out_channels`` and :attr:`options`, whose defaults are the method's.
+        options: of the configs.
+        image_size: of weights that nothing else is known of.
+    """
+
+    network: Callable[..., nn.Module]
+    options: tuple[str, ...]
+    image_size: int = 256
+
+
+_STAGE2 = ("encoder", "decoder_channels", "cdfa")
+METHODS = {
+    "condseg": Method(ConDSeg, _STAGE2),
+    "condseg_stage1": Method(ConDSegStage1, ("encoder",)),
+    "med_disseg": Method(MedDisSeg, _STAGE2),
+    "med_disseg_stage1": Method(MedDisSegStage1, ("encoder",)),
+    "dec_seg": Method(DECSeg, ("encoder", "cfa", "down_scale", "dcf"), image_size=352),
+    "unet": Method(baseline_unet, ("decoder_channels",)),
+}
+"""Every method, by the name that model cards have."""
+
+
+def network_of(card: ModelCard, **arguments: Any) -> nn.Module:
+    """Build the network that a model card describes, with random weights.
+
+    Args:
+        card: of a checkpoint.
+        **arguments: of the network, added to the card's or in their place.
+
+    Raises:
+        ValueError: if the card is of a network that is none of :data:`METHODS`.
+    """
+    if card.method not in METHODS:
+        raise ValueError(
+            f"the model card says that its network is none of {', '.join(METHODS)} ({card.method!r}), so it cannot be "
+            "built from the card; build it yourself, or give the config your network_def"
+        )
+    return METHODS[card.method].network(**{**card.network, **arguments})
+
+
+def describes(card: ModelCard, state_dict: Mapping[str, Tensor]) -> bool:
+    """Whether the network that a card describes has the keys and shapes of a state_dict (but for class names)."""
+    with torch.device("meta"):
+        expected = network_of(card).state_dict()
+    names = "class_names"
+    found = {key: value for key, value in state_dict.items() if key != names}
+    return not describe_differences(found, {key: value for key, value in expected.items() if key != names})

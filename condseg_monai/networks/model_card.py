@@ -1,0 +1,161 @@
+"""Model card: what a checkpoint is and how to use it, as JSON beside it."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from condseg_monai.utils.files import write_json
+
+__all__ = ["ModelCard", "card_path"]
+
+_SCHEMA = "condseg_monai model card"
+_VERSION = 1
+
+
+def card_path(checkpoint: str | os.PathLike[str]) -> Path:
+    """The model card of a checkpoint: ``model.json`` beside ``model.pt``."""
+    return Path(checkpoint).with_suffix(".json")
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a checkpoint is and how to use it; plain data, of which nothing is ever evaluated.
+
+    Attributes:
+        method: a key of :data:`~condseg_monai.networks.methods.METHODS`, or ``"custom"`` for another network.
+        network: arguments of its network: ``in_channels``, ``out_channels`` and others.
+        kind: what it segments, ``"image"`` or ``"ct"`` (slices of volumes).
+        image_size: side of the square that images are resized to.
+        normalization: as :class:`~condseg_monai.NormalizeImage` takes it.
+        window_hu: of CT, the Hounsfield units that become 0 and 1.
+        threshold: of one output channel, the probability above which a pixel is foreground.
+        class_names: background first.
+        weights: ``file`` and ``sha256``; empty if there are none yet.
+        training: facts about the run that made the weights.
+        versions: of packages.
+    """
+
+    method: str
+    network: Mapping[str, Any]
+    kind: str = "image"
+    image_size: int = 256
+    normalization: str = "imagenet"
+    window_hu: tuple[float, float] | None = None
+    threshold: float = 0.5
+    class_names: tuple[str, ...] = ("background", "lesion")
+    weights: Mapping[str, str] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def settings(self) -> dict[str, Any]:
+        """What decides how an image becomes a mask, beside the weights; JSON-ready."""
+        return {
+            "method": self.method,
+            **self.network,
+            "kind": self.kind,
+            "image_size": self.image_size,
+            "normalization": self.normalization,
+            "window_hu": None if self.window_hu is None else list(self.window_hu),
+            "threshold": self.threshold,
+            "class_names": list(self.class_names),
+        }
+
+    def as_dict(self) -> dict[str, Any]:
+        """The content of the file."""
+        return {
+            "schema": _SCHEMA,
+            "schema_version": _VERSION,
+            "method": self.method,
+            "network": dict(self.network),
+            "input": {
+                "kind": self.kind,
+                "image_size": self.image_size,
+                "normalization": self.normalization,
+                "window_hu": None if self.window_hu is None else list(self.window_hu),
+            },
+            "output": {"threshold": self.threshold, "class_names": list(self.class_names)},
+            **{name: dict(value) for name, value in asdict(self).items() if name in _FACTS},
+        }
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Write the card atomically."""
+        write_json(path, self.as_dict())
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> ModelCard:
+        """Read and check a card.
+
+        Raises:
+            FileNotFoundError: if there is none.
+            ValueError: naming the file and the entry that is missing or of another kind.
+        """
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{path} cannot be read as a model card ({error}); {_REMEDY}") from error
+        if not isinstance(content, dict) or content.get("schema") != _SCHEMA:
+            raise ValueError(f"{path} is no model card: its schema is not {_SCHEMA!r}; {_REMEDY}")
+        if content.get("schema_version") != _VERSION:
+            raise ValueError(
+                f"{path} has version {content.get('schema_version')!r} of the model card, this package reads "
+                f"{_VERSION}; update condseg_monai"
+            )
+        try:
+            return cls(**_values_of(content))
+        except KeyError as error:
+            raise ValueError(f"{path}: the model card has no entry {error}; {_REMEDY}") from error
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path}: {error}; {_REMEDY}") from error
+
+
+_FACTS = ("weights", "training", "versions")
+_REMEDY = "take the card that came with the weights, or move it away and give the options yourself"
+
+
+def _values_of(content: Mapping[str, Any]) -> dict[str, Any]:
+    reads, writes = _mapping(content, "input"), _mapping(content, "output")
+    size, window, names = reads["image_size"], reads["window_hu"], writes["class_names"]
+    values = {
+        "method": content["method"],
+        "network": _mapping(content, "network"),
+        "kind": reads["kind"],
+        "image_size": size,
+        "normalization": reads["normalization"],
+        "window_hu": None if window is None else tuple(window),
+        "threshold": writes["threshold"],
+        "class_names": tuple(names) if isinstance(names, list) else names,
+        **{name: _mapping(content, name) for name in _FACTS},
+    }
+    plain = (bool, int, float, str, type(None))
+    checks = {
+        "method": isinstance(values["method"], str),
+        "network": all(isinstance(value, plain) for value in values["network"].values()),
+        "kind": values["kind"] in ("image", "ct"),
+        "image_size": type(size) is int and size > 0,
+        "normalization": isinstance(values["normalization"], str),
+        "window_hu": window is None or (_are_numbers(window) and len(window) == 2 and window[0] < window[1]),
+        "threshold": _are_numbers([values["threshold"]]) and 0 < values["threshold"] < 1,
+        "class_names": isinstance(names, list) and len(names) > 1 and all(isinstance(name, str) for name in names),
+    }
+    if wrong := [name for name, is_right in checks.items() if not is_right]:
+        raise ValueError(f"the model card's {wrong[0]} cannot be {values[wrong[0]]!r}")
+    return values
+
+
+def _mapping(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = content[name]
+    if not isinstance(value, dict):
+        raise TypeError(f"the model card's {name} must be an object, got {value!r}")
+    return value
+
+
+def _are_numbers(values: Sequence[Any]) -> bool:
+    return all(isinstance(value, (int, float)) and type(value) is not bool and math.isfinite(value) for value in values)

@@ -1,0 +1,83 @@
+"""Settings of a model: from the card beside its weights, else from options and defaults."""
+
+import pytest
+import torch
+
+from condseg_monai.data.images.normalization import NormalizeImage
+from condseg_monai.data.settings import model_settings
+from condseg_monai.networks.model_card import ModelCard
+
+NETWORK = {"in_channels": 3, "out_channels": 1, "encoder": "resnet18", "decoder_channels": 8, "cdfa": "paper"}
+CARD = ModelCard("condseg", NETWORK, image_size=64)
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    CARD.write(tmp_path / "model.json")
+    return tmp_path / "model.pt"
+
+
+def test_card_needs_no_options(checkpoint):
+    assert model_settings({"encoder": None, "image_size": None}, checkpoint) == CARD
+
+
+def test_options_equal_to_the_card_s_are_accepted(checkpoint):
+    options = {**NETWORK, "method": "condseg", "image_size": 64, "normalization": "imagenet"}
+    assert model_settings(options, checkpoint) == CARD
+
+
+def test_threshold_may_be_another(checkpoint):
+    assert model_settings({"threshold": 0.3}, checkpoint).threshold == 0.3
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "has"),
+    [
+        ("method", "unet", "method condseg"),
+        ("encoder", "resnet50", "encoder resnet18"),
+        ("decoder_channels", 16, "decoder_channels 8"),
+        ("cdfa", "released", "cdfa paper"),
+        ("dcf", True, "no dcf"),
+        ("image_size", 256, "image_size 64"),
+        ("normalization", "released", "normalization imagenet"),
+        ("class_names", ["background", "polyp"], "class_names"),
+    ],
+)
+def test_option_that_contradicts_the_card_is_refused_with_both_values(checkpoint, name, value, has):
+    with pytest.raises(ValueError, match=rf"{name} is .*, but the model has {has}") as error:
+        model_settings({name: value}, checkpoint)
+    assert repr(value) in str(error.value)
+    assert "model.json" in str(error.value)
+
+
+def test_model_of_another_kind_names_the_config_to_use(checkpoint):
+    with pytest.raises(ValueError, match=r"segments 2D images, not CT volumes: use configs/inference\.json"):
+        model_settings({}, checkpoint, kind="ct")
+
+
+def test_weights_without_a_card_take_options_and_defaults_and_say_so(tmp_path, caplog):
+    checkpoint = tmp_path / "model.pt"
+    checkpoint.touch()
+    card = model_settings({"method": "dec_seg", "encoder": "resnet18"}, checkpoint)
+    assert (card.method, card.image_size, card.network["encoder"], card.network["dcf"]) == (
+        *("dec_seg", 352, "resnet18", True),
+    )
+    assert "no model card" in caplog.text
+    assert "image_size 352" in caplog.text
+    ct = model_settings({}, checkpoint, kind="ct")
+    assert (ct.image_size, ct.window_hu, ct.network["out_channels"]) == (224, (-125, 275), 9)
+
+
+def test_settings_are_not_guessed_without_weights(tmp_path):
+    checkpoint = tmp_path / "model.pt"
+    assert model_settings({}, checkpoint).image_size == 256
+    assert model_settings({"image_size": 96}, checkpoint, strict=True).normalization == "imagenet"
+    normalize = NormalizeImage(model_settings({}, checkpoint, strict=True).normalization)
+    with pytest.raises(ValueError, match=r"image_size and normalization are not known: .* condseg pack"):
+        normalize(torch.rand(3, 4, 4))
+
+
+def test_training_takes_its_options():
+    card = model_settings({**NETWORK, "image_size": 32, "class_names": ["a", "b", "c"]}, method="condseg_stage1")
+    assert card.network == {"in_channels": 3, "out_channels": 3, "encoder": "resnet18"}
+    assert card.class_names == ("a", "b", "c")

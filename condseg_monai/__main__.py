@@ -1,4 +1,4 @@
-"""``python -m condseg_monai COMMAND``."""
+"""``python -m condseg_monai COMMAND``: the same as ``condseg COMMAND``."""
 
 import sys
 

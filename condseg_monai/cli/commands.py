@@ -1,26 +1,32 @@
-"""Command line of condseg_monai: check data, prepare, compare, score, convert."""
+"""Command line of condseg_monai: the program ``condseg``."""
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Sequence
 
-from condseg_monai.cli import check_data, compare, convert, prepare, volumes
+import click
 
-__all__ = ["main"]
+from condseg_monai.cli import check, compare, convert, prepare, volumes
+from condseg_monai.cli.program import run_program
+from condseg_monai.version import __version__
+
+__all__ = ["condseg_program", "main"]
+
+
+@click.group(
+    "condseg",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 success, 1 an error or failed cases, 2 a wrong call, 130 stopped by Ctrl-C.",
+)
+@click.version_option(__version__, prog_name="condseg")
+def condseg_program() -> None:
+    """Train, evaluate and run ConDSeg, Med-DisSeg and DEC-Seg."""
+
+
+for module in (check, compare, convert, prepare, volumes):
+    condseg_program.add_command(module.command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0 for success, 1 for an error, 2 for a wrong call."""
-    parser = argparse.ArgumentParser(prog="python -m condseg_monai", description="Commands of condseg_monai.")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for module in (check_data, compare, convert, prepare, volumes):
-        module.add_command(commands)
-    options = parser.parse_args(arguments)
-    try:
-        code: int | None = options.run(options)
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return code or 0
+    """Run one command and return its exit code; see :func:`~condseg_monai.cli.program.run_program`."""
+    return run_program(condseg_program, arguments)

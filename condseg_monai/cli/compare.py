@@ -2,53 +2,49 @@
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
-from condseg_monai.reports.comparison import compare_evaluations, find_score_tables
-from condseg_monai.reports.summary import json_numbers
+import click
+
+from condseg_monai.cli.program import Command
 from condseg_monai.utils.text_tables import text_table
 
-__all__ = ["add_command"]
+__all__ = ["command"]
 
 
-def add_command(commands: Any) -> None:
-    """Add the command to the parser's sub-commands."""
-    parser = commands.add_parser(
-        "compare",
-        help="compare two evaluations image by image",
-        description="Compare two evaluations of the same images: for each score the mean difference B - A and its "
-        "95 % bootstrap interval over images. An interval on one side of 0 says that the difference is more than the "
-        "choice of images; it says nothing of another training run. Images that one of the two reported as failed are "
-        "left out and named.",
-    )
-    parser.add_argument("a", type=Path, metavar="A", help="folder of an evaluation, or its scores_*.csv")
-    parser.add_argument("b", type=Path, metavar="B", help="another, of the same images")
-    parser.add_argument("--split", help="the split to compare, such as test, of folders that have several")
-    parser.add_argument("--common", action="store_true", help="leave out and name all images that one of the two lacks")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.set_defaults(run=_run)
+@click.command("compare", cls=Command, short_help="Compare two evaluations image by image.")
+@click.argument("a", type=click.Path(path_type=Path))
+@click.argument("b", type=click.Path(path_type=Path))
+@click.option("--split", help="the split to compare, such as test, of folders that have several")
+@click.option("--common", is_flag=True, help="leave out and name all images that one of the two lacks")
+@click.option("--json", "as_json", is_flag=True, help="print JSON instead of a table")
+def command(a: Path, b: Path, split: str | None, common: bool, as_json: bool) -> None:
+    """Compare two evaluations of the same images: A and B are their folders, or their scores_*.csv.
 
+    For each score it gives the mean difference B - A and its 95 % bootstrap interval over images. An interval on one
+    side of 0 says that the difference is more than the choice of images; it says nothing of another training run.
+    Images that one of the two reported as failed are left out and named.
+    """
+    from condseg_monai.reports.comparison import compare_evaluations, find_score_tables
+    from condseg_monai.reports.summary import json_numbers
 
-def _run(options: argparse.Namespace) -> None:
-    result = compare_evaluations(*find_score_tables(options.a, options.b, options.split), common=options.common)
-    if options.json:
-        print(json.dumps(json_numbers(result), indent=2))
+    result = compare_evaluations(*find_score_tables(a, b, split), common=common)
+    if as_json:
+        click.echo(json.dumps(json_numbers(result), indent=2))
     else:
-        print(f"A  {result['a']}\nB  {result['b']}\n{result['images']} images, each in both\n")
-        print(_format(result["scores"]))
-        print("\n* the interval is on one side of 0. B better/worse/equal counts images.")
+        click.echo(f"A  {result['a']}\nB  {result['b']}\n{result['images']} images, each in both\n")
+        click.echo(_format(result["scores"]))
+        click.echo("\n* the interval is on one side of 0. B better/worse/equal counts images.")
         for note in result["notes"]:
-            print(f"note: {note}")
+            click.echo(f"note: {note}")
     for one, other in ("AB", "BA"):
         if files := result["left_out"][f"only_in_{one.lower()}"]:
-            print(
+            click.echo(
                 f"warning: left out: {len(files)} of the images of {one}, which {other} has no scores for: "
                 f"{', '.join(files)}",
-                file=sys.stderr,
+                err=True,
             )
 
 

@@ -1,32 +1,29 @@
-"""Command ``convert-checkpoint``: a released checkpoint as one the bundle loads."""
+"""Command ``convert``: a released checkpoint as one the bundle loads."""
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
-from typing import Any
 
-from condseg_monai.networks.released.condseg import RELEASED_MODELS
-from condseg_monai.networks.released.conversion import convert_checkpoint
+import click
 
-__all__ = ["add_command"]
+from condseg_monai.cli.program import Command, NamesIn
 
+__all__ = ["command"]
 
-def add_command(commands: Any) -> None:
-    """Add the command to the parser's sub-commands."""
-    parser = commands.add_parser(
-        "convert-checkpoint",
-        help="convert a released checkpoint",
-        description="Convert a released checkpoint. The result expects its input as the released code gave it: run the "
-        "bundle with --normalization released and, for stage 2, --cdfa released; DEC-Seg with configs/dec_seg.json.",
-    )
-    parser.add_argument("source", type=Path, help="released .pth file")
-    parser.add_argument("target", type=Path, help="file to write, for example bundle/models/model.pt")
-    parser.add_argument("--model", required=True, choices=RELEASED_MODELS, help="what the released file holds")
-    parser.add_argument("--overwrite", action="store_true", help="replace the target if it exists")
-    parser.set_defaults(run=_run)
+_MODELS = NamesIn("condseg_monai.networks.released.condseg", "RELEASED_MODELS")
 
 
-def _run(options: argparse.Namespace) -> None:
-    convert_checkpoint(options.source, options.target, options.model, options.overwrite)
-    print(f"{options.target}: {options.model}, every released key used")
+@click.command("convert", cls=Command, short_help="Convert a released checkpoint.")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("target", type=click.Path(path_type=Path))
+@click.option("--model", required=True, type=_MODELS, help="what the released file holds")
+@click.option("--overwrite", is_flag=True, help="replace TARGET if it exists")
+def command(source: Path, target: Path, model: str, overwrite: bool) -> None:
+    """Convert a released checkpoint: SOURCE is its .pth file, TARGET the file to write, such as model.pt.
+
+    A model card beside the result says how it expects its input, so that no option is needed to use it.
+    """
+    from condseg_monai.networks.released.conversion import convert_checkpoint
+
+    convert_checkpoint(source, target, model, overwrite)
+    click.echo(f"{target}: {model}, every released key used")

@@ -2,104 +2,133 @@
 
 from __future__ import annotations
 
-import argparse
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from condseg_monai.data.ct.synapse import SYNAPSE_ORGANS
-from condseg_monai.data.prepare.download_layouts import LAYOUTS
-from condseg_monai.data.prepare.images import prepare_dataset
-from condseg_monai.data.prepare.synapse import ODD_SLICES, SOURCE_LABELS, prepare_synapse
+import click
 
-__all__ = ["add_command"]
+from condseg_monai.cli.program import Command, NamesIn
+from condseg_monai.utils.options import OPTIONS
+
+__all__ = ["command"]
 
 _SYNAPSE = "synapse"
+_SYNAPSE_SOURCE = "imgNNNN.nii.gz and labelNNNN.nii.gz of BTCV, or other CT volumes and labels named alike"
 _ORIGINS = {"published": "published", "ours": "our own split, not published"}
 
 
-def add_command(commands: Any) -> None:
-    """Add the command to the parser's sub-commands."""
-    expected = {name: layout.expected for name, layout in LAYOUTS.items()}
-    expected[_SYNAPSE] = "imgNNNN.nii.gz and labelNNNN.nii.gz of BTCV, or other CT volumes and labels named alike"
-    layouts = "\n".join(f"  {name:15} {files}" for name, files in expected.items())
-    parser = commands.add_parser(
-        "prepare",
-        help="bring a downloaded data set into the layout that training reads",
-        description="Copy a downloaded data set into images/, masks/ and its published lists. What is not published is "
-        "said to be ours, on the screen and in dataset.json.",
-        epilog=f"SRC holds, at any depth:\n{layouts}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("dataset", choices=[*LAYOUTS, _SYNAPSE], help="which data set it is")
-    parser.add_argument("source", type=Path, metavar="SRC", help="folder with the unpacked archives")
-    parser.add_argument("destination", type=Path, metavar="DST", help="folder to make")
-    parser.add_argument("--link", action="store_true", help="make symbolic links instead of copies")
-    parser.add_argument("--overwrite", action="store_true", help="replace DST if an earlier prepare made it")
-    parser.add_argument("--allow_missing", action="store_true", help="leave cases without files off the lists")
-    parser.add_argument(
-        "--hold_out",
-        action="append",
-        default=[],
-        metavar="SPLIT=N",
-        help="make a list that is not published, val or test, of N training cases drawn by --seed; "
-        "synapse: val=odd takes every second slice",
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of the splits that are ours [0]")
-    synapse = parser.add_argument_group("synapse")
-    synapse.add_argument(
-        "--organ_order", default="transunet", choices=SYNAPSE_ORGANS, help="order of the labels to write [transunet]"
-    )
-    synapse.add_argument(
-        "--source_labels", choices=SOURCE_LABELS, help="what the numbers in SRC mean [btcv, for files named as BTCV's]"
-    )
-    synapse.add_argument(
-        "--class_names", metavar="A,B,...", help="with own labels: what they are, background first; they are kept"
-    )
-    parser.set_defaults(run=_run)
+class _PrepareCommand(Command):
+    """Command whose help ends with the files that each data set consists of."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the files of each data set, from the table of layouts."""
+        from condseg_monai.data.prepare.download_layouts import LAYOUTS
+
+        with formatter.section("SRC holds, at any depth"):
+            expected = {name: layout.expected for name, layout in LAYOUTS.items()}
+            formatter.write_dl(list({**expected, _SYNAPSE: _SYNAPSE_SOURCE}.items()))
 
 
-def _run(options: argparse.Namespace) -> None:
-    record = _prepare_synapse(options) if options.dataset == _SYNAPSE else _prepare_images(options)
-    print(f"{options.destination}: {record['title']}, files {record['files']}")
+@click.command("prepare", cls=_PrepareCommand, short_help="Bring a downloaded data set into the layout of training.")
+@click.argument(
+    "dataset", metavar="DATASET", type=NamesIn("condseg_monai.data.prepare.download_layouts", "LAYOUTS", _SYNAPSE)
+)
+@click.argument("source", metavar="SRC", type=click.Path(path_type=Path))
+@click.argument("destination", metavar="DST", type=click.Path(path_type=Path))
+@click.option("--link", is_flag=True, help="make symbolic links instead of copies")
+@click.option("--overwrite", is_flag=True, help="replace DST if an earlier prepare made it")
+@click.option("--allow_missing", is_flag=True, help="leave cases without files off the lists")
+@click.option(
+    "--hold_out",
+    multiple=True,
+    metavar="SPLIT=N",
+    help="make a list that is not published, val or test, of N training cases drawn by --seed; synapse: val=odd takes "
+    "every second slice",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="of the splits that are ours")
+@click.option(
+    "--organ_order",
+    default="transunet",
+    show_default=True,
+    type=click.Choice(OPTIONS["organ_order"].choices),
+    help="synapse: order of the labels to write",
+)
+@click.option(
+    "--source_labels",
+    type=NamesIn("condseg_monai.data.prepare.synapse", "SOURCE_LABELS"),
+    help="synapse: what the numbers in SRC mean; btcv for files named as BTCV's",
+)
+@click.option(
+    "--class_names", metavar="A,B,...", help="synapse, own labels: what they are, background first; they are kept"
+)
+def command(dataset: str, source: Path, destination: Path, hold_out: Sequence[str], **options: Any) -> None:
+    """Copy a downloaded data set SRC into DST, with images/, masks/ and its published lists.
+
+    What is not published is said to be ours, on the screen and in dataset.json.
+    """
+    prepare = _prepare_synapse if dataset == _SYNAPSE else _prepare_images
+    record = prepare(dataset, source, destination, hold_out=hold_out, **options)
+    click.echo(f"{destination}: {record['title']}, files {record['files']}")
     for split, facts in record["splits"].items():
-        unit = "slices" if options.dataset == _SYNAPSE and split != "test" else "cases"
-        print(f"  {split}: {facts['cases']} {unit}, {_ORIGINS[facts['origin']]}: {facts['source']}")
+        unit = "slices" if dataset == _SYNAPSE and split != "test" else "cases"
+        click.echo(f"  {split}: {facts['cases']} {unit}, {_ORIGINS[facts['origin']]}: {facts['source']}")
         if facts["missing"]:
-            print(f"    without {len(facts['missing'])} that have no files; dataset.json names them")
+            click.echo(f"    without {len(facts['missing'])} that have no files; dataset.json names them")
     for note in record["notes"]:
-        print(f"  note: {note}")
-    if options.dataset != _SYNAPSE:
-        print(f"check it with: python -m condseg_monai check-data {options.destination}")
+        click.echo(f"  note: {note}")
+    if dataset != _SYNAPSE:
+        click.echo(f"check it with: condseg check {shlex.quote(str(destination))}")
 
 
-def _prepare_images(options: argparse.Namespace) -> dict[str, Any]:
-    counts = _parse_hold_out(options.hold_out)
+def _prepare_images(
+    dataset: str,
+    source: Path,
+    destination: Path,
+    *,
+    link: bool,
+    overwrite: bool,
+    allow_missing: bool,
+    hold_out: Sequence[str],
+    seed: int,
+    **_: Any,
+) -> dict[str, Any]:
+    from condseg_monai.data.prepare.images import prepare_dataset
+
+    counts = _parse_hold_out(hold_out)
     return prepare_dataset(
-        options.dataset,
-        options.source,
-        options.destination,
-        link=options.link,
-        overwrite=options.overwrite,
-        allow_missing=options.allow_missing,
+        dataset,
+        source,
+        destination,
+        link=link,
+        overwrite=overwrite,
+        allow_missing=allow_missing,
         hold_out={split: count for split, count in counts.items() if isinstance(count, int)},
-        seed=options.seed,
+        seed=seed,
     )
 
 
-def _prepare_synapse(options: argparse.Namespace) -> dict[str, Any]:
-    if options.link:
+def _prepare_synapse(
+    _: str,
+    source: Path,
+    destination: Path,
+    *,
+    link: bool,
+    hold_out: Sequence[str],
+    class_names: str | None,
+    **options: Any,
+) -> dict[str, Any]:
+    from condseg_monai.data.prepare.synapse import ODD_SLICES, prepare_synapse
+
+    if link:
         raise ValueError("link makes no sense for synapse: every file is converted")
     return prepare_synapse(
-        options.source,
-        options.destination,
-        organ_order=options.organ_order,
-        source_labels=options.source_labels,
-        class_names=None if options.class_names is None else options.class_names.split(","),
-        overwrite=options.overwrite,
-        allow_missing=options.allow_missing,
-        hold_out=_parse_hold_out(options.hold_out, (ODD_SLICES,)),
-        seed=options.seed,
+        source,
+        destination,
+        class_names=None if class_names is None else class_names.split(","),
+        hold_out=_parse_hold_out(hold_out, (ODD_SLICES,)),
+        **options,
     )
 
 

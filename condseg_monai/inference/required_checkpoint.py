@@ -19,7 +19,7 @@ __all__ = ["RequiredCheckpoint", "RequiredCheckpointLoader"]
 
 _REMEDY = (
     "train it with train_stage1.json and train_stage2.json, convert a released one with "
-    "python -m condseg_monai convert-checkpoint, or set ckpt_dir or checkpoint to the file you have"
+    "condseg convert, or set ckpt_dir or checkpoint to the file you have"
 )
 
 

@@ -1,6 +1,8 @@
-"""Commands of ``python -m condseg_monai``."""
+"""Commands of ``condseg``."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +25,7 @@ def kvasir(tmp_path) -> Path:
     return tmp_path / "zip"
 
 
-def test_prepare_and_check_data_go_together(tmp_path, kvasir, capsys):
+def test_prepare_and_check_go_together(tmp_path, kvasir, capsys):
     target = tmp_path / "kvasir"
     assert main(["prepare", "kvasir-seg", str(kvasir), str(target)]) == 1
     output = capsys.readouterr()
@@ -33,25 +35,25 @@ def test_prepare_and_check_data_go_together(tmp_path, kvasir, capsys):
     said = capsys.readouterr().out
     assert "val: 2 cases, published: DebeshJha/ColonSegNet val.txt" in said
     assert "test: 1 cases, our own split, not published: 1 of the training cases" in said
-    assert "without 876 that have no files" in said and f"check-data {target}" in said
+    assert "without 876 that have no files" in said and f"check {target}" in said
 
-    assert main(["check-data", str(target)]) == 0
+    assert main(["check", str(target)]) == 0
     said = capsys.readouterr().out
     assert said.splitlines()[3].split()[:3] == ["train", "3", "0"] and "0 error(s)" in said
 
 
-def test_check_data_fails_on_errors_alone_and_speaks_json(tmp_path, kvasir, capsys):
+def test_check_fails_on_errors_alone_and_speaks_json(tmp_path, kvasir, capsys):
     main(["prepare", "kvasir-seg", str(kvasir), str(tmp_path / "kvasir"), "--allow_missing"])
     first = published_list("kvasir-seg", "train")[0]
     Image.new("L", (12, 8)).save(tmp_path / "kvasir" / "masks" / f"{first}.jpg")
     capsys.readouterr()
-    assert main(["check-data", str(tmp_path / "kvasir"), "--json"]) == 0
+    assert main(["check", str(tmp_path / "kvasir"), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["ok"] and report["splits"]["train"]["empty_masks"] == 1
     assert [warning["kind"] for warning in report["warnings"]] == ["empty mask"]
 
     (tmp_path / "kvasir" / "images" / f"{first}.jpg").write_bytes(b"")
-    assert main(["check-data", str(tmp_path / "kvasir"), "--json"]) == 1
+    assert main(["check", str(tmp_path / "kvasir"), "--json"]) == 1
     report = json.loads(capsys.readouterr().out)
     assert not report["ok"] and [error["kind"] for error in report["errors"]] == ["unreadable"]
 
@@ -59,9 +61,9 @@ def test_check_data_fails_on_errors_alone_and_speaks_json(tmp_path, kvasir, caps
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        (["check-data", "DIR", "--mask_threshold", "255"], "mask_threshold must be in [0, 255), got 255"),
-        (["check-data", "OUT"], "OUT does not exist"),
-        (["check-data", __file__], "test_commands.py is not a folder"),
+        (["check", "DIR", "--mask_threshold", "255"], "mask_threshold must be in [0, 255), got 255"),
+        (["check", "OUT"], "OUT does not exist"),
+        (["check", __file__], "test_commands.py is not a folder"),
         (["prepare", "glas", "DIR", "OUT", "--hold_out", "val"], "hold_out must be SPLIT=N"),
         (["prepare", "glas", "DIR", "OUT"], "it should hold train_1.bmp"),
     ],
@@ -74,23 +76,66 @@ def test_useless_arguments_are_one_line_on_stderr(tmp_path, capsys, arguments, w
     assert error.startswith("error: ") and words in error and error.count("\n") == 1
 
 
+COMMANDS = ["check", "compare", "convert", "prepare", "score-volumes"]
+
+
 def test_every_command_has_a_line_of_help(capsys):
-    with pytest.raises(SystemExit, match="0"):
-        main(["--help"])
-    said = capsys.readouterr().out
-    for command in ("check-data", "compare", "convert-checkpoint", "prepare", "score-volumes"):
-        assert command in said
-    with pytest.raises(SystemExit, match="0"):
-        main(["prepare", "--help"])
+    assert main(["--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for command in COMMANDS:
+        assert any(line.startswith(f"  {command} ") and line.endswith(".") for line in lines)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command, capsys):
+    assert main([command, "--help"]) == 0
+    assert capsys.readouterr().out.startswith(f"Usage: condseg {command} ")
+
+
+def test_help_of_prepare_names_the_files_of_each_data_set(capsys):
+    assert main(["prepare", "--help"]) == 0
     assert "ISBI2016_ISIC_Part1_Training_Data" in capsys.readouterr().out
-    with pytest.raises(SystemExit, match="2"):
-        main(["prepare", "cvc", "SRC", "DST"])
 
 
-@pytest.mark.parametrize("command", ["check-data", "compare", "convert-checkpoint", "prepare", "score-volumes"])
-def test_help_of_every_command_is_plain_text(command, capsys):
-    with pytest.raises(SystemExit) as ended:
-        main([command, "--help"])
-    said = capsys.readouterr().out
-    assert ended.value.code == 0 and "usage:" in said
-    assert "%%" not in said and "%(" not in said
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["chek"], "No such command 'chek'. Did you mean 'check'?"),
+        (
+            ["check", "DIR", "--mask_treshold", "1"],
+            "No such option '--mask_treshold'. Did you mean '--mask_threshold'?",
+        ),
+        (["prepare", "cvc", "SRC", "DST"], "'cvc' is not one of 'kvasir-seg', "),
+        (["convert", "A", "B"], "Missing option '--model'"),
+        (["score-volumes", "A", "B", "--output_dir", "C"], "give one of --source_labels and --class_names"),
+    ],
+)
+def test_wrong_call_ends_with_one_line_and_code_2(arguments, words, capsys):
+    assert main(arguments) == 2
+    assert words in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_error_is_the_last_line_and_its_traceback_comes_before_with_debug(tmp_path, capsys):
+    assert main(["check", str(tmp_path / "no"), "--debug"]) == 1
+    error = capsys.readouterr().err.splitlines()
+    assert error[0] == "Traceback (most recent call last):" and error[-1] == f"error: {tmp_path / 'no'} does not exist"
+
+
+def test_interruption_is_one_sentence_and_code_130(monkeypatch, tmp_path, capsys):
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("condseg_monai.data.lists.pairing.folder_problem", interrupt)
+    assert main(["check", str(tmp_path)]) == 130
+    assert capsys.readouterr().err.strip() == "stopped by Ctrl-C"
+
+
+def test_help_and_wrong_calls_load_neither_torch_nor_monai():
+    code = (
+        "import resource, sys; from condseg_monai.cli.commands import main\n"
+        "codes = [main(a) for a in (['--help'], ['--version'], ['check', '--jsn'], ['chek'], ['compare', '--help'])]\n"
+        "used = resource.getrusage(resource.RUSAGE_SELF)\n"
+        "print(codes, {'torch', 'monai', 'numpy'} & {*sys.modules}, used.ru_utime + used.ru_stime < 0.5)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines()[-1] == "[0, 0, 2, 2, 0] set() True"

@@ -30,7 +30,7 @@ _SLICES, _VOLUMES = "train_npz", "test_vol_h5"
 _LIST_FOLDERS = ("", "lists_Synapse", "lists/lists_Synapse")
 _LAYOUT = (
     f"a data set of slices is a folder with {_SLICES}/caseNNNN_sliceSSS.npz, {_VOLUMES}/caseNNNN.npy.h5 and lists of "
-    "their names, as TransUNet has it and as `python -m condseg_monai prepare synapse` makes it"
+    "their names, as TransUNet has it and as `condseg prepare synapse` makes it"
 )
 _MOST_NAMED = 20
 
@@ -193,7 +193,7 @@ def _check_numbers(path: str | PathLike[str], label: np.ndarray, num_classes: in
     if (highest := int(label.max())) >= num_classes:
         raise DatasetError(
             f"{os.fspath(path)}: the label has the number {highest}, but there are {num_classes} classes, 0 to "
-            f"{num_classes - 1}; are these the 13 organs of BTCV? `python -m condseg_monai prepare synapse` maps them"
+            f"{num_classes - 1}; are these the 13 organs of BTCV? `condseg prepare synapse` maps them"
         )
 
 

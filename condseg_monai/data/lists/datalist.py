@@ -23,8 +23,8 @@ def check_datalist(
     """List the cases of some splits, in the order of their lists, after opening and comparing every image and mask.
 
     Expects ``images/``, ``masks/`` and ``{split}.txt`` in ``dataset_dir``. A line is a stem or a file name; image and
-    mask share the stem, with any extension of ``IMAGE_EXTENSIONS``. The checks are those of ``python -m condseg_monai
-    check-data``: errors are raised, warnings logged; ``check=False`` opens no image. Mask values above
+    mask share the stem, with any extension of ``IMAGE_EXTENSIONS``. The checks are those of ``condseg check``:
+    errors are raised, warnings logged; ``check=False`` opens no image. Mask values above
     ``mask_threshold``, in [0, 255), are foreground; None is 127 and lets masks pass that have values and none above it.
 
     Raises:

@@ -26,7 +26,7 @@ PUBLISHED_LISTS: dict[str, dict[str, PublishedList]] = {
     dataset: {split: PublishedList(**known) for split, known in splits.items()}
     for dataset, splits in json.loads(_FOLDER.joinpath("sources.json").read_text(encoding="utf-8")).items()
 }
-"""Dataset -> split -> list; both names as ``python -m condseg_monai prepare`` has them."""
+"""Dataset -> split -> list; both names as ``condseg prepare`` has them."""
 
 
 def published_list(dataset: str, split: str) -> list[str]:

@@ -64,7 +64,7 @@ LAYOUTS: dict[str, Layout] = {
         "_Test_v2, with ISIC_0000000.jpg and ISIC_0000000_segmentation.png",
     ),
 }
-"""Data set -> layout, by the names that ``python -m condseg_monai prepare`` takes."""
+"""Data set -> layout, by the names that ``condseg prepare`` takes."""
 
 
 class DownloadedFiles(NamedTuple):

@@ -18,7 +18,7 @@ def released(tmp_path):
 
 
 def convert(source, target, *more):
-    return main(["convert-checkpoint", str(source), str(target), "--model", "condseg_stage1", *more])
+    return main(["convert", str(source), str(target), "--model", "condseg_stage1", *more])
 
 
 def test_the_written_file_fills_our_network(released, tmp_path, capsys):

@@ -1,18 +1,21 @@
-"""Command ``check-data``: mistakes in a data set, as a table or as JSON."""
+"""Command ``check``: mistakes in a data set, as a table or as JSON."""
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from condseg_monai.data.lists.dataset_report import DatasetReport, inspect_dataset
-from condseg_monai.data.lists.pairing import DatasetError, folder_problem
+import click
+
+from condseg_monai.cli.program import Command
 from condseg_monai.utils.text_tables import text_table
 
-__all__ = ["add_command", "report_as_text"]
+if TYPE_CHECKING:
+    from condseg_monai.data.lists.dataset_report import DatasetReport
+
+__all__ = ["command", "report_as_text"]
 
 _COLUMNS = ("split", "cases", "empty", "foreground", "min", "median", "max", "neither", "sizes")
 
@@ -51,25 +54,25 @@ def _rows(report: DatasetReport) -> list[tuple[str, ...]]:
     return rows
 
 
-def add_command(commands: Any) -> None:
-    """Add the command to the parser's sub-commands."""
-    parser = commands.add_parser(
-        "check-data",
-        help="look for mistakes in a data set",
-        description="Open every image and mask of a data set and report what is wrong, as training does before it "
-        "starts. The exit code is 1 if there are errors; warnings do not count.",
-    )
-    parser.add_argument("dataset_dir", type=Path, help="folder with images/, masks/, train.txt and the other lists")
-    parser.add_argument("--mask_threshold", type=float, default=127, help="mask values above it are foreground [127]")
-    parser.add_argument("--json", action="store_true", help="print JSON, with all file names, instead of a table")
-    parser.set_defaults(run=_run)
+@click.command("check", cls=Command, short_help="Look for mistakes in a data set.")
+@click.argument("dataset_dir", metavar="DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--mask_threshold", type=float, default=127, show_default=True, help="mask values above it are foreground"
+)
+@click.option("--json", "as_json", is_flag=True, help="print JSON, with all file names, instead of a table")
+def command(dataset_dir: Path, mask_threshold: float, as_json: bool) -> int:
+    """Open every image and mask of a data set and report what is wrong, as training does before it starts.
 
+    DIR has images/, masks/, train.txt and the other lists. The exit code is 1 if there are errors; warnings do not
+    count.
+    """
+    from condseg_monai.data.lists.dataset_report import inspect_dataset
+    from condseg_monai.data.lists.pairing import DatasetError, folder_problem
 
-def _run(options: argparse.Namespace) -> int:
-    if not 0 <= options.mask_threshold < 255:
-        raise ValueError(f"mask_threshold must be in [0, 255), got {options.mask_threshold:g}")
-    if problem := folder_problem(options.dataset_dir):
+    if not 0 <= mask_threshold < 255:
+        raise ValueError(f"mask_threshold must be in [0, 255), got {mask_threshold:g}")
+    if problem := folder_problem(dataset_dir):
         raise DatasetError(problem)
-    report = inspect_dataset(options.dataset_dir, mask_threshold=options.mask_threshold)
-    print(json.dumps(report.as_dict(), indent=2) if options.json else report_as_text(report))
+    report = inspect_dataset(dataset_dir, mask_threshold=mask_threshold)
+    click.echo(json.dumps(report.as_dict(), indent=2) if as_json else report_as_text(report))
     return 1 if report.errors else 0

@@ -1,0 +1,90 @@
+"""What all commands share: the option ``--debug``, errors as one last line, exit codes."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+import click
+
+from condseg_monai.utils.errors import error_line
+
+__all__ = ["Command", "NamesIn", "run_program"]
+
+FAILED, WRONG_CALL, INTERRUPTED = 1, 2, 130
+
+
+class Command(click.Command):
+    """Command with the option ``--debug``."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params.append(
+            click.Option(
+                ["--debug"], is_flag=True, expose_value=False, callback=_keep_debug, help="show where an error arose"
+            )
+        )
+
+
+class NamesIn(click.ParamType):
+    """Choice among the names in a table of a module, which is imported when the option is read.
+
+    Args:
+        module: where the table is; it takes seconds to import.
+        table: its name there.
+        extra: names beside the table's.
+    """
+
+    name = "name"
+
+    def __init__(self, module: str, table: str, *extra: str) -> None:
+        self.module = module
+        self.table = table
+        self.extra = extra
+
+    def choice(self) -> click.Choice[str]:
+        """The choice among what is in the table now."""
+        return click.Choice([*getattr(import_module(self.module), self.table), *self.extra])
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the name, or fail naming all there are."""
+        return self.choice().convert(value, param, ctx)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
+        """The names, in the help of a command."""
+        return self.choice().get_metavar(param, ctx)
+
+
+def _keep_debug(context: click.Context, _: click.Parameter, value: bool) -> None:
+    context.find_root().obj["debug"] = value
+
+
+def run_program(program: click.Group, arguments: Sequence[str] | None = None) -> int:
+    """Run a command of a program and return its exit code; what goes wrong is the last line printed.
+
+    Args:
+        program: the commands. A command returns its exit code, or None for success.
+        arguments: of the command line; None for this process's.
+
+    Returns:
+        0 for success, 1 for an error or if some cases failed, 2 for a wrong call, 130 after Ctrl-C.
+    """
+    state = {"debug": False}
+    try:
+        code = program.main(arguments, prog_name=program.name, standalone_mode=False, obj=state)
+    except click.ClickException as error:
+        error.show()
+        return WRONG_CALL if isinstance(error, click.UsageError) else FAILED
+    except click.Abort:
+        click.echo("stopped by Ctrl-C", err=True)
+        return INTERRUPTED
+    except Exception as error:
+        if state["debug"]:
+            traceback.print_exc()
+        sys.stdout.flush()
+        click.echo(error_line(error), err=True)
+        return FAILED
+    return int(code or 0)

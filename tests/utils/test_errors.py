@@ -1,0 +1,37 @@
+import pytest
+
+from condseg_monai.utils.errors import error_line, root_cause
+
+
+def _raised(*errors):
+    """The last of the errors, each raised from the one before."""
+    cause = None
+    for error in errors:
+        error.__cause__ = cause
+        cause = error
+    return cause
+
+
+def test_root_cause_is_behind_what_monai_wraps_around_it():
+    cause = ValueError("bad")
+    assert root_cause(_raised(cause, RuntimeError("applying transform"), RuntimeError("Failed to evaluate"))) is cause
+    assert root_cause(cause) is cause
+
+
+def test_error_with_better_words_than_its_cause_is_kept():
+    words = OSError("the checkpoint could not be written")
+    assert root_cause(_raised(RuntimeError("inline_container.cc"), words, RuntimeError("Failed to evaluate"))) is words
+
+
+@pytest.mark.parametrize(
+    "error, line",
+    [
+        (ValueError("epochs is\n  wrong"), "error: epochs is wrong"),
+        (FileNotFoundError(2, "No such file or directory", "a.png"), "error: a.png: No such file or directory"),
+        (OSError("the disk is full"), "error: the disk is full"),
+        (KeyError("must_match"), "error: KeyError: 'must_match'"),
+        (AssertionError(), "error: AssertionError"),
+    ],
+)
+def test_error_is_one_line_with_its_cause(error, line):
+    assert error_line(error) == line

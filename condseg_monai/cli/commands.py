@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import click
 
-from condseg_monai.cli import check, compare, convert, prepare, volumes
+from condseg_monai.cli import bundle, check, compare, convert, prepare, volumes
 from condseg_monai.cli.program import run_program
 from condseg_monai.version import __version__
 
@@ -23,7 +23,7 @@ def condseg_program() -> None:
     """Train, evaluate and run ConDSeg, Med-DisSeg and DEC-Seg."""
 
 
-for module in (check, compare, convert, prepare, volumes):
+for module in (bundle, check, compare, convert, prepare, volumes):
     condseg_program.add_command(module.command)
 
 

@@ -305,4 +305,6 @@ def _fits(option: Option, value: Any) -> bool:
     if option.kind.startswith("text"):
         return isinstance(value, str) and (not option.choices or value in option.choices)
     types = (int,) if option.kind == "integer" else (int, float)
-    return isinstance(value, types) and not isinstance(value, bool) and option.low <= value <= option.high
+    if not isinstance(value, types) or isinstance(value, bool):
+        return False
+    return option.low <= value <= option.high and abs(value) != math.inf

@@ -105,6 +105,7 @@ def test_every_option_is_read_before_a_run_and_flags_are_used_as_read(files):
     parser = merged(*files)
     config = parser.get()
     assert "$condseg_monai.prepare_run(@options)" in parser["initialize"]
+    assert "$condseg_monai.prepare_process()" in parser["initialize"]
     parser["progress_bar"] = "no"
     options = parser.get_parsed_content("options")
     assert options["progress_bar"] is False

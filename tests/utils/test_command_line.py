@@ -1,24 +1,48 @@
 import json
+import shlex
 
 import pytest
+from fire.parser import DefaultParseValue
+from monai.bundle import ConfigParser
 
-from condseg_monai.utils.command_line import check_command_line
+from condseg_monai.utils.command_line import check_command_line, command_word, config_value
 
 PROGRAM = "/somewhere/site-packages/monai/bundle/__main__.py"
+TEXTS = [
+    "plain",
+    "/data/a b",
+    "set#2",
+    "a#b#c",
+    "2024_11_28",
+    "a,b",
+    "@home",
+    "$x",
+    "%20",
+    "{a}",
+    "1e3",
+    "True",
+    "a@::b",
+]
+TEXTS += ["it's", 'say "x"', "back\\slash", "$'#", "ä#ö", "None ", "x:y", "[1", "100%", "a%b", "a$b", "-", "~x", "#"]
 
 
 @pytest.fixture
 def config(tmp_path):
     file = tmp_path / "mine.json"
-    file.write_text(json.dumps({"my_step": "$print(@my_rate)", "my_network": {}, "run": []}))
+    options = {"learning_rate": 0.1, "dataset_dir": "d", "output_dir": "o", "encoder": None, "class_names": ["a", "b"]}
+    file.write_text(json.dumps({**options, "my_step": "$print(@my_rate)", "my_network": {}, "run": []}))
     return str(file)
+
+
+def check(config, *words):
+    check_command_line([PROGRAM, "run", "--config_file", config, *words])
 
 
 @pytest.mark.parametrize(
     "words",
     [
         ["--learning_rat", "0.2"],
-        ["--learning_rat=0.2", "--epochs", "3"],
+        ["--learning_rat=0.2", "--my_rate", "3"],
         ["--learning-rat", "0.2"],
         ["--args_file", "ARGS"],
         ["--learning_rat::x", "0.2"],
@@ -28,24 +52,67 @@ def test_unknown_option_is_refused_with_the_one_it_looks_like(words, config, tmp
     args_file = tmp_path / "args.json"
     args_file.write_text(json.dumps({"learning_rat": 0.2, "config_file": config}))
     words = [str(args_file) if word == "ARGS" else word for word in words]
-    with pytest.raises(ValueError, match=r"no such option: learning_rat \(did you mean learning_rate\?\); docs/README"):
-        check_command_line([PROGRAM, "run", "--config_file", config, *words])
+    with pytest.raises(
+        ValueError, match=r"no such option: learning_rat \(did you mean learning_rate\?\), in mine.json"
+    ):
+        check(config, *words)
+
+
+@pytest.mark.parametrize("words", [["--checkpoint", "x.pt"], ["--lr", "0.01"], ["--epochs=3"]])
+def test_option_of_another_config_is_refused(words, config):
+    with pytest.raises(ValueError, match=r"no such option: (checkpoint|lr|epochs), in mine\.json; docs"):
+        check(config, *words)
 
 
 @pytest.mark.parametrize(
     "words",
     [
-        ["--learning_rate", "0.2", "--lambda_ce", "-1"],
-        ["--save_overlay", "True"],  # of another config of the bundle
-        ["--my_rate", "2", "--my_network#width=3", "--my_step", "$print('--x')"],  # the config has or reads them
+        ["--learning_rate", "0.2"],
+        ["--my_rate", "2", "--my_network#width=3", "--+my_step", "$print('--x')"],  # the config has or reads them
         ["--meta_file", "metadata.json", "--run_id", "run", "--logging_file", "x"],  # MONAI's own
+        ["--dataset_dir", "../data set/a", "--output_dir=/x/y.z", "--class_names", "['c','d']", "--encoder", "null"],
+        ["--encoder", "$None"],  # as MONAI needs it where a config reads the value itself
+        ["--class_names", "c,d"],
     ],
 )
 def test_what_the_config_or_monai_knows_passes(words, config):
-    check_command_line([PROGRAM, "run", "--config_file", config, *words])
-    check_command_line([PROGRAM, "run", "--config_file", f"['{config}','{config}']", *words])
+    check(config, *words)
+    check(f"['{config}','{config}']", *words)
+    check(f"{config},{config}", *words)
 
 
 def test_arguments_of_other_programs_are_not_looked_at():
     check_command_line(["/usr/bin/monailabel", "start_server", "--learning_rat", "1"])
     check_command_line()  # pytest's own
+
+
+@pytest.mark.parametrize("text", ["set#2", "2024_11_28", "a,b", "@home", "$x", "%20", "1e3", "'a'#b", "[a]", "a/$b/#c"])
+def test_text_that_would_change_is_refused_with_a_way_to_write_it(text, config):
+    with pytest.raises(ValueError, match="would not arrive as it is") as refused:
+        check(config, "--dataset_dir", text)
+    assert f"dataset_dir {text!r}" in str(refused.value)
+    way = shlex.split(str(refused.value).partition("write --dataset_dir ")[2].partition(", or use")[0])
+    check(config, "--dataset_dir", *way)
+
+
+def test_class_names_that_would_change_are_refused(config):
+    with pytest.raises(ValueError, match=r"class_names \['background', '\$x'\] would not arrive"):
+        check(config, "--class_names", "['background','$x']")
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_every_text_arrives_through_a_shell_fire_and_monai(text):
+    (word,) = shlex.split(command_word(text))
+    parser = ConfigParser({"value": DefaultParseValue(word)})
+    parser.parse()
+    assert parser.get_parsed_content("value") == text
+    parser = ConfigParser({"values": config_value(["a", text])})
+    parser.parse()
+    assert parser.get_parsed_content("values") == ["a", text]
+
+
+@pytest.mark.parametrize("value", [True, 3, 0.5, [1, 2], ["a", "b#c"]])
+def test_other_values_arrive_as_they_are(value):
+    parser = ConfigParser({"value": DefaultParseValue(*shlex.split(command_word(value)))})
+    parser.parse()
+    assert parser.get_parsed_content("value") == value

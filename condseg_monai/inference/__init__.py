@@ -1,23 +1,22 @@
 """Inference: cases to process, predictions on disk, CT volumes slice by slice."""
 
-from condseg_monai.inference.case_loader import CaseLoader, predict_cases
+from condseg_monai.inference.case_loader import CaseLoader, CasePostprocessing, predict_cases
 from condseg_monai.inference.cases import image_cases, scored_cases, volume_cases
 from condseg_monai.inference.predictions import PredictionWriter
 from condseg_monai.inference.region_inferer import RegionInferer
 from condseg_monai.inference.required_checkpoint import RequiredCheckpoint, RequiredCheckpointLoader
 from condseg_monai.inference.volume_inferer import VolumeInferer
 from condseg_monai.inference.volumes import VolumeInference
-from condseg_monai.inference.write_queue import WriteQueue
 
 __all__ = [
     "CaseLoader",
+    "CasePostprocessing",
     "PredictionWriter",
     "RegionInferer",
     "RequiredCheckpoint",
     "RequiredCheckpointLoader",
     "VolumeInference",
     "VolumeInferer",
-    "WriteQueue",
     "image_cases",
     "predict_cases",
     "scored_cases",

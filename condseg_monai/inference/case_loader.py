@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -14,10 +14,10 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from condseg_monai.data.images.image_reader import UnreadableImageError
-from condseg_monai.data.lists.pairing import DatasetError, Finding
+from condseg_monai.data.lists.pairing import Case, DatasetError, Finding
 from condseg_monai.inference.cases import Cases
 
-__all__ = ["CaseLoader", "predict_cases"]
+__all__ = ["CaseLoader", "CasePostprocessing", "predict_cases"]
 
 
 class CaseLoader:
@@ -57,15 +57,34 @@ class _Attempts(torch.utils.data.Dataset):
     def __getitem__(self, index: int) -> Any:
         try:
             return self.dataset[index]
-        except RuntimeError as error:  # MONAI's Compose names the transform, and has the reason as its cause
-            reason: BaseException = error
-            while not isinstance(reason, (DatasetError, UnreadableImageError)):
-                if reason.__cause__ is None:
-                    raise
-                reason = reason.__cause__
-            case = self.dataset.data[index]
-            files = tuple(case[key] for key in ("image", "label") if key in case)
-            return Finding("unreadable", str(reason), files)
+        except Exception as error:
+            return _finding(error, self.dataset.data[index])
+
+
+class CasePostprocessing:
+    """Transform of one case after another, where whatever a case raises is reported to ``cases`` as its failure."""
+
+    def __init__(self, transform: Callable[[Any], Any], cases: Cases) -> None:
+        self.transform, self.cases = transform, cases
+
+    def __call__(self, case: Any) -> Any:
+        """Transform a case; one that fails is returned as it came."""
+        try:
+            return self.transform(case)
+        except Exception as error:
+            self.cases.fail(_finding(error, {"image": str(case["image"].meta["filename_or_obj"])}))
+            return case
+
+
+def _finding(error: Exception, case: Case) -> Finding:
+    """Why a case has no result: MONAI's Compose names the transform, and has the reason as its cause."""
+    reason: BaseException = error
+    while reason.__cause__ is not None and not isinstance(reason, (DatasetError, UnreadableImageError)):
+        reason = reason.__cause__
+    text = str(reason)
+    if not isinstance(reason, (DatasetError, UnreadableImageError)):
+        text = f"{case['image']}: {type(reason).__name__}: {text}"
+    return Finding("unreadable", text, tuple(case[key] for key in ("image", "label") if key in case))
 
 
 def predict_cases(engine: Engine, batch: list[dict[str, Any]]) -> list[dict[str, Any]]:

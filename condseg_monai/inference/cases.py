@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,12 @@ from condseg_monai.data.images.image_reader import IMAGE_EXTENSIONS, UnreadableI
 from condseg_monai.data.lists.dataset_report import no_mask_text
 from condseg_monai.data.lists.image_list import list_images, list_other_files
 from condseg_monai.data.lists.pairing import Case, DatasetError, Finding, find_cases, name_key, raise_if_any, some
+from condseg_monai.inference.output_record import OutputRecord, Source, content_sha256
 from condseg_monai.inference.required_checkpoint import RequiredCheckpoint
-from condseg_monai.utils.files import write_json
 
 __all__ = ["Cases", "RunError", "image_cases", "scored_cases", "volume_cases"]
 
 _LOG = logging.getLogger(__name__)
-_RECORD = "inference.json"
 
 
 class RunError(RuntimeError):
@@ -32,10 +31,19 @@ class RunError(RuntimeError):
 class Cases:
     """Cases of a run. Nothing is listed before :attr:`todo` or :meth:`start`.
 
-    Cases whose outputs all exist are kept, unless ``inference.json`` beside them names other weights; ``overwrite``
-    makes them again. ``list_cases`` gives the cases, each with ``image``, its file, and where that is not its stem
-    ``name``, and what keeps others from being used; ``result`` is what each gets, for messages; ``outputs`` maps kinds
-    to a folder below ``output_dir``, which is None for no outputs, and an extension.
+    ``inference.json`` in ``output_dir`` says of each output what it was made of: the source and the SHA-256 of its
+    content, weights and settings. An output that is there is kept if all of that is as it would be made now; any other
+    is refused, unless ``overwrite`` makes it again. A missing output is made without touching the others of its case.
+
+    Args:
+        list_cases: gives the cases, each with ``image``, its file, and where that is not its stem ``name``, and what
+            keeps others from being used.
+        checkpoint: the weights; its card has settings.
+        result: what each case gets, for messages.
+        output_dir: None for no outputs.
+        outputs: a folder below ``output_dir`` and an extension by kind.
+        settings: what else decides how outputs look, JSON-ready.
+        overwrite: make existing outputs again.
     """
 
     def __init__(
@@ -45,40 +53,69 @@ class Cases:
         result: str,
         output_dir: str | os.PathLike[str] | None = None,
         outputs: Mapping[str, tuple[str, str]] | None = None,
+        settings: Mapping[str, Any] | None = None,
         overwrite: bool = False,
     ) -> None:
         self.list_cases, self.checkpoint, self.result = list_cases, checkpoint, result
-        self.output_dir = None if output_dir is None else Path(output_dir)
         self.outputs, self.overwrite = dict(outputs or {}), overwrite
+        self.settings = dict(settings or {})
+        self.output_dir = None if output_dir is None else Path(output_dir)
         self.failed: list[Finding] = []
+        self.kept: list[Case] = []
+        self._record: OutputRecord | None = None
 
-    @property
+    @cached_property
     def todo(self) -> list[Case]:
-        """The cases the network has to see; none if the source is unusable."""
-        return self._sorted[0]
+        """The cases the network has to see; none if the source is unusable. :meth:`start` takes out those it keeps."""
+        try:
+            return list(self._all)
+        except DatasetError:
+            return []
+
+    def run(self, evaluator: Any) -> None:
+        """Start, run an evaluator over the cases, and finish, also where the evaluator fails.
+
+        Cases put into the evaluator's data set from outside take the place of those of the source.
+
+        Raises:
+            RunError: see :meth:`start` and :meth:`finish`.
+        """
+        data = evaluator.data_loader.dataset.data
+        if data is not self.todo:
+            self.list_cases, self.todo = lambda: (list(data), []), data
+        with self.started():
+            if self.todo:
+                evaluator.run()
+
+    @contextmanager
+    def started(self, **record: Any) -> Iterator[None]:
+        """Start, and finish when the block ends, in whatever way; see :meth:`start` and :meth:`finish`."""
+        self.start()
+        try:
+            yield
+        except RunError:
+            raise
+        except BaseException as error:
+            self._finish(f"the run ended before: {error or type(error).__name__}")
+            raise
+        self.finish(**record)
 
     def start(self) -> None:
         """Load the checkpoint, log what the run will do, and raise a RunError before any work if it cannot succeed."""
         try:
             self.checkpoint.load()
+            todo, kept = self.todo, self.kept
             self._all  # noqa: B018
-        except (FileNotFoundError, ValueError) as error:
+            if self.output_dir is not None:
+                self._record = self._claim_outputs(todo)
+        except (OSError, ValueError) as error:
             raise RunError(str(error)) from error
-        todo, kept = self._sorted
-        if kept:
-            self._refuse_other_weights()
         for finding in self.failed:
             _LOG.warning(f"no {self.result}: {finding.text}")
         _LOG.info(
             f"{len(todo)} cases to do, {_kept_words(len(kept))}"
             + (f"; outputs go to {self.output_dir}" if self.output_dir else "")
         )
-        if self.output_dir is not None:
-            if self.overwrite:  # else a later run would take what is left of them for its own
-                for case in todo:
-                    for kind in self.outputs:
-                        self.path(kind, case).unlink(missing_ok=True)
-            self._write_record([], {})  # before the first output: if the run is killed, they are known to be its own
 
     def fail(self, finding: Finding) -> None:
         """Note why a case, named by the first of its files, has no result."""
@@ -91,41 +128,74 @@ class Cases:
         folder, extension = self.outputs[kind]
         return self.output_dir / folder / f"{_name(case)}{extension}"
 
-    def finish(self, failed_writes: Mapping[str, str] | None = None, **record: Any) -> None:
+    def wants(self, kind: str, case: Case) -> bool:
+        """Whether an output of a case is asked for and not there."""
+        return kind in self.outputs and not self.path(kind, case).is_file()
+
+    def finish(self, **record: Any) -> None:
         """Write ``inference.json``, where there are outputs, and say what came of each case.
 
         The file lists the cases ``segmented`` in this run, those ``kept`` from an earlier one, why others ``failed``,
-        the ``checkpoint`` with its SHA-256, and ``record``. ``failed_writes`` is what :meth:`WriteQueue.finish`
-        returns.
+        the ``checkpoint`` with its SHA-256, and ``record``.
 
         Raises:
             RunError: listing the cases without a result, if there are any; all others have theirs.
         """
-        todo, kept = self._sorted
+        failed, number = self._finish(**record)
+        if failed:
+            lines = "\n".join(f"  - {path}: {reason}" for path, reason in failed.items())
+            raise RunError(f"{len(failed)} of {number} cases have no {self.result}:\n{lines}")
+
+    def _finish(self, unfinished: str = "no output was written", **record: Any) -> tuple[dict[str, str], int]:
         failed: dict[str, str] = {}
         for finding in self.failed:
             name = finding.files[0]
             failed[name] = f"{failed[name]}; {finding.text}" if name in failed else finding.text
-        reasons = {str(Path(path)): reason for path, reason in (failed_writes or {}).items()}
-        for case in todo:
-            paths = [self.path(kind, case) for kind in self.outputs]
-            why = next((reasons[str(path)] for path in paths if str(path) in reasons), None)
-            if case["image"] not in failed and (why is not None or not all(path.is_file() for path in paths)):
-                failed[case["image"]] = why or "no output was written"
+        for case in self.todo:
+            if case["image"] not in failed and any(self.wants(kind, case) for kind in self.outputs):
+                failed[case["image"]] = unfinished
         bad = {path for finding in self.failed for path in finding.files} | failed.keys()
-        done = [case["image"] for case in todo if bad.isdisjoint(case.values())]
-        if self.output_dir is not None:
-            self._write_record(done, failed, **record)
-        _LOG.info(f"{len(done)} cases done, {_kept_words(len(kept))}, {len(failed)} failed")
-        if failed:
-            lines = "\n".join(f"  - {path}: {reason}" for path, reason in failed.items())
-            number = len(done) + len(kept) + len(failed)
-            raise RunError(f"{len(failed)} of {number} cases have no {self.result}:\n{lines}")
+        done = [case["image"] for case in self.todo if bad.isdisjoint(case.values())]
+        number = len(done) + len(self.kept) + len(failed)
+        if self._record is not None:
+            kept = [case["image"] for case in self.kept]
+            content = {"segmented": done, "kept": kept, "failed": dict(failed)}
+            try:
+                self._record.finish(**content, **record)
+            except OSError as error:
+                failed[str(self._record.path)] = f"the record cannot be written: {error}"
+        _LOG.info(f"{len(done)} cases done, {_kept_words(len(self.kept))}, {len(failed)} failed")
+        return failed, number
 
-    def _write_record(self, done: list[str], failed: Mapping[str, str], **record: Any) -> None:
+    def _claim_outputs(self, todo: list[Case]) -> OutputRecord:
+        """Take the cases whose outputs are all there out of ``todo``, and record what the others will be made of."""
         assert self.output_dir is not None
-        content = {"segmented": done, "kept": [case["image"] for case in self._sorted[1]], "failed": failed}
-        write_json(self.output_dir / _RECORD, {**content, **self.checkpoint.describe(), **record})
+        card = self.checkpoint.card
+        settings = {**({} if card is None else card.settings()), **self.settings}
+        record = OutputRecord(self.output_dir, {**self.checkpoint.describe(), "settings": settings})
+        record.claim()
+        try:
+            files: dict[Path, Source] = {}
+            unreadable = set()
+            for case in todo:
+                image = case["image"]
+                try:
+                    source = Source(image, content_sha256(image))
+                except OSError as error:
+                    self.fail(Finding("unreadable", f"{image} cannot be read: {error}", (image,)))
+                    unreadable.add(image)
+                    continue
+                files |= {self.path(kind, case): source for kind in self.outputs}
+            record.check(files, self.overwrite)
+            left = [case for case in todo if case["image"] not in unreadable]
+            self.kept = [case for case in left if not any(self.wants(kind, case) for kind in self.outputs)]
+            kept = {case["image"] for case in self.kept}
+            todo[:] = [case for case in left if case["image"] not in kept]  # in place: a data set has this list
+            record.begin(files)
+        except BaseException:
+            record.release()
+            raise
+        return record
 
     @cached_property
     def _all(self) -> list[Case]:
@@ -141,36 +211,15 @@ class Cases:
         folders |= {folder.parent / "masks" for folder in folders if folder.name == "images"}
         if self.output_dir is not None and self.output_dir.resolve() in folders:
             raise DatasetError(f"output_dir {self.output_dir} holds the images or labels; give a folder of its own")
+        for case in cases if self.output_dir is not None else ():
+            for kind in self.outputs:
+                if self.path(kind, case).resolve() in sources:
+                    raise DatasetError(
+                        f"output_dir: {self.path(kind, case)} is one of the inputs and would be overwritten; give "
+                        "another folder"
+                    )
         self.failed.extend(failed)
         return cases
-
-    @cached_property
-    def _sorted(self) -> tuple[list[Case], list[Case]]:
-        try:
-            cases = self._all
-        except DatasetError:
-            return [], []
-        todo: list[Case] = []
-        kept: list[Case] = []
-        for case in cases:
-            done = self.outputs and not self.overwrite and all(self.path(kind, case).is_file() for kind in self.outputs)
-            (kept if done else todo).append(case)
-        return todo, kept
-
-    def _refuse_other_weights(self) -> None:
-        assert self.output_dir is not None
-        record = self.output_dir / _RECORD
-        try:
-            earlier = json.loads(record.read_text(encoding="utf-8"))
-            name, sha256 = earlier["checkpoint"], earlier["checkpoint_sha256"]
-        except (KeyError, OSError, TypeError, ValueError):
-            return  # no record, or one that does not say
-        if sha256 is not None and sha256 != self.checkpoint.sha256:
-            raise RunError(
-                f"{self.output_dir} has outputs of other weights: {record} names {name} (SHA-256 "
-                f"{sha256[:12]}...), this run has {self.checkpoint.path}; give another output_dir, or make them again "
-                "with --overwrite true"
-            )
 
 
 def image_cases(
@@ -180,6 +229,7 @@ def image_cases(
     save_probability: str = "none",
     save_uncertainty: str = "none",
     save_overlay: bool = False,
+    settings: Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> Cases:
     """Cases of images to segment; ``source`` is a folder, list or image.
@@ -191,7 +241,7 @@ def image_cases(
     outputs = {"mask": ("", ".png"), **_scores(("none", "png", "npy"), save_probability, save_uncertainty)}
     if save_overlay:
         outputs["overlay"] = ("overlay", ".png")
-    return Cases(partial(_list_images, source), checkpoint, "mask", output_dir, outputs, overwrite)
+    return Cases(partial(_list_images, source), checkpoint, "mask", output_dir, outputs, settings, overwrite)
 
 
 def volume_cases(
@@ -201,6 +251,7 @@ def volume_cases(
     save_probability: str = "none",
     save_uncertainty: str = "none",
     save_dicom_seg: bool = False,
+    settings: Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> Cases:
     """Cases of CT volumes to segment; ``source`` is a file, folder, list or DICOM series, see :func:`list_volumes`.
@@ -212,7 +263,8 @@ def volume_cases(
     outputs = {"label": ("", ".nii.gz"), **_scores(("none", "nii", "nii.gz"), save_probability, save_uncertainty)}
     if save_dicom_seg:
         outputs["dicom_seg"] = ("dicom_seg", ".dcm")
-    return Cases(partial(_list_volumes, source, save_dicom_seg), checkpoint, "label", output_dir, outputs, overwrite)
+    list_cases = partial(_list_volumes, source, save_dicom_seg)
+    return Cases(list_cases, checkpoint, "label", output_dir, outputs, settings, overwrite)
 
 
 def scored_cases(

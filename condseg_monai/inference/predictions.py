@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from monai.data import PILWriter
 from numpy.typing import NDArray
 from PIL import Image
 
-from condseg_monai.inference.write_queue import WriteQueue
 from condseg_monai.utils.files import atomic_write
 
 __all__ = ["PredictionWriter"]
@@ -22,13 +20,9 @@ __all__ = ["PredictionWriter"]
 class PredictionWriter(PILWriter):
     """Write values in [0, 1] as a PNG from 0 to 255 or unrounded as an ``(H, W)`` ``float32`` NPY, for ``SaveImaged``.
 
-    A file appears when it is complete. 8-bit integers, such as pictures in ``(H, W, 3)``, go to the PNG as they are.
-    With a ``queue`` files are written beside other work; other arguments are those of :class:`monai.data.PILWriter`.
+    A file appears when it is complete; one that is there stays. 8-bit integers, such as pictures in ``(H, W, 3)``, go
+    to the PNG as they are. Arguments are those of :class:`monai.data.PILWriter`.
     """
-
-    def __init__(self, *args: Any, queue: WriteQueue | None = None, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.queue = queue
 
     def set_data_array(
         self,
@@ -49,11 +43,8 @@ class PredictionWriter(PILWriter):
         write_array = _WRITERS.get(path.suffix)
         if write_array is None:
             raise ValueError(f"a prediction is written as .png or .npy, not as {path.name}")
-        write = partial(write_array, path, np.asarray(self.data_obj))  # rows first, as the reader gives them
-        if self.queue is None:
-            write()
-        else:
-            self.queue.put(path, write)
+        if not path.exists():
+            write_array(path, np.asarray(self.data_obj))  # rows first, as the reader gives them
 
 
 def _write_npy(path: Path, array: NDArray[Any]) -> None:

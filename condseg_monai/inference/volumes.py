@@ -48,23 +48,19 @@ class VolumeInference:
     def run(self) -> None:
         """Segment the volumes; a RunError before any work as :meth:`Cases.start`, or at the end listing failures."""
         cases = self.cases
-        cases.start()
+        cases.checkpoint.load()
         self.class_names = cases.checkpoint.class_names or self.class_names
         if "dicom_seg" in cases.outputs and self.class_names is None:
             raise RunError("save_dicom_seg needs class_names: the checkpoint does not tell them")
         self.network.to(self.inferer.device)
         network: Any = torch.compile(self.network) if self.compile else self.network
-        for case in cases.todo:
-            try:
-                self._segment(case, network)
-            except (ImportError, MemoryError, OSError, RuntimeError, ValueError) as error:
-                cases.fail(Finding("volume", str(error) or type(error).__name__, (case["image"],)))
-        cases.finish(
-            class_names=self.class_names,
-            precision=self.inferer.precision,
-            resizing=self.inferer.resizing,
-            keep_largest=self.keep_largest,
-        )
+        with cases.started(class_names=self.class_names):
+            for case in cases.todo:
+                try:
+                    self._segment(case, network)
+                except Exception as error:
+                    words = str(error) if isinstance(error, (OSError, ValueError)) else repr(error)
+                    cases.fail(Finding("volume", words or repr(error), (case["image"],)))
 
     def _segment(self, case: Case, network: nn.Module) -> None:
         cases = self.cases
@@ -78,12 +74,13 @@ class VolumeInference:
             sinks: dict[str, Any] = {
                 f"on_{kind}": stack.enter_context(score_volume_writer(cases.path(kind, case), volume))
                 for kind in ("probability", "uncertainty")
-                if kind in cases.outputs
+                if cases.wants(kind, case)
             }
             labels = self.inferer(volume, network, on_progress=bar.update, **sinks)
         if self.keep_largest:
             keep_largest_components(labels)
-        if "dicom_seg" in cases.outputs:
+        if cases.wants("label", case):
+            write_label_volume(cases.path("label", case), labels, volume)
+        if cases.wants("dicom_seg", case):  # after the label, which a header that DICOM refuses must not cost
             assert self.class_names is not None
             write_dicom_seg(cases.path("dicom_seg", case), labels, volume, self.class_names)
-        write_label_volume(cases.path("label", case), labels, volume)

@@ -92,7 +92,7 @@ def written_mask(tmp_path, stem: str) -> np.ndarray:
 
 def outputs(tmp_path) -> set[str]:
     out = tmp_path / "out"
-    return {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+    return {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file() and path.suffix != ".lock"}
 
 
 class TestProperties:

@@ -82,7 +82,7 @@ def test_same_anatomy_gets_the_same_labels_from_any_file(run, tmp_path):
         else:
             write_nifti(tmp_path / "in" / name, array[..., None] if name == "ail.nii" else array, turned_affine)
     run()
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+    assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.suffix != ".lock") == [
         "ail.nii.gz",
         "dicom.nii.gz",
         "inference.json",
@@ -149,7 +149,7 @@ def test_precision_and_layout_change_next_to_nothing(run, tmp_path, monkeypatch)
     }.items():
         run(**change, overwrite=True)
         labels[name] = np.asarray(nibabel.load(tmp_path / "out" / "a.nii.gz").dataobj)
-        assert record(tmp_path)["precision"] == change.get("precision", "float32")
+        assert record(tmp_path)["settings"]["precision"] == change.get("precision", "float32")
     assert len(compiled) == 1
     for name, least in (("channels_last", 0.999), ("compile", 1), ("bfloat16", 0.9)):
         assert (labels[name] == labels["plain"]).mean() >= least, name
@@ -209,9 +209,10 @@ def test_existing_labels_are_kept_unless_overwritten(run, tmp_path):
     run(overwrite="false")
     assert label.read_bytes() == b"mine" and record(tmp_path)["kept"] == [str(tmp_path / "in" / "a.nii.gz")]
     file = tmp_path / "out" / "inference.json"
-    file.write_text(json.dumps({**record(tmp_path), "checkpoint": "old.pt", "checkpoint_sha256": "0" * 64}))
+    old = {**record(tmp_path)["runs"][0], "checkpoint": "old.pt", "checkpoint_sha256": "0" * 64}
+    file.write_text(json.dumps({**record(tmp_path), "runs": [old]}))
     said = failure(run, overwrite="false")
-    assert "outputs of other weights" in said and "old.pt" in said and "--overwrite true" in said
+    assert "is of other weights" in said and "old.pt" in said and "--overwrite true" in said
     run(overwrite="true")
     assert label.read_bytes() == whole
 

@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 import torch
 from ignite.engine import Events
-from monai.data import Dataset
+from monai.data import Dataset, MetaTensor
 from monai.engines import SupervisedEvaluator
 from monai.transforms import Compose, EnsureChannelFirstd, Invertd, LoadImaged, Resized
 from PIL import Image
 from torch import nn
 
 from condseg_monai.data.images.image_reader import NaturalImageReader
-from condseg_monai.inference.case_loader import CaseLoader, predict_cases
+from condseg_monai.inference.case_loader import CaseLoader, CasePostprocessing, predict_cases
 from condseg_monai.inference.cases import RunError, image_cases
 from condseg_monai.inference.required_checkpoint import RequiredCheckpoint
 
@@ -50,11 +50,32 @@ def test_nothing_left_ends_the_run_with_the_reasons(cases, tmp_path):
         list(CaseLoader(Dataset(cases.todo, PREPROCESSING), cases, 2, progress=False))
 
 
-def test_other_errors_are_not_taken_for_bad_files(cases):
-    wrong = Compose([*PREPROCESSING.transforms, Resized("label", (8, 8))])
-    with pytest.raises(RuntimeError, match="applying transform"):
-        list(CaseLoader(Dataset(cases.todo, wrong), cases, progress=False))
-    assert not cases.failed
+def test_whatever_a_case_raises_belongs_to_that_case(cases):
+    def raise_for_one(data):
+        if data["image"].meta["filename_or_obj"].endswith("1.png"):
+            raise KeyError("odd")
+        return data
+
+    transforms = Compose([*PREPROCESSING.transforms, raise_for_one])
+    read = [case for batch in CaseLoader(Dataset(cases.todo, transforms), cases, progress=False) for case in batch]
+    assert len(read) == len(cases.todo) - 1
+    (failed,) = cases.failed
+    assert failed.files[0].endswith("1.png") and "KeyError: 'odd'" in failed.text
+
+
+def test_post_processing_that_fails_costs_its_case_only(cases):
+    def fail(data):
+        if data["image"].meta["filename_or_obj"] == "b.png":
+            raise OSError("disk full")
+        return {**data, "pred": 1}
+
+    postprocess = CasePostprocessing(Compose([fail]), cases)
+    results = [
+        postprocess({"image": MetaTensor(torch.zeros(1), meta={"filename_or_obj": name})})
+        for name in ("a.png", "b.png")
+    ]
+    assert results[0]["pred"] == 1 and "pred" not in results[1]
+    assert [failed.text for failed in cases.failed] == ["b.png: OSError: disk full"]
 
 
 def test_evaluator_predicts_each_case_and_inverts_to_its_size(cases):

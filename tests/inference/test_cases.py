@@ -1,5 +1,6 @@
 import json
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -54,37 +55,49 @@ class TestImages:
 
     def test_cases_with_all_outputs_are_kept_unless_overwritten(self, images, tmp_path, checkpoint):
         out = tmp_path / "out"
-        write_masks(out, "a", "b c")
-        write_masks(out / "overlay", "a")
-        assert names(image_cases(images, out, checkpoint)) == ["d.tif"]
-        assert names(image_cases(images, out, checkpoint, save_overlay=True)) == ["b c.JPG", "d.tif"]
-        assert len(image_cases(images, out, checkpoint, save_uncertainty="npy").todo) == 3
-        assert len(image_cases(images, out, checkpoint, overwrite=True).todo) == 3
+        with image_cases(images, out, checkpoint, save_overlay=True).started():
+            write_masks(out, "a", "b c", "d")
+            write_masks(out / "overlay", "a", "b c", "d")
+        (out / "d.png").unlink()
+        (out / "overlay" / "b c.png").unlink()
+
+        def todo(**options):
+            cases = image_cases(images, out, checkpoint, **options)
+            cases.start()
+            with suppress(RunError):
+                cases.finish()
+            return names(cases)
+
+        assert todo() == ["d.tif"]
+        assert todo(save_overlay=True) == ["b c.JPG", "d.tif"]
+        assert len(todo(save_uncertainty="npy")) == 3
+        assert (out / "a.png").read_bytes() == b"mask"
+        assert len(todo(overwrite=True)) == 3
+        assert not (out / "a.png").exists()
 
     def test_failures_are_recorded_and_raised_at_the_end(self, images, tmp_path, checkpoint):
-        """One was kept, one could not be read, one not written though its old mask is there, one left no file."""
+        """One was kept, one could not be read, one not written, one left no file."""
         Image.new("RGB", (6, 4)).save(images / "e.png")
         out = tmp_path / "out"
-        write_masks(out, "a")
+        with pytest.raises(RunError), image_cases(images, out, checkpoint).started():
+            write_masks(out, "a")
         cases = image_cases(images, out, checkpoint)
         cases.start()
         assert names(cases) == ["b c.JPG", "d.tif", "e.png"]
         cases.fail(Finding("unreadable", "cannot read it", (str(images / "b c.JPG"),)))
-        write_masks(out, "d")
+        cases.fail(Finding("unreadable", "OSError: disk full", (str(images / "d.tif"),)))
         with pytest.raises(RunError, match=r"3 of 4 cases have no mask") as raised:
-            cases.finish({str(out / "d.png"): "OSError: disk full"}, precision="float32")
+            cases.finish(note="more")
         for line in ("b c.JPG: cannot read it", "d.tif: OSError: disk full", "e.png: no output was written"):
             assert line in str(raised.value)
         record = json.loads((out / "inference.json").read_text())
         assert record["kept"] == [str(images / "a.png")] and record["segmented"] == []
         assert [Path(file).name for file in record["failed"]] == ["b c.JPG", "d.tif", "e.png"]
-        assert record["checkpoint_sha256"] == checkpoint.sha256 and record["precision"] == "float32"
+        assert record["checkpoint_sha256"] == checkpoint.sha256 and record["note"] == "more"
 
     def test_finish_is_silent_when_all_is_done(self, images, tmp_path, checkpoint):
-        cases = image_cases(images, tmp_path / "out", checkpoint)
-        assert len(cases.todo) == 3
-        write_masks(tmp_path / "out", "a", "b c", "d")
-        cases.finish()
+        with image_cases(images, tmp_path / "out", checkpoint).started():
+            write_masks(tmp_path / "out", "a", "b c", "d")
         record = json.loads((tmp_path / "out" / "inference.json").read_text())
         assert len(record["segmented"]) == 3 and record["failed"] == {}
 
@@ -107,40 +120,114 @@ class TestImages:
         with pytest.raises(ValueError, match=f"{name} must be one of none, .*, got 'jpg'"):
             make(tmp_path, tmp_path / "out", checkpoint, **{name: "jpg"})
 
-    def test_masks_of_other_weights_stop_the_run_unless_overwritten(self, images, tmp_path, checkpoint, caplog):
-        out = tmp_path / "out"
-        first = image_cases(images, out, checkpoint)
-        first.start()
-        write_masks(out, "a", "b c", "d")
-        first.finish()
+    def test_same_weights_under_another_name_keep_the_masks(self, images, tmp_path, checkpoint, caplog):
+        with image_cases(images, tmp_path / "out", checkpoint).started():
+            write_masks(tmp_path / "out", "a", "b c", "d")
         renamed = RequiredCheckpoint(shutil.copy(checkpoint.path, tmp_path / "renamed.pt"), nn.Linear(2, 2))
-        with caplog.at_level("INFO"):
-            image_cases(images, out, renamed).start()
+        with caplog.at_level("INFO"), image_cases(images, tmp_path / "out", renamed).started():
+            pass
         assert "3 kept from earlier runs (--overwrite true makes them again)" in caplog.text
 
-        torch.save(nn.Linear(2, 2).state_dict(), tmp_path / "other.pt")
-        other = RequiredCheckpoint(tmp_path / "other.pt", nn.Linear(2, 2))
-        with pytest.raises(RunError, match=r"renamed\.pt .*other\.pt; give another output_dir, or .* --overwrite true"):
-            image_cases(images, out, other).start()
-        again = image_cases(images, out, other, overwrite=True)
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            (
+                "weights",
+                r"a\.png is there already and is of other weights, .*model\.pt, not of .*other\.pt; give another",
+            ),
+            ("settings", r"a\.png is there already and was made with precision float32 instead of bfloat16; give"),
+            ("source", r"a\.png is there already and was made of another file, .*a\.png, not of .*a\.png as it is now"),
+            ("record", r"a\.png is there already and inference\.json beside it does not say what it was made of"),
+            ("old record", r"a\.png is there already and inference\.json beside it does not say what it was made of"),
+        ],
+    )
+    @pytest.mark.parametrize("killed", [False, True])
+    def test_masks_of_another_making_stop_the_run_unless_overwritten(
+        self, images, tmp_path, checkpoint, change, words, killed
+    ):
+        out, now, settings = tmp_path / "out", checkpoint, {"precision": "float32"}
+        first = image_cases(images, out, checkpoint, settings=settings)
+        first.start()
+        write_masks(out, "a", "b c", "d")
+        if killed:  # the system takes the lock of a process that dies
+            first._record.release()
+        else:
+            first.finish()
+        if change == "weights":
+            torch.save(nn.Linear(2, 2).state_dict(), tmp_path / "other.pt")
+            now = RequiredCheckpoint(tmp_path / "other.pt", nn.Linear(2, 2))
+        elif change == "settings":
+            settings = {"precision": "bfloat16"}
+        elif change == "source":
+            Image.new("RGB", (6, 4), (1, 2, 3)).save(images / "a.png")
+        elif change == "record":
+            (out / "inference.json").unlink()
+        else:
+            (out / "inference.json").write_text('{"checkpoint": "model.pt", "checkpoint_sha256": null}')
+        with pytest.raises(RunError, match=words) as raised:
+            image_cases(images, out, now, settings=settings).start()
+        assert str(raised.value).endswith("--overwrite true")
+        assert (out / "a.png").read_bytes() == b"mask"
+        again = image_cases(images, out, now, settings=settings, overwrite=True)
         again.start()
         write_masks(out, "a", "b c")
         with pytest.raises(RunError, match="1 of 3 cases have no mask"):  # the old one of d is not taken for new
             again.finish()
-        image_cases(images, out, other).start()
+        last = image_cases(images, out, now, settings=settings)
+        last.start()
+        assert names(last) == ["d.tif"]
 
-    def test_masks_of_a_killed_run_are_known_as_its_own(self, images, tmp_path, checkpoint):
-        image_cases(images, tmp_path / "out", checkpoint).start()
-        write_masks(tmp_path / "out", "a")
+    def test_other_images_may_go_into_the_same_folder(self, images, tmp_path, checkpoint):
+        with image_cases(images, tmp_path / "out", checkpoint).started():
+            write_masks(tmp_path / "out", "a", "b c", "d")
+        Image.new("RGB", (6, 4)).save(tmp_path / "more.png")
         torch.save(nn.Linear(2, 2).state_dict(), tmp_path / "other.pt")
-        with pytest.raises(RunError, match="outputs of other weights"):
-            image_cases(images, tmp_path / "out", RequiredCheckpoint(tmp_path / "other.pt", nn.Linear(2, 2))).start()
+        other = RequiredCheckpoint(tmp_path / "other.pt", nn.Linear(2, 2))
+        with image_cases(tmp_path / "more.png", tmp_path / "out", other).started():
+            write_masks(tmp_path / "out", "more")
+        record = json.loads((tmp_path / "out" / "inference.json").read_text())
+        assert {name: entry["run"] for name, entry in record["files"].items()} == {
+            **dict.fromkeys(("a.png", "b c.png", "d.png"), 0),
+            "more.png": 1,
+        }
+        assert [run["checkpoint_sha256"] for run in record["runs"]] == [checkpoint.sha256, other.sha256]
 
-    @pytest.mark.parametrize("content", ["", "[]", "{}", '{"checkpoint": null, "checkpoint_sha256": null}'])
-    def test_a_record_that_names_no_weights_keeps_the_masks(self, images, tmp_path, checkpoint, content):
-        write_masks(tmp_path / "out", "a", "b c", "d")
-        (tmp_path / "out" / "inference.json").write_text(content)
-        image_cases(images, tmp_path / "out", checkpoint).start()
+    def test_an_output_is_never_an_input(self, tmp_path, checkpoint):
+        source = tmp_path / "out" / "probability"
+        source.mkdir(parents=True)
+        Image.new("RGB", (6, 4)).save(source / "a.png")
+        for overwrite in (False, True):
+            cases = image_cases(source, tmp_path / "out", checkpoint, save_probability="png", overwrite=overwrite)
+            with pytest.raises(RunError, match=r"probability/a\.png is one of the inputs and would be overwritten"):
+                cases.start()
+
+    def test_a_second_run_in_the_folder_is_refused(self, images, tmp_path, checkpoint):
+        first = image_cases(images, tmp_path / "out", checkpoint)
+        first.start()
+        with pytest.raises(RunError, match="another run is writing to output_dir"):
+            image_cases(images, tmp_path / "out", checkpoint).start()
+        with pytest.raises(RunError, match="no output was written"):
+            first.finish()
+
+    def test_run_that_ends_early_leaves_its_record(self, images, tmp_path, checkpoint):
+        with (
+            pytest.raises(MemoryError),
+            image_cases(images, tmp_path / "out", checkpoint).started(),
+        ):
+            write_masks(tmp_path / "out", "a")
+            raise MemoryError("no memory")
+        record = json.loads((tmp_path / "out" / "inference.json").read_text())
+        assert [Path(file).name for file in record["segmented"]] == ["a.png"]
+        assert set(record["failed"].values()) == {"the run ended before: no memory"}
+
+    def test_source_that_disappears_costs_its_case_only(self, images, tmp_path, checkpoint):
+        cases = image_cases(images, tmp_path / "out", checkpoint)
+        assert len(cases.todo) == 3
+        (images / "a.png").unlink()
+        cases.start()
+        write_masks(tmp_path / "out", "b c", "d")
+        with pytest.raises(RunError, match=r"1 of 3 cases have no mask:\n.*a\.png cannot be read"):
+            cases.finish()
 
 
 class TestScoring:

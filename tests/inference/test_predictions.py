@@ -49,17 +49,20 @@ def test_images_of_one_row_or_column_keep_their_size(tmp_path, size):
     assert np.asarray(Image.open(tmp_path / "case 1.v2.png")).shape == size
 
 
-def test_failed_write_leaves_the_old_file_and_no_rest(tmp_path, monkeypatch):
-    save(tmp_path, torch.zeros(1, 3, 2), ".png")
-    before = (tmp_path / "case 1.v2.png").read_bytes()
-
+def test_failed_write_leaves_nothing(tmp_path, monkeypatch):
     def disk_full(self, stream, **kwargs):
         raise OSError("no space left on device")
 
     monkeypatch.setattr(Image.Image, "save", disk_full)
     with pytest.raises(RuntimeError, match="no space left on device"):
         save(tmp_path, torch.ones(1, 3, 2), ".png")
-    assert [path.name for path in tmp_path.iterdir()] == ["case 1.v2.png"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_file_that_is_there_stays(tmp_path):
+    save(tmp_path, torch.zeros(1, 3, 2), ".png")
+    before = (tmp_path / "case 1.v2.png").read_bytes()
+    save(tmp_path, torch.ones(1, 3, 2), ".png")
     assert (tmp_path / "case 1.v2.png").read_bytes() == before
 
 

@@ -30,7 +30,7 @@ class Method(NamedTuple):
     image_size: int = 256
 
 
-_STAGE2 = ("encoder", "decoder_channels", "cdfa")
+_STAGE2 = ("encoder", "decoder_channels", "cdfa", "dilation_scale")
 METHODS = {
     "condseg": Method(ConDSeg, _STAGE2),
     "condseg_stage1": Method(ConDSegStage1, ("encoder",)),

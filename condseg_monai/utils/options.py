@@ -64,8 +64,8 @@ def _integer(low: int, meaning: str, null: bool = False, default: str = "") -> O
     return Option("integer", meaning, low, null=null, default=default)
 
 
-def _number(low: float, meaning: str, high: float = math.inf, null: bool = False) -> Option:
-    return Option("number", meaning, low, high, null=null)
+def _number(low: float, meaning: str, high: float = math.inf, null: bool = False, default: str = "") -> Option:
+    return Option("number", meaning, low, high, null=null, default=default)
 
 
 def _text(meaning: str, *choices: str, null: bool = False, default: str = "") -> Option:
@@ -124,6 +124,12 @@ OPTIONS: dict[str, Option] = {
         "CDFA as in Eq. 11-14; `released`: the two-round form of the released code",
         *("paper", "released"),
         null=True,
+    ),
+    "dilation_scale": _number(
+        0.01,
+        "factor of pre-enhancement's dilations 6, 12 and 18, which are for images of 256 pixels",
+        null=True,
+        default="`image_size` / 256",
     ),
     "cfa": _flag("DEC-Seg: aggregate neighbouring levels", null=True),
     "down_scale": _flag("DEC-Seg: see the image at a second, smaller scale too", null=True),
@@ -236,7 +242,7 @@ OPTIONS: dict[str, Option] = {
 """Every option of every config, in the order in which configs and documentation list them."""
 
 CARD_OPTIONS = (
-    *("method", "encoder", "decoder_channels", "cdfa", "cfa", "down_scale", "dcf"),
+    *("method", "encoder", "decoder_channels", "cdfa", "dilation_scale", "cfa", "down_scale", "dcf"),
     *("image_size", "normalization", "threshold", "window_hu", "organ_order", "class_names"),
 )
 """Options that evaluation and inference need only for weights without a model card."""

@@ -44,7 +44,7 @@ def cause(error):
 
 def test_inference_after_a_training_needs_no_option_of_the_network(models, predict):
     masks = predict(models)
-    options = {"encoder": "resnet18", "decoder_channels": 16, "image_size": 32}
+    options = {"encoder": "resnet18", "decoder_channels": 16, "image_size": 32, "dilation_scale": 0.125}
     (models / "model.json").unlink()
     expected = predict(models, "without_card", **options)
     assert masks.keys() == expected.keys()

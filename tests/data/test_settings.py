@@ -81,3 +81,10 @@ def test_training_takes_its_options():
     card = model_settings({**NETWORK, "image_size": 32, "class_names": ["a", "b", "c"]}, method="condseg_stage1")
     assert card.network == {"in_channels": 3, "out_channels": 3, "encoder": "resnet18"}
     assert card.class_names == ("a", "b", "c")
+
+
+@pytest.mark.parametrize("method", ["condseg", "condseg_stage1", "med_disseg", "med_disseg_stage1", "dec_seg", "unet"])
+def test_without_card_and_options_the_network_is_the_method_s_default(method):
+    network = model_settings({"method": method}).network
+    assert None not in network.values()
+    assert network.get("dilation_scale", 1.0) == 1.0

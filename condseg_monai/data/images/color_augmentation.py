@@ -18,7 +18,7 @@ class StrongColorAugmentation(nn.Module):
 
     Factors are drawn from ``[1 - brightness, 1 + brightness]``, likewise contrast and saturation; shifts from ``[-hue,
     hue]``, in turns of the colour circle, at most 0.5. ``blur_kernel`` is odd, in pixels, ``(height, width)`` or one
-    number; ``blur_sigma`` a positive range.
+    number; ``blur_sigma`` a positive range. Both are for images of 256 pixels, and scale with ``image_size``.
     """
 
     def __init__(
@@ -30,6 +30,7 @@ class StrongColorAugmentation(nn.Module):
         grayscale_probability: float = 0.5,
         blur_kernel: int | tuple[int, int] = 7,
         blur_sigma: tuple[float, float] = (0.1, 3.0),
+        image_size: int = 256,
     ) -> None:
         # Not at the top: it takes 20 MB, and inference needs none of it.
         from kornia.augmentation import ColorJitter, RandomGaussianBlur, RandomGrayscale
@@ -40,10 +41,12 @@ class StrongColorAugmentation(nn.Module):
             raise ValueError(f"blur_kernel must be odd, got {blur_kernel}")
         if not 0 < blur_sigma[0] <= blur_sigma[1]:
             raise ValueError(f"blur_sigma must be positive and ascending, got {blur_sigma}")
+        scale = image_size / 256
+        height, width = (2 * round(size // 2 * scale) + 1 for size in kernel)
         self.augment = nn.Sequential(
             ColorJitter(brightness, contrast, saturation, hue, p=1.0),
             RandomGrayscale(p=grayscale_probability),
-            RandomGaussianBlur(kernel, (blur_sigma[0], blur_sigma[1]), p=1.0),
+            RandomGaussianBlur((height, width), (scale * blur_sigma[0], scale * blur_sigma[1]), p=1.0),
         )
 
     @torch.no_grad()

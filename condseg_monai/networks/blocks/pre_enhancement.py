@@ -17,14 +17,18 @@ class PreEnhancement(CheckpointedModule):
     """Gather context at four dilations, each under channel attention, on top of a 1x1 shortcut.
 
     Source: ConDSeg (AAAI 2025), "Contrast-Driven Feature Aggregation": the dilated convolution layer ahead of CDFA.
-    ``act`` is the activation of the branches; the attention and the sum keep ReLU.
+    ``act`` is the activation of the branches; the attention and the sum keep ReLU. The dilations are the released
+    ones, 1, 6, 12 and 18, times ``dilation_scale``, rounded to at least 1: images smaller than the 256 pixels they are
+    for have smaller maps, in which they would reach nothing but padding.
     """
 
-    def __init__(self, in_channels: int, channels: int, act: str = "relu") -> None:
+    def __init__(self, in_channels: int, channels: int, act: str = "relu", dilation_scale: float = 1.0) -> None:
         super().__init__()
         self.branches = nn.ModuleList(
             nn.Sequential(
-                conv_norm_act(in_channels, channels, kernel_size, dilation=dilation, act=act),
+                conv_norm_act(
+                    in_channels, channels, kernel_size, dilation=max(1, round(dilation * dilation_scale)), act=act
+                ),
                 ChannelAttention(channels),
             )
             for kernel_size, dilation in ((1, 1), (3, 6), (3, 12), (3, 18))

@@ -59,6 +59,8 @@ class ConDSeg(nn.Module):
             :class:`~condseg_monai.networks.blocks.cdfa.ContrastDrivenFeatureAggregation`.
         cdfa_window: K, the odd size of CDFA's neighbourhood.
         cdfa_heads: attention heads of CDFA; None for 1 in the paper's form and 4 in the released one.
+        dilation_scale: factor of pre-enhancement's dilations, which are for images of 256 pixels: see
+            :class:`~condseg_monai.networks.blocks.pre_enhancement.PreEnhancement`.
         dropout: probability with which a channel is dropped ahead of the last convolution of the mask.
         class_names: a name per channel of the mask, background first, for ``out_channels`` of 2 and more; part of the
             state_dict, so that a checkpoint has them: see :func:`~condseg_monai.networks.class_names_of`.
@@ -86,6 +88,7 @@ class ConDSeg(nn.Module):
         cdfa: str = "paper",
         cdfa_window: int = 3,
         cdfa_heads: int | None = None,
+        dilation_scale: float = 1.0,
         dropout: float = 0.0,
         class_names: Sequence[str] | None = None,
         act: str = "relu",
@@ -99,6 +102,8 @@ class ConDSeg(nn.Module):
             raise ValueError(f"decoder_channels must be a positive multiple of 4, got {decoder_channels}")
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), got {dropout}")
+        if not dilation_scale > 0:
+            raise ValueError(f"dilation_scale must be positive, got {dilation_scale}")
         self.in_channels = in_channels
         self.encoder = get_encoder(encoder, in_channels)
         self.stride = self.encoder.strides[3]
@@ -110,7 +115,9 @@ class ConDSeg(nn.Module):
         self.uncertainty_head = AuxiliaryHead(channels, self.stride, act)
 
         # Lists run fine to coarse, as the encoder's maps do.
-        self.pre_enhancements = nn.ModuleList(PreEnhancement(c, channels, act) for c in self.encoder.channels)
+        self.pre_enhancements = nn.ModuleList(
+            PreEnhancement(c, channels, act, dilation_scale) for c in self.encoder.channels
+        )
         self.foreground_features = nn.ModuleList(RegionFeatures(channels, factor, act) for factor in (8, 4, 2, 1))
         self.background_features = nn.ModuleList(RegionFeatures(channels, factor, act) for factor in (8, 4, 2, 1))
         self.cdfas = nn.ModuleList(

@@ -126,3 +126,11 @@ def test_wrong_shape_raises(shape):
 def test_wrong_blur_raises(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         StrongColorAugmentation(**wrong)
+
+
+@pytest.mark.parametrize(("image_size", "kernel", "sigma"), [(256, 7, 3.0), (96, 3, 1.125), (352, 9, 4.125)])
+def test_blur_scales_with_the_image(image_size, kernel, sigma):
+    blur = StrongColorAugmentation(image_size=image_size).augment[2]
+    draws = blur.generate_parameters((1000, 3, 8, 8))["sigma"]
+    assert blur.flags["kernel_size"] == (kernel, kernel)
+    assert 0.9 * sigma < draws.max() <= sigma

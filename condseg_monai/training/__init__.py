@@ -1,6 +1,7 @@
 """Training: trainers, batch preparation, stage hand-over, learning-rate schedules and handlers."""
 
 from condseg_monai.training.distributed import handlers_of_rank
+from condseg_monai.training.handlers.clip_gradients import ClipGradients
 from condseg_monai.training.handlers.early_stop import EarlyStop
 from condseg_monai.training.handlers.epoch_seed import EpochSeed
 from condseg_monai.training.handlers.lr_schedule import LrSchedule
@@ -9,12 +10,13 @@ from condseg_monai.training.handlers.training_scalars import TrainingScalars
 from condseg_monai.training.precision_inferer import PrecisionInferer
 from condseg_monai.training.prepare_batch import ConsistencyReinforcementPrepareBatch
 from condseg_monai.training.run_folder import RunFolder
-from condseg_monai.training.schedules import get_lr_scheduler, param_groups, sgd_or_adam
+from condseg_monai.training.schedules import get_lr_scheduler, get_optimizer, param_groups
 from condseg_monai.training.semi_supervised import SemiSupervisedPrepareBatch, SemiSupervisedTrainer
 from condseg_monai.training.stage_handover import start_from_stage1
 from condseg_monai.training.trainer import GuardedTrainer
 
 __all__ = [
+    "ClipGradients",
     "ConsistencyReinforcementPrepareBatch",
     "EarlyStop",
     "EpochSeed",
@@ -27,8 +29,8 @@ __all__ = [
     "SemiSupervisedTrainer",
     "TrainingScalars",
     "get_lr_scheduler",
+    "get_optimizer",
     "handlers_of_rank",
     "param_groups",
-    "sgd_or_adam",
     "start_from_stage1",
 ]

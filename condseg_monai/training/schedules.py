@@ -7,10 +7,10 @@ from typing import Any
 
 from monai.optimizers import WarmupCosineSchedule
 from torch import nn
-from torch.optim import SGD, Adam, Optimizer
+from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
-__all__ = ["get_lr_scheduler", "param_groups", "sgd_or_adam"]
+__all__ = ["get_lr_scheduler", "get_optimizer", "param_groups"]
 
 
 def param_groups(network: nn.Module, rates: Mapping[str, float]) -> list[dict[str, Any]]:
@@ -33,26 +33,28 @@ def param_groups(network: nn.Module, rates: Mapping[str, float]) -> list[dict[st
     return [*groups, {"params": [parameter for parameter in network.parameters() if id(parameter) not in grouped]}]
 
 
-def sgd_or_adam(
-    params: Iterable[Any], lr: float, name: str = "sgd", momentum: float = 0.9, weight_decay: float = 1e-4
+def get_optimizer(
+    params: Iterable[Any], lr: float, name: str = "adam", momentum: float = 0.9, weight_decay: float = 0.0
 ) -> Optimizer:
-    """Make one of the two optimizers that trainings on Synapse use.
+    """Make an optimizer by name.
 
     Args:
         params: parameters or groups of them.
         lr: learning rate of groups that have none.
-        name: ``"sgd"`` or ``"adam"``, in any case.
-        momentum: of SGD; Adam has none.
-        weight_decay: of both.
+        name: ``"adam"``, ``"adamw"`` or ``"sgd"``, in any case.
+        momentum: of SGD; the others have none.
+        weight_decay: added to the gradient, or, by ``"adamw"``, taken off the weights.
 
     Raises:
         ValueError: if the name is another.
     """
-    if name.lower() == "sgd":
-        return SGD(params, lr=lr, momentum=momentum, weight_decay=weight_decay)
     if name.lower() == "adam":
         return Adam(params, lr=lr, weight_decay=weight_decay)
-    raise ValueError(f"optimizer_name must be sgd or adam, got {name!r}")
+    if name.lower() == "adamw":
+        return AdamW(params, lr=lr, weight_decay=weight_decay)
+    if name.lower() == "sgd":
+        return SGD(params, lr=lr, momentum=momentum, weight_decay=weight_decay)
+    raise ValueError(f"optimizer_name must be adam, adamw or sgd, got {name!r}")
 
 
 def get_lr_scheduler(

@@ -163,12 +163,13 @@ OPTIONS: dict[str, Option] = {
     "unlabeled_batch_size": _integer(
         0, "DEC-Seg: unlabelled images in a batch; 0: a supervised run", default="half of `batch_size`"
     ),
-    "optimizer_name": _text("synapse: the optimizer", *("sgd", "adam")),
+    "optimizer_name": _text("the optimizer", *("adam", "adamw", "sgd")),
     "learning_rate": _number(0, "everything but the encoder"),
     "encoder_learning_rate": _number(0, "the encoder"),
     "generator_learning_rate": _number(0, "DEC-Seg: the generators"),
-    "momentum": _number(0, "synapse: of SGD", 1),
-    "weight_decay": _number(0, "synapse: of both optimizers"),
+    "momentum": _number(0, "of `sgd`", 1),
+    "weight_decay": _number(0, "of the optimizer; `adamw` takes it off the weights, the others add it to the gradient"),
+    "gradient_clip": _number(0.001, "largest norm of all gradients together; null: any", null=True),
     "lr_schedule": _text(
         "`plateau`: see `plateau_patience`; `cosine`: all rates rise over the first twentieth of the `epochs` and fall "
         "to zero at the last, for short trainings; `poly`: TransUNet's fall",

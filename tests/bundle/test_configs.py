@@ -142,10 +142,12 @@ def test_defaults_are_those_of_the_paper_and_the_release():
         "check_data": True,
         "normalization": "imagenet",
         "encoder": "resnet50",
+        "optimizer_name": "adam",
+        "weight_decay": 0.0,
+        "gradient_clip": None,
     }
     for config in (stage1, stage2):
         assert {key: config[key] for key in expected} == expected
-        assert config["optimizer"]["_target_"] == "torch.optim.Adam"
     assert (stage1["encoder_learning_rate"], stage2["encoder_learning_rate"]) == (1e-4, 1e-5)
     assert (stage2["cdfa"], stage2["decoder_channels"]) == ("paper", 128)
 

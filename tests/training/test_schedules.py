@@ -5,22 +5,30 @@ import math
 import pytest
 import torch
 
-from condseg_monai.training.schedules import get_lr_scheduler, sgd_or_adam
+from condseg_monai.training.schedules import get_lr_scheduler, get_optimizer
 
 
-def test_sgd_has_momentum_and_both_keep_the_rates_of_groups():
+def test_sgd_has_momentum_and_all_keep_the_rates_of_groups():
     groups = [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": rate} for rate in (0.1, 0.2)]
-    sgd = sgd_or_adam([dict(group) for group in groups], lr=1.0, name="SGD", momentum=0.8, weight_decay=0.01)
-    assert isinstance(sgd, torch.optim.SGD) and isinstance(sgd_or_adam(groups, 1.0, "adam"), torch.optim.Adam)
+    sgd = get_optimizer([dict(group) for group in groups], lr=1.0, name="SGD", momentum=0.8, weight_decay=0.01)
+    assert isinstance(sgd, torch.optim.SGD)
     assert [(g["lr"], g["momentum"], g["weight_decay"]) for g in sgd.param_groups] == [
         (0.1, 0.8, 0.01),
         (0.2, 0.8, 0.01),
     ]
 
 
+@pytest.mark.parametrize(("name", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)])
+def test_adam_s_weight_decay_is_none_unless_given(name, kind):
+    parameters = [torch.nn.Parameter(torch.zeros(1))]
+    assert type(get_optimizer(parameters, 0.1, name)) is kind
+    assert get_optimizer(parameters, 0.1, name).param_groups[0]["weight_decay"] == 0
+    assert get_optimizer(parameters, 0.1, name, weight_decay=0.02).param_groups[0]["weight_decay"] == 0.02
+
+
 def test_another_optimizer_raises():
-    with pytest.raises(ValueError, match="optimizer_name must be sgd or adam, got 'lion'"):
-        sgd_or_adam([], 1.0, "lion")
+    with pytest.raises(ValueError, match="optimizer_name must be adam, adamw or sgd, got 'lion'"):
+        get_optimizer([], 1.0, "lion")
 
 
 def test_poly_is_that_of_torch_and_a_longer_run_decays_over_all_of_it(optimizer):

@@ -1,6 +1,7 @@
 """Training: trainers, batch preparation, stage hand-over, learning-rate schedules and handlers."""
 
 from condseg_monai.training.distributed import handlers_of_rank
+from condseg_monai.training.handlers.average_weights import AverageWeights, average_of
 from condseg_monai.training.handlers.clip_gradients import ClipGradients
 from condseg_monai.training.handlers.early_stop import EarlyStop
 from condseg_monai.training.handlers.epoch_seed import EpochSeed
@@ -16,6 +17,7 @@ from condseg_monai.training.stage_handover import start_from_stage1
 from condseg_monai.training.trainer import GuardedTrainer
 
 __all__ = [
+    "AverageWeights",
     "ClipGradients",
     "ConsistencyReinforcementPrepareBatch",
     "EarlyStop",
@@ -28,6 +30,7 @@ __all__ = [
     "SemiSupervisedPrepareBatch",
     "SemiSupervisedTrainer",
     "TrainingScalars",
+    "average_of",
     "get_lr_scheduler",
     "get_optimizer",
     "handlers_of_rank",

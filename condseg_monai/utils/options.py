@@ -169,6 +169,13 @@ OPTIONS: dict[str, Option] = {
     "generator_learning_rate": _number(0, "DEC-Seg: the generators"),
     "momentum": _number(0, "of `sgd`", 1),
     "weight_decay": _number(0, "of the optimizer; `adamw` takes it off the weights, the others add it to the gradient"),
+    "ema_decay": _number(
+        0,
+        "score and save an exponential moving average of the weights, of which each step keeps this share; null: the "
+        "weights themselves",
+        0.99999,
+        null=True,
+    ),
     "gradient_clip": _number(0.001, "largest norm of all gradients together; null: any", null=True),
     "lr_schedule": _text(
         "`plateau`: see `plateau_patience`; `cosine`: all rates rise over the first twentieth of the `epochs` and fall "

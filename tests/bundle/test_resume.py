@@ -149,7 +149,11 @@ def test_killed_runs_end_as_one_never_interrupted(bundle_dir, options, tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("stage", "extra"), [("train_stage1", {"num_workers": 2}), ("train_stage2", {"save_interval": 2, "cache": 0.5})]
+    ("stage", "extra"),
+    [
+        ("train_stage1", {"num_workers": 2}),
+        ("train_stage2", {"save_interval": 2, "cache": 0.5, "ema_decay": 0.9, "gradient_clip": 1.0}),
+    ],
 )
 def test_run_that_failed_is_resumed(open_config, options, tmp_path, stage, extra):
     whole, cut = tmp_path / "whole", tmp_path / "cut"

@@ -19,6 +19,7 @@ from ignite.engine import Engine, Events
 from monai.networks import get_state_dict
 from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel
 
 from condseg_monai.data.lists.datalist import datalist_hash
 from condseg_monai.metrics.bootstrap import bootstrap_interval
@@ -71,6 +72,7 @@ class SaveAndResume:
         final: likewise; None as a module writes nothing.
         card: the model's settings, what its card says beside facts about the run; None writes no card.
         scores: the metric of the evaluator's best score, for the interval of its mean.
+        average: the moving average of the network's weights, part of the state.
         lr_scheduler: the scheduler of the trainer's optimizer.
         options: recorded; a resumed run must have them as they were, but for :data:`MAY_CHANGE`.
         splits: datalists by name, recorded; a resumed run must have the same cases in the same order.
@@ -91,6 +93,7 @@ class SaveAndResume:
         final: Mapping[str, nn.Module | None],
         card: ModelCard | None = None,
         scores: ScoreMetric | None = None,
+        average: AveragedModel | None = None,
         lr_scheduler: Any = None,
         options: Mapping[str, Any] | None = None,
         splits: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
@@ -110,6 +113,7 @@ class SaveAndResume:
         self.final = final
         self.card = card
         self.scores = scores
+        self.average = average
         self.lr_scheduler = lr_scheduler
         self.options = dict(options or {})
         interval, epochs = self.options.get("val_interval", 1), self.options.get("epochs", math.inf)
@@ -207,6 +211,7 @@ class SaveAndResume:
             "stopped_early": bool(engine.should_terminate),
             "seconds": self._seconds_so_far(),
             "network": get_state_dict(self.network),
+            "average": None if self.average is None else self.average.state_dict(),
             "optimizer": engine.optimizer.state_dict(),
             "lr_scheduler": None if self.lr_scheduler is None else self.lr_scheduler.state_dict(),
             "scaler": None if engine.scaler is None else engine.scaler.state_dict(),
@@ -265,6 +270,8 @@ class SaveAndResume:
     def _resume(self, engine: Any) -> None:
         state = self._read_state(engine)
         _unwrap(self.network).load_state_dict(state["network"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
         engine.optimizer.load_state_dict(state["optimizer"])
         if self.lr_scheduler is not None:
             self.lr_scheduler.load_state_dict(state["lr_scheduler"])

@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING, Any
 from condseg_monai.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from condseg_monai import data, inference, losses, metrics, networks, reports, training, utils  # noqa: F401
+    from condseg_monai import data, inference, losses, metrics, networks, reports, segmenter, training, utils  # noqa: F401
     from condseg_monai.data import *  # noqa: F403
     from condseg_monai.inference import *  # noqa: F403
     from condseg_monai.losses import *  # noqa: F403
     from condseg_monai.metrics import *  # noqa: F403
     from condseg_monai.networks import *  # noqa: F403
     from condseg_monai.reports import *  # noqa: F403
+    from condseg_monai.segmenter import *  # noqa: F403
     from condseg_monai.training import *  # noqa: F403
     from condseg_monai.utils import *  # noqa: F403
 
-_PACKAGES = ("utils", "networks", "losses", "metrics", "data", "training", "inference", "reports")
+_PACKAGES = ("utils", "networks", "losses", "metrics", "data", "training", "inference", "reports", "segmenter")
 
 
 def __getattr__(name: str) -> Any:

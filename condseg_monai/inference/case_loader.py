@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from ignite.engine import Engine
 from monai.data import Dataset, MetaTensor
 from monai.engines.utils import IterationEvents
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -94,18 +94,26 @@ def predict_cases(engine: Engine, batch: list[dict[str, Any]]) -> list[dict[str,
     logits, or with what else the inferer returns by name. The evaluator has ``decollate`` off.
     """
     evaluator: Any = engine
-    cases = [dict(case) for case in batch]
-    for case in cases:
-        tensors = {key: value for key, value in case.items() if isinstance(value, Tensor)}
-        case.update({key: value.to(evaluator.state.device, non_blocking=True) for key, value in tensors.items()})
-    images = torch.stack([case["image"].as_subclass(Tensor) for case in cases])
     with evaluator.mode(evaluator.network):
-        output = evaluator.inferer(images, evaluator.network)
-    outputs = output if isinstance(output, dict) else {"pred": output}
-    for i, case in enumerate(cases):
-        meta = getattr(case["image"], "meta", None)
-        case.update({name: MetaTensor(values[i], meta=meta) for name, values in outputs.items()})
+        cases = predict_batch(batch, evaluator.inferer, evaluator.network, evaluator.state.device)
     evaluator.state.batch, evaluator.state.output = batch, cases
     evaluator.fire_event(IterationEvents.FORWARD_COMPLETED)
     evaluator.fire_event(IterationEvents.MODEL_COMPLETED)
     return evaluator.state.output
+
+
+def predict_batch(
+    batch: Sequence[Mapping[str, Any]], inferer: Callable[..., Any], network: nn.Module, device: torch.device
+) -> list[dict[str, Any]]:
+    """Predict cases with ``image``, ``(C, H, W)``, all of one size; see :func:`predict_cases`."""
+    cases = [dict(case) for case in batch]
+    for case in cases:
+        tensors = {key: value for key, value in case.items() if isinstance(value, Tensor)}
+        case.update({key: value.to(device, non_blocking=True) for key, value in tensors.items()})
+    images = torch.stack([case["image"].as_subclass(Tensor) for case in cases])
+    output = inferer(images, network)
+    outputs = output if isinstance(output, dict) else {"pred": output}
+    for i, case in enumerate(cases):
+        meta = getattr(case["image"], "meta", None)
+        case.update({name: MetaTensor(values[i], meta=meta) for name, values in outputs.items()})
+    return cases

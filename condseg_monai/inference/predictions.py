@@ -52,11 +52,12 @@ def _write_npy(path: Path, array: NDArray[Any]) -> None:
         np.save(stream, array.astype(np.float32))
 
 
-def _write_png(path: Path, array: NDArray[Any]) -> None:
+def write_png(path: Path, array: NDArray[Any]) -> None:
+    """Write ``(H, W)`` in [0, 1] as 0 to 255, or 8-bit integers as they are; atomic."""
     if array.dtype != np.uint8:
         array = (np.clip(array, 0, 1) * 255).round().astype(np.uint8)
     with atomic_write(path) as temporary:
         Image.fromarray(np.ascontiguousarray(array)).save(temporary, format="PNG")
 
 
-_WRITERS: dict[str, Callable[[Path, NDArray[Any]], None]] = {".npy": _write_npy, ".png": _write_png}
+_WRITERS: dict[str, Callable[[Path, NDArray[Any]], None]] = {".npy": _write_npy, ".png": write_png}

@@ -1,5 +1,6 @@
 """Encoders, the papers' modules, whole networks, and conversion of released checkpoints."""
 
+from condseg_monai.networks.averaged import average_flips
 from condseg_monai.networks.blocks.telu import TeLU
 from condseg_monai.networks.class_names import class_names_of
 from condseg_monai.networks.encoders import Encoder, FeatureEncoder, load_encoder_weights
@@ -28,6 +29,7 @@ __all__ = [
     "ModelCard",
     "SemiSupervisedNetwork",
     "TeLU",
+    "average_flips",
     "baseline_unet",
     "class_names_of",
     "from_released",

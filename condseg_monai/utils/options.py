@@ -237,6 +237,7 @@ OPTIONS: dict[str, Option] = {
         *("none", "png", "npy", "nii", "nii.gz"),
     ),
     "save_overlay": _flag("inference: the mask's contour drawn on the image"),
+    "tta": _flag("inference: average over the flips of each image too, in four passes"),
     "save_dicom_seg": _flag("CT volumes: labels of DICOM series as DICOM SEG too"),
     "empty_distance": _text(
         "evaluation: distance if label or prediction is empty", *("diagonal", "inf", "nan", "zero")

@@ -31,7 +31,7 @@ def test_pictures_are_small():
 
 
 def test_python_example_runs(capsys: pytest.CaptureFixture[str]):
-    (example,) = [text for language, text in BLOCKS if language == "python"]
+    example = [text for language, text in BLOCKS if language == "python"][-1]  # the first needs a trained model
     names: dict = {}
     exec(compile(example, "README.md", "exec"), names)
     assert "complementary" in capsys.readouterr().out

@@ -79,10 +79,7 @@ def read_natural_image(path: str | PathLike[str], mode: str = "RGB") -> np.ndarr
         with _Stream(FileIO(fspath(path))) as stream, Image.open(stream, formats=_FORMATS) as image:
             _check_size(image)
             image.load()
-            array = _to_array(image)
-            if mode == "L":
-                return array if array.ndim == 2 else array.max(axis=2)
-            return array if array.ndim == 3 else np.repeat(array[..., None], 3, axis=2)
+            return pixels_in_mode(image_pixels(image), mode)
     except Exception as error:  # Pillow's decoders raise a dozen kinds, from struct.error to SyntaxError
         raise UnreadableImageError(f"cannot read {fspath(path)}: {_reason(error)}") from error
 
@@ -118,7 +115,17 @@ def _reason(error: Exception) -> str:
     return "no such file" if isinstance(error, FileNotFoundError) else f"{error}" or type(error).__name__
 
 
-def _to_array(image: Image.Image) -> np.ndarray:
+def pixels_in_mode(array: np.ndarray, mode: str) -> np.ndarray:
+    """Bring grey ``(H, W)`` or colours ``(H, W, 3)`` to a mode; see :func:`read_natural_image`."""
+    _check_mode(mode)
+    if mode == "L":
+        return array if array.ndim == 2 else array.max(axis=2)
+    return array if array.ndim == 3 else np.repeat(array[..., None], 3, axis=2)
+
+
+def image_pixels(image: Image.Image) -> np.ndarray:
+    """Convert a PIL image, which is turned as its EXIF says: ``(H, W)`` grey or ``(H, W, 3)``; a ValueError if it
+    cannot."""
     if image.mode in _SIXTEEN_BIT:
         return _sixteen_bit_to_array(image)
     if image.mode not in _CONVERTIBLE:

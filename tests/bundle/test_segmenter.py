@@ -1,0 +1,258 @@
+"""Segmenter: a trained model as one Python object, equal to inference.json."""
+
+import json
+import shutil
+import threading
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from condseg_monai import ConDSeg, ModelCard, Segmenter
+from condseg_monai.inference.model_files import find_model
+from condseg_monai.networks.averaged import AveragedNetwork
+from condseg_monai.utils.files import file_sha256
+
+NETWORK = {"in_channels": 3, "out_channels": 1, "encoder": "resnet18", "decoder_channels": 8, "cdfa": "paper"}
+RUN = {"device": "cpu", "num_workers": 0, "progress_bar": False, "batch_size": 1}
+IMAGES = {
+    "odd.png": np.random.default_rng(0).integers(0, 255, (37, 53, 3), dtype=np.uint8),
+    "grey.png": np.random.default_rng(1).integers(0, 255, (40, 24), dtype=np.uint8),
+    "sixteen.png": np.random.default_rng(2).integers(0, 65535, (24, 31), dtype=np.uint16),
+    "alpha.png": np.random.default_rng(3).integers(0, 255, (20, 21, 4), dtype=np.uint8),
+}
+
+
+def save_model(folder, seed=0, **card):
+    """A network with random weights and its card, in ``folder/models``."""
+    models = folder / "models"
+    models.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(seed)
+    shape = {**NETWORK, "out_channels": len(card["class_names"]) if "class_names" in card else 1}
+    network = ConDSeg(**shape)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_var.uniform_(0.5, 1.5)
+    torch.save(network.state_dict(), models / "model.pt")
+    weights = {"file": "model.pt", "sha256": file_sha256(models / "model.pt")}
+    ModelCard("condseg", shape, image_size=32, weights=weights, **card).write(models / "model.json")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory):
+    return save_model(tmp_path_factory.mktemp("run"), threshold=0.45)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    for name, array in IMAGES.items():
+        Image.fromarray(array).save(folder / name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def predicted(run_dir, images, tmp_path_factory, run_config):
+    """What ``inference.json`` makes of the images."""
+    out = tmp_path_factory.mktemp("out")
+    places = {"ckpt_dir": str(run_dir / "models"), "dataset_dir": str(images), "output_dir": str(out)}
+    scores = {"save_probability": "npy", "save_uncertainty": "npy", "save_overlay": True}
+    run_config("inference", workflow_type="infer", **RUN, **places, **scores)
+    return out
+
+
+@pytest.mark.parametrize("name", IMAGES)
+@pytest.mark.parametrize("kind", ["path", "array", "PIL", "tensor"])
+def test_result_equals_inference_json_pixel_by_pixel(run_dir, images, predicted, name, kind):
+    image = IMAGES[name]
+    if kind == "tensor" and image.shape[-1] == 4:
+        pytest.skip("a tensor has no alpha")
+    given = {
+        "path": lambda: images / name,
+        "array": lambda: image,
+        "PIL": lambda: Image.open(images / name),
+        "tensor": lambda: torch.from_numpy(np.atleast_3d(image).transpose(2, 0, 1).copy()),
+    }[kind]()
+    result = Segmenter(run_dir, device="cpu").predict(given)
+    stem = name.removesuffix(".png")
+    assert result.mask.shape == image.shape[:2] and result.mask.any() == (name != "alpha.png")
+    assert np.array_equal(result.mask * 255, np.asarray(Image.open(predicted / f"{stem}.png")))
+    assert np.array_equal(result.probability, np.load(predicted / "probability" / f"{stem}.npy"))
+    assert np.array_equal(result.uncertainty, np.load(predicted / "uncertainty" / f"{stem}.npy"))
+    assert np.array_equal(np.asarray(result.overlay()), np.asarray(Image.open(predicted / "overlay" / f"{stem}.png")))
+    assert result.class_names == ("background", "lesion")
+    assert result.spacing_mm is result.volume_ml is None
+
+
+def test_list_gives_a_list_in_its_order(run_dir, images):
+    segmenter = Segmenter(run_dir, device="cpu", batch_size=3)
+    results = segmenter.predict([images / name for name in IMAGES])
+    assert [result.mask.shape for result in results] == [image.shape[:2] for image in IMAGES.values()]
+    for result, name in zip(results, IMAGES, strict=True):
+        np.testing.assert_allclose(result.probability, segmenter.predict(images / name).probability, atol=1e-5)
+    assert segmenter.predict([]) == []
+
+
+def test_model_is_a_checkpoint_a_folder_or_a_zip(run_dir, tmp_path):
+    expected = Segmenter(run_dir, device="cpu").predict(IMAGES["odd.png"]).probability
+    bundle = shutil.copytree(run_dir, tmp_path / "bundle")
+    (bundle / "configs").mkdir()
+    (bundle / "configs" / "inference.json").write_text('{"imports": "$__import__(\'os\').abort()"}')  # never read
+    with zipfile.ZipFile(tmp_path / "bundle.zip", "w") as archive:
+        for file in ("models/model.pt", "models/model.json", "configs/inference.json"):
+            archive.write(bundle / file, f"condseg/{file}")
+    for model in (run_dir / "models" / "model.pt", str(bundle), bundle / "models", tmp_path / "bundle.zip"):
+        assert np.array_equal(Segmenter(model, device="cpu").predict(IMAGES["odd.png"]).probability, expected)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda path: path / "nowhere.pt", r"nowhere\.pt does not exist: give a \.pt file"),
+        (lambda path: path, r"is a folder without models/model\.pt or model\.pt; there are other\.pt: give one"),
+        (lambda path: path / "a.zip", "cannot be read as a zip"),
+        (lambda path: path / "b.zip", r"has 0 files models/model\.pt"),
+        (lambda path: path / "a.txt", "is no checkpoint"),
+    ],
+)
+def test_model_that_is_not_there_is_an_error_that_says_what_is(make, words, tmp_path):
+    for name in ("other.pt", "a.zip", "a.txt"):
+        (tmp_path / name).write_bytes(b"x")
+    zipfile.ZipFile(tmp_path / "b.zip", "w").close()
+    segmenter = Segmenter(make(tmp_path))  # looks at no file
+    with pytest.raises((FileNotFoundError, ValueError), match=words):
+        segmenter.predict(IMAGES["odd.png"])
+    with pytest.raises((FileNotFoundError, ValueError), match=words):
+        find_model(make(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        (np.zeros((4, 4), bool), "must be uint8, uint16 or floating point, got bool"),
+        (np.zeros((4, 4, 2), np.uint8), r"got \(4, 4, 2\) uint8"),
+        (np.zeros((0, 4), np.uint8), r"got \(0, 4\) uint8"),
+        (np.full((4, 4), np.nan), r"must be in \[0, 255\], got nan"),
+        (np.full((4, 4), -1.0), r"must be in \[0, 255\], got -1"),
+        (torch.zeros(4, 4), r"a tensor must be \(1, H, W\) or \(3, H, W\), got \(4, 4\)"),
+        ("nowhere.png", "cannot read nowhere.png: no such file"),
+    ],
+)
+def test_input_that_is_no_image_is_refused(run_dir, image, words):
+    with pytest.raises(ValueError, match=words):
+        Segmenter(run_dir, device="cpu").predict(image)
+
+
+def test_threads_share_a_segmenter(run_dir):
+    segmenter = Segmenter(run_dir, device="cpu")
+    images = [IMAGES["odd.png"][: 20 + i] for i in range(12)]
+    expected = [Segmenter(run_dir, device="cpu").predict(image).probability for image in images]
+    barrier = threading.Barrier(4)
+
+    def predict(part):
+        barrier.wait()
+        return [segmenter.predict(image) for image in part]
+
+    with ThreadPoolExecutor(4) as pool:
+        results = [result for part in pool.map(predict, [images[i::4] for i in range(4)]) for result in part]
+    order = [i for first in range(4) for i in range(first, 12, 4)]
+    for result, i in zip(results, order, strict=True):
+        assert np.array_equal(result.probability, expected[i])
+
+
+def test_tta_is_the_mean_over_flips(run_dir, images, run_config, tmp_path):
+    plain, flipped = Segmenter(run_dir, device="cpu"), Segmenter(run_dir, device="cpu", tta=True)
+    image = np.ascontiguousarray(IMAGES["odd.png"][:32, :32])  # at the network's size nothing is interpolated
+    result = flipped.predict(image)
+    flips = [(), (1,), (0,), (0, 1)]
+    mean = np.mean([np.flip(plain.predict(np.flip(image, d).copy()).probability, d) for d in flips], axis=0)
+    np.testing.assert_allclose(result.probability, mean, atol=1e-5)
+    assert result.uncertainty.shape == image.shape[:2]
+    out = tmp_path / "out"
+    places = {"ckpt_dir": str(run_dir / "models"), "dataset_dir": str(images / "odd.png"), "output_dir": str(out)}
+    run_config("inference", workflow_type="infer", **RUN, **places, save_probability="npy", tta=True)
+    written = np.load(out / "probability" / "odd.npy")
+    np.testing.assert_allclose(flipped.predict(images / "odd.png").probability, written, atol=1e-6)
+
+
+def test_ensemble_is_the_mean_of_its_models(run_dir, tmp_path):
+    other = save_model(tmp_path / "other", seed=1, threshold=0.45)
+    both = [Segmenter(model, device="cpu").predict(IMAGES["odd.png"]).probability for model in (run_dir, other)]
+    result = Segmenter([run_dir, other], device="cpu").predict(IMAGES["odd.png"])
+    np.testing.assert_allclose(result.probability, np.mean(both, axis=0), atol=1e-5)
+    third = save_model(tmp_path / "third", threshold=0.5)
+    with pytest.raises(ValueError, match=r"threshold 0\.5, but .* 0\.45: an ensemble is of models with equal settings"):
+        Segmenter([run_dir, third]).predict(IMAGES["odd.png"])
+    with pytest.raises(ValueError, match="got an empty list"):
+        Segmenter([]).predict(IMAGES["odd.png"])
+
+
+def test_large_images_are_seen_in_tiles(run_dir):
+    image = np.tile(IMAGES["odd.png"], (2, 2, 1))
+    tiled = Segmenter(run_dir, device="cpu", tile_size=40, overlap=0.5).predict(image)
+    assert tiled.mask.shape == tiled.probability.shape == tiled.uncertainty.shape == image.shape[:2]
+    first = Segmenter(run_dir, device="cpu").predict(image[:40, :40].copy())
+    np.testing.assert_allclose(tiled.probability[:4, :4], first.probability[:4, :4], atol=1e-4)  # seen by one tile
+    small = Segmenter(run_dir, device="cpu", tile_size=200).predict(image)
+    assert np.array_equal(small.probability, Segmenter(run_dir, device="cpu").predict(image).probability)
+
+
+def test_mask_is_saved_as_inference_does_and_never_over_a_file(run_dir, images, predicted, tmp_path):
+    result = Segmenter(run_dir, device="cpu").predict(images / "odd.png")
+    path = result.save(tmp_path / "mask.png")
+    assert np.array_equal(np.asarray(Image.open(path)), np.asarray(Image.open(predicted / "odd.png")))
+    with pytest.raises(FileExistsError, match=r"mask\.png exists"):
+        result.save(path)
+    result.save(path, overwrite=True)
+    with pytest.raises(ValueError, match=r"must end in \.png"):
+        result.save(tmp_path / "mask.nii.gz")
+
+
+def test_volume_equals_inference_synapse_json(run_config, tmp_path):
+    names = ("background", "liver", "spleen")
+    run = save_model(tmp_path / "ct", kind="ct", class_names=names, window_hu=(-125.0, 275.0))
+    scan = np.random.default_rng(0).integers(-200, 300, (18, 20, 3)).astype(np.int16)
+    scan[0, 0, 0] = -1000
+    affine = np.diag([2.0, 1.5, 4.0, 1.0])
+    nibabel.save(nibabel.Nifti1Image(scan, affine), tmp_path / "scan.nii.gz")
+    places = {"ckpt_dir": str(run / "models"), "output_dir": str(tmp_path / "out")}
+    source = str(tmp_path / "scan.nii.gz")
+    run_config(
+        "inference_synapse", workflow_type="infer", device="cpu", progress_bar=False, **places, dataset_dir=source
+    )
+    expected = np.asarray(nibabel.load(tmp_path / "out" / "scan.nii.gz").dataobj)
+    segmenter = Segmenter(run, device="cpu")
+    result = segmenter.predict(tmp_path / "scan.nii.gz")
+    assert np.array_equal(result.mask, expected) and len(np.unique(expected)) > 1
+    assert result.spacing_mm == pytest.approx((2, 1.5, 4))
+    assert result.class_names == names
+    assert result.volume_ml == pytest.approx({n: (expected == i + 1).sum() * 0.012 for i, n in enumerate(names[1:])})
+    result.save(tmp_path / "label.nii.gz")
+    assert np.array_equal(np.asarray(nibabel.load(tmp_path / "label.nii.gz").dataobj), expected)
+    with pytest.raises(ValueError, match="needs a NIfTI file or the folder of a DICOM series"):
+        segmenter.predict(scan)
+    with pytest.raises(ValueError, match="drawn on an image"):
+        result.overlay()
+
+
+def test_averaged_networks_need_regions_from_all():
+    with_regions, without = ConDSeg(**NETWORK), torch.nn.Conv2d(3, 1, 1)
+    assert hasattr(AveragedNetwork([with_regions]), "predict_regions")
+    assert not hasattr(AveragedNetwork([with_regions, without]), "predict_regions")
+    several = AveragedNetwork([torch.nn.Conv2d(3, 4, 1)], flips=True)
+    assert several(torch.rand(2, 3, 8, 8)).softmax(1).sum(1).allclose(torch.ones(2, 8, 8))
+    with pytest.raises(ValueError, match="networks must be one or more"):
+        AveragedNetwork([])
+
+
+def test_card_of_another_schema_is_named(run_dir, tmp_path):
+    shutil.copytree(run_dir, tmp_path / "run")
+    path = tmp_path / "run" / "models" / "model.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "schema_version": 99}))
+    with pytest.raises(ValueError, match="has version 99 of the model card"):
+        _ = Segmenter(tmp_path / "run").card

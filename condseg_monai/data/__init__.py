@@ -7,6 +7,7 @@ from condseg_monai.data.ct.volume import axial_slices
 from condseg_monai.data.ct.volume_list import read_volume
 from condseg_monai.data.images.binarize import BinarizeLabeld
 from condseg_monai.data.images.color_augmentation import ColorPerturbation, StrongColorAugmentation
+from condseg_monai.data.images.color_jitter import RandColorJitterd
 from condseg_monai.data.images.image_reader import NaturalImageReader, read_natural_image
 from condseg_monai.data.images.normalization import NormalizeImage, NormalizeImaged, normalize_image
 from condseg_monai.data.images.original_label import OriginalLabeld
@@ -29,6 +30,7 @@ __all__ = [
     "OrganSampler",
     "OriginalLabeld",
     "PlaceholderLabeld",
+    "RandColorJitterd",
     "ResizeSliced",
     "StrongColorAugmentation",
     "TwoStreamBatchSampler",

@@ -150,6 +150,18 @@ OPTIONS: dict[str, Option] = {
         null=True,
     ),
     "threshold": _number(0, "probability above which a pixel is lesion", 1, null=True),
+    "zoom": _number(
+        1,
+        "training images are scaled by a random factor from 1 / zoom to zoom and shifted by up to a tenth, the border "
+        "reflected; 1: not",
+        4,
+    ),
+    "color_jitter": _number(
+        0,
+        "training images change in brightness, contrast and saturation by up to this share, in hue by up to a tenth of "
+        "it; 0: not",
+        1,
+    ),
     "split": _text("the list that validation and evaluation read"),
     "window_hu": Option("numbers", "CT volumes: Hounsfield units that become 0 and 1", null=True),
     "check_values": _flag("CT volumes: refuse values that are not Hounsfield units"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -26,11 +26,15 @@ def report_as_text(report: DatasetReport) -> str:
     Args:
         report: what :func:`~condseg_monai.data.lists.dataset_report.inspect_dataset` returned.
     """
-    lines = [f"{report.dataset_dir}, foreground is above {report.mask_threshold:g}", ""]
+    classes = ", ".join(f"{name} {value}" for name, value in report.classes.items())
+    meaning = f"classes {classes}" if classes else f"foreground is above {report.mask_threshold:g}"
+    lines = [f"{report.dataset_dir}, {meaning}", ""]
     if report.summaries:
         lines += [text_table([_COLUMNS, *_rows(report)], left=(0, len(_COLUMNS) - 1)), ""]
         lines += ["empty: masks without foreground; min, median, max: foreground of one image;"]
         lines += ["neither: mask pixels that are neither 0 or 1 nor near 0 or 255", ""]
+    if report.summaries and report.classes:
+        lines += [text_table([("split", "class", "masks", "pixels"), *_class_rows(report)], left=(0, 1)), ""]
     for title, findings in (("error", report.errors), ("warning", report.warnings)):
         counts = ", ".join(f"{count} {kind}" for kind, count in Counter(f.kind for f in findings).items())
         lines.append(f"{len(findings)} {title}(s)" + (f": {counts}" if counts else ""))
@@ -54,13 +58,29 @@ def _rows(report: DatasetReport) -> list[tuple[str, ...]]:
     return rows
 
 
+def _class_rows(report: DatasetReport) -> list[tuple[str, ...]]:
+    return [
+        (split, name, f"{numbers.masks}", f"{100 * numbers.share:.2f} %")
+        for split, summary in report.summaries.items()
+        for name, numbers in summary.classes.items()
+    ]
+
+
 @click.command("check", cls=Command, short_help="Look for mistakes in a data set.")
 @click.argument("dataset_dir", metavar="DIR", type=click.Path(path_type=Path))
 @click.option(
-    "--mask_threshold", type=float, default=127, show_default=True, help="mask values above it are foreground"
+    "--mask_threshold",
+    type=float,
+    help="mask values above it are foreground; without it 127, and masks of more than two values are errors",
 )
+@click.option(
+    "--class_names", "--classes", metavar="NAMES", help="what mask values are: background,lesion,tool for 0, 1, 2"
+)
+@click.option("--class_values", metavar="JSON", help="their values, if others: [0,128,255] or [[0,0,0],[255,0,0], ...]")
 @click.option("--json", "as_json", is_flag=True, help="print JSON, with all file names, instead of a table")
-def command(dataset_dir: Path, mask_threshold: float, as_json: bool) -> int:
+def command(
+    dataset_dir: Path, mask_threshold: float | None, class_names: str | None, class_values: str | None, as_json: bool
+) -> int:
     """Open every image and mask of a data set and report what is wrong, as training does before it starts.
 
     DIR has images/, masks/, train.txt and the other lists. The exit code is 1 if there are errors; warnings do not
@@ -69,10 +89,27 @@ def command(dataset_dir: Path, mask_threshold: float, as_json: bool) -> int:
     from condseg_monai.data.lists.dataset_report import inspect_dataset
     from condseg_monai.data.lists.pairing import DatasetError, folder_problem
 
-    if not 0 <= mask_threshold < 255:
+    if mask_threshold is not None and not 0 <= mask_threshold < 255:
         raise ValueError(f"mask_threshold must be in [0, 255), got {mask_threshold:g}")
     if problem := folder_problem(dataset_dir):
         raise DatasetError(problem)
-    report = inspect_dataset(dataset_dir, mask_threshold=mask_threshold)
+    classes = _classes(class_names, class_values)
+    if classes and mask_threshold is not None:
+        raise ValueError("--mask_threshold is of binary masks, and --class_names of several classes: leave one out")
+    report = inspect_dataset(dataset_dir, mask_threshold=mask_threshold, classes=classes)
     click.echo(json.dumps(report.as_dict(), indent=2) if as_json else report_as_text(report))
     return 1 if report.errors else 0
+
+
+def _classes(names: str | None, values: str | None) -> dict[str, Any] | None:
+    from condseg_monai.data.images.mask_values import class_map
+
+    if names is None:
+        if values is not None:
+            raise ValueError("--class_values are those of --class_names: give the names too")
+        return None
+    try:
+        parsed = None if values is None else json.loads(values)
+    except ValueError:
+        raise ValueError(f"--class_values must be JSON, [0,128,255] or [[0,0,0],[255,0,0]], got {values}") from None
+    return class_map([name.strip() for name in names.split(",")], parsed)

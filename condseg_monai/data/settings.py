@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from condseg_monai.data.ct.synapse import CT_WINDOW_HU, synapse_class_names
+from condseg_monai.data.images.mask_values import class_map
 from condseg_monai.data.images.normalization import UNKNOWN
 from condseg_monai.networks.methods import METHODS
 from condseg_monai.networks.model_card import ModelCard, card_path
@@ -18,7 +19,7 @@ from condseg_monai.networks.model_card import ModelCard, card_path
 __all__ = ["model_settings"]
 
 _CT_IMAGE_SIZE = 224
-_INPUT = ("image_size", "normalization", "window_hu", "class_names")
+_INPUT = ("channels", "image_size", "normalization", "window_hu", "class_names", "class_values")
 
 
 def model_settings(
@@ -63,6 +64,8 @@ def model_settings(
         config = {"image": "inference.json", "ct": "inference_synapse.json"}[card.kind]
         raise ValueError(f"{checkpoint} segments {_KINDS[card.kind]}, not {_KINDS[kind]}: use configs/{config}")
     _refuse_contradictions(given, card, path)
+    if "threshold" in given and not card.is_binary:
+        raise ValueError(f"threshold is of a binary mask, and {path} has {len(card.class_names)} classes: leave it out")
     return replace(card, threshold=given.get("threshold", card.threshold))
 
 
@@ -73,11 +76,14 @@ def _from_options(given: Mapping[str, Any], kind: str) -> ModelCard:
     method = METHODS[given.get("method", "condseg")]
     defaults = {name: value.default for name, value in inspect.signature(method.network).parameters.items()}
     names = given.get("class_names") or (synapse_class_names("transunet") if kind == "ct" else None)
+    classes = None if names is None or kind == "ct" else class_map(names, given.get("class_values"))
+    if classes is None and "class_values" in given:
+        raise ValueError("class_values are of images with several classes: give their class_names too")
     window = given.get("window_hu", CT_WINDOW_HU)
     return ModelCard(
         method=given.get("method", "condseg"),
         network={
-            "in_channels": 3,
+            "in_channels": given.get("channels", 3),
             "out_channels": 1 if names is None else len(names),
             **{name: given.get(name, defaults.get(name)) for name in method.options},
         },
@@ -87,11 +93,12 @@ def _from_options(given: Mapping[str, Any], kind: str) -> ModelCard:
         window_hu=(float(window[0]), float(window[1])) if kind == "ct" else None,
         threshold=given.get("threshold", 0.5),
         class_names=("background", "lesion") if names is None else tuple(names),
+        class_values=None if classes is None else tuple(classes.values()),
     )
 
 
 def _refuse_contradictions(given: Mapping[str, Any], card: ModelCard, path: Path) -> None:
-    settings = card.settings()
+    settings = {**card.settings(), "channels": card.network.get("in_channels")}
     shaping = {name for method in METHODS.values() for name in method.options}
     for name in ("method", *sorted(shaping), *_INPUT):
         if name in given and _plain(given[name]) != _plain(settings.get(name)):
@@ -103,4 +110,4 @@ def _refuse_contradictions(given: Mapping[str, Any], card: ModelCard, path: Path
 
 
 def _plain(value: Any) -> Any:
-    return [*value] if isinstance(value, (list, tuple)) else value
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value

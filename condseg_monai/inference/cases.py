@@ -268,13 +268,13 @@ def volume_cases(
 
 
 def scored_cases(
-    dataset_dir: str | os.PathLike[str], split: str, checkpoint: RequiredCheckpoint, mask_threshold: float = 127
+    dataset_dir: str | os.PathLike[str], split: str, checkpoint: RequiredCheckpoint, mask_threshold: float | None = 127
 ) -> Cases:
     """Cases of an evaluation, which are image and mask, of one split of a dataset.
 
     A case without a file, or with one that cannot be read, is left out and reported. What makes the scores of all cases
     worthless stops the run before it starts: a missing or empty list, a case that is on it twice or on another list
-    too, no mask that reaches ``mask_threshold``, in [0, 255).
+    too, no mask that reaches ``mask_threshold``, in [0, 255); None, of masks of several classes, has no such check.
     """
     return Cases(partial(_list_scored, Path(dataset_dir), split, mask_threshold), checkpoint, "score")
 
@@ -304,11 +304,13 @@ def _list_volumes(source: str | os.PathLike[str], dicom_seg: bool) -> tuple[list
     return [{"image": str(path), "name": name} for name, path in volumes], []
 
 
-def _list_scored(root: Path, split: str, mask_threshold: float) -> tuple[list[Case], list[Finding]]:
+def _list_scored(root: Path, split: str, mask_threshold: float | None) -> tuple[list[Case], list[Finding]]:
     pairing = find_cases(root, (split,))
     cases, missing = pairing.cases[split], [problem for problem in pairing.problems if problem.kind == "pair"]
     others = [problem for problem in pairing.problems if problem.kind != "pair"]
     raise_if_any(root, others or ([] if cases else missing))
+    if mask_threshold is None:
+        return cases, missing
     largest = 0.0
     for case in cases:  # nearly always the first is enough
         try:

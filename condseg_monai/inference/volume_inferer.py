@@ -34,7 +34,8 @@ class VolumeInferer:
 
     There is never more than one batch of slices at the network's size, the square ``image_size``, and one slice with
     all its class scores at full size. The window and ``normalization`` are those of training; ``resizing`` is a key of
-    :data:`RESIZINGS`, ``precision`` as for :class:`~condseg_monai.PrecisionInferer`.
+    :data:`RESIZINGS`, ``precision`` as for :class:`~condseg_monai.PrecisionInferer`. Grey values are
+    repeated for ``in_channels``.
     """
 
     def __init__(
@@ -46,12 +47,14 @@ class VolumeInferer:
         resizing: str = "scores",
         device: torch.device | str = "cpu",
         precision: str = "float32",
+        in_channels: int = 3,
     ) -> None:
         if image_size < 1 or batch_size < 1:
             raise ValueError(f"image_size and batch_size must be positive, got {image_size} and {batch_size}")
         if resizing not in RESIZINGS:
             raise ValueError(f"resizing must be one of {', '.join(RESIZINGS)}, got {resizing!r}")
         self.image_size, self.batch_size, self.resizing = image_size, batch_size, resizing
+        self.in_channels = in_channels
         self.window_hu, self.normalization = tuple(window_hu), normalization
         self.device, self.precision = torch.device(device), check_precision(precision)
 
@@ -65,9 +68,9 @@ class VolumeInferer:
     ) -> np.ndarray:
         """Segment a volume in Hounsfield units: ``uint8`` class numbers in the shape and order of ``volume.array``.
 
-        The network, on the device already, takes ``(B, 3, h, w)`` and gives logits ``(B, C, h, w)``, by sigmoid if C is
-        1. ``on_probability`` gets each slice's class probabilities ``(H, W, C)``, background first; ``on_uncertainty``
-        its uncertainty ``(H, W)``; ``on_progress`` the number of slices of each batch.
+        The network, on the device already, takes ``(B, in_channels, h, w)`` and gives logits ``(B, C, h, w)``, by
+        sigmoid if C is 1. ``on_probability`` gets each slice's class probabilities ``(H, W, C)``, background first;
+        ``on_uncertainty`` its uncertainty ``(H, W)``; ``on_progress`` the number of slices of each batch.
 
         Raises:
             ValueError: if uncertainty is wanted of a network without, there are over 256 classes, or float16 meets a
@@ -99,7 +102,7 @@ class VolumeInferer:
         size = (self.image_size, self.image_size)
         resized = [resize_slice(window_ct(volume.hounsfield(slice_), self.window_hu), size) for slice_ in slices]
         grey = torch.from_numpy(np.stack(resized))[:, None].to(self.device)
-        return normalize_image(grey.expand(-1, 3, -1, -1), self.normalization)
+        return normalize_image(grey.expand(-1, self.in_channels, -1, -1), self.normalization)
 
     def _labels(self, probs: Tensor, index: int, size: tuple[int, int], on_probability: SliceSink | None) -> np.ndarray:
         full = resize_scores(probs, size) if self.resizing == "scores" or on_probability is not None else None

@@ -2,7 +2,7 @@
 
 from condseg_monai.metrics.binary import BinaryScoreMetric, binary_score_handlers
 from condseg_monai.metrics.class_scores import ClassScoreMetric, class_score_handlers
-from condseg_monai.metrics.evaluation import evaluation_score_handlers
+from condseg_monai.metrics.evaluation import evaluation_score_handlers, iou_metric, validation_score_handlers
 
 __all__ = [
     "BinaryScoreMetric",
@@ -10,4 +10,6 @@ __all__ = [
     "binary_score_handlers",
     "class_score_handlers",
     "evaluation_score_handlers",
+    "iou_metric",
+    "validation_score_handlers",
 ]

@@ -132,7 +132,7 @@ class BinaryScoreMetric(ScoreMetric):
 
 
 def binary_score_handlers(
-    source: BinaryScoreMetric,
+    source: ScoreMetric,
     scores: Sequence[str] = BINARY_SCORES,
     output_transform: Callable = _PRED_AND_LABEL,
     suffix: str = "",

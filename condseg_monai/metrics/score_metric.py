@@ -31,7 +31,7 @@ class ScoreMetric(CumulativeIterationMetric):
     scores: ClassVar[tuple[str, ...]] = ()
     """The scores that one pass gives."""
 
-    per_image: ClassVar[bool] = True
+    per_image: bool = True
     """Whether an image's score is its own, so that the mean over images has an interval."""
 
     def __init__(self, score: str, source: ScoreMetric | None = None) -> None:

@@ -102,6 +102,7 @@ class SurfaceDistanceMetric(ScoreMetric):
         empty: what the distance is where a mask is empty: a name in ``EMPTY_DISTANCES``.
         spacing: distance of neighbouring pixels, ``(H, W)`` or one for both; distances have its unit.
         source: the metric whose distances to read; it has its own ``empty`` and ``spacing``. ``None`` measures itself.
+        skip_absent: NaN, which averages leave out, where both masks are empty; for one class of several.
 
     Raises:
         ValueError: if ``score``, ``empty`` or ``spacing`` is not one of these, or ``source`` reads from another metric.
@@ -121,17 +122,21 @@ class SurfaceDistanceMetric(ScoreMetric):
         empty: str,
         spacing: float | Sequence[float] = 1.0,
         source: SurfaceDistanceMetric | None = None,
+        skip_absent: bool = False,
     ) -> None:
         super().__init__(score, source)
         _check_empty(empty)
         self.empty = empty
         self.spacing = _spacing(spacing, 2)
+        self.skip_absent = skip_absent
 
     def _compute_tensor(self, y_pred: Tensor, y: Tensor | None = None, **kwargs: Any) -> Tensor:
         label = self._required(y)
         check_pair(y_pred, label)
         rows = [
-            list(surface_distance_scores(p[0], q[0], empty=self.empty, spacing=self.spacing).values())
+            [float("nan")] * len(SURFACE_DISTANCES)
+            if self.skip_absent and not (p.any() or q.any())
+            else list(surface_distance_scores(p[0], q[0], empty=self.empty, spacing=self.spacing).values())
             for p, q in zip(y_pred, label, strict=True)
         ]
         return torch.tensor(rows, dtype=torch.float64, device=label.device)

@@ -36,6 +36,8 @@ class ModelCard:
         window_hu: of CT, the Hounsfield units that become 0 and 1.
         threshold: of one output channel, the probability above which a pixel is foreground.
         class_names: background first.
+        class_values: of images with several classes, what each is in a mask: a number, or a colour of three; None for
+            0, 1, 2 and so on, for a binary mask and for CT.
         weights: ``file`` and ``sha256``; empty if there are none yet.
         training: facts about the run that made the weights.
         versions: of packages.
@@ -49,9 +51,28 @@ class ModelCard:
     window_hu: tuple[float, float] | None = None
     threshold: float = 0.5
     class_names: tuple[str, ...] = ("background", "lesion")
+    class_values: tuple[Any, ...] | None = None
     weights: Mapping[str, str] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def classes(self) -> dict[str, Any] | None:
+        """The value of each class in a mask by its name, background first; None for a binary mask and for CT."""
+        if self.is_binary or self.kind == "ct":
+            return None
+        values = range(len(self.class_names)) if self.class_values is None else self.class_values
+        return dict(zip(self.class_names, values, strict=True))
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether a mask is foreground or not, by one output channel's sigmoid; else by the largest of several."""
+        return self.kind == "image" and self.class_values is None and self.network.get("out_channels", 1) == 1
+
+    @property
+    def image_mode(self) -> str:
+        """How images are read, for :class:`~condseg_monai.NaturalImageReader`: by the network's input channels."""
+        return "gray" if self.network.get("in_channels") == 1 else "RGB"
 
     def settings(self) -> dict[str, Any]:
         """What decides how an image becomes a mask, beside the weights; JSON-ready."""
@@ -64,6 +85,7 @@ class ModelCard:
             "window_hu": None if self.window_hu is None else list(self.window_hu),
             "threshold": self.threshold,
             "class_names": list(self.class_names),
+            "class_values": _list(self.class_values),
         }
 
     def as_dict(self) -> dict[str, Any]:
@@ -79,7 +101,11 @@ class ModelCard:
                 "normalization": self.normalization,
                 "window_hu": None if self.window_hu is None else list(self.window_hu),
             },
-            "output": {"threshold": self.threshold, "class_names": list(self.class_names)},
+            "output": {
+                "threshold": self.threshold,
+                "class_names": list(self.class_names),
+                "class_values": _list(self.class_values),
+            },
             **{name: dict(value) for name, value in asdict(self).items() if name in _FACTS},
         }
 
@@ -123,6 +149,7 @@ _REMEDY = "take the card that came with the weights, or move it away and give th
 def _values_of(content: Mapping[str, Any]) -> dict[str, Any]:
     reads, writes = _mapping(content, "input"), _mapping(content, "output")
     size, window, names = reads["image_size"], reads["window_hu"], writes["class_names"]
+    class_values = writes.get("class_values")  # cards of the first trainings had none
     values = {
         "method": content["method"],
         "network": _mapping(content, "network"),
@@ -132,6 +159,7 @@ def _values_of(content: Mapping[str, Any]) -> dict[str, Any]:
         "window_hu": None if window is None else tuple(window),
         "threshold": writes["threshold"],
         "class_names": tuple(names) if isinstance(names, list) else names,
+        "class_values": tuple(class_values) if isinstance(class_values, list) else class_values,
         **{name: _mapping(content, name) for name in _FACTS},
     }
     plain = (bool, int, float, str, type(None))
@@ -144,10 +172,15 @@ def _values_of(content: Mapping[str, Any]) -> dict[str, Any]:
         "window_hu": window is None or (_are_numbers(window) and len(window) == 2 and window[0] < window[1]),
         "threshold": _are_numbers([values["threshold"]]) and 0 < values["threshold"] < 1,
         "class_names": isinstance(names, list) and len(names) > 1 and all(isinstance(name, str) for name in names),
+        "class_values": class_values is None or (isinstance(class_values, list) and len(class_values) == len(names)),
     }
     if wrong := [name for name, is_right in checks.items() if not is_right]:
         raise ValueError(f"the model card's {wrong[0]} cannot be {values[wrong[0]]!r}")
     return values
+
+
+def _list(values: tuple[Any, ...] | None) -> list[Any] | None:
+    return None if values is None else list(values)
 
 
 def _mapping(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:

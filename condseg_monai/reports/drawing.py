@@ -20,6 +20,8 @@ __all__ = [
     "PREDICTION_COLOR",
     "class_colors",
     "draw_case",
+    "draw_class_case",
+    "draw_class_overlay",
     "draw_classes",
     "draw_heat_map",
     "draw_overlay",
@@ -73,11 +75,40 @@ def draw_overlay(image: ArrayLike, mask: ArrayLike, label: ArrayLike | None = No
 
 
 def draw_case(image: np.ndarray, pred: np.ndarray, label: np.ndarray, side: int = 480) -> np.ndarray:
-    """Draw both contours, ``(H, W)`` bool, on an image in [0, 255] that is first reduced to ``side`` pixels at most."""
+    """Draw both contours, ``(H, W)`` masks, on an image in [0, 255], first reduced to ``side`` pixels at most."""
     side = min(side, max(label.shape))
     small = resize_picture(np.clip(image, 0, 255).round().astype(np.uint8), side)
-    small_pred, small_label = (np.asarray(resize_picture(mask, side)).any(axis=-1) for mask in (pred, label))
+    small_pred, small_label = (np.asarray(resize_picture(mask != 0, side)).any(axis=-1) for mask in (pred, label))
     return draw_overlay(np.asarray(small), small_pred, small_label, legend=False)
+
+
+def draw_class_case(image: np.ndarray, pred: np.ndarray, label: np.ndarray, side: int = 480) -> np.ndarray:
+    """Draw predicted classes as tints and the label's as outlines, ``(H, W)`` indices, as :func:`draw_case` does."""
+    side = min(side, max(label.shape))
+    small = resize_picture(np.clip(image, 0, 255).round().astype(np.uint8), side)
+    small_pred, small_label = (
+        np.asarray(Image.fromarray(mask).resize(small.size, Image.Resampling.NEAREST)) for mask in (pred, label)
+    )
+    return _with_outlines(draw_classes(small_pred, np.asarray(small), opacity=0.45), small_label)
+
+
+def draw_class_overlay(image: ArrayLike, mask: ArrayLike, class_names: Sequence[str]) -> np.ndarray:
+    """Draw the contour of each class of a prediction in its colour on an image.
+
+    Args:
+        image: as of :func:`draw_overlay`.
+        mask: ``(H, W)`` indices of classes, 0 for the background.
+        class_names: background first; named in the lower left corner, if the image has room for it.
+
+    Returns:
+        ``(H, W, 3)``, ``uint8``.
+    """
+    picture, indices = to_rgb(image).copy(), np.asarray(mask)
+    width = 2 * max(1, round(min(picture.shape[:2]) / 250)) - 1
+    colors = class_colors(len(class_names))
+    for index in range(1, len(class_names)):
+        picture[_contour(indices == index, picture, "mask", width)] = colors[index]
+    return _with_legend(picture, list(zip(class_names[1:], map(tuple, colors[1:].tolist()), strict=True)))
 
 
 def class_colors(count: int) -> np.ndarray:
@@ -230,7 +261,11 @@ def _draw_cut(
 
     grey = np.zeros(label.shape, dtype=np.float32) if image is None else window_ct(image)
     pred, label = (resized(mask.astype(np.uint8), Image.Resampling.NEAREST) for mask in (pred, label))
-    picture = draw_classes(pred, resized(grey, Image.Resampling.BILINEAR), opacity=0.45)
+    return _with_outlines(draw_classes(pred, resized(grey, Image.Resampling.BILINEAR), opacity=0.45), label)
+
+
+def _with_outlines(picture: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """Draw the outline of each class of a label in its colour, in place."""
     colors = class_colors(int(label.max()) + 1)
     for number in np.unique(label[label > 0]):
         picture[find_boundaries(label == number, mode="inner")] = colors[number]

@@ -9,6 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from condseg_monai.metrics.class_scores import CLASS_SCORES, class_score
+from condseg_monai.metrics.surface_distance import SURFACE_DISTANCES
+from condseg_monai.reports.drawing import class_colors
 from condseg_monai.reports.pages import format_number, format_percent, pooled_name, render_page, score_title
 from condseg_monai.reports.score_table import ScoreTable, is_lower_better
 from condseg_monai.reports.summary import SIZE_LIMITS
@@ -25,8 +28,10 @@ _CONDITIONS = (
     "missed_images_original",
     "false_alarm_images_original",
 )
+_COUNTS = ("missed_images", "false_alarm_images")
 _GROUP_SCORES = ("val_mean_iou", "val_mean_dice", "val_recall", "val_precision", "val_hd95", "val_asd")
 _SHOWN_ELSEWHERE = {"scores", "pooled", "subgroups", "rules", "images", "failed"}
+_CLASS_SCORES = (*CLASS_SCORES, *SURFACE_DISTANCES)
 
 
 @dataclass(frozen=True)
@@ -59,10 +64,12 @@ def html_report(
         ranked_by: the score that ranks the images.
     """
     suffix = "_original" if any(name.endswith("_original") for name in table.scores) else ""
+    classes = list(summary.get("classes", ()))[1:]
     row_of = {file: row for row, file in enumerate(table.files)}
 
     def case_facts(file: str) -> list[tuple[str, str]]:
-        names = [name + suffix for name in ("val_mean_dice", "val_mean_iou", "val_hd95")]
+        parts = [f"val_{class_score('dice', name)}" for name in classes] or ["val_mean_iou", "val_hd95"]
+        names = [name + suffix for name in ("val_mean_dice", *parts)]
         values = {name: float(table.scores[name][row_of[file]]) for name in names if name in table.scores}
         facts = [(score_title(name), format_number(value)) for name, value in values.items()]
         if "label_share" in table.images:
@@ -75,9 +82,12 @@ def html_report(
         "evaluation.html",
         title,
         summary={**defaults, **summary, "pooled": pooled},
-        conditions=_CONDITIONS,
+        conditions=[name for name in _CONDITIONS if not (classes and name.startswith(_COUNTS))],
+        classes=_classes(classes, summary, suffix),
+        class_heads=[score_title(score) for score in _CLASS_SCORES],
+        colors=list(zip(classes, class_colors(len(classes) + 1)[1:].tolist(), strict=True)),
         headline=[name for name in _HEADLINE if name in summary["scores"]],
-        histograms=_histograms(table, suffix),
+        histograms=_histograms(table, suffix, classes),
         group_scores=[name + suffix for name in _GROUP_SCORES if name + suffix in table.scores],
         size_limits=summary.get("size_limits", SIZE_LIMITS),
         worst=worst,
@@ -90,12 +100,26 @@ def html_report(
     )
 
 
-def _histograms(table: ScoreTable, suffix: str) -> list[dict[str, Any]]:
-    """For each score the bars' heights and the lines' places, in [0, 1], each with its text."""
+def _classes(classes: Sequence[str], summary: Mapping[str, Any], suffix: str) -> list[dict[str, Any]]:
+    """Of each class its scores and in how many images it was missed or made up."""
+    return [
+        {
+            "name": name,
+            "scores": [summary["scores"][f"val_{class_score(score, name)}{suffix}"] for score in _CLASS_SCORES],
+            "counts": [summary[f"{count}{suffix}"][name] for count in _COUNTS],
+        }
+        for name in classes
+    ]
+
+
+def _histograms(table: ScoreTable, suffix: str, classes: Sequence[str]) -> list[dict[str, Any]]:
+    """For each score the bars' heights and the lines' places, in [0, 1], each with its text; of classes Dice alone."""
     histograms = []
+    by_class = {f"val_{class_score(score, name)}{suffix}" for name in classes for score in _CLASS_SCORES[2:]}
+    by_class |= {f"val_{class_score('iou', name)}{suffix}" for name in classes}
     for name, values in table.scores.items():
         finite = values[np.isfinite(values)]
-        if len(finite) == 0 or not name.endswith(suffix):
+        if len(finite) == 0 or not name.endswith(suffix) or name in by_class:
             continue
         is_distance = is_lower_better(name) and "mae" not in name.split("_")
         end = max(1.0, float(math.ceil(finite.max()))) if is_distance else 1.0

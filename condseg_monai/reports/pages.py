@@ -52,6 +52,9 @@ def render_page(template: str, title: str, **content: Any) -> str:
 def score_title(score: str) -> str:
     """The field's name of a score: ``val_mean_dice_original`` is Dice."""
     plain = score.removeprefix("val_").removeprefix("mean_").removeprefix("pooled_").removesuffix("_original")
+    kind, _, class_name = plain.partition("_")
+    if plain not in _TITLES and kind in _TITLES:
+        return f"{_TITLES[kind]} {class_name.replace('_', ' ')}"
     return _TITLES.get(plain, plain.replace("_", " ").capitalize())
 
 

@@ -115,8 +115,10 @@ class ViewPanel(_Panel):
 
 
 def _undo_normalization(image: Tensor, normalization: str) -> Tensor:
-    """RGB in [0, 1]: the normalisation is affine, so its values of black and white give its inverse."""
-    black, white = (normalize_image(image.new_full((3, 1, 1), value), normalization) for value in (0.0, 1.0))
+    """RGB or grey in [0, 1]: the normalisation is affine, so its values of black and white give its inverse."""
+    black, white = (
+        normalize_image(image.new_full((image.shape[1], 1, 1), value), normalization) for value in (0.0, 1.0)
+    )
     picture = (image - black) / (white - black)
     return picture.flip(1) if normalization == "released" else picture
 

@@ -20,9 +20,12 @@ from torch import Tensor
 from condseg_monai.data.images.image_reader import read_natural_image
 from condseg_monai.data.lists.pairing import Finding
 from condseg_monai.inference.required_checkpoint import RequiredCheckpoint
-from condseg_monai.metrics.binary import EMPTY_MASK_RULE, BinaryScoreMetric, pooled_scores
+from condseg_monai.metrics.binary import EMPTY_MASK_RULE
+from condseg_monai.metrics.class_scores import ABSENT_CLASS_RULE
+from condseg_monai.metrics.evaluation import pooled_counts
+from condseg_monai.metrics.score_metric import ScoreMetric
 from condseg_monai.metrics.surface_distance import EMPTY_DISTANCES
-from condseg_monai.reports.drawing import draw_case, draw_heat_map, jpeg_uri
+from condseg_monai.reports.drawing import draw_case, draw_class_case, draw_heat_map, jpeg_uri
 from condseg_monai.reports.evaluation_page import CasePicture, html_report
 from condseg_monai.reports.report_files import ReportFiles
 from condseg_monai.reports.score_table import IMAGE_COLUMNS, ScoreTable
@@ -55,6 +58,7 @@ class ScoreReport:
         num_cases: how many images to draw of the worst, and as many of the best.
         rank_by: the metric that ranks the images; None for the first.
         metrics: the engine's metric handlers by name, for the scores so far; None writes none until the end.
+        classes: of several classes, their values by name, background first; None for a binary mask.
         failed: what kept images from being scored, see :class:`~condseg_monai.inference.cases.Cases`.
 
     Raises:
@@ -68,12 +72,13 @@ class ScoreReport:
         checkpoint: RequiredCheckpoint | None = None,
         context: Mapping[str, Any] | None = None,
         overwrite: bool = False,
-        pooled: Mapping[str, BinaryScoreMetric] | None = None,
+        pooled: Mapping[str, ScoreMetric] | None = None,
         postprocessing: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
         num_cases: int = 6,
         rank_by: str | None = None,
         metrics: Mapping[str, IgniteMetricHandler] | None = None,
         failed: Sequence[Finding] = (),
+        classes: Mapping[str, Any] | None = None,
     ) -> None:
         if num_cases < 0:
             raise ValueError(f"num_cases must not be negative, got {num_cases}")
@@ -88,6 +93,7 @@ class ScoreReport:
         self.num_cases = num_cases
         self.rank_by = rank_by
         self.metrics = dict(metrics or {})
+        self.classes = classes
         self.failed = failed  # grows while the evaluation runs
         self._images: list[str] = []
         self._on_disk = 0
@@ -154,26 +160,28 @@ class ScoreReport:
             "failed": [problem._asdict() for problem in self.failed],
             "scores": summarize_scores(table),
         }
-        if counts:
+        if self.classes is not None:
+            summary["classes"] = dict(self.classes)
+        pooled = {suffix: pooled_counts(rows, self.classes) for suffix, rows in counts.items()}
+        if pooled:
             summary["pooled"] = {
                 f"val_pooled_{name}{suffix}": value
-                for suffix, rows in counts.items()
-                for name, value in pooled_scores(rows).items()
+                for suffix, found in pooled.items()
+                for name, value in found.scores.items()
             }
-        for suffix, rows in counts.items():
-            tp, fp, fn, _ = rows.unbind(dim=1)
-            summary[f"missed_images{suffix}"] = int(((tp + fp == 0) & (fn > 0)).sum())
-            summary[f"false_alarm_images{suffix}"] = int(((tp + fn == 0) & (fp > 0)).sum())
+        for suffix, found in pooled.items():
+            summary[f"missed_images{suffix}"] = found.missed
+            summary[f"false_alarm_images{suffix}"] = found.false_alarms
         if groups := summarize_sizes(table):
             summary.update(subgroups=groups, size_limits=list(SIZE_LIMITS))
         rules = {
             "averaging": "each image is scored by itself, then the scores are averaged over images",
             "pooled": "pixels of all images are counted together, then scored as one image",
             "sizes": "at image_size, the label resized without interpolation; _original: the probability interpolated "
-            "to the size of the file, the label as in the file; a probability of 0.5 is lesion",
+            "to the size of the file, the label as in the file; " + _DECISIONS[self.classes is None],
             "std": "over images, divided by n",
             "interval_95": "of the mean over images: percentile bootstrap, 9999 resamples, seed 0",
-            "empty_masks": EMPTY_MASK_RULE,
+            "empty_masks": EMPTY_MASK_RULE if self.classes is None else ABSENT_CLASS_RULE,
         }
         if (empty := self.context.get("empty_distance")) in EMPTY_DISTANCES:
             rules["empty_distance"] = EMPTY_DISTANCES[empty]
@@ -208,10 +216,15 @@ class ScoreReport:
                 logits = network(batch)
         assert self.postprocessing is not None
         result = self.postprocessing({**item, "pred": logits[0].float()})
-        pred, label = (result[f"{key}_original"][0].cpu().numpy() > 0.5 for key in ("pred", "label"))
-        overlay = draw_case(read_natural_image(dataset.data[index]["image"]), pred, label)
+        pred, label = (result[f"{key}_original"][0].cpu().numpy().astype(np.uint8) for key in ("pred", "label"))
+        image = read_natural_image(dataset.data[index]["image"])
+        draw = draw_case if self.classes is None else draw_class_case
+        overlay = draw(image, pred, label)
         heat = None if uncertainty is None else jpeg_uri(draw_heat_map(uncertainty, overlay.shape[:2]))
         return CasePicture(file, jpeg_uri(overlay), heat)
+
+
+_DECISIONS = {True: "a probability of 0.5 is lesion", False: "the class of the largest probability is taken"}
 
 
 def _table(scores: Mapping[str, Any], images: Sequence[str]) -> ScoreTable:

@@ -18,6 +18,7 @@ IMAGE_COLUMNS = ("height", "width", "label_share")
 """What a table says of an image beside its scores: size of the file in pixels, share of pixels that are lesion."""
 
 _DISTANCES = {"hd95", "asd", "mae"}
+_OVERLAPS = {"iou", "dice", "recall", "precision"}
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,8 @@ class ScoreTable:
 
 def is_lower_better(score: str) -> bool:
     """Whether a low value of a score is a good one: distances and errors."""
-    return not _DISTANCES.isdisjoint(score.split("_"))
+    kind = next((word for word in score.split("_") if word in _DISTANCES | _OVERLAPS), "")  # what follows is a class
+    return kind in _DISTANCES
 
 
 def _cell(name: str, value: float) -> str:

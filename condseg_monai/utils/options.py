@@ -21,6 +21,7 @@ _KINDS = {
     "numbers": "a number or a list of numbers",
     "text": "text",
     "texts": "a list of names",
+    "values": "a list of numbers or of colours `[red, green, blue]`",
 }
 
 
@@ -28,11 +29,12 @@ class Option(NamedTuple):
     """An option of the configs.
 
     Attributes:
-        kind: ``"flag"``, ``"integer"``, ``"number"``, ``"numbers"`` (one or a list), ``"text"``, ``"texts"`` (a list).
+        kind: ``"flag"``, ``"integer"``, ``"number"``, ``"numbers"`` (one or a list), ``"text"``, ``"texts"`` (a list),
+            ``"values"`` (a list of numbers or of lists of three).
         meaning: a line for the documentation.
         low: smallest number.
         high: largest number.
-        choices: the texts there are; none: any text.
+        choices: the texts or, as text, the numbers there are; none: any.
         null: whether it may be null.
         default: how the documentation words a default that is an expression.
     """
@@ -137,12 +139,30 @@ OPTIONS: dict[str, Option] = {
     "organ_order": _text("synapse: which organ each number is", *("transunet", "samed"), null=True),
     "class_names": Option(
         "texts",
-        "synapse: what the labels' numbers are, background first",
+        "what the values in masks are, background first, for several classes; null: a binary mask. synapse: what the "
+        "labels' numbers are",
         null=True,
-        default="those of `organ_order`",
+        default="null; synapse: those of `organ_order`",
+    ),
+    "class_values": Option(
+        "values",
+        "of each of the `class_names` the value in a mask: `[0, 128, 255]` or `[[0, 0, 0], [255, 0, 0], [0, 0, 255]]`; "
+        "null: 0, 1, 2 and so on",
+        null=True,
+    ),
+    "channels": Option(
+        "integer",
+        "of an image: 1 trains on grey values; ImageNet weights of the first convolution are then added up",
+        choices=("1", "3"),
+        null=True,
     ),
     "image_size": _integer(1, "images are resized to this square", null=True),
-    "mask_threshold": _number(0, "mask values above it are lesion; applied before any resize"),
+    "mask_threshold": _number(
+        0,
+        "mask values above it are lesion; applied before any resize. null: 127, and masks that have areas of more than "
+        "two values are refused",
+        null=True,
+    ),
     "check_data": _flag("open and compare every image and mask before training; false: only pair the names"),
     "normalization": _text(
         "RGB less mean, over deviation; `released`: BGR in [0, 1], for converted released checkpoints",
@@ -264,7 +284,8 @@ OPTIONS: dict[str, Option] = {
 
 CARD_OPTIONS = (
     *("method", "encoder", "decoder_channels", "cdfa", "dilation_scale", "cfa", "down_scale", "dcf"),
-    *("image_size", "normalization", "threshold", "window_hu", "organ_order", "class_names"),
+    *("image_size", "normalization", "threshold", "window_hu"),
+    *("organ_order", "class_names", "class_values", "channels"),
 )
 """Options that evaluation and inference need only for weights without a model card."""
 
@@ -321,9 +342,13 @@ def _read(name: str, value: Any) -> Any:
         return None
     if option.kind == "flag":
         return read_flag(value, name)
-    is_list = isinstance(value, (list, tuple)) and option.kind in ("numbers", "texts")
+    is_list = isinstance(value, (list, tuple)) and option.kind in ("numbers", "texts", "values")
     items = list(value) if is_list else [value]
-    if not items or not all(_fits(option, item) for item in items) or (option.kind == "texts" and not is_list):
+    if (
+        not items
+        or not all(_fits(option, item) for item in items)
+        or (option.kind in ("texts", "values") and not is_list)
+    ):
         raise ValueError(f"{name} must be {option.values}, got {value!r}")
     return items if is_list else value
 
@@ -331,7 +356,11 @@ def _read(name: str, value: Any) -> Any:
 def _fits(option: Option, value: Any) -> bool:
     if option.kind.startswith("text"):
         return isinstance(value, str) and (not option.choices or value in option.choices)
-    types = (int,) if option.kind == "integer" else (int, float)
+    if option.kind == "values" and isinstance(value, (list, tuple)):
+        return len(value) == 3 and all(isinstance(item, int) for item in value)
+    if option.choices and str(value) not in option.choices:
+        return False
+    types = (int,) if option.kind in ("integer", "values") else (int, float)
     if not isinstance(value, types) or isinstance(value, bool):
         return False
     return option.low <= value <= option.high and abs(value) != math.inf

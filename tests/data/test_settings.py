@@ -50,6 +50,31 @@ def test_option_that_contradicts_the_card_is_refused_with_both_values(checkpoint
     assert "model.json" in str(error.value)
 
 
+def test_classes_have_names_values_and_a_channel_each():
+    card = model_settings({"class_names": ["background", "lesion", "tool"], "channels": 1}, method="condseg")
+    assert card.network["out_channels"] == 3 and card.network["in_channels"] == 1
+    assert card.classes == {"background": 0, "lesion": 1, "tool": 2}
+    assert not card.is_binary and card.image_mode == "gray"
+    assert CARD.classes is None and CARD.is_binary and CARD.image_mode == "RGB"
+
+
+def test_class_values_survive_the_file_and_are_compared(tmp_path):
+    options = {"class_names": ["background", "lesion"], "class_values": [[0, 0, 0], [255, 0, 0]], "channels": 1}
+    model_settings(options, method="condseg").write(tmp_path / "model.json")
+    card = model_settings(options, tmp_path / "model.pt")
+    assert card.classes == {"background": [0, 0, 0], "lesion": [255, 0, 0]}
+    for other in ({"class_values": [0, 1]}, {"channels": 3}):
+        with pytest.raises(ValueError, match=f"{next(iter(other))} is .*, but the model has"):
+            model_settings(other, tmp_path / "model.pt")
+    with pytest.raises(ValueError, match="threshold is of a binary mask"):
+        model_settings({"threshold": 0.3}, tmp_path / "model.pt")
+
+
+def test_values_without_names_raise():
+    with pytest.raises(ValueError, match="give their class_names too"):
+        model_settings({"class_values": [0, 1]}, method="condseg")
+
+
 def test_model_of_another_kind_names_the_config_to_use(checkpoint):
     with pytest.raises(ValueError, match=r"segments 2D images, not CT volumes: use configs/inference\.json"):
         model_settings({}, checkpoint, kind="ct")

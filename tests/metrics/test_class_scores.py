@@ -66,6 +66,33 @@ def test_a_class_that_is_nowhere_is_left_out_and_a_false_one_scores_0():
     assert metric.aggregate().item() == 0.5
 
 
+def test_scores_by_hand_and_absent_classes():
+    label, pred = torch.zeros(1, 1, 2, 4), torch.zeros(1, 1, 2, 4)
+    label[..., 0, :] = 1  # four pixels of class 1, of which three are found with another two
+    pred[..., 0, :3], pred[..., 1, :2], pred[..., 1, 3] = 1, 1, 2
+    expected = {"iou": 3 / 6, "dice": 6 / 9, "recall": 3 / 4, "precision": 3 / 5}
+    for score, value in expected.items():
+        metric = ClassScoreMetric(score, 4, per_image=True)
+        metric(pred, label)
+        assert [ClassScoreMetric(score, 4, k, metric).aggregate().item() for k in (1, 2)] == [pytest.approx(value), 0]
+        assert ClassScoreMetric(score, 4, 3, metric).aggregate().isnan()  # in neither
+        assert metric.aggregate().item() == pytest.approx(value / 2)
+
+
+def test_per_image_averages_over_the_images_that_have_the_class():
+    label = torch.zeros(3, 1, 1, 4)
+    label[0, ..., :4], label[1, ..., :1] = 1, 1
+    pred = label.clone()
+    pred[1] = 0
+    whole = ClassScoreMetric("dice", 2, 1, per_image=True)
+    pooled = ClassScoreMetric("dice", 2, 1)
+    for metric in (whole, pooled):
+        metric(pred, label)
+    assert whole.aggregate().item() == 0.5  # 1, 0, and none of the third
+    assert whole.pooled().item() == pooled.aggregate().item() == pytest.approx(8 / 9)
+    assert whole.per_image and not pooled.per_image
+
+
 def test_counts_by_hand():
     pred, label = torch.tensor([[[[1, 2, 0, 1]]]]), torch.tensor([[[[1, 1, 2, 0]]]])
     assert class_counts(pred, label, 3).tolist() == [[[1, 2, 2], [0, 1, 1]]]

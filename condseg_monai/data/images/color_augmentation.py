@@ -11,6 +11,8 @@ __all__ = ["ColorPerturbation", "StrongColorAugmentation"]
 class StrongColorAugmentation(nn.Module):
     """Change the colours and sharpness of images strongly, and their geometry not at all.
 
+    Of one grey channel it changes the brightness, the contrast and the sharpness; there is no hue and no saturation.
+
     Source: ConDSeg (AAAI 2025), "Consistency Reinforcement"; strengths of the released code. Every image of a batch
     gets its own strengths (the released code draws them once a batch), from torch's global CPU generator. Gradients do
     not flow through. The released blur kernel is (1, 7), which blurs along one axis only; here it is 7 x 7, as the
@@ -51,7 +53,7 @@ class StrongColorAugmentation(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        """Augment ``(B, 3, H, W)`` RGB in [0, 1], H and W at least half the blur kernel, to ``float32`` in [0, 1]."""
+        """Augment ``(B, C, H, W)``, RGB or grey in [0, 1], H and W at least half the kernel, to ``float32``."""
         return _apply(self.augment, images)
 
 
@@ -74,13 +76,15 @@ class ColorPerturbation(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        """Perturb ``(B, 3, H, W)`` RGB in [0, 1], B may be 0, to ``float32`` in [0, 1]."""
+        """Perturb ``(B, C, H, W)``, RGB or grey in [0, 1], B may be 0, to ``float32`` in [0, 1]."""
         return _apply(self.jitter, images)
 
 
 def _apply(augment: nn.Module, images: Tensor) -> Tensor:
-    if images.ndim != 4 or images.shape[1] != 3:
-        raise ValueError(f"images must be (B, 3, H, W), got {tuple(images.shape)}")
+    if images.ndim != 4 or images.shape[1] not in (1, 3):
+        raise ValueError(f"images must be (B, C, H, W) of 1 or 3 channels, got {tuple(images.shape)}")
+    if images.shape[1] == 1:  # grey in three channels stays grey, whatever becomes of its hue and saturation
+        return _apply(augment, images.expand(-1, 3, -1, -1))[:, :1]
     if len(images) == 0:
         return images.float()
     with torch.autocast(images.device.type, enabled=False):

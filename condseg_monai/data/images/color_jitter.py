@@ -17,10 +17,11 @@ class RandColorJitterd(Randomizable, MapTransform):
     """Change brightness, contrast, saturation and hue of an image a little.
 
     Brightness, contrast and saturation are multiplied by factors from ``[1 - strength, 1 + strength]``; the hue turns
-    by up to a tenth of ``strength`` of the colour circle. All entries under ``keys`` are changed alike.
+    by up to a tenth of ``strength`` of the colour circle. Of one grey channel, brightness and contrast. All entries
+    under ``keys`` are changed alike.
 
     Args:
-        keys: of RGB images ``(3, H, W)`` in [0, 1].
+        keys: of images ``(3, H, W)``, RGB, or ``(1, H, W)`` in [0, 1].
         strength: in [0, 1].
         allow_missing_keys: whether a key may be missing.
 
@@ -59,8 +60,9 @@ class RandColorJitterd(Randomizable, MapTransform):
             image = torch.as_tensor(result[key]).as_subclass(Tensor)
             image = adjust_brightness_accumulative(image, brightness)
             image = adjust_contrast_with_mean_subtraction(image, contrast)
-            image = adjust_saturation_with_gray_subtraction(image, saturation)
-            image = adjust_hue(image, 2 * math.pi * self.turn)
+            if len(image) == 3:
+                image = adjust_saturation_with_gray_subtraction(image, saturation)
+                image = adjust_hue(image, 2 * math.pi * self.turn)
             changed = result[key].clone()
             changed[...] = image.clamp(0, 1)
             result[key] = changed

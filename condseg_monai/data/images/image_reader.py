@@ -21,6 +21,8 @@ _FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
 _SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N")
 _WITH_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 _CONVERTIBLE = ("1", "CMYK", "HSV", "L", "P", "RGB", "RGBX", "YCbCr", *_WITH_ALPHA)
+_NUMBERS = ("1", "L", "P", "I", *_SIXTEEN_BIT)
+_LUMA = np.array((0.299, 0.587, 0.114), dtype=np.float32)
 _PIXELS_AT_A_TIME = 1 << 20
 
 
@@ -31,8 +33,8 @@ class UnreadableImageError(ValueError):
 class NaturalImageReader(ImageReader):
     """Image reader for MONAI's ``LoadImaged``, rows first; :func:`read_natural_image` says what becomes of each kind.
 
-    Arrays are ``(H, W)`` for ``mode="L"``, masks, and ``(H, W, 3)`` for ``mode="RGB"``. MONAI's own 2D readers give
-    columns first.
+    Arrays are ``(H, W, 3)`` for ``mode="RGB"`` and ``(H, W)`` for ``mode="gray"`` and ``"L"``. MONAI's own 2D readers
+    give columns first.
 
     Example:
         >>> loader = LoadImaged(keys="label", reader=NaturalImageReader(mode="L"))
@@ -65,21 +67,33 @@ def read_natural_image(path: str | PathLike[str], mode: str = "RGB") -> np.ndarr
     - Alpha, a transparent palette entry and a transparent colour are composited onto black.
     - Palettes, CMYK, YCbCr and 1-bit files become colours; a palette mask gives colours and not indices.
     - 16-bit (and 12-bit TIFF) grey is scaled from 65535 (4095) to 255, as ``float32``; all others are ``uint8``.
-    - ``mode="L"`` of a coloured file is the brightest of the three channels, so that a pure red mask counts as 255.
+    - ``mode="L"`` of a coloured file is the brightest of the three channels, so that a pure red mask counts as 255;
+      ``mode="gray"``, for networks of one channel, is its luma, 0.299 R + 0.587 G + 0.114 B, as ``float32``.
     - 32-bit integers and floats are refused: nothing in the file says which value is white.
 
     Raises:
         UnreadableImageError: if the file is missing, damaged, larger than ``PIL.Image.MAX_IMAGE_PIXELS``, or not listed
             here.
-        ValueError: if ``mode`` is neither ``"RGB"`` nor ``"L"``.
+        ValueError: if ``mode`` is not ``"RGB"``, ``"gray"`` or ``"L"``.
     """
     _check_mode(mode)
+    return pixels_in_mode(read_pixels(path), mode)
+
+
+def read_pixels(path: str | PathLike[str], numbers: bool = False) -> np.ndarray:
+    """Read a file as :func:`read_natural_image` does, grey as ``(H, W)`` and colours as ``(H, W, 3)``.
+
+    With ``numbers``, of a mask of class numbers, palette indices stay indices and integers are not scaled: 1-bit files
+    are 0 and 1, 16-bit and 32-bit ones have the values that are stored.
+    """
     try:
         # From a stream, because Pillow maps a TIFF given by name into memory and then scrambles turned grey ones.
         with _Stream(FileIO(fspath(path))) as stream, Image.open(stream, formats=_FORMATS) as image:
             _check_size(image)
             image.load()
-            return pixels_in_mode(image_pixels(image), mode)
+            if numbers and image.mode in _NUMBERS:
+                return np.asarray(ImageOps.exif_transpose(image))
+            return image_pixels(image)
     except Exception as error:  # Pillow's decoders raise a dozen kinds, from struct.error to SyntaxError
         raise UnreadableImageError(f"cannot read {fspath(path)}: {_reason(error)}") from error
 
@@ -94,8 +108,8 @@ class _Stream(BufferedReader):
 
 
 def _check_mode(mode: str) -> None:
-    if mode not in ("RGB", "L"):
-        raise ValueError(f'mode must be "RGB" or "L", got {mode!r}')
+    if mode not in ("RGB", "gray", "L"):
+        raise ValueError(f'mode must be "RGB", "gray" or "L", got {mode!r}')
 
 
 def _check_size(image: Image.Image) -> None:
@@ -118,9 +132,11 @@ def _reason(error: Exception) -> str:
 def pixels_in_mode(array: np.ndarray, mode: str) -> np.ndarray:
     """Bring grey ``(H, W)`` or colours ``(H, W, 3)`` to a mode; see :func:`read_natural_image`."""
     _check_mode(mode)
-    if mode == "L":
-        return array if array.ndim == 2 else array.max(axis=2)
-    return array if array.ndim == 3 else np.repeat(array[..., None], 3, axis=2)
+    if mode == "RGB":
+        return array if array.ndim == 3 else np.repeat(array[..., None], 3, axis=2)
+    if array.ndim == 2:
+        return array
+    return array.max(axis=2) if mode == "L" else array @ _LUMA
 
 
 def image_pixels(image: Image.Image) -> np.ndarray:

@@ -20,10 +20,12 @@ _IMAGENET_STD = (0.229, 0.224, 0.225)
 def normalize_image(image: Tensor, normalization: str = "imagenet") -> Tensor:
     """Bring RGB images from [0, 1] to what a network expects; differentiable, on the image's device.
 
-    - ``"imagenet"``: RGB, minus ImageNet's mean, over its standard deviation: what ImageNet encoder weights expect.
+    - ``"imagenet"``: RGB, minus ImageNet's mean, over its standard deviation: what ImageNet encoder weights expect. Of
+      one channel, the means of the three: 0.449 and 0.226.
     - ``"released"``: BGR in [0, 1], no mean and deviation: what the released ConDSeg checkpoints were trained on.
 
-    ``image`` is ``(3, H, W)`` or ``(B, 3, H, W)``, RGB, floating point; the result is ``float32`` of the same shape.
+    ``image`` is ``(C, H, W)`` or ``(B, C, H, W)`` with C of 3, RGB, or 1, floating point; the result is ``float32`` of
+    the same shape.
 
     Raises:
         ValueError: if ``normalization`` is neither, or ``image`` has another shape or integer values.
@@ -38,19 +40,21 @@ def normalize_image(image: Tensor, normalization: str = "imagenet") -> Tensor:
             "checkpoint or ckpt_dir to the model you have; export a TorchScript from a bundle made by condseg pack, "
             "whose configs have the model's values"
         )
-    if image.ndim not in (3, 4) or image.shape[-3] != 3:
-        raise ValueError(f"image must be (3, H, W) or (B, 3, H, W), got {tuple(image.shape)}")
+    if image.ndim not in (3, 4) or image.shape[-3] not in (1, 3):
+        raise ValueError(f"image must be (C, H, W) or (B, C, H, W) of 1 or 3 channels, got {tuple(image.shape)}")
     if not image.is_floating_point():
         raise ValueError(f"image must be floating point in [0, 1], got {image.dtype}; scale it first")
     image = image.float()
     if normalization == "released":
         return image.flip(-3)
     mean, std = (image.new_tensor(values).view(3, 1, 1) for values in (_IMAGENET_MEAN, _IMAGENET_STD))
+    if image.shape[-3] == 1:
+        mean, std = mean.mean(0, keepdim=True), std.mean(0, keepdim=True)
     return (image - mean) / std
 
 
 class NormalizeImage(Transform):
-    """:func:`normalize_image` as a transform of one image ``(3, H, W)`` or a batch ``(B, 3, H, W)``."""
+    """:func:`normalize_image` as a transform of one image ``(C, H, W)`` or a batch ``(B, C, H, W)``."""
 
     def __init__(self, normalization: str = "imagenet") -> None:
         self.normalization = _checked(normalization)

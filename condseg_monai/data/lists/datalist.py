@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from condseg_monai.data.lists.dataset_report import inspect_pairing
 from condseg_monai.data.lists.pairing import Case, Pairing, find_cases, find_unlisted, name_key, raise_if_any
@@ -19,13 +20,14 @@ def check_datalist(
     splits: Sequence[str] = ("train", "val"),
     mask_threshold: float | None = None,
     check: bool = True,
+    classes: Mapping[str, Any] | None = None,
 ) -> dict[str, list[Case]]:
     """List the cases of some splits, in the order of their lists, after opening and comparing every image and mask.
 
     Expects ``images/``, ``masks/`` and ``{split}.txt`` in ``dataset_dir``. A line is a stem or a file name; image and
-    mask share the stem, with any extension of ``IMAGE_EXTENSIONS``. The checks are those of ``condseg check``:
-    errors are raised, warnings logged; ``check=False`` opens no image. Mask values above
-    ``mask_threshold``, in [0, 255), are foreground; None is 127 and lets masks pass that have values and none above it.
+    mask share the stem, with any extension of ``IMAGE_EXTENSIONS``. The checks are those of ``condseg check``: errors
+    are raised, warnings logged; ``check=False`` opens no image. ``mask_threshold`` and ``classes`` say what masks mean,
+    as for :func:`~condseg_monai.data.lists.dataset_report.inspect_dataset`.
 
     Raises:
         DatasetError: listing every bad case.
@@ -38,17 +40,23 @@ def check_datalist(
     root = Path(dataset_dir)
     pairing = find_cases(root, splits)
     if check:
-        check_files(root, pairing, mask_threshold, unlisted=True)
+        check_files(root, pairing, mask_threshold, classes, unlisted=True)
     raise_if_any(root, pairing.problems)
     return pairing.cases
 
 
-def check_files(root: Path, pairing: Pairing, mask_threshold: float | None, unlisted: bool = False) -> None:
+def check_files(
+    root: Path,
+    pairing: Pairing,
+    mask_threshold: float | None,
+    classes: Mapping[str, Any] | None = None,
+    unlisted: bool = False,
+) -> None:
     """Open and compare the files of paired cases, raise one error for all that is wrong, and log warnings."""
     there = unlisted and all((root / name).is_dir() for name in ("images", "masks"))
     warnings = find_unlisted(root, pairing.listed) if there else []
-    report = inspect_pairing(root, pairing, 127 if mask_threshold is None else mask_threshold, warnings)
-    raise_if_any(root, [error for error in report.errors if mask_threshold is not None or error.kind != "mask values"])
+    report = inspect_pairing(root, pairing, mask_threshold, classes, warnings)
+    raise_if_any(root, report.errors)
     for warning in report.warnings:
         logging.getLogger(__name__).warning(f"{root}: {warning.text}")
 

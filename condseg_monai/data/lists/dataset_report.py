@@ -6,7 +6,7 @@ import hashlib
 import os
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from os import PathLike
@@ -15,12 +15,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from condseg_monai.data.images.image_reader import UnreadableImageError, read_natural_image
+from condseg_monai.data.images.image_reader import UnreadableImageError, read_natural_image, read_pixels
+from condseg_monai.data.images.mask_reader import DEFAULT_THRESHOLD, binarize, stores_numbers
+from condseg_monai.data.images.mask_values import class_indices, refuse_classes
 from condseg_monai.data.images.original_label import different_sizes
 from condseg_monai.data.lists.pairing import SPLITS, Case, Finding, Pairing, find_cases, find_unlisted, pair_all, some
 
 __all__ = ["inspect_dataset"]
 
+_VALUES = "mask values"
 _NOISE = 10  # JPEG masks have values up to 7, and from 248: twice what has been seen would reach into object numbers
 _NEAR_WHITE = 255 - _NOISE
 
@@ -37,16 +40,26 @@ class SplitSummary(NamedTuple):
     neither: float  # share of mask pixels that are neither 0 or 1 nor near 0 or 255
     smallest: tuple[int, int]
     largest: tuple[int, int]
+    classes: dict[str, ClassSummary]
+
+
+class ClassSummary(NamedTuple):
+    """One class in a split: how many masks have it, and its share of all pixels."""
+
+    masks: int
+    share: float
 
 
 class DatasetReport(NamedTuple):
     """Result of :func:`inspect_dataset`; training would stop at ``errors``.
 
-    ``cases`` has for each split those with both files, ``"images"`` standing for all of a dataset without lists.
+    ``cases`` has for each split those with both files, ``"images"`` standing for all of a dataset without lists. Masks
+    of several classes have ``classes``, the value of each by name, and no ``mask_threshold``.
     """
 
     dataset_dir: str
-    mask_threshold: float
+    mask_threshold: float | None
+    classes: dict[str, Any]
     cases: dict[str, list[Case]]
     errors: list[Finding]
     warnings: list[Finding]
@@ -58,8 +71,15 @@ class DatasetReport(NamedTuple):
         return {
             "dataset_dir": self.dataset_dir,
             "mask_threshold": self.mask_threshold,
+            "classes": self.classes,
             "ok": not self.errors,
-            "splits": {name: summary._asdict() for name, summary in self.summaries.items()},
+            "splits": {
+                name: {
+                    **summary._asdict(),
+                    "classes": {key: value._asdict() for key, value in summary.classes.items()},
+                }
+                for name, summary in self.summaries.items()
+            },
             **{level: [finding._asdict() for finding in found] for level, found in findings.items()},
         }
 
@@ -73,7 +93,8 @@ class _Mask(NamedTuple):
     noise: int  # foreground within 10 of black, in a mask that reaches white
     largest: float
     coloured: bool
-    digest: str  # of the foreground
+    digest: str  # of the foreground, or of all classes
+    classes: tuple[int, ...] = ()  # pixels of each
 
 
 class _Checked(NamedTuple):
@@ -87,19 +108,31 @@ _Results = Mapping[str, _Checked]
 
 
 def inspect_dataset(
-    dataset_dir: str | PathLike[str], splits: Sequence[str] | None = None, mask_threshold: float = 127
+    dataset_dir: str | PathLike[str],
+    splits: Sequence[str] | None = None,
+    mask_threshold: float | None = None,
+    classes: Mapping[str, Any] | None = None,
 ) -> DatasetReport:
     """Pair, open and compare the files of a data set; what is wrong is in the result and raises nothing.
 
     Errors are: a missing folder or list, an empty list, a line twice or in two lists, a line without an image or mask,
     a stem with two files, a file that cannot be decoded, an image and mask of different sizes after EXIF rotation, a
-    picture in two splits, and masks of which none reaches ``mask_threshold``, in [0, 255).
+    picture in two splits, masks of which none reaches the threshold, and masks with values of no class.
 
     Warnings are: files on no list, masks without an image, files that are no images, a picture twice in a split, empty
-    masks, masks with no value above the threshold, with colours, or with many values that are neither black nor white.
+    masks, masks with no value above the threshold, with colours, or with many values that are neither black nor white,
+    and classes that no mask of a split has.
 
-    ``splits=None`` checks all lists there are or, if there is none, all of ``images/``; a split that is not one of
-    ``train``, ``val`` and ``test`` is a ValueError.
+    Args:
+        dataset_dir: has ``images/``, ``masks/`` and lists.
+        splits: of ``train``, ``val`` and ``test``; None checks all lists there are or, if there is none, all of
+            ``images/``.
+        mask_threshold: in [0, 255): mask values above it are foreground; None is 127 and takes only masks of two values
+            (:func:`~condseg_monai.data.images.mask_reader.read_mask`).
+        classes: of masks of several classes, the value of each by its name, background first.
+
+    Raises:
+        ValueError: if a split is none of the three.
     """
     root = Path(dataset_dir)
     lists = [split for split in SPLITS if (root / f"{split}.txt").is_file()] if splits is None else splits
@@ -111,31 +144,42 @@ def inspect_dataset(
             text = "there is no train.txt, val.txt or test.txt; all of images/ was checked"
             pairing = pairing._replace(problems=[Finding("list", text), *pairing.problems])
         warnings = find_unlisted(root, pairing.listed)
-    return inspect_pairing(root, pairing, mask_threshold, warnings)
+    return inspect_pairing(root, pairing, mask_threshold, classes, warnings)
 
 
 def inspect_pairing(
-    root: Path, pairing: Pairing, mask_threshold: float = 127, warnings: Sequence[Finding] = ()
+    root: Path,
+    pairing: Pairing,
+    mask_threshold: float | None = None,
+    classes: Mapping[str, Any] | None = None,
+    warnings: Sequence[Finding] = (),
 ) -> DatasetReport:
     """Open and compare the files of cases that are paired already; a case without a label is opened alone."""
     cases, warnings = pairing.cases, list(warnings)
     unique = list({case["image"]: case for split in cases.values() for case in split}.values())
+    class_values = None if classes is None else list(classes.values())
     with ThreadPoolExecutor(max_workers=(os.cpu_count() or 1) + 2) as pool:
-        checked = list(pool.map(partial(_check, mask_threshold), unique))
+        checked = list(pool.map(partial(_check, mask_threshold, class_values), unique))
     results = {case["image"]: result for case, result in zip(unique, checked, strict=True)}
-    errors = [*pairing.problems, *(problem for result in checked for problem in result.problems)]
-    for level, finding in (*_same_pictures(cases, results), *_mask_findings(results, mask_threshold)):
+    errors = [*pairing.problems, *_grouped(problem for result in checked for problem in result.problems)]
+    summaries = {split: summary for split in cases if (summary := _summary(cases[split], results, classes)) is not None}
+    if classes is None:
+        found = _mask_findings(results, DEFAULT_THRESHOLD if mask_threshold is None else mask_threshold)
+    else:
+        found = _class_findings(results, summaries)
+    for level, finding in (*_same_pictures(cases, results), *found):
         (errors if level == "error" else warnings).append(finding)
-    summaries = {split: summary for split in cases if (summary := _summary(cases[split], results)) is not None}
-    return DatasetReport(os.fspath(root), mask_threshold, cases, errors, warnings, summaries)
+    threshold = None if classes else DEFAULT_THRESHOLD if mask_threshold is None else mask_threshold
+    return DatasetReport(os.fspath(root), threshold, dict(classes or {}), cases, errors, warnings, summaries)
 
 
-def _check(mask_threshold: float, case: Case) -> _Checked:
+def _check(mask_threshold: float | None, class_values: Sequence[Any] | None, case: Case) -> _Checked:
     arrays: dict[str, np.ndarray] = {}
     problems: list[Finding] = []
     for key in case:
         try:
-            arrays[key] = read_natural_image(case[key])
+            read_numbers = key == "label" and stores_numbers(class_values)
+            arrays[key] = read_pixels(case[key], numbers=True) if read_numbers else read_natural_image(case[key])
         except UnreadableImageError as error:
             problems.append(Finding("unreadable", str(error), (case[key],)))
     if problems:
@@ -145,16 +189,43 @@ def _check(mask_threshold: float, case: Case) -> _Checked:
     size = (image.shape[1], image.shape[0])
     if label is None:
         return _Checked([], digest, size)
-    if image.shape != label.shape:
+    if image.shape[:2] != label.shape[:2]:
         text = different_sizes(case["image"], image.shape, case["label"], label.shape)
         return _Checked([Finding("size", text, (case["image"], case["label"]))])
-    return _Checked([], digest, size, _mask(label, mask_threshold))
+    try:
+        if class_values is not None:
+            mask = _classes(class_indices(label, class_values), len(class_values))
+        else:
+            mask = _mask(label, mask_threshold)
+    except ValueError as error:
+        return _Checked([Finding(_VALUES, str(error), (case["label"],))], digest, size)
+    return _Checked([], digest, size, mask)
 
 
-def _mask(colours: np.ndarray, threshold: float) -> _Mask:
+def _grouped(problems: Iterable[Finding]) -> Iterator[Finding]:
+    """Findings about the values of masks, those of one text as one."""
+    files: dict[str, list[str]] = defaultdict(list)
+    for problem in problems:
+        if problem.kind == _VALUES:
+            files[problem.text].extend(problem.files)
+        else:
+            yield problem
+    yield from (Finding(_VALUES, f"{some(paths)}: {text}", tuple(paths)) for text, paths in files.items())
+
+
+def _classes(indices: np.ndarray, count: int) -> _Mask:
+    pixels = np.bincount(indices.ravel(), minlength=count).tolist()
+    digest = hashlib.sha256(f"{indices.shape}".encode() + indices.tobytes()).hexdigest()
+    foreground = indices.size - pixels[0]
+    return _Mask(indices.size, foreground, 0, 0, float(foreground > 0), False, digest, tuple(pixels))
+
+
+def _mask(colours: np.ndarray, threshold: float | None) -> _Mask:
     coloured = bool((colours[..., 0] != colours[..., 1]).any() or (colours[..., 1] != colours[..., 2]).any())
     values = colours.max(axis=2)
-    foreground = values > threshold
+    if threshold is None:
+        refuse_classes(colours if coloured else values)
+    foreground = binarize(values, threshold)
     largest = float(values.max())
     if largest >= _NEAR_WHITE:
         neither = int(((values > _NOISE) & (values < _NEAR_WHITE)).sum())
@@ -191,7 +262,7 @@ def _mask_findings(results: _Results, threshold: float) -> Iterator[tuple[str, F
     masks = {path: result.mask for path, result in results.items() if result.mask is not None}
     largest = max((mask.largest for mask in masks.values()), default=0.0)
     if 0 < largest <= threshold:
-        yield "error", Finding("mask values", no_mask_text("no mask", threshold, largest))
+        yield "error", Finding(_VALUES, no_mask_text("no mask", threshold, largest))
         return
     above = f"mask_threshold={threshold:g}"
     checks: list[tuple[str, str, Callable[[_Mask], bool]]] = [
@@ -202,15 +273,29 @@ def _mask_findings(results: _Results, threshold: float) -> Iterator[tuple[str, F
             lambda mask: 0 < mask.largest <= threshold,
         ),
         ("full mask", "have a mask that is foreground everywhere", lambda mask: mask.foreground == mask.pixels),
-        ("mask values", f"have a mask whose JPEG noise is above {above}; 127 suits them", lambda mask: mask.noise > 0),
+        (_VALUES, f"have a mask whose JPEG noise is above {above}; 127 suits them", lambda mask: mask.noise > 0),
         (
-            "mask values",
+            _VALUES,
             "have a mask of which more than 5 % is neither 0 or 1 nor near 0 or 255: soft edges, or instance numbers "
             "or classes, which want mask_threshold=0",
             lambda mask: mask.neither > 0.05 * mask.pixels,
         ),
-        ("mask values", "have a mask with colours; any bright colour counts as foreground", lambda mask: mask.coloured),
+        (_VALUES, "have a mask with colours; any bright colour counts as foreground", lambda mask: mask.coloured),
     ]
+    yield from _warnings(masks, checks)
+
+
+def _class_findings(results: _Results, summaries: Mapping[str, SplitSummary]) -> Iterator[tuple[str, Finding]]:
+    masks = {path: result.mask for path, result in results.items() if result.mask is not None}
+    yield from _warnings(masks, [("empty mask", "have a mask of background alone", lambda mask: mask.foreground == 0)])
+    for split, summary in summaries.items():
+        if absent := [name for name, numbers in summary.classes.items() if numbers.masks == 0]:
+            yield "warning", Finding("class", f"no mask of {split} has the class {' or '.join(absent)}")
+
+
+def _warnings(
+    masks: Mapping[str, _Mask], checks: Sequence[tuple[str, str, Callable[[_Mask], bool]]]
+) -> Iterator[tuple[str, Finding]]:
     for kind, text, condition in checks:
         if files := tuple(path for path, mask in masks.items() if condition(mask)):
             yield "warning", Finding(kind, f"{len(files)} case(s) {text}: {some(files)}", files)
@@ -220,11 +305,11 @@ def no_mask_text(what: str, threshold: float, largest: float) -> str:
     """Say that no mask reaches the threshold."""
     return (
         f"{what} has a value above mask_threshold={threshold:g}, the largest is {largest:g}; "
-        "set mask_threshold to 0 for masks of 0 and 1 or of instance numbers"
+        "set mask_threshold to 0 for masks of 0 and 1 or of instance numbers, or class_names for several classes"
     )
 
 
-def _summary(cases: Sequence[Case], results: _Results) -> SplitSummary | None:
+def _summary(cases: Sequence[Case], results: _Results, classes: Mapping[str, Any] | None = None) -> SplitSummary | None:
     checked = [results[case["image"]] for case in cases]
     masks = [result.mask for result in checked if result.mask is not None]
     if not masks:
@@ -242,4 +327,10 @@ def _summary(cases: Sequence[Case], results: _Results) -> SplitSummary | None:
         neither=sum(mask.neither for mask in masks) / pixels,
         smallest=sizes[0],
         largest=sizes[-1],
+        classes={
+            name: ClassSummary(
+                sum(mask.classes[index] > 0 for mask in masks), sum(mask.classes[index] for mask in masks) / pixels
+            )
+            for index, name in enumerate(classes or ())
+        },
     )

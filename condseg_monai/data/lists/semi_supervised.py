@@ -30,7 +30,7 @@ def semi_supervised_datalists(
     split: str = "val",
     labeled_fraction: float | None = None,
     seed: int = 0,
-    mask_threshold: float = 127,
+    mask_threshold: float | None = None,
     check: bool = True,
 ) -> dict[str, list[Case]]:
     """List the labelled, the unlabelled and the validation cases, after checking them.

@@ -53,6 +53,18 @@ def test_every_image_of_a_batch_gets_its_own_draw(images):
     assert len({tuple(image.flatten().tolist()) for image in output}) == 8
 
 
+def test_grey_channel_gets_what_its_rgb_copy_gets(images):
+    """Brightness, contrast and blur; hue and saturation of grey are nothing."""
+    augment, grey = StrongColorAugmentation(), images[:, :1]
+    torch.manual_seed(0)
+    as_rgb = augment(grey.expand(-1, 3, -1, -1))
+    torch.manual_seed(0)
+    output = augment(grey)
+    assert output.shape == grey.shape and is_grey(as_rgb).all()
+    torch.testing.assert_close(output, as_rgb[:, :1])
+    assert not torch.allclose(output, grey, atol=0.01)
+
+
 def test_everything_off_changes_nothing(images):
     torch.testing.assert_close(only()(images), images, atol=1e-5, rtol=0)
 
@@ -116,9 +128,9 @@ def test_draws_are_the_same_on_the_gpu(images):
     torch.testing.assert_close(on_gpu.cpu(), on_cpu, atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("shape", [(3, 8, 8), (2, 1, 8, 8), (2, 4, 8, 8)])
+@pytest.mark.parametrize("shape", [(3, 8, 8), (2, 2, 8, 8), (2, 4, 8, 8)])
 def test_wrong_shape_raises(shape):
-    with pytest.raises(ValueError, match=r"images must be \(B, 3, H, W\)"):
+    with pytest.raises(ValueError, match=r"images must be \(B, C, H, W\) of 1 or 3"):
         StrongColorAugmentation()(torch.rand(shape))
 
 

@@ -40,3 +40,13 @@ def test_label_is_left_alone_and_the_image_stays_a_meta_tensor(image):
 def test_strength_out_of_range_raises():
     with pytest.raises(ValueError, match=r"color_jitter must be in \[0, 1\], got 2"):
         RandColorJitterd("image", 2)
+
+
+def test_grey_channel_gets_brightness_and_contrast(image):
+    grey = image[:1]
+    as_rgb, alone = (
+        RandColorJitterd("image", 0.3).set_random_state(seed=4)({"image": picture})["image"]
+        for picture in (grey.expand(3, -1, -1), grey)
+    )
+    torch.testing.assert_close(alone, as_rgb[:1], atol=1e-5, rtol=0)
+    assert not torch.allclose(alone, grey, atol=0.01)

@@ -49,6 +49,13 @@ class TestColourKinds:
         np.testing.assert_array_equal(read_natural_image(path, "L"), grey)
         np.testing.assert_array_equal(read_natural_image(path, "RGB"), np.stack([grey] * 3, axis=-1))
 
+    def test_gray_of_colours_is_their_luma(self, tmp_path, colours):
+        path = save(tmp_path / "a.png", Image.fromarray(colours))
+        expected = np.asarray(Image.fromarray(colours).convert("L"))
+        np.testing.assert_allclose(read_natural_image(path, "gray"), expected, atol=1)
+        path = save(tmp_path / "b.png", Image.fromarray(colours[..., 0]))
+        np.testing.assert_array_equal(read_natural_image(path, "gray"), colours[..., 0])
+
     def test_one_bit_becomes_0_and_255(self, tmp_path):
         bits = np.array([[0, 1, 1], [1, 0, 0]], dtype=bool)
         for name in ("a.png", "a.tif"):

@@ -40,10 +40,16 @@ def test_unknown_normalization_raises_at_construction(make):
         make("bgr")
 
 
-@pytest.mark.parametrize("shape", [(1, 4, 4), (2, 4, 4, 4), (3, 4), (1, 1, 3, 4, 4)])
+@pytest.mark.parametrize("shape", [(2, 4, 4), (2, 4, 4, 4), (3, 4), (1, 1, 3, 4, 4)])
 def test_wrong_shape_raises(shape):
     with pytest.raises(ValueError, match="image must be"):
         normalize_image(torch.rand(shape))
+
+
+def test_one_channel_takes_the_means_of_the_three():
+    image = torch.tensor([0.449, 0.449 + 0.226]).view(1, 1, 2)
+    torch.testing.assert_close(normalize_image(image), torch.tensor([[[0.0, 1.0]]]), atol=2e-3, rtol=0)
+    torch.testing.assert_close(normalize_image(image, "released"), image)
 
 
 def test_integers_raise_as_they_are_in_another_range():

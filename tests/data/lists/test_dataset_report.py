@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from condseg_monai.cli.check_data import report_as_text
+from condseg_monai.cli.check import report_as_text
 from condseg_monai.data.lists.dataset_report import DatasetReport, inspect_dataset
 
 SIZE = (8, 4)
@@ -145,6 +145,44 @@ class TestMaskValues:
         write(dataset / "masks" / "val0.png", red)
         found = texts(inspect_dataset(dataset).warnings)
         assert "1 case(s) have a mask with colours" in found and "foreground everywhere: val0.png" in found
+
+
+class TestClasses:
+    CLASSES = {"background": 0, "lesion": 1, "tool": 2}  # noqa: RUF012
+
+    @pytest.fixture
+    def several(self, dataset):
+        """Masks of background, lesion and tool; those of val without tool."""
+        values = np.kron(np.array([[0, 1, 2, 0]], dtype=np.uint8), np.ones((4, 4), dtype=np.uint8))
+        for path in (dataset / "masks").iterdir():
+            write(path, np.where((values == 2) & path.name.startswith("val"), 0, values).astype(np.uint8))
+            write(dataset / "images" / path.name, np.repeat(picture(path.stem), 2, axis=1))
+        return dataset
+
+    def test_pixels_and_masks_of_each_class_are_counted(self, several):
+        report = inspect_dataset(several, classes=self.CLASSES)
+        assert not report.errors and report.mask_threshold is None
+        assert report.summaries["train"].classes == {"background": (3, 0.5), "lesion": (3, 0.25), "tool": (3, 0.25)}
+        assert report.summaries["train"].foreground == 0.5
+        assert texts(report.warnings) == "class: no mask of val has the class tool"
+
+    def test_values_without_a_class_are_an_error_with_the_files(self, several):
+        (error,) = inspect_dataset(several, classes={"background": 0, "lesion": 1}).errors
+        assert error.kind == "mask values" and len(error.files) == 4
+        assert "test0.png, train0.png" in error.text or "train0.png, train1.png" in error.text
+        assert "values of no class: 2 (16 pixels)" in error.text
+
+    def test_without_classes_or_a_threshold_they_are_an_error_with_the_remedy(self, several):
+        (error,) = [error for error in inspect_dataset(several).errors if error.files]
+        assert "0, 1, 2: give the names of its classes as class_names" in error.text and "mask_threshold" in error.text
+        assert not inspect_dataset(several, mask_threshold=0).errors
+
+    def test_table_has_a_line_per_class(self, several):
+        lines = report_as_text(inspect_dataset(several, classes=self.CLASSES)).splitlines()
+        assert lines[0].endswith("classes background 0, lesion 1, tool 2")
+        assert ["val", "tool", "0", "0.00", "%"] in [line.split() for line in lines]
+        report = json.loads(json.dumps(inspect_dataset(several, classes=self.CLASSES).as_dict()))
+        assert report["splits"]["val"]["classes"]["lesion"] == {"masks": 2, "share": 0.25}
 
 
 class TestWithoutLists:

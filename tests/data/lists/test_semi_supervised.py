@@ -136,5 +136,6 @@ def test_perturbation_changes_brightness_and_hue_within_bounds_image_by_image():
     turned = ColorPerturbation(brightness=0.0)(red)
     assert 0.2 < turned[:, 1:].max() <= 6 * 0.05 + 1e-3  # a turn of 1/6 is the whole way from red to yellow
     assert ColorPerturbation()(grey[:0]).shape == (0, 3, 2, 2)
-    with pytest.raises(ValueError, match=r"must be \(B, 3, H, W\)"):
-        ColorPerturbation()(grey[:, :1])
+    assert ColorPerturbation()(grey[:, :1]).shape == (64, 1, 2, 2)
+    with pytest.raises(ValueError, match=r"must be \(B, C, H, W\)"):
+        ColorPerturbation()(grey[:, :2])

@@ -34,6 +34,8 @@ OVERLAYS = {  # each is read after a base
     "evaluate": ["from_card", "evaluate"],
     "med_disseg": ["med_disseg"],
     "multi_gpu_semi_supervised": ["multi_gpu", "multi_gpu_semi_supervised"],
+    "preset_recommended": ["preset_recommended"],
+    "preset_released": ["preset_released"],
     "multi_gpu_train": ["multi_gpu", "multi_gpu_train"],
     "semi_supervised_condseg": ["condseg", "semi_supervised_condseg"],
     "synapse": ["synapse"],

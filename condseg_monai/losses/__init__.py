@@ -9,6 +9,7 @@ from condseg_monai.losses.dec_seg import DECSegLoss
 from condseg_monai.losses.dispersive import DispersiveLoss
 from condseg_monai.losses.mask import MaskLoss
 from condseg_monai.losses.med_disseg import MedDisSegLoss
+from condseg_monai.losses.released import ReleasedConDSegLoss, ReleasedConsistencyReinforcementLoss
 from condseg_monai.losses.semi_supervised import SemiSupervisedLoss
 
 __all__ = [
@@ -18,5 +19,7 @@ __all__ = [
     "DispersiveLoss",
     "MaskLoss",
     "MedDisSegLoss",
+    "ReleasedConDSegLoss",
+    "ReleasedConsistencyReinforcementLoss",
     "SemiSupervisedLoss",
 ]

@@ -19,6 +19,8 @@ OVERLAYS = {
     "evaluate": (*TRAINING, SEMI_SUPERVISED),
     "med_disseg": ("train_stage1", "train_stage2"),
     "multi_gpu_train": TRAINING,
+    "preset_recommended": TRAINING,
+    "preset_released": TRAINING,
     "synapse": TRAINING,
     "multi_gpu_semi_supervised": (SEMI_SUPERVISED,),
     "semi_supervised_condseg": (SEMI_SUPERVISED,),
@@ -91,7 +93,7 @@ def test_references_exist(name):
 @pytest.mark.parametrize("name", [*BASES, *OVERLAYS])
 def test_targets_of_this_package_are_public(name):
     used = {match for text in strings(read(name)) for match in re.findall(r"condseg_monai\.([\w.]+)", text)}
-    assert used or name.startswith(("multi_gpu", "unet"))
+    assert used or name.startswith(("multi_gpu", "preset", "unet"))
     assert used <= set(condseg_monai.__all__)
 
 

@@ -1,0 +1,56 @@
+"""Each preset trains both stages, and changes what its table says."""
+
+import pytest
+import torch
+
+from condseg_monai import ReleasedConDSegLoss, ReleasedConsistencyReinforcementLoss
+
+
+@pytest.fixture(scope="module")
+def released(run_config, tiny_options, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("released")
+    folders = {"ckpt_dir": str(folder / "models"), "output_dir": str(folder / "eval")}
+    options = {key: value for key, value in tiny_options.items() if key != "batch_size"}
+    return [
+        run_config(stage, "preset_released", **options, **folders, batch_size=2)
+        for stage in ("train_stage1", "train_stage2")
+    ]
+
+
+def test_released_preset_has_the_released_losses_and_rates(released):
+    losses = [workflow.parser.get_parsed_content("loss") for workflow in released]
+    assert isinstance(losses[0], ReleasedConsistencyReinforcementLoss)
+    assert isinstance(losses[1], ReleasedConDSegLoss)
+    assert all(len(loss.terms) > 0 for loss in losses)
+    for workflow in released:
+        assert {group["lr"] for group in workflow.trainer.optimizer.param_groups} == {1e-4}
+
+
+def test_released_preset_keeps_the_grey_of_masks_in_training_and_not_in_validation(released):
+    for workflow in released:
+        labels = [workflow.parser.get_parsed_content(f"{part}#dataset")[0]["label"] for part in ("train", "validate")]
+        soft, hard = (label.unique() for label in labels)
+        assert soft.numel() > 2 and soft.min() >= 0 and soft.max() <= 1
+        assert torch.equal(hard, torch.tensor([0.0, 1.0]))
+
+
+def test_released_preset_s_batches_are_those_of_its_stages(open_config, tiny_options):
+    options = {key: value for key, value in tiny_options.items() if key != "batch_size"}
+    sizes = [
+        open_config(stage, "preset_released", **options).parser.get_parsed_content("batch_size")
+        for stage in ("train_stage1", "train_stage2")
+    ]
+    assert sizes == [8, 12]
+
+
+def test_recommended_preset_trains_both_stages_and_averages_the_weights(run_config, tiny_options, tmp_path):
+    folders = {"ckpt_dir": str(tmp_path / "models"), "output_dir": str(tmp_path / "eval")}
+    given = {"dataset_dir", "device", "encoder_weights", "image_size", "num_workers", "progress_bar", "epochs"}
+    options = {key: value for key, value in tiny_options.items() if key in given}
+    for stage in ("train_stage1", "train_stage2"):
+        workflow = run_config(stage, "preset_recommended", **options, **folders, batch_size=2)
+        assert type(workflow.trainer.optimizer) is torch.optim.AdamW
+        assert workflow.network_def.encoder.name == "efficientnet_lite0"
+    saved = torch.load(tmp_path / "models" / "model.pt", weights_only=True)
+    average = workflow.parser.get_parsed_content("average").module.state_dict()
+    assert all(torch.equal(value, average[key]) for key, value in saved.items())

@@ -14,7 +14,7 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
-from condseg_monai.utils.options import OPTIONS
+from condseg_monai.utils.options import OPTIONS, option_defaults
 
 SOURCE = Path(__file__).resolve().parent
 CONFIGS = SOURCE.parent / "configs"
@@ -98,15 +98,7 @@ def options_table() -> str:
     lines = ["| option | default | values | meaning |", "|---|---|---|---|"]
     configs = {name: json.loads(build(name)) for name in {**BASES, **OVERLAYS} if name != "train"}
     for name, option in OPTIONS.items():
-        defaults: dict[str, list[str]] = {}
-        for config, content in configs.items():
-            if name in content:
-                defaults.setdefault(json.dumps(content[name]).strip('"'), []).append(config)
-        first, *others = defaults
-        words = [option.default or f"`{first}`"]
-        if not option.default:
-            words += [f"{', '.join(defaults[value])}: `{value}`" for value in others]
-        lines.append(f"| `{name}` | {'; '.join(words)} | {option.values} | {option.meaning} |")
+        lines.append(f"| `{name}` | {option_defaults(name, configs)} | {option.values} | {option.meaning} |")
     return "\n" + "\n".join(lines) + "\n\n"
 
 

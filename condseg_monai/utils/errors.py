@@ -6,17 +6,16 @@ import os
 
 __all__ = ["error_line", "root_cause"]
 
+_WRAPPERS = ("Failed to evaluate", "Failed to instantiate component", "applying transform")
+
 
 def root_cause(error: BaseException) -> BaseException:
     """Return the error behind those that MONAI wraps around what a config's component or a transform raises.
 
-    MONAI's are RuntimeErrors that were raised from another error. All others are kept: who raises an error from another
-    one has better words than that.
-
     Args:
         error: what a workflow raised.
     """
-    while type(error) is RuntimeError and error.__cause__ is not None:
+    while error.__cause__ is not None and str(error).startswith(_WRAPPERS):
         error = error.__cause__
     return error
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-__all__ = ["CARD_OPTIONS", "OPTIONS", "Option", "read_flag", "read_options"]
+__all__ = ["CARD_OPTIONS", "OPTIONS", "OPTION_GROUPS", "Option", "option_defaults", "read_flag", "read_options"]
 
 _WORDS = {
     **dict.fromkeys(("true", "yes", "on", "1"), True),
@@ -74,7 +76,7 @@ def _text(meaning: str, *choices: str, null: bool = False, default: str = "") ->
     return Option("text", meaning, choices=choices, null=null, default=default)
 
 
-OPTIONS: dict[str, Option] = {
+_PLACES: dict[str, Option] = {
     "bundle_root": _text("the bundle's folder, where the three below begin"),
     "stage": _integer(1, "which stage a file is for: overlays read it, it is not for changing"),
     "dataset_dir": _text("the data set; for inference, images: folder, file or list", default="`dataset` here"),
@@ -84,6 +86,8 @@ OPTIONS: dict[str, Option] = {
         "stage 2 starts from its encoder; null: one-stage training", null=True, default="`stage1.pt` in `ckpt_dir`"
     ),
     "checkpoint": _text("weights to evaluate or predict with", default="`model.pt` in `ckpt_dir`"),
+}
+_COMPUTATION: dict[str, Option] = {
     "device": _text("where to compute", default="a GPU if there is one"),
     "precision": _text(
         "`float16` and `bfloat16` are mixed precision; `float16` needs a GPU",
@@ -105,6 +109,8 @@ OPTIONS: dict[str, Option] = {
         *("none", "selective", "block"),
     ),
     "seed": _integer(0, "same seed, same network, same losses; null: unseeded and faster on a GPU", null=True),
+}
+_NETWORK: dict[str, Option] = {
     "method": _text(
         "which network weights without a model card are of",
         *("condseg", "condseg_stage1", "med_disseg", "med_disseg_stage1", "dec_seg", "unet"),
@@ -136,6 +142,8 @@ OPTIONS: dict[str, Option] = {
     "cfa": _flag("DEC-Seg: aggregate neighbouring levels", null=True),
     "down_scale": _flag("DEC-Seg: see the image at a second, smaller scale too", null=True),
     "dcf": _flag("DEC-Seg: fuse both scales", null=True),
+}
+_DATA: dict[str, Option] = {
     "organ_order": _text("synapse: which organ each number is", *("transunet", "samed"), null=True),
     "class_names": Option(
         "texts",
@@ -189,6 +197,8 @@ OPTIONS: dict[str, Option] = {
         0, "DEC-Seg: share of `train.txt` that is labelled; null: by `labeled.txt` and `unlabeled.txt`", 1, null=True
     ),
     "labeled_seed": _integer(0, "DEC-Seg: draws which cases are labelled", null=True, default="`seed`"),
+}
+_OPTIMIZATION: dict[str, Option] = {
     "epochs": _integer(1, "at most"),
     "batch_size": _integer(1, "images; stage 1 passes twice as many views"),
     "labeled_batch_size": _integer(1, "DEC-Seg: labelled images in a batch", default="half of `batch_size`"),
@@ -216,6 +226,8 @@ OPTIONS: dict[str, Option] = {
     ),
     "poly_power": _number(0, "DEC-Seg: every rate falls as (1 - step / steps) to this power"),
     "plateau_patience": _integer(1, "epochs without a better validation mIoU after which all rates fall to a tenth"),
+}
+_LOSS: dict[str, Option] = {
     "lambda_ce": _number(
         0,
         "factor of the cross-entropy beside Dice in the loss of the mask; a smaller one draws doubtful lesions larger, "
@@ -239,6 +251,8 @@ OPTIONS: dict[str, Option] = {
     "perturbation_weight": _number(0, "DEC-Seg: weight of the consistency under perturbation; 0 leaves it out"),
     "generative_weight": _number(0, "DEC-Seg: weight of the consistency of generated images; 0 leaves it out"),
     "rampup_epochs": _integer(0, "DEC-Seg: epochs over which these three grow to their weights"),
+}
+_RUN: dict[str, Option] = {
     "mirror_share": _number(
         0,
         "synapse: share of slices that are turned by right angles and mirrored, TransUNet's; 0: scans all lie alike",
@@ -255,6 +269,8 @@ OPTIONS: dict[str, Option] = {
     "save_interval": _integer(
         0, "epochs between two saves of the state to resume from; each new best is saved too; 0: none"
     ),
+}
+_PREDICTION: dict[str, Option] = {
     "resizing": _text(
         "CT volumes: interpolate class scores; `transunet`: upsample the labels by nearest neighbour",
         *("scores", "transunet"),
@@ -271,15 +287,34 @@ OPTIONS: dict[str, Option] = {
     "save_overlay": _flag("inference: the mask's contour drawn on the image"),
     "tta": _flag("inference: average over the flips of each image too, in four passes"),
     "save_dicom_seg": _flag("CT volumes: labels of DICOM series as DICOM SEG too"),
+}
+_EVALUATION: dict[str, Option] = {
     "empty_distance": _text(
         "evaluation: distance if label or prediction is empty", *("diagonal", "inf", "nan", "zero")
     ),
     "pixel_spacing": Option("numbers", "evaluation: unit per pixel of the file, or `[height, width]`", 0),
     "saliency_scores": _flag("evaluation: S-measure and the like, with the extra `saliency`"),
     "report_cases": _integer(0, "evaluation: how many of the worst images to draw, and of the best"),
+}
+_ANY_RUN: dict[str, Option] = {
     "overwrite": _flag("replace the files of an earlier run; inference: do finished images again"),
     "progress_bar": _flag("show progress"),
 }
+OPTION_GROUPS = {
+    "where things are": _PLACES,
+    "computation": _COMPUTATION,
+    "network": _NETWORK,
+    "data": _DATA,
+    "optimisation": _OPTIMIZATION,
+    "loss": _LOSS,
+    "training run": _RUN,
+    "prediction": _PREDICTION,
+    "evaluation": _EVALUATION,
+    "any run": _ANY_RUN,
+}
+"""The options by what they are about."""
+
+OPTIONS = {name: option for group in OPTION_GROUPS.values() for name, option in group.items()}
 """Every option of every config, in the order in which configs and documentation list them."""
 
 CARD_OPTIONS = (
@@ -288,6 +323,26 @@ CARD_OPTIONS = (
     *("organ_order", "class_names", "class_values", "channels"),
 )
 """Options that evaluation and inference need only for weights without a model card."""
+
+
+def option_defaults(name: str, configs: Mapping[str, Mapping[str, Any]]) -> str:
+    """Say what an option is if it is not given: the first default, then those of the configs that have another.
+
+    Args:
+        name: of the option.
+        configs: contents of config files, by name.
+
+    Returns:
+        Markdown; empty if no config has the option.
+    """
+    defaults: dict[str, list[str]] = {}
+    for config, content in configs.items():
+        if name in content:
+            defaults.setdefault(json.dumps(content[name]).strip('"'), []).append(config)
+    if OPTIONS[name].default or not defaults:
+        return OPTIONS[name].default
+    first, *others = defaults
+    return "; ".join([f"`{first}`", *(f"{', '.join(defaults[value])}: `{value}`" for value in others)])
 
 
 def read_options(**values: Any) -> dict[str, Any]:

@@ -28,8 +28,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from experiments import bundle_runs
-from experiments.bundle_runs import check_options, option_names, parse_options, root_cause, run
+from condseg_monai.cli import workflows
+from condseg_monai.cli.workflows import option_names, run, without_card_options
+from condseg_monai.utils.errors import root_cause
+from experiments.given_options import check_options, parse_options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,7 +63,7 @@ class Method(NamedTuple):
     """Epochs of its own in the time of one of ``--epochs``."""
 
 
-_FILES = bundle_runs.METHODS
+_FILES = workflows.METHODS
 _MED_DISSEG = (_FILES["med_disseg"].train, _FILES["med_disseg"].stage1)
 _DEC_SEG, _STUDENT = _FILES["dec_seg"].train, _FILES["condseg_student"].train
 # The seed draws the labelled cases: the same for all of these.
@@ -184,7 +186,8 @@ def train_and_score(name: str, seed: int, options: argparse.Namespace, given: Ma
     scored = {"output_dir": str(scores), "split": options.split, "checkpoint": str(models / "model.pt")}
     if options.score_dir is not None:
         scored["dataset_dir"] = str(options.score_dir.resolve())
-    run((*method.train, "evaluate"), {**common, **scored})
+    evaluate = (*method.train, "evaluate")
+    run(evaluate, without_card_options(evaluate, {**common, **scored}))
 
 
 def summarize(

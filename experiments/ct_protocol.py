@@ -23,7 +23,7 @@ import nibabel
 import numpy as np
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
-from experiments.bundle_runs import run
+from condseg_monai.cli.workflows import run
 
 NETWORK: dict[str, Any] = {"encoder": "resnet18", "decoder_channels": 24, "image_size": 80}
 TRAINING: dict[str, Any] = {
@@ -57,7 +57,7 @@ def main() -> None:
     prepare(options.ct.resolve(), options.label.resolve(), options.source_labels, root)
     train(root)
     write_copies(root / "scan" / "ct.nii.gz", root / "copies")
-    run(("inference_synapse",), {**NETWORK, **folders(root), "dataset_dir": str(root / "copies")}, "infer")
+    run(("inference_synapse",), {**folders(root), "dataset_dir": str(root / "copies")}, "infer")
     print(json.dumps(score(root), indent=2))
 
 

@@ -25,7 +25,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from experiments.bundle_runs import parse_options, run
+from condseg_monai.cli.workflows import run, without_card_options
+from experiments.given_options import parse_options
 
 OPTIONS: dict[str, Any] = {
     "image_size": 96,
@@ -75,7 +76,9 @@ def main() -> None:
     configs = ("train_stage2", *(name.removesuffix(".json") for name in options.overlay))
     run(configs, {**stage2, **score_at_the_end(options.epochs)})
     seconds = round(time.perf_counter() - started)
-    run((*configs, "evaluate"), {**given, "checkpoint": str(models / "model_final.pt")})
+    evaluate = (*configs, "evaluate")
+    scored = {**given, "checkpoint": str(models / "model_final.pt")}
+    run(evaluate, without_card_options(evaluate, scored))
 
     summary = json.loads((output_dir / "eval" / "summary_val.json").read_text())
     epochs = {"stage1": 0 if options.no_stage1 else options.stage1_epochs, "stage2": options.epochs}

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.bundle_runs import METHODS, Files, check_options, option_names, parse_options, root_cause
-
-SYNAPSE = Files(("train_stage2", "synapse"), ("inference_synapse",), ("train_stage1", "synapse"))
-"""ConDSeg on CT; whole volumes are scored, after prediction."""
+from condseg_monai.cli.logs import log_to, show_log
+from condseg_monai.cli.workflows import CT, METHODS, Files, option_names
+from condseg_monai.utils.errors import root_cause
+from experiments.given_options import check_options, parse_options
 
 # A network and a schedule that a CPU completes in minutes; the configs' own defaults are the paper's.
 SMALL: dict[str, Any] = {
@@ -112,7 +112,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--no_stage1", action="store_true", help="train in one stage, the encoder from encoder_weights")
     options, rest = parser.parse_known_args(words)
-    options.files = SYNAPSE if options.task == "synapse" else METHODS[options.method]
+    options.files = CT if options.task == "synapse" else METHODS[options.method]
     if options.task == "synapse" and (options.method != "condseg" or options.dataset_dir is not None):
         parser.error('--task synapse takes no --method and no --dataset_dir: see "CT volumes" in bundle/docs/README.md')
     try:
@@ -135,7 +135,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
 def known_options(files: Files) -> set[str]:
     """The options that can be given: those of the configs, and those of stage 1 with its prefix too."""
     own = OWN | {"dataset_dir"}
-    evaluate = () if files is SYNAPSE else files.evaluate
+    evaluate = () if files is CT else files.evaluate
     names = option_names((*files.stage1, *files.train, *evaluate, *files.predict)) - own
     return names | {f"stage1_{name}" for name in option_names(files.stage1) - own}
 
@@ -144,6 +144,7 @@ def main() -> int:
     """Run every step; the status is 1 if synthetic data was not learned or a step failed, 130 if stopped, else 0."""
     options = parse(sys.argv[1:])
     run_dir = make_run_dir(options.output_dir)
+    show_log()
     log_to(run_dir / "log.txt")
     print(f"ConDSeg demo, writing to {run_dir}\nimporting PyTorch and MONAI ...", flush=True)
     try:
@@ -171,16 +172,6 @@ def make_run_dir(output_dir: Path) -> Path:
         number += 1
     run_dir.mkdir(parents=True)
     return run_dir
-
-
-def log_to(path: Path) -> None:
-    """Send log and warnings to a file; the screen gets the warnings of this package only."""
-    logging.basicConfig(filename=path, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.captureWarnings(True)
-    screen = logging.StreamHandler()
-    screen.setLevel(logging.WARNING)
-    screen.addFilter(logging.Filter("condseg_monai"))
-    logging.getLogger().addHandler(screen)
 
 
 if __name__ == "__main__":

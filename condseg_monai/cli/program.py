@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import click
 
 from condseg_monai.utils.errors import error_line
 
-__all__ = ["Command", "NamesIn", "run_program"]
+__all__ = ["Command", "NamesIn", "run_program", "start_work", "wrong_option"]
 
-FAILED, WRONG_CALL, INTERRUPTED = 1, 2, 130
+FAILED, WRONG_CALL, INTERRUPTED, TERMINATED = 1, 2, 130, 143
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, raised as Ctrl-C is, so that whatever handles the one handles the other."""
 
 
 class Command(click.Command):
@@ -58,6 +64,34 @@ class NamesIn(click.ParamType):
         return self.choice().get_metavar(param, ctx)
 
 
+def start_work(context: click.Context, if_stopped: str, log_file: Path | None = None) -> None:
+    """Set up logging, before PyTorch and MONAI are imported: what this package logs alone goes to the screen.
+
+    Args:
+        context: of the command.
+        if_stopped: how to continue, said after Ctrl-C and SIGTERM.
+        log_file: gets everything.
+    """
+    from condseg_monai.cli.logs import log_to, show_log
+
+    context.find_root().obj["if_stopped"] = f": {if_stopped}"
+
+    def terminate(*_: Any) -> None:
+        context.find_root().obj["terminated"] = True
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, terminate)
+
+    show_log(context.find_root().obj["debug"])
+    if log_file is not None:
+        log_to(log_file)
+
+
+def wrong_option(name: str, reason: str) -> click.UsageError:
+    """The error of an option that this call of a command does not have."""
+    return click.BadOptionUsage(name, f"--{name}: {reason}")
+
+
 def _keep_debug(context: click.Context, _: click.Parameter, value: bool) -> None:
     context.find_root().obj["debug"] = value
 
@@ -70,21 +104,30 @@ def run_program(program: click.Group, arguments: Sequence[str] | None = None) ->
         arguments: of the command line; None for this process's.
 
     Returns:
-        0 for success, 1 for an error or if some cases failed, 2 for a wrong call, 130 after Ctrl-C.
+        0 for success, 1 for an error or if some cases failed, 2 for a wrong call, 130 after Ctrl-C, 143 after SIGTERM.
     """
-    state = {"debug": False}
+    state: dict[str, Any] = {"debug": False, "if_stopped": "", "terminated": False}
+    before = signal.getsignal(signal.SIGTERM)
     try:
         code = program.main(arguments, prog_name=program.name, standalone_mode=False, obj=state)
     except click.ClickException as error:
         error.show()
         return WRONG_CALL if isinstance(error, click.UsageError) else FAILED
     except click.Abort:
-        click.echo("stopped by Ctrl-C", err=True)
-        return INTERRUPTED
+        return _stopped(state)
     except Exception as error:
+        if state["terminated"]:  # loaders complain that their workers were terminated too
+            return _stopped(state)
         if state["debug"]:
             traceback.print_exc()
         sys.stdout.flush()
         click.echo(error_line(error), err=True)
         return FAILED
+    finally:
+        signal.signal(signal.SIGTERM, before)
     return int(code or 0)
+
+
+def _stopped(state: Mapping[str, Any]) -> int:
+    click.echo(f"stopped by {'SIGTERM' if state['terminated'] else 'Ctrl-C'}{state['if_stopped']}", err=True)
+    return TERMINATED if state["terminated"] else INTERRUPTED

@@ -16,7 +16,7 @@ from typing import Any
 
 from condseg_monai.utils.options import OPTIONS
 
-__all__ = ["check_command_line", "command_word", "config_value", "is_bundle_program", "unknown_options"]
+__all__ = ["check_command_line", "command_word", "config_value", "fire_word", "is_bundle_program", "unknown_options"]
 
 
 def is_bundle_program(argv: Sequence[str] | None = None) -> bool:
@@ -50,7 +50,7 @@ def check_command_line(argv: Sequence[str] | None = None) -> None:
             "lists all options and the configs that have them"
         )
     for name, word in written.items():
-        if name in OPTIONS and OPTIONS[name].kind in ("text", "texts"):
+        if name in OPTIONS and OPTIONS[name].kind in ("text", "texts", "path"):
             _check_text(name, word)
 
 
@@ -89,7 +89,7 @@ def config_value(value: Any) -> Any:
 
 
 def command_word(value: Any) -> str:
-    """Return a value as a word of a shell, from which Fire and MONAI read the same value again.
+    """Return a value as a word of a shell, from which a config gets the same value again.
 
     Args:
         value: of an option.
@@ -98,13 +98,16 @@ def command_word(value: Any) -> str:
         >>> print(command_word("2024_11_28"), command_word("a b"), command_word(None), command_word(3))
         '"2024_11_28"' 'a b' null 3
     """
+    return "null" if value is None else fire_word(config_value(value))
+
+
+def fire_word(value: Any) -> str:
+    """Return a value as a word of a shell, from which Fire reads the same value again."""
     from fire.parser import DefaultParseValue
 
-    value = config_value(value)
-    if value is None:
-        return "null"
-    if isinstance(value, str) and DefaultParseValue(value) != value:
-        value = json.dumps(value)
+    is_texts = isinstance(value, list) and all(isinstance(item, str) for item in value)
+    if is_texts or (isinstance(value, str) and DefaultParseValue(value) != value):
+        value = json.dumps(value, separators=(",", ":"))
     return shlex.quote(str(value))
 
 

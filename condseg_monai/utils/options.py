@@ -22,6 +22,7 @@ _KINDS = {
     "number": "a number",
     "numbers": "a number or a list of numbers",
     "text": "text",
+    "path": "a path",
     "texts": "a list of names",
     "values": "a list of numbers or of colours `[red, green, blue]`",
 }
@@ -31,8 +32,8 @@ class Option(NamedTuple):
     """An option of the configs.
 
     Attributes:
-        kind: ``"flag"``, ``"integer"``, ``"number"``, ``"numbers"`` (one or a list), ``"text"``, ``"texts"`` (a list),
-            ``"values"`` (a list of numbers or of lists of three).
+        kind: ``"flag"``, ``"integer"``, ``"number"``, ``"numbers"`` (one or a list), ``"text"``, ``"path"``,
+            ``"texts"`` (a list), ``"values"`` (a list of numbers or of lists of three).
         meaning: a line for the documentation.
         low: smallest number.
         high: largest number.
@@ -72,20 +73,24 @@ def _number(low: float, meaning: str, high: float = math.inf, null: bool = False
     return Option("number", meaning, low, high, null=null, default=default)
 
 
+def _path(meaning: str, null: bool = False, default: str = "") -> Option:
+    return Option("path", meaning, null=null, default=default)
+
+
 def _text(meaning: str, *choices: str, null: bool = False, default: str = "") -> Option:
     return Option("text", meaning, choices=choices, null=null, default=default)
 
 
 _PLACES: dict[str, Option] = {
-    "bundle_root": _text("the bundle's folder, where the three below begin"),
+    "bundle_root": _path("the bundle's folder, where the three below begin"),
     "stage": _integer(1, "which stage a file is for: overlays read it, it is not for changing"),
-    "dataset_dir": _text("the data set; for inference, images: folder, file or list", default="`dataset` here"),
-    "output_dir": _text("reports, TensorBoard, predictions", default="`eval` here"),
-    "ckpt_dir": _text("checkpoints and run records", default="`models` here"),
-    "stage1_checkpoint": _text(
+    "dataset_dir": _path("the data set; for inference, images: folder, file or list", default="`dataset` here"),
+    "output_dir": _path("reports, TensorBoard, predictions", default="`eval` here"),
+    "ckpt_dir": _path("checkpoints and run records", default="`models` here"),
+    "stage1_checkpoint": _path(
         "stage 2 starts from its encoder; null: one-stage training", null=True, default="`stage1.pt` in `ckpt_dir`"
     ),
-    "checkpoint": _text("weights to evaluate or predict with", default="`model.pt` in `ckpt_dir`"),
+    "checkpoint": _path("weights to evaluate or predict with", default="`model.pt` in `ckpt_dir`"),
 }
 _COMPUTATION: dict[str, Option] = {
     "device": _text("where to compute", default="a GPU if there is one"),
@@ -264,7 +269,7 @@ _RUN: dict[str, Option] = {
     "panel_interval": _integer(0, "epochs between pictures in TensorBoard; 0: none"),
     "num_workers": _integer(0, "processes that load images"),
     "cache": _number(0, "share of the decoded, resized images kept in memory", 1),
-    "cache_dir": _text("synapse: resized slices, to be read again", default="`slices` in `output_dir`"),
+    "cache_dir": _path("synapse: resized slices, to be read again", default="`slices` in `output_dir`"),
     "resume": _flag("continue the run that was cut short in `ckpt_dir`; without one, begin"),
     "save_interval": _integer(
         0, "epochs between two saves of the state to resume from; each new best is saved too; 0: none"
@@ -386,10 +391,10 @@ def read_flag(value: bool | int | str, name: str) -> bool:
 
 
 def _read(name: str, value: Any) -> Any:
-    from torch import device  # takes seconds, and the command line reads the table without
+    if not isinstance(value, (str, int, float, list, tuple, type(None))):
+        from torch import device  # takes seconds, and the command line reads the table without
 
-    if isinstance(value, (os.PathLike, device)):
-        value = str(value)
+        value = str(value) if isinstance(value, (os.PathLike, device)) else value
     option = OPTIONS.get(name)
     if option is None:
         return value
@@ -409,7 +414,7 @@ def _read(name: str, value: Any) -> Any:
 
 
 def _fits(option: Option, value: Any) -> bool:
-    if option.kind.startswith("text"):
+    if option.kind in ("text", "texts", "path"):
         return isinstance(value, str) and (not option.choices or value in option.choices)
     if option.kind == "values" and isinstance(value, (list, tuple)):
         return len(value) == 3 and all(isinstance(item, int) for item in value)

@@ -76,7 +76,8 @@ def test_useless_arguments_are_one_line_on_stderr(tmp_path, capsys, arguments, w
     assert error.startswith("error: ") and words in error and error.count("\n") == 1
 
 
-COMMANDS = ["bundle", "check", "compare", "convert", "prepare", "score-volumes"]
+COMMANDS = ["bundle", "check", "compare", "convert", "encoders", "evaluate", "info", "options", "predict", "prepare"]
+COMMANDS += ["score-volumes", "train"]
 
 
 def test_every_command_has_a_line_of_help(capsys):

@@ -105,7 +105,7 @@ def test_a_method_that_fails_is_named_and_the_others_continue(
 ):
     def train(name: str, seed: int, *_: object) -> None:
         if name == "condseg":
-            raise RuntimeError("wrapped") from ValueError("no memory")
+            raise RuntimeError("Failed to evaluate") from ValueError("no memory")
         write_scores(tmp_path / name / f"seed{seed}", {"a": 0.1, "b": 0.3})
 
     monkeypatch.setattr(compare_methods, "train_and_score", train)

@@ -8,9 +8,9 @@ import nibabel
 import numpy as np
 import pytest
 
+from condseg_monai.cli.workflows import option_names
 from condseg_monai.data.synthetic.ct_phantom import make_synthetic_ct
 from experiments import ct_protocol
-from experiments.bundle_runs import option_names
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from demo import parse
 
-from experiments.bundle_runs import option_names
+from condseg_monai.cli.workflows import option_names
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")

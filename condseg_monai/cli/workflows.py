@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from condseg_monai.utils.bundle_path import bundle_dir
+from condseg_monai.utils.command_line import command_word, config_value, fire_word
+from condseg_monai.utils.options import CARD_OPTIONS
 
 if TYPE_CHECKING:
     from monai.bundle import ConfigWorkflow
 
-BUNDLE = Path(__file__).resolve().parents[1] / "bundle"
+__all__ = [
+    "CT",
+    "METHODS",
+    "Files",
+    "command_of",
+    "config_file",
+    "open_run",
+    "option_names",
+    "options_for",
+    "read_configs",
+    "run",
+    "without_card_options",
+]
 
 
 class Files(NamedTuple):
@@ -28,6 +43,10 @@ class Files(NamedTuple):
         """The files that score images."""
         return (*self.train, "evaluate")
 
+    def with_overlay(self, overlay: str) -> Files:
+        """The same with another file behind those of the trainings."""
+        return self._replace(train=(*self.train, overlay), stage1=(*self.stage1, overlay) if self.stage1 else ())
+
 
 METHODS = {
     "condseg": Files(("train_stage2",), ("inference",), ("train_stage1",)),
@@ -36,11 +55,20 @@ METHODS = {
     "condseg_student": Files(("train_dec_seg", "semi_supervised_condseg"), ("inference",)),
     "unet": Files(("train_stage2", "unet"), ("inference",)),
 }
+"""What can be trained on images."""
+
+CT = Files(("train_stage2", "synapse"), ("inference_synapse",), ("train_stage1", "synapse"))
+"""ConDSeg on CT; whole volumes are scored, after prediction."""
+
+
+def config_file(name: str) -> Path:
+    """The config file of a name."""
+    return bundle_dir() / "configs" / f"{name}.json"
 
 
 def read_configs(files: Iterable[str]) -> list[dict[str, Any]]:
     """Read config files by name."""
-    return [json.loads((BUNDLE / "configs" / f"{file}.json").read_text(encoding="utf-8")) for file in files]
+    return [json.loads(config_file(file).read_text(encoding="utf-8")) for file in files]
 
 
 def option_names(files: Iterable[str]) -> set[str]:
@@ -49,50 +77,20 @@ def option_names(files: Iterable[str]) -> set[str]:
     return {name for block in blocks for name in block if name != "_target_"}
 
 
-def parse_options(words: Sequence[str]) -> dict[str, Any]:
-    """Read ``--name value`` and ``--name=value``.
-
-    Args:
-        words: of the command line. Values are Python literals (``None``, ``1e-3``), all others text.
-
-    Raises:
-        ValueError: if a name has no value, or a value no name.
-    """
-    options: dict[str, Any] = {}
-    rest = list(words)
-    while rest:
-        name, equals, text = rest.pop(0).partition("=")
-        if not name.startswith("--"):
-            raise ValueError(f"expected --name value, got {name!r}")
-        if not equals:
-            if not rest or rest[0].startswith("--"):
-                raise ValueError(f"{name} needs a value")
-            text = rest.pop(0)
-        try:
-            options[name[2:]] = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
-            options[name[2:]] = text
-    return options
-
-
 def without_card_options(files: Sequence[str], options: Mapping[str, Any]) -> dict[str, Any]:
     """Leave out what evaluation and inference read from the card of the model that was trained with the options."""
-    from condseg_monai.utils.options import CARD_OPTIONS  # takes seconds, and --help should not
-
     uses_card = "evaluate" in files or files[0].startswith("inference")
     return {name: value for name, value in options.items() if not (uses_card and name in CARD_OPTIONS)}
 
 
-def check_options(given: Iterable[str], known: Collection[str]) -> None:
-    """Refuse options that no config has.
-
-    Raises:
-        ValueError: naming them, each with the option that it looks like, and all there are.
-    """
-    if unknown := [name for name in given if name not in known]:
-        from condseg_monai.utils.command_line import unknown_options  # takes seconds, and --help should not
-
-        raise ValueError(f"{unknown_options(unknown, known)}; there are {', '.join(sorted(known))}")
+def options_for(files: Sequence[str], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Choose the options that the files have; those for stage 1 lose their prefix ``stage1_``."""
+    names = option_names(files)
+    chosen = {name: value for name, value in options.items() if name in names}
+    if "train_stage1" in files:
+        stage1 = {name.removeprefix("stage1_"): options[name] for name in options if name.startswith("stage1_")}
+        chosen |= {name: value for name, value in stage1.items() if name in names}
+    return chosen
 
 
 def open_run(files: Sequence[str], options: Mapping[str, Any], workflow_type: str = "train") -> ConfigWorkflow:
@@ -100,21 +98,19 @@ def open_run(files: Sequence[str], options: Mapping[str, Any], workflow_type: st
 
     Args:
         files: by name, read together.
-        options: those that the files do not have, or have from the model card, are left out; ``name#part`` replaces a
-            part of ``name``.
+        options: those that the files do not have are left out; ``name#part`` replaces a part of ``name``.
         workflow_type: ``"train"`` or ``"infer"``.
     """
     from monai.bundle import ConfigWorkflow  # takes seconds, and --help should not
 
     names = {name for config in read_configs(files) for name in config}
-    options = without_card_options(files, options)
     logging.getLogger("monai.bundle.workflows").addFilter(_is_no_logging_notice)
     workflow = ConfigWorkflow(
-        [str(BUNDLE / "configs" / f"{file}.json") for file in files],
+        [str(config_file(file)) for file in files],
         logging_file=False,
         workflow_type=workflow_type,
-        bundle_root=str(BUNDLE),
-        **{name: value for name, value in options.items() if name.split("#")[0] in names},
+        bundle_root=config_value(str(bundle_dir())),
+        **{name: config_value(value) for name, value in options.items() if name.split("#")[0] in names},
     )
     workflow.initialize()
     return workflow
@@ -127,11 +123,12 @@ def run(files: Sequence[str], options: Mapping[str, Any], workflow_type: str = "
     workflow.finalize()
 
 
-def root_cause(error: BaseException) -> BaseException:
-    """The exception behind those that MONAI wraps around what a config's component raises."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return error
+def command_of(files: Sequence[str], options: Mapping[str, Any]) -> str:
+    """The command that does the same as :func:`run`, in any folder."""
+    paths = [str(config_file(file)) for file in files]
+    config = fire_word(paths[0] if len(paths) == 1 else paths)
+    words = [f"--{name} {command_word(value)}" for name, value in options.items()]
+    return " ".join(["python -m monai.bundle run --config_file", config, *words])
 
 
 def _is_no_logging_notice(record: logging.LogRecord) -> bool:

@@ -1,10 +1,9 @@
-"""Runs of the bundle in this process: reading options, and MONAI's messages."""
-
-import logging
+"""Options of the bundle on the command lines of experiments and the demo."""
 
 import pytest
 
-from experiments.bundle_runs import BUNDLE, METHODS, check_options, open_run, option_names, parse_options
+from condseg_monai.cli.workflows import METHODS, option_names
+from experiments.given_options import check_options, parse_options
 
 
 @pytest.mark.parametrize(
@@ -36,18 +35,3 @@ def test_words_without_name_or_value_raise(words, message):
 def test_unknown_options_are_refused_with_the_one_that_may_be_meant():
     with pytest.raises(ValueError, match=r"no such option: learning_rat \(did you mean learning_rate\?\), zzz; there"):
         check_options(["epochs", "learning_rat", "zzz"], option_names(METHODS["condseg"].train))
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_all_files_of_a_method_exist(method):
-    files = METHODS[method]
-    assert all((BUNDLE / "configs" / f"{f}.json").is_file() for f in (*files.stage1, *files.evaluate, *files.predict))
-
-
-def test_workflow_gets_the_options_that_its_files_have_and_no_notice_of_logging(monkeypatch, caplog):
-    monkeypatch.setattr("monai.bundle.ConfigWorkflow.initialize", lambda self: None)
-    workflow = open_run(("inference",), {"batch_size": 32, "image_size": 32, "epochs": 3}, "infer")
-    assert workflow.parser.get("batch_size") == 32 and "epochs" not in workflow.parser.get()
-    assert workflow.parser.get("image_size") is None  # the model card says it
-    logging.getLogger("monai.bundle.workflows").warning("another")
-    assert [record.message for record in caplog.records if record.name == "monai.bundle.workflows"] == ["another"]

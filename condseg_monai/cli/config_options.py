@@ -1,0 +1,138 @@
+"""Options of the bundle's configs as options of a command: types, ranges and help from the table of options."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from click.core import ParameterSource
+
+from condseg_monai.cli.program import Command
+from condseg_monai.cli.workflows import read_configs
+from condseg_monai.utils.bundle_path import bundle_dir
+from condseg_monai.utils.options import OPTION_GROUPS, OPTIONS, option_defaults, read_options
+
+__all__ = ["ConfigCommand", "config_defaults", "given_options", "with_config_options"]
+
+_STAGE1 = "stage1_"
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+class OptionValue(click.ParamType):
+    """Value of an option of the configs.
+
+    Args:
+        option: its name in the table of options.
+    """
+
+    name = "value"
+
+    def __init__(self, option: str) -> None:
+        self.option = option
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the value, or fail naming what it can be."""
+        option = OPTIONS[self.option]
+        if option.kind in ("integer", "number", "numbers", "texts"):
+            value = _literal(value, names=option.kind == "texts")
+        try:
+            value = read_options(**{self.option: value})[self.option]
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        is_path = option.kind == "path" or (self.option == "encoder_weights" and value != "imagenet")
+        return str(Path(value).absolute()) if is_path and value is not None else value
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """The values there are, in help."""
+        option = OPTIONS[self.option]
+        null = "|null" * option.null
+        if option.choices:
+            return f"[{'|'.join(option.choices)}{null}]"
+        kinds = {"flag": "BOOL", "integer": "INTEGER", "number": "NUMBER", "numbers": "NUMBER[,...]", "path": "PATH"}
+        return kinds.get(option.kind, "A,B,..." if option.kind == "texts" else "TEXT") + null
+
+
+class ConfigOption(click.Option):
+    """Option of the configs; a flag may stand without ``true``.
+
+    Args:
+        declarations: its name on the command line.
+        option: its name in the table of options.
+        **attributes: of any option.
+    """
+
+    def __init__(self, declarations: Sequence[str], option: str, **attributes: Any) -> None:
+        if OPTIONS[option].kind == "flag":
+            attributes |= {"is_flag": False, "flag_value": "true"}
+        meaning = OPTIONS[option].meaning.replace("`", "")
+        super().__init__(declarations, type=OptionValue(option), help=meaning, **attributes)
+        self.group = next(group for group, options in OPTION_GROUPS.items() if option in options)
+
+
+class ConfigCommand(Command):
+    """Command whose help lists the options of the configs by group, below its own."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the command's own options, then each group."""
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            if isinstance(param, click.Option) and (record := param.get_help_record(ctx)):
+                groups.setdefault(getattr(param, "group", "options"), []).append(record)
+        for group, records in groups.items():
+            with formatter.section(group.capitalize()):
+                formatter.write_dl(records)
+
+
+def with_config_options(names: Collection[str], stage1: Collection[str] = ()) -> Callable[[_Function], _Function]:
+    """Add options of the configs to a command.
+
+    Args:
+        names: of the options.
+        stage1: those that can be given for stage 1 alone too, with ``stage1_`` in front.
+    """
+
+    def add(function: _Function) -> _Function:
+        both = [name for name in OPTIONS if name in stage1 and _STAGE1 + name not in OPTIONS]
+        for name in reversed(both):
+            function = click.option(f"--{_STAGE1}{name}", cls=ConfigOption, option=name, hidden=True)(function)
+        for name in reversed([name for name in OPTIONS if name in names]):
+            function = click.option(f"--{name}", cls=ConfigOption, option=name)(function)
+        return function
+
+    return add
+
+
+def given_options(ctx: click.Context, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out the options that were not given on the command line."""
+    given = ParameterSource.COMMANDLINE
+    return {name: value for name, value in options.items() if ctx.get_parameter_source(name) is given}
+
+
+@cache
+def config_defaults() -> dict[str, str]:
+    """The default of every option, as the configs have it."""
+    configs = dict(zip(names := _config_names(), read_configs(names), strict=True))
+    return {name: option_defaults(name, configs).replace("`", "") for name in OPTIONS}
+
+
+def _config_names() -> list[str]:
+    files = (bundle_dir() / "configs").glob("*.json")
+    return sorted(
+        {file.stem for file in files} - {"metadata", "train"}, key=lambda name: (name != "train_stage2", name)
+    )
+
+
+def _literal(text: Any, names: bool) -> Any:
+    """Numbers and lists as Python writes them, or with commas only; any other text as it is."""
+    if not isinstance(text, str):
+        return text
+    with suppress(ValueError, SyntaxError):
+        value = ast.literal_eval(text)
+        if not names or not isinstance(value, (int, float)):
+            return list(value) if isinstance(value, tuple) else value
+    return [name.strip() for name in text.strip("[]").split(",")] if names and text.lower() != "null" else text

@@ -1,0 +1,73 @@
+"""Command ``evaluate``: scores of a model on the images of a data set."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from condseg_monai.cli.config_options import ConfigCommand, given_options, with_config_options
+from condseg_monai.cli.logs import send_to_log
+from condseg_monai.cli.program import start_work
+from condseg_monai.cli.workflows import command_of, open_run, option_names
+from condseg_monai.utils.model_path import find_checkpoint
+from condseg_monai.utils.text_tables import text_table
+
+__all__ = ["command"]
+
+_FILES = ("train_stage2", "evaluate")
+_OWN = {"bundle_root", "stage", "dataset_dir", "output_dir", "ckpt_dir", "checkpoint", "split"}
+_SCORES = {
+    "val_mean_iou_original": "mIoU",
+    "val_mean_dice_original": "mDSC",
+    "val_recall_original": "recall",
+    "val_precision_original": "precision",
+    "val_hd95_original": "HD95",
+}
+_NAMES = (option_names(("inference",)) & option_names(_FILES) | option_names(("evaluate",)) | {"mask_threshold"}) - _OWN
+
+
+@click.command("evaluate", cls=ConfigCommand, short_help="Score a model on a data set.")
+@click.argument("model")
+@click.argument("dataset_dir", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--split", default="test", show_default=True, help="the list of DIR to score")
+@click.option("--output_dir", metavar="OUT", type=click.Path(path_type=Path), help="[scores in the model's run folder]")
+@with_config_options(_NAMES)
+@click.pass_context
+def command(
+    ctx: click.Context, model: str, dataset_dir: Path, split: str, output_dir: Path | None, **options: Any
+) -> int:
+    """Score MODEL on a list of the data set DIR, and write a table, a summary and a report.
+
+    MODEL is a checkpoint, or the folder of a run or a bundle. Every image is scored at the network's size and at its
+    own; the table printed is of the latter. The exit code is 1 if some images failed.
+    """
+    checkpoint = find_checkpoint(model).absolute()
+    run_dir = checkpoint.parent.parent if checkpoint.parent.name == "models" else checkpoint.parent
+    scores = (output_dir or run_dir / "scores").absolute()
+    places = {"dataset_dir": str(dataset_dir.absolute()), "output_dir": str(scores), "checkpoint": str(checkpoint)}
+    settings = {**places, "split": split, **given_options(ctx, options)}
+    start_work(ctx, "nothing was written; start again")
+    click.echo(command_of(_FILES, settings))
+    workflow = open_run(_FILES, settings)
+    workflow.parser.get_parsed_content("validate#evaluator")  # makes loggers
+    send_to_log()
+    workflow.run()
+    workflow.finalize()
+    summary = json.loads((scores / f"summary_{split}.json").read_text(encoding="utf-8"))
+    rows = [["score", "mean", "95 % interval", "median"]]
+    for name, title in _SCORES.items():
+        if score := summary["scores"].get(name):
+            interval = score["interval_95"]
+            words = "-" if interval is None else f"{_number(interval[0])} to {_number(interval[1])}"
+            rows.append([title, _number(score["mean"]), words, _number(score["median"])])
+    click.echo(
+        f"\n{split}: {summary['images']} images\n\n{text_table(rows)}\n\nreport  {scores / f'report_{split}.html'}"
+    )
+    return int(bool(summary.get("failed")))
+
+
+def _number(value: float | None) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else "-" if value is None else str(value)

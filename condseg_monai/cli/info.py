@@ -1,0 +1,54 @@
+"""Command ``info``: the model card, in words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from condseg_monai.cli.program import Command
+from condseg_monai.utils.model_path import find_checkpoint
+
+__all__ = ["command"]
+
+
+@click.command("info", cls=Command, short_help="Say what a model is and how it was trained.")
+@click.argument("model")
+@click.option("--json", "as_json", is_flag=True, help="print the model card as it is")
+def command(model: str, as_json: bool) -> None:
+    """Print the model card of MODEL: network, input, output, training.
+
+    MODEL is a checkpoint, or the folder of a run or a bundle.
+    """
+    from condseg_monai.networks.model_card import ModelCard, card_path
+
+    checkpoint = find_checkpoint(model)
+    card = card_path(checkpoint)
+    if not card.is_file():
+        raise FileNotFoundError(f"{checkpoint} has no model card, {card.name} beside it: nothing is known of it")
+    content = ModelCard.read(card).as_dict()
+    if as_json:
+        click.echo(json.dumps(content, indent=2))
+        return
+    click.echo(f"{checkpoint}: {content['method']}")
+    for section in ("network", "input", "output", "training", "weights", "versions"):
+        click.echo(f"\n{section}")
+        _print(content[section])
+
+
+def _print(values: Mapping[str, Any], indent: int = 2) -> None:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            click.echo(f"{' ' * indent}{name}")
+            _print(value, indent + 2)
+        elif value is not None:
+            words = (
+                ", ".join(map(str, value))
+                if isinstance(value, list)
+                else f"{value:.4g}"
+                if isinstance(value, float)
+                else value
+            )
+            click.echo(f"{' ' * indent}{name.replace('_', ' '):22s}{words}")

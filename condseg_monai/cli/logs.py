@@ -1,0 +1,53 @@
+"""Logging of a command: this package's on the screen, everything in a file."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+
+__all__ = ["log_to", "send_to_log", "show_log"]
+
+_PACKAGE = "condseg_monai"
+
+
+class _ScreenFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        """One line: the level, if it is a warning or worse, and the message."""
+        level = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
+        return level + record.getMessage()
+
+
+def show_log(debug: bool = False) -> None:
+    """Send what this package logs to the screen and leave out what libraries say; with ``debug`` all of it is shown.
+
+    Call it before PyTorch and MONAI are imported: they warn while they are.
+    """
+    root = logging.getLogger()
+    root.setLevel(logging.INFO)
+    logging.captureWarnings(True)
+    screen = logging.StreamHandler(sys.stderr)
+    screen.setFormatter(_ScreenFormatter())
+    if not debug:
+        screen.addFilter(logging.Filter(_PACKAGE))
+    root.handlers[:] = [screen]
+
+
+def log_to(path: Path) -> None:
+    """Write all that is logged to a file too, behind what is in it.
+
+    Args:
+        path: the file; its folder is made if it is missing.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = logging.FileHandler(path, encoding="utf-8")
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.getLogger().addHandler(file)
+
+
+def send_to_log() -> None:
+    """Send to the log what MONAI's and ignite's loggers, each with a handler of its own, print by default."""
+    for logger in logging.root.manager.loggerDict.values():
+        if isinstance(logger, logging.Logger) and logger.handlers:
+            logger.handlers.clear()
+            logger.propagate = True

@@ -1,0 +1,55 @@
+"""Command ``predict``: masks of images, label volumes of CT."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from condseg_monai.cli.config_options import ConfigCommand, given_options, with_config_options
+from condseg_monai.cli.program import start_work, wrong_option
+from condseg_monai.cli.workflows import command_of, option_names, run
+from condseg_monai.utils.model_path import find_checkpoint
+
+__all__ = ["command"]
+
+_FILES = {"image": ("inference",), "ct": ("inference_synapse",)}
+_OWN = {"bundle_root", "stage", "dataset_dir", "output_dir", "ckpt_dir", "checkpoint"}
+_NAMES = {name for files in _FILES.values() for name in option_names(files)} - _OWN
+
+
+@click.command("predict", cls=ConfigCommand, short_help="Segment images or CT volumes.")
+@click.argument("model")
+@click.argument("source", type=click.Path(exists=True, path_type=Path))
+@click.argument("output_dir", metavar="OUT", type=click.Path(file_okay=False, path_type=Path))
+@click.option(
+    "--kind", type=click.Choice([*_FILES]), help="what the model segments [as its model card says, else image]"
+)
+@with_config_options(_NAMES)
+@click.pass_context
+def command(ctx: click.Context, model: str, source: Path, output_dir: Path, kind: str | None, **options: Any) -> None:
+    """Segment SOURCE with MODEL and write the masks into OUT.
+
+    MODEL is a checkpoint, or the folder of a run or a bundle; its model card says what it segments. SOURCE is an image,
+    a folder of images or a list; for CT, a NIfTI file, a DICOM series, or a folder of them. What is in OUT already,
+    of the same source, weights and settings, is kept. The exit code is 1 if something failed.
+    """
+    checkpoint = find_checkpoint(model).absolute()
+    start_work(ctx, "the same command continues; what is done is kept")
+    files = _FILES[kind or _kind_of(checkpoint)]
+    given = given_options(ctx, options)
+    for name in given.keys() - option_names(files):
+        raise wrong_option(name, f"{files[0]}.json, which this model needs, has no such option")
+    places = {"dataset_dir": source, "output_dir": output_dir}
+    settings = {name: str(path.absolute()) for name, path in {**places, "checkpoint": checkpoint}.items()} | given
+    click.echo(command_of(files, settings))
+    run(files, settings, "infer")
+    click.echo(f"\nmasks  {output_dir}")
+
+
+def _kind_of(checkpoint: Path) -> str:
+    from condseg_monai.networks.model_card import ModelCard, card_path
+
+    card = card_path(checkpoint)
+    return ModelCard.read(card).kind if card.is_file() else "image"

@@ -1,0 +1,110 @@
+"""Command ``train``: a data set becomes a model, in one or two stages."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from condseg_monai.cli.config_options import ConfigCommand, given_options, with_config_options
+from condseg_monai.cli.logs import send_to_log
+from condseg_monai.cli.program import start_work, wrong_option
+from condseg_monai.cli.progress import EpochLines
+from condseg_monai.cli.workflows import CT, METHODS, Files, command_of, open_run, option_names, options_for
+from condseg_monai.utils.bundle_path import bundle_dir
+
+__all__ = ["command"]
+
+_PAPER = "paper"
+_PRESET = "preset_"
+_OWN = {"bundle_root", "stage", "dataset_dir", "output_dir", "progress_bar"}
+_FILES = (*METHODS.values(), CT)
+_STAGE1 = option_names({file for files in _FILES for file in files.stage1}) - _OWN
+_NAMES = option_names({file for files in _FILES for file in files.train}) - _OWN | _STAGE1
+_PRESETS = sorted(file.stem.removeprefix(_PRESET) for file in (bundle_dir() / "configs").glob(f"{_PRESET}*.json"))
+
+
+@click.command("train", cls=ConfigCommand, short_help="Train a model, in both stages.")
+@click.argument("dataset_dir", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--method", type=click.Choice([*METHODS]), default="condseg", show_default=True, help="which network and training"
+)
+@click.option(
+    "--preset",
+    type=click.Choice([_PAPER, *_PRESETS]),
+    default=_PAPER,
+    show_default=True,
+    help="a set of options; those given here come on top",
+)
+@click.option("--task", type=click.Choice(["images", "ct"]), help="what DIR holds [seen from its folders]")
+@click.option(
+    "--output_dir", metavar="RUN", type=click.Path(path_type=Path), help="the run's folder [runs/NAME OF DIR]"
+)
+@with_config_options(_NAMES, _STAGE1)
+@click.pass_context
+def command(
+    ctx: click.Context,
+    dataset_dir: Path,
+    method: str,
+    preset: str,
+    task: str | None,
+    output_dir: Path | None,
+    **options: Any,
+) -> None:
+    """Train on the data set DIR and write the model, its records and its curves into the folder RUN.
+
+    DIR has images/, masks/, train.txt and val.txt; for CT, what prepare synapse makes. Methods of two stages train
+    both, one after the other: --stage1_checkpoint FILE takes stage 1 from there, --stage1_checkpoint null leaves it
+    out. An option with stage1_ in front, such as --stage1_epochs, is for stage 1 alone. --resume continues a run that
+    was cut short. condseg options says what each option is if it is not given.
+    """
+    is_ct = task == "ct" if task else (dataset_dir / "train_npz").is_dir()
+    if is_ct and method != "condseg":
+        raise click.UsageError(f"{dataset_dir} holds CT slices, which --method condseg alone trains on, not {method}")
+    files = CT if is_ct else METHODS[method]
+    if preset != _PAPER:
+        files = files.with_overlay(_PRESET + preset)
+    given = given_options(ctx, options)
+    _refuse_others(given, files, f"--method {method}")
+    run_dir = (output_dir or Path("runs") / dataset_dir.resolve().name).absolute()
+    places = {"dataset_dir": str(dataset_dir.absolute()), "output_dir": str(run_dir)}
+    settings = {**places, "ckpt_dir": str(run_dir / "models"), **given}
+    stages = [("Stage 1", files.stage1)] if files.stage1 and "stage1_checkpoint" not in given else []
+    stages.append(("Stage 2" if stages else "Training", files.train))
+    start_work(ctx, "the same command with --resume continues from the last saved state", run_dir / "log.txt")
+    for number, (title, stage) in enumerate(stages):
+        click.echo(f"{chr(10) * bool(number)}{title}\n  {command_of(stage, options_for(stage, settings))}")
+        _train(stage, options_for(stage, settings))
+    _print_end(dataset_dir, run_dir, Path(settings["ckpt_dir"]) / "model.pt")
+
+
+def _refuse_others(given: Mapping[str, Any], files: Files, what: str) -> None:
+    stage1 = {f"stage1_{name}" for name in option_names(files.stage1)}
+    for name in given.keys() - option_names((*files.stage1, *files.train)) - stage1:
+        raise wrong_option(name, f"{what} has no such option; condseg options says which configs have it")
+
+
+def _train(files: tuple[str, ...], options: Mapping[str, Any]) -> None:
+    workflow = open_run(files, {**options, "progress_bar": False})
+    EpochLines(workflow)  # makes trainer and evaluator, and with them their loggers
+    send_to_log()
+    workflow.run()
+    workflow.finalize()
+
+
+def _print_end(dataset_dir: Path, run_dir: Path, model: Path) -> None:
+    places = {
+        "weights": model,
+        "model card": model.with_suffix(".json"),
+        "records of the run": model.parent,
+        "curves": f"tensorboard --logdir {shlex.quote(str(run_dir / 'tensorboard'))}",
+        "log": run_dir / "log.txt",
+    }
+    click.echo("\nWhere to look")
+    for name, place in places.items():
+        click.echo(f"  {name:20s}{place}")
+    words = [shlex.quote(str(path)) for path in (model, dataset_dir)]
+    click.echo(f"Next\n  condseg evaluate {' '.join(words)}\n  condseg predict {words[0]} IMAGES OUT")

@@ -1,0 +1,167 @@
+"""Commands ``train``, ``evaluate``, ``predict`` and ``info``, one after the other on tiny images."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from condseg_monai.cli.commands import main
+from condseg_monai.cli.workflows import METHODS, config_file
+
+SMALL = ["--encoder", "resnet18", "--encoder_weights", "null", "--image_size", "32", "--batch_size", "2"]
+SMALL += ["--epochs", "1", "--num_workers", "0", "--device", "cpu", "--decoder_channels", "8"]
+
+
+@pytest.fixture(scope="module")
+def data(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data set under a name that Fire and MONAI would change."""
+    return shutil.copytree(tiny_dataset, tmp_path_factory.mktemp("cli") / "set#2")
+
+
+@pytest.fixture(scope="module")
+def trained(data: Path) -> tuple[Path, list[str]]:
+    """The folder of a run of both stages, and the lines that the command printed."""
+    run = data.parent / "$run,2024_11_28"
+    with pytest.MonkeyPatch.context() as patch:
+        lines: list[str] = []
+        patch.setattr("click.echo", lambda message="", **_: lines.extend(str(message).splitlines()))
+        assert main(["train", str(data), "--output_dir", str(run), "--stage1_epochs", "2", *SMALL]) == 0
+    return run, lines
+
+
+def test_training_is_of_both_stages_and_says_where_things_are(data, trained):
+    run, lines = trained
+    assert [line for line in lines if line.startswith("Stage")] == ["Stage 1", "Stage 2"]
+    assert [line.split()[1] for line in lines if "epoch  " in line] == ["1/2", "2/2", "1/1"]
+    assert (run / "models" / "stage1.pt").is_file() and (run / "models" / "model.json").is_file()
+    assert f"  condseg evaluate {shlex.quote(str(run / 'models' / 'model.pt'))} {shlex.quote(str(data))}" in lines
+    assert not any("INFO" in line or "summary" in line for line in lines)
+    assert "Engine run" in (run / "log.txt").read_text() or "val_mean_iou" in (run / "log.txt").read_text()
+    options = json.loads((run / "models" / "run_stage2.json").read_text())["options"]
+    assert (options["dataset_dir"], options["output_dir"]) == (str(data), str(run))
+
+
+def test_model_of_a_run_is_evaluated(data, trained, capsys):
+    run, _ = trained
+    assert main(["evaluate", str(run), str(data)]) == 0
+    output = capsys.readouterr()
+    assert output.out.startswith("python -m monai.bundle run --config_file ")
+    assert "test: 2 images" in output.out and "mDSC" in output.out and "INFO" not in output.out + output.err
+    assert (run / "scores" / "report_test.html").is_file()
+
+
+def test_model_of_a_run_segments_images_and_the_command_shown_does_the_same(data, trained, tmp_path, capsys):
+    run, _ = trained
+    out = tmp_path / "@out"
+    assert main(["predict", str(run), str(data / "test.txt"), str(out), "--save_overlay"]) == 0
+    output = capsys.readouterr()
+    assert {"test_0.png", "test_1.png"} < {file.name for file in out.iterdir()} and (out / "overlay").is_dir()
+    assert "2 cases done" in output.err and "nvImageCodec" not in output.err and "Warning" not in output.err
+    command = output.out.splitlines()[0]
+    assert f"--output_dir {out}" in command and "--save_overlay True" in command
+
+
+@pytest.mark.slow
+def test_command_shown_is_runnable(data, trained, tmp_path, capsys):
+    run, _ = trained
+    assert main(["predict", str(run), str(data / "test.txt"), str(tmp_path / "a,b#c")]) == 0
+    words = shlex.split(capsys.readouterr().out.splitlines()[0])
+    before = {file.name: file.read_bytes() for file in (tmp_path / "a,b#c").glob("*.png")}
+    (tmp_path / "a,b#c").rename(tmp_path / "first")
+    result = subprocess.run([sys.executable, *words[1:]], cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert {file.name: file.read_bytes() for file in (tmp_path / "a,b#c").glob("*.png")} == before
+
+
+def test_model_card_is_printed(trained, capsys):
+    assert main(["info", str(trained[0])]) == 0
+    said = capsys.readouterr().out
+    assert "encoder               resnet18" in said and "image size            32" in said
+    assert main(["info", str(trained[0] / "models" / "model.pt"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["network"]["decoder_channels"] == 8
+
+
+def test_option_that_contradicts_the_model_card_is_the_last_line(data, trained, tmp_path, capsys):
+    assert main(["predict", str(trained[0]), str(data / "images"), str(tmp_path), "--image_size", "64"]) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: image_size is 64, but the model has image_size 32, as ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "DATA", "--method", "unet", "--dispersive_kind", "hinge"], "--method unet has no such option"),
+        (["train", "DATA", "--epochs", "many"], "epochs must be an integer from 1, got 'many'"),
+        (["train", "DATA", "--image_size", "[64,96]"], "image_size must be an integer from 1, or null, got [64, 96]"),
+        (["train", "DATA", "--learning_rate", "nan"], "learning_rate must be a number from 0, got 'nan'"),
+        (["train", "DATA", "--resume", "maybe"], "resume must be true or false, got 'maybe'"),
+        (["train", "DATA", "--lr", "0.1"], "No such option '--lr'"),
+        (["train", "DATA", "--checkpoint", "x.pt"], "No such option '--checkpoint'"),
+        (["train", "nowhere"], "Directory 'nowhere' does not exist"),
+        (["predict", "RUN", "DATA", "OUT", "--keep_largest"], "inference.json, which this model needs, has no such"),
+    ],
+)
+def test_wrong_call_names_the_option(data, trained, tmp_path, arguments, words, capsys):
+    places = {"DATA": str(data), "RUN": str(trained[0]), "OUT": str(tmp_path)}
+    assert main([places.get(argument, argument) for argument in arguments]) == 2
+    assert words in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_run_of_another_training_is_not_replaced(data, trained, capsys):
+    assert main(["train", str(data), "--output_dir", str(trained[0]), *SMALL]) == 1
+    assert "stage1.pt is of another run: continue that run with --resume" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_interrupted_training_says_how_to_continue(data, tmp_path, monkeypatch, capsys):
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("condseg_monai.training.trainer.GuardedTrainer.run", interrupt)
+    assert main(["train", str(data), "--output_dir", str(tmp_path), *SMALL]) == 130
+    assert "stopped by Ctrl-C: the same command with --resume continues" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_missing_model_is_an_error_that_says_what_was_looked_for(data, tmp_path, capsys):
+    assert main(["predict", str(tmp_path), str(data), str(tmp_path / "out")]) == 1
+    assert "has neither models/model.pt nor model.pt" in capsys.readouterr().err
+    assert main(["predict", str(tmp_path / "no"), str(data), str(tmp_path / "out")]) == 1
+    assert "no does not exist: name a checkpoint" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", sorted({*METHODS} - {"condseg"}))
+def test_every_method_is_trained_evaluated_and_used(data, tmp_path, method, capsys):
+    small = [word for word in SMALL if method != "dec_seg" or word not in ("--decoder_channels", "8")]
+    if method in ("dec_seg", "condseg_student"):
+        small += ["--labeled_fraction", "0.5"]
+    assert main(["train", str(data), "--output_dir", str(tmp_path / "run"), "--method", method, *small]) == 0
+    assert main(["evaluate", str(tmp_path / "run"), str(data)]) == 0
+    assert main(["predict", str(tmp_path / "run"), str(data / "images"), str(tmp_path / "out")]) == 0
+    assert np.asarray(Image.open(tmp_path / "out" / "test_0.png")).shape == (40, 36)
+
+
+def test_options_are_those_of_the_configs(capsys):
+    assert main(["options", "--json"]) == 0
+    groups = json.loads(capsys.readouterr().out)
+    names = {name for options in groups.values() for name in options}
+    assert {*json.loads(config_file("train_stage2").read_text())["options"]} - {"_target_"} <= names
+    assert groups["optimisation"]["epochs"]["values"] == "an integer from 1"
+    assert main(["options", "epochs"]) == 0
+    assert "epochs: an integer from 1" in capsys.readouterr().out
+    assert main(["options", "epoch"]) == 2
+    assert "no such option: epoch (did you mean epochs?)" in capsys.readouterr().err
+
+
+def test_encoders_are_listed_with_sizes_and_weights(capsys):
+    assert main(["encoders", "--json"]) == 0
+    encoders = json.loads(capsys.readouterr().out)
+    assert encoders["resnet50"]["channels"] == [64, 256, 512, 1024]
+    assert encoders["resnet18"]["parameters"] > 1e6 and encoders["resnet18"]["weights"]

@@ -28,14 +28,14 @@ from condseg_monai.data.settings import model_settings
 from condseg_monai.inference.case_loader import predict_batch
 from condseg_monai.inference.dicom_segmentation import write_dicom_seg
 from condseg_monai.inference.model_files import find_model
-from condseg_monai.inference.predictions import write_png
+from condseg_monai.inference.predictions import write_mask
 from condseg_monai.inference.required_checkpoint import RequiredCheckpoint
 from condseg_monai.inference.volume_files import write_label_volume
 from condseg_monai.inference.volume_inferer import VolumeInferer
 from condseg_monai.networks.averaged import AveragedNetwork
 from condseg_monai.networks.methods import network_of
 from condseg_monai.networks.model_card import ModelCard, card_path
-from condseg_monai.reports.drawing import draw_overlay
+from condseg_monai.reports.overlay import draw_mask
 from condseg_monai.utils.bundle_path import bundle_dir
 
 __all__ = ["Segmentation", "Segmenter"]
@@ -55,6 +55,7 @@ class Segmentation:
             networks without regions.
         image: the image as it was read, ``(H, W, 3)`` in [0, 255]; None for volumes.
         volume: of CT, the scan; None for images.
+        classes: of images with several classes, the value of each in masks by its name; None for a binary mask.
     """
 
     mask: np.ndarray
@@ -63,6 +64,7 @@ class Segmentation:
     uncertainty: np.ndarray | None = None
     image: np.ndarray | None = field(default=None, repr=False)
     volume: Volume | None = field(default=None, repr=False)
+    classes: dict[str, Any] | None = field(default=None, repr=False)
 
     @property
     def spacing_mm(self) -> tuple[float, float, float] | None:
@@ -96,7 +98,7 @@ class Segmentation:
         if target.exists() and not overwrite:
             raise FileExistsError(f"{target} exists; give another path or overwrite=True")
         if self.volume is None:
-            write_png(target, self.mask.astype(bool).astype(np.float32) if len(self.class_names) == 2 else self.mask)
+            write_mask(target, self.mask, self.classes)
         elif target.suffix.lower() == ".dcm":
             write_dicom_seg(target, self.mask, self.volume, self.class_names)
         else:
@@ -104,10 +106,10 @@ class Segmentation:
         return target
 
     def overlay(self) -> Image.Image:
-        """Draw the contour of the mask on the image; a ValueError for volumes."""
+        """Draw the contour of the mask, or of each class, on the image; a ValueError for volumes."""
         if self.image is None:
             raise ValueError("an overlay is drawn on an image; open the volume and its label in a viewer")
-        return Image.fromarray(draw_overlay(self.image.round().astype(np.uint8), self.mask > 0))
+        return Image.fromarray(draw_mask(self.image.round().astype(np.uint8), self.mask, self.classes))
 
 
 class Segmenter:
@@ -213,14 +215,16 @@ class Segmenter:
 
     def _array(self, item: Any) -> np.ndarray:
         """``(H, W, 3)``, or of a network of one channel ``(H, W, 1)``, as the reader of files gives it."""
-        mode = getattr(self._loaded.card, "image_mode", "RGB")
+        mode = self._loaded.card.image_mode
         if isinstance(item, (str, os.PathLike)):
-            return read_natural_image(item, mode)
+            array = read_natural_image(item, mode)
+            return array if array.ndim == 3 else array[..., None]
         if isinstance(item, Tensor):
             if item.ndim != 3 or item.shape[0] not in (1, 3):
                 raise ValueError(f"a tensor must be (1, H, W) or (3, H, W), got {tuple(item.shape)}")
             item = item.detach().cpu().numpy().transpose(1, 2, 0)
-        return as_image_array(item, mode)
+        array = as_image_array(item, mode)
+        return array if array.ndim == 3 else array[..., None]
 
     def _predict_arrays(self, arrays: Sequence[np.ndarray]) -> list[Segmentation]:
         loaded, transforms = self._loaded, self._transforms
@@ -239,6 +243,7 @@ class Segmenter:
                     probability=probability[0] if len(probability) == 1 else probability,
                     uncertainty=uncertainty,
                     image=array if array.shape[-1] == 3 else np.repeat(array, 3, axis=-1),
+                    classes=loaded.card.classes,
                 )
             )
         return results
@@ -265,6 +270,7 @@ class Segmenter:
             probability=probability[0] if binary else probability,
             uncertainty=others[0][0] if others else None,
             image=array if array.shape[-1] == 3 else np.repeat(array, 3, axis=-1),
+            classes=self._loaded.card.classes,
         )
 
     @cached_property
@@ -333,7 +339,10 @@ class _Loaded:
         return network.eval()
 
 
-_EQUAL = ("kind", "out_channels", "image_size", "normalization", "window_hu", "threshold", "class_names")
+_EQUAL = (
+    *("kind", "in_channels", "out_channels", "image_size", "normalization", "window_hu"),
+    *("threshold", "class_names", "class_values"),
+)
 
 
 class _Transforms:

@@ -11,9 +11,10 @@ from condseg_monai.data.ct.nifti import read_nifti
 from condseg_monai.data.ct.volume import axial_slices, axial_spacing
 from condseg_monai.data.prepare.synapse import prepare_synapse
 from condseg_monai.data.synthetic.ct_phantom import make_synthetic_ct
-from condseg_monai.reports.drawing import PLANES, class_colors, draw_planes
+from condseg_monai.reports.drawing import PLANES, draw_planes
 from condseg_monai.reports.sheet import contact_sheet
 from condseg_monai.reports.volume_scoring import score_volumes
+from condseg_monai.utils.palette import class_colors
 from condseg_monai.utils.text_tables import text_table
 
 TRAINING_SCANS, TEST_SCANS = 5, 2

@@ -236,8 +236,11 @@ def image_cases(
 
     Masks go to ``{output_dir}/{stem}.png``; what else is asked for to ``probability/``, ``uncertainty/`` and
     ``overlay/`` in it. ``save_probability`` and ``save_uncertainty`` are ``"none"``, ``"png"`` or ``"npy"``, else a
-    ValueError.
+    ValueError; probabilities of several classes are ``"npy"`` alone, ``(C, H, W)``.
     """
+    if save_probability == "png" and checkpoint.card is not None and checkpoint.card.classes is not None:
+        names = ", ".join(checkpoint.card.classes)
+        raise ValueError(f"save_probability png is of one class, and the model has {names}: take npy, (C, H, W)")
     outputs = {"mask": ("", ".png"), **_scores(("none", "png", "npy"), save_probability, save_uncertainty)}
     if save_overlay:
         outputs["overlay"] = ("overlay", ".png")

@@ -13,12 +13,12 @@ from skimage.morphology import dilation, disk
 from skimage.segmentation import find_boundaries
 
 from condseg_monai.data.ct.synapse import window_ct
+from condseg_monai.utils.palette import class_colors
 
 __all__ = [
     "LABEL_COLOR",
     "PLANES",
     "PREDICTION_COLOR",
-    "class_colors",
     "draw_case",
     "draw_class_case",
     "draw_class_overlay",
@@ -34,13 +34,6 @@ __all__ = [
 PREDICTION_COLOR = (0, 229, 255)
 LABEL_COLOR = (255, 221, 0)
 PLANES = ("axial", "coronal", "sagittal")
-
-# From Paul Tol's "bright", "vibrant" and "light" schemes, which colour-blind people distinguish too.
-_CLASS_COLORS = np.array(
-    "238 102 119, 34 136 51, 102 204 238, 68 119 170, 204 187 68, 170 51 119, 238 119 51, 68 187 153, 255 170 187, "
-    "170 170 0, 153 221 255, 221 221 221, 0 119 187".replace(",", " ").split(),
-    dtype=np.uint8,
-).reshape(-1, 3)
 
 # Eleven evenly spaced colours of "inferno" (N. J. Smith and S. van der Walt, CC0): its lightness rises evenly.
 _INFERNO = np.array(
@@ -109,12 +102,6 @@ def draw_class_overlay(image: ArrayLike, mask: ArrayLike, class_names: Sequence[
     for index in range(1, len(class_names)):
         picture[_contour(indices == index, picture, "mask", width)] = colors[index]
     return _with_legend(picture, list(zip(class_names[1:], map(tuple, colors[1:].tolist()), strict=True)))
-
-
-def class_colors(count: int) -> np.ndarray:
-    """Colours of classes, ``(count, 3)`` ``uint8``: black for the background; from the fourteenth on they repeat."""
-    organs = _CLASS_COLORS[np.arange(count - 1) % len(_CLASS_COLORS)]
-    return np.concatenate((np.zeros((1, 3), np.uint8), organs))
 
 
 def draw_classes(labels: ArrayLike, image: ArrayLike | None = None, opacity: float = 0.5) -> np.ndarray:

@@ -11,10 +11,10 @@ import numpy as np
 
 from condseg_monai.metrics.class_scores import CLASS_SCORES, class_score
 from condseg_monai.metrics.surface_distance import SURFACE_DISTANCES
-from condseg_monai.reports.drawing import class_colors
 from condseg_monai.reports.pages import format_number, format_percent, pooled_name, render_page, score_title
 from condseg_monai.reports.score_table import ScoreTable, is_lower_better
 from condseg_monai.reports.summary import SIZE_LIMITS
+from condseg_monai.utils.palette import class_colors
 
 __all__ = ["CasePicture", "html_report"]
 

@@ -11,7 +11,7 @@ from monai.networks.utils import eval_mode
 from torch import Tensor, nn
 
 from condseg_monai.data.images.normalization import normalize_image
-from condseg_monai.reports.drawing import class_colors
+from condseg_monai.utils.palette import class_colors
 
 __all__ = ["RegionPanel", "ViewPanel"]
 

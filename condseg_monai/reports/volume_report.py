@@ -10,11 +10,12 @@ import numpy as np
 
 from condseg_monai.metrics.surface_distance import EMPTY_DISTANCES
 from condseg_monai.metrics.volume_scores import TRANSUNET_RULE, VOLUME_SCORES, OrganScores
-from condseg_monai.reports.drawing import PLANES, class_colors, jpeg_uri
+from condseg_monai.reports.drawing import PLANES, jpeg_uri
 from condseg_monai.reports.pages import format_number, render_page, score_title
 from condseg_monai.reports.report_files import ReportFiles
 from condseg_monai.reports.score_table import ScoreTable
 from condseg_monai.reports.summary import summarize_scores
+from condseg_monai.utils.palette import class_colors
 
 __all__ = ["ScoredVolume", "summarize_volumes", "write_volume_report"]
 

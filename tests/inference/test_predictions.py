@@ -6,7 +6,9 @@ from monai.transforms import SaveImaged
 from PIL import Image
 
 from condseg_monai.data.images.image_reader import read_natural_image
-from condseg_monai.inference.predictions import PredictionWriter
+from condseg_monai.data.images.mask_reader import read_mask
+from condseg_monai.inference.predictions import PredictionWriter, write_mask
+from condseg_monai.utils.palette import class_colors
 
 
 def save(tmp_path, values: torch.Tensor, extension: str, name: str = "case 1.v2.jpg"):
@@ -71,3 +73,31 @@ def test_other_extensions_raise(tmp_path):
     writer.set_data_array(np.zeros((1, 3, 2)))
     with pytest.raises(ValueError, match=r"as \.png or \.npy, not as a\.jpg"):
         writer.write(tmp_path / "a.jpg")
+
+
+INDICES = np.array([[0, 1, 2], [2, 1, 0]])
+
+
+@pytest.mark.parametrize(
+    ("values", "mode"),
+    [([0, 1, 2], "P"), ([0, 128, 255], "L"), ([0, 300, 900], "I;16"), ([[0, 0, 0], [9, 0, 0], [0, 7, 9]], "RGB")],
+)
+def test_mask_of_classes_has_the_values_of_the_classes(tmp_path, values, mode):
+    path = tmp_path / "mask.png"
+    write_mask(path, INDICES, dict(zip("abc", values, strict=True)))
+    with Image.open(path) as image:
+        assert image.mode == mode
+        np.testing.assert_array_equal(np.asarray(image), np.array(values)[INDICES])
+    np.testing.assert_array_equal(read_mask(path, class_values=values), INDICES)
+
+
+def test_palette_shows_the_colours_of_the_classes(tmp_path):
+    write_mask(tmp_path / "mask.png", INDICES, {"a": 0, "b": 1, "c": 2})
+    np.testing.assert_array_equal(read_natural_image(tmp_path / "mask.png"), class_colors(3)[INDICES])
+
+
+def test_npy_of_several_channels_is_channels_first(tmp_path):
+    writer, values = PredictionWriter(), np.random.default_rng(0).random((3, 4, 5))
+    writer.set_data_array(values)
+    writer.write(tmp_path / "probability.npy")
+    np.testing.assert_array_equal(np.load(tmp_path / "probability.npy"), values.astype(np.float32))

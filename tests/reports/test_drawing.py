@@ -11,14 +11,16 @@ from skimage.color import rgb2lab
 from condseg_monai.reports.drawing import (
     LABEL_COLOR,
     PREDICTION_COLOR,
-    class_colors,
     draw_case,
+    draw_class_case,
+    draw_class_overlay,
     draw_classes,
     draw_heat_map,
     draw_overlay,
     jpeg_uri,
 )
 from condseg_monai.reports.sheet import contact_sheet
+from condseg_monai.utils.palette import class_colors
 
 
 def pixels_of(picture: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
@@ -179,3 +181,19 @@ def test_data_address_holds_the_picture():
     head, content = jpeg_uri(picture).split(",")
     assert head == "data:image/jpeg;base64"
     np.testing.assert_allclose(np.asarray(Image.open(io.BytesIO(base64.b64decode(content)))), picture, atol=6)
+
+
+def test_each_class_has_its_colour_in_overlay_and_report():
+    mask = np.zeros((40, 60), dtype=np.uint8)
+    mask[5:15, 5:15], mask[20:35, 30:50] = 1, 2
+    colors = [tuple(color) for color in class_colors(3).tolist()]
+    overlay = draw_class_overlay(np.full((40, 60), 0.5), mask, ["background", "lesion", "tool"])
+    for index in (1, 2):
+        drawn = pixels_of(overlay, colors[index])
+        assert drawn.any() and (mask[drawn] == index).all()
+    label = np.roll(mask, 3, axis=1)
+    case = draw_class_case(np.full((40, 60, 3), 128, dtype=np.uint8), mask, label)
+    lines = pixels_of(case, colors[2])
+    assert lines.any() and (label[lines] == 2).all()  # lines: label; tints: prediction
+    inside = case[25, 35].astype(int)
+    assert mask[25, 35] == 2 and np.abs(inside - (0.55 * 128 + 0.45 * np.array(colors[2]))).max() <= 1

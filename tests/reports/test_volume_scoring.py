@@ -11,9 +11,10 @@ from condseg_monai.cli.commands import main
 from condseg_monai.data.ct.synapse import BTCV_ORGANS
 from condseg_monai.data.ct.volume import axial_slices
 from condseg_monai.networks.class_names import set_class_names
-from condseg_monai.reports.drawing import class_colors, draw_planes
+from condseg_monai.reports.drawing import draw_planes
 from condseg_monai.reports.score_table import ScoreTable
 from condseg_monai.reports.volume_scoring import pair_volumes, score_volumes
+from condseg_monai.utils.palette import class_colors
 from tests.ct import AFFINE, ORIENTATIONS, phantom, turned, write_nifti
 
 IMAGE, LABEL = phantom()

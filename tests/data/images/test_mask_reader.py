@@ -20,7 +20,7 @@ def saved(path, array, mode=None):
 
 
 def test_palette_indices_are_numbers_and_their_colours_are_colours(tmp_path):
-    image = Image.fromarray(INDICES, mode="P")
+    image = Image.fromarray(INDICES)
     image.putpalette([0, 0, 0, 0, 200, 0, 9, 9, 255])
     image.save(tmp_path / "a.png")
     assert np.array_equal(read_mask(tmp_path / "a.png", class_values=[0, 1, 2]), INDICES)

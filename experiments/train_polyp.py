@@ -1,0 +1,157 @@
+r"""Train the reference model ``condseg_polyp`` on Kvasir-SEG, on a CPU, in steps that can be stopped at any time.
+
+    nice -n 19 .venv/bin/python -m experiments.train_polyp --dataset_dir KVASIR --output_dir runs/condseg_polyp
+    .venv/bin/python -m experiments.train_polyp --dataset_dir KVASIR --output_dir runs/condseg_polyp --score_test
+
+The first command does what is left to do: stopped and given again it continues after the last complete epoch, and a run
+that has ended stays as it is. ``KVASIR`` has ``images/``, ``masks/``, ``train.txt`` (880) and ``val.txt`` (120).
+
+80 images of ``train.txt``, drawn with seed 0, are held out: everything is chosen by them. The official ``val.txt`` is
+the test list here, which only the second command reads; ``test_looks.txt`` in the output folder counts how often.
+
+1. ``stage1``: Consistency Reinforcement from ImageNet weights, at 128 pixels;
+2. ``small``: stage 2 from that encoder, at 128 pixels, where a step takes a quarter of the time;
+3. ``full``: stage 2 continued from those weights at 256 pixels; ``full/models/model.pt`` is the result.
+
+All are ``preset_recommended.json`` but for the options below; what follows ``--`` is passed to every step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import random
+import sys
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from condseg_monai.cli.workflows import open_run, run, without_card_options
+from experiments.given_options import parse_options
+
+OPTIONS: dict[str, Any] = {
+    "encoder": "efficientnet_lite2",
+    "decoder_channels": 28,
+    "precision": "bfloat16",
+    "num_workers": 0,
+    "panel_interval": 0,
+    "early_stop_patience": 1000,
+    "progress_bar": False,
+}
+
+
+class Step(NamedTuple):
+    """A training: its folder, stage, size of images, and learning rates."""
+
+    name: str
+    stage: int
+    image_size: int
+    epochs: int
+    learning_rate: float
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Options of the bundle's config."""
+        rates = {"learning_rate": self.learning_rate, "encoder_learning_rate": 0.3 * self.learning_rate}
+        return {"image_size": self.image_size, "epochs": self.epochs, **rates}
+
+
+STEPS = (
+    Step("stage1", 1, 128, 10, 1e-3),
+    Step("small", 2, 128, 30, 1e-3),
+    Step("full", 2, 256, 20, 5e-4),
+)
+
+
+def main() -> None:
+    """Train what is left, or score the test list."""
+    arguments, given = parse(sys.argv[1:])
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
+    output_dir: Path = arguments.output_dir.resolve()
+    dataset_dir = output_dir / "dataset"
+    make_dataset(arguments.dataset_dir.resolve(), dataset_dir, arguments.held_out)
+    if arguments.score_test:
+        score_test(output_dir, {**OPTIONS, **given})
+        return
+    for step, epochs, size in zip(STEPS, arguments.epochs, arguments.image_sizes, strict=True):
+        step = step._replace(epochs=epochs, image_size=size)
+        train(step, output_dir, {**OPTIONS, "dataset_dir": str(dataset_dir), **step.options, **given})
+
+
+def parse(words: Sequence[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
+    """The experiment's own arguments, and the bundle's options after ``--``."""
+    at = words.index("--") if "--" in words else len(words)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset_dir", type=Path, required=True, help="Kvasir-SEG: images/, masks/, the two lists")
+    parser.add_argument("--output_dir", type=Path, required=True, help="a folder for all steps; given again: continue")
+    parser.add_argument("--epochs", type=int, nargs=3, default=[step.epochs for step in STEPS], help="of the steps")
+    parser.add_argument("--image_sizes", type=int, nargs=3, default=[step.image_size for step in STEPS])
+    parser.add_argument("--held_out", type=int, default=80, help="images of train.txt to choose by")
+    parser.add_argument("--score_test", action="store_true", help="score the result on val.txt, and count it")
+    try:
+        return parser.parse_args(words[:at]), parse_options(words[at + 1 :])
+    except ValueError as error:
+        parser.error(f"after --: {error}")
+
+
+def make_dataset(source: Path, dataset_dir: Path, held_out: int) -> None:
+    """Link the images, and write the lists: train and val from ``train.txt``, test from ``val.txt``."""
+    if (dataset_dir / "test.txt").is_file():
+        return
+    names = (source / "train.txt").read_text(encoding="utf-8").split()
+    chosen = set(random.Random(0).sample(names, held_out))
+    lists = {
+        "train": [name for name in names if name not in chosen],
+        "val": [name for name in names if name in chosen],
+        "test": (source / "val.txt").read_text(encoding="utf-8").split(),
+    }
+    dataset_dir.mkdir(parents=True, exist_ok=True)
+    for folder in ("images", "masks"):
+        if not (dataset_dir / folder).is_symlink():
+            (dataset_dir / folder).symlink_to(source / folder)
+    for name, cases in lists.items():
+        (dataset_dir / f"{name}.txt").write_text("\n".join(cases) + "\n", encoding="utf-8")
+
+
+def train(step: Step, output_dir: Path, options: dict[str, Any]) -> None:
+    """Train or continue a step, unless it has ended."""
+    folder = output_dir / step.name
+    record = folder / "models" / f"run_stage{step.stage}.json"
+    if record.is_file() and json.loads(record.read_text(encoding="utf-8")).get("result"):
+        return
+    before = output_dir / "stage1" / "models" / "stage1_final.pt"
+    places = {"ckpt_dir": str(folder / "models"), "output_dir": str(folder / "eval"), "resume": record.is_file()}
+    starts = {"stage1_checkpoint": str(before) if step.name == "small" else None}
+    if step.name == "full":
+        starts["encoder_weights"] = None
+    workflow = open_run((f"train_stage{step.stage}", "preset_recommended"), {**options, **places, **starts})
+    if step.name == "full":
+        load(workflow.network_def, output_dir / "small" / "models" / "model_final.pt")
+    workflow.run()
+    workflow.finalize()
+
+
+def load(network: Any, checkpoint: Path) -> None:
+    """Fill a network; a run that is resumed is filled again from its own state."""
+    import torch  # takes seconds, and --help should not
+
+    network.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True))
+
+
+def score_test(output_dir: Path, options: dict[str, Any]) -> None:
+    """Score the result on the test list, and note that it was looked at."""
+    models, eval_dir = output_dir / "full" / "models", output_dir / "full" / "test"
+    places = {"dataset_dir": str(output_dir / "dataset"), "ckpt_dir": str(models), "output_dir": str(eval_dir)}
+    files = ("train_stage2", "evaluate")
+    options = {**options, **places, "split": "test", "precision": "float32", "overwrite": True}
+    run(files, without_card_options(files, options))
+    with (output_dir / "test_looks.txt").open("a", encoding="utf-8") as looks:
+        looks.write(f"{datetime.now(timezone.utc).isoformat(timespec='seconds')}\n")
+    summary = json.loads((eval_dir / "summary_test.json").read_text(encoding="utf-8"))
+    print(json.dumps(summary, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""Training of the reference model: three steps, each of which continues, and a test list scored by request."""
+
+import json
+
+import pytest
+import torch
+
+from condseg_monai.utils.files import file_sha256
+from experiments import train_polyp
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_dataset, tmp_path_factory):
+    """Arguments of a run of one epoch a step that has ended, and its folder."""
+    folder = tmp_path_factory.mktemp("polyp") / "run"
+    words = ["train_polyp", "--dataset_dir", str(tiny_dataset), "--output_dir", str(folder), "--held_out", "1"]
+    words += ["--epochs", "1", "1", "1", "--image_sizes", "32", "32", "48"]
+    words += ["--", "--encoder_weights", "None", "--batch_size", "2", "--device", "cpu", "--precision", "float32"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", words)
+        train_polyp.main()
+    return words, folder
+
+
+def test_held_out_images_are_of_the_training_list_and_the_test_list_is_the_official_one(trained, tiny_dataset):
+    lists = {name: (trained[1] / "dataset" / f"{name}.txt").read_text().split() for name in ("train", "val", "test")}
+    assert len(lists["val"]) == 1 and len(lists["train"]) == 3
+    assert sorted(lists["train"] + lists["val"]) == (tiny_dataset / "train.txt").read_text().split()
+    assert lists["test"] == (tiny_dataset / "val.txt").read_text().split()
+
+
+def test_last_step_begins_with_the_weights_of_the_step_before(trained):
+    sizes = {step: json.loads((trained[1] / step / "models" / "model.json").read_text()) for step in ("small", "full")}
+    assert [sizes[step]["input"]["image_size"] for step in ("small", "full")] == [32, 48]
+    small, full = (
+        torch.load(trained[1] / step / "models" / "model_final.pt", weights_only=True) for step in ("small", "full")
+    )
+    kernels = [key for key, value in small.items() if value.ndim == 4]
+    distance = sum((small[key] - full[key]).square().sum() for key in kernels)
+    assert 0 < distance < 0.05 * sum(small[key].square().sum() for key in kernels)
+
+
+def test_run_that_has_ended_stays_as_it_is_and_the_test_list_is_scored_by_request(trained, monkeypatch, capsys):
+    words, folder = trained
+    model = folder / "full" / "models" / "model.pt"
+    before = file_sha256(model)
+    monkeypatch.setattr("sys.argv", words)
+    train_polyp.main()
+    assert not (folder / "test_looks.txt").exists()
+    at = words.index("--")
+    monkeypatch.setattr("sys.argv", [*words[:at], "--score_test", *words[at:]])
+    train_polyp.main()
+    assert file_sha256(model) == before
+    assert len((folder / "test_looks.txt").read_text().splitlines()) == 1
+    assert '"val_mean_dice"' in capsys.readouterr().out

@@ -13,8 +13,10 @@ from condseg_monai.cli import (
     convert,
     encoders,
     evaluate,
+    export,
     info,
     options,
+    pack,
     predict,
     prepare,
     train,
@@ -36,7 +38,10 @@ def condseg_program() -> None:
     """Train, evaluate and run ConDSeg, Med-DisSeg and DEC-Seg."""
 
 
-for module in (bundle, check, compare, convert, encoders, evaluate, info, options, predict, prepare, train, volumes):
+for module in (
+    *(bundle, check, compare, convert, encoders, evaluate, export, info, options, pack, predict, prepare, train),
+    *(volumes,),
+):
     condseg_program.add_command(module.command)
 
 

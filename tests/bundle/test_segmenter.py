@@ -12,10 +12,10 @@ import pytest
 import torch
 from PIL import Image
 
-from condseg_monai import ConDSeg, ModelCard, Segmenter
+from condseg_monai import ConDSeg, Segmenter
 from condseg_monai.inference.model_files import find_model
 from condseg_monai.networks.averaged import AveragedNetwork
-from condseg_monai.utils.files import file_sha256
+from tests.bundle.models import save_model
 
 NETWORK = {"in_channels": 3, "out_channels": 1, "encoder": "resnet18", "decoder_channels": 8, "cdfa": "paper"}
 RUN = {"device": "cpu", "num_workers": 0, "progress_bar": False, "batch_size": 1}
@@ -25,22 +25,6 @@ IMAGES = {
     "sixteen.png": np.random.default_rng(2).integers(0, 65535, (24, 31), dtype=np.uint16),
     "alpha.png": np.random.default_rng(3).integers(0, 255, (20, 21, 4), dtype=np.uint8),
 }
-
-
-def save_model(folder, seed=0, **card):
-    """A network with random weights and its card, in ``folder/models``."""
-    models = folder / "models"
-    models.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(seed)
-    shape = {**NETWORK, "out_channels": len(card["class_names"]) if "class_names" in card else 1}
-    network = ConDSeg(**shape)
-    for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.running_var.uniform_(0.5, 1.5)
-    torch.save(network.state_dict(), models / "model.pt")
-    weights = {"file": "model.pt", "sha256": file_sha256(models / "model.pt")}
-    ModelCard("condseg", shape, image_size=32, weights=weights, **card).write(models / "model.json")
-    return folder
 
 
 @pytest.fixture(scope="module")

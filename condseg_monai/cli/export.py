@@ -1,0 +1,35 @@
+"""Command ``export``: a trained model as TorchScript or ONNX."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from condseg_monai.cli.program import Command
+
+__all__ = ["command"]
+
+_FORMATS = ("torchscript", "onnx")
+
+
+@click.command("export", cls=Command, short_help="Export a trained model to TorchScript or ONNX.")
+@click.argument("model")
+@click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
+@click.option(
+    "--format", "format_", type=click.Choice(_FORMATS), help="the default is told by the ending, .ts or .onnx"
+)
+@click.option("--overwrite", is_flag=True, help="replace FILE if it exists")
+def command(model: str, path: Path, format_: str | None, overwrite: bool) -> None:
+    """Export MODEL to FILE, and hold the export against it.
+
+    Images (batch, channels, height, width), prepared as inference.json does, go in; logits of the mask come out.
+    """
+    from condseg_monai.inference.model_export import EXPORT_FORMATS, export_model
+
+    by_ending = {ending: name for name, ending in EXPORT_FORMATS.items()}
+    name = format_ or by_ending.get(path.suffix)
+    if name is None:
+        raise click.UsageError(f"FILE {path} ends in neither {' nor '.join(by_ending)}: give --format")
+    difference = export_model(model, path, name, overwrite)
+    click.echo(f"{path}: {name}, equal to the model within {difference:.1e} of its largest logit on random images")

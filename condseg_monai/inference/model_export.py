@@ -1,0 +1,123 @@
+"""Export a trained model to TorchScript or ONNX, and hold the export against it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from condseg_monai.inference.packed_bundle import load_model, pack_bundle
+from condseg_monai.networks.model_card import ModelCard
+from condseg_monai.utils.files import atomic_write
+
+__all__ = ["EXPORT_FORMATS", "export_model"]
+
+EXPORT_FORMATS = {"torchscript": ".ts", "onnx": ".onnx"}
+"""Formats, and how their files end."""
+
+_TOLERANCE = 1e-2  # of logits: rounding in other orders; what a missing layer changes is orders above
+
+
+def export_model(
+    model: str | os.PathLike[str], path: str | os.PathLike[str], format: str, overwrite: bool = False
+) -> float:
+    """Export a model; batch, height and width stay free, ``image`` goes in, the mask's logits ``pred`` come out.
+
+    A TorchScript carries the configs and metadata of a packed bundle, as ``monai.bundle ckpt_export`` writes them.
+
+    Args:
+        model: see :func:`~condseg_monai.inference.model_files.find_model`.
+        path: the file to write, atomically.
+        format: a key of :data:`EXPORT_FORMATS`.
+        overwrite: replace ``path`` if it exists.
+
+    Returns:
+        The largest difference of the export's logits to the model's, on random images at the model's size and another.
+
+    Raises:
+        FileExistsError: if ``path`` exists.
+        ImportError: if ONNX is not installed; the message names the extra.
+        ValueError: if ``format`` is unknown, or the export computes something else.
+    """
+    if format not in EXPORT_FORMATS:
+        raise ValueError(f"format must be one of {', '.join(EXPORT_FORMATS)}, got {format!r}")
+    target = Path(path)
+    if target.exists() and not overwrite:
+        raise FileExistsError(f"{target} exists: give another path, or --overwrite to replace it")
+    _, card, network = load_model(model)
+    with atomic_write(target) as temporary:
+        if format == "onnx":
+            _write_onnx(temporary, card, network)
+        else:
+            _write_torchscript(temporary, model)
+        return _difference(temporary, card, network, format)
+
+
+def _write_torchscript(path: Path, model: str | os.PathLike[str]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = pack_bundle(model, Path(folder) / "condseg")
+        path.write_bytes((bundle / "models" / "model.ts").read_bytes())
+
+
+def _write_onnx(path: Path, card: ModelCard, network: nn.Module) -> None:
+    try:
+        import onnx
+    except ImportError as error:
+        raise ImportError('export to ONNX needs the extra onnx: pip install "condseg_monai[onnx]"') from error
+    free = {0: "batch", 2: "height", 3: "width"}
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of tracing: the export is compared with the model below
+        torch.onnx.export(
+            network,
+            (_images(card, 2, card.image_size),),
+            str(path),
+            input_names=["image"],
+            output_names=["pred"],
+            dynamic_axes={"image": free, "pred": free},
+            opset_version=18,
+            dynamo=False,  # the other exporter takes minutes for sizes that are free
+        )
+    content = onnx.load(str(path))
+    channels = content.graph.output[0].type.tensor_type.shape.dim[1]
+    channels.ClearField("dim_param")
+    channels.dim_value = int(card.network["out_channels"])
+    onnx.helper.set_model_props(content, {"model_card": str(card.as_dict())})
+    onnx.save(content, str(path))
+
+
+def _difference(path: Path, card: ModelCard, network: nn.Module, format: str) -> float:
+    largest = 0.0
+    for number, size in ((1, card.image_size), (2, card.image_size + 16)):
+        images = _images(card, number, size)
+        with torch.no_grad():
+            expected = network(images).numpy()
+        found = _run_onnx(path, images) if format == "onnx" else _run_torchscript(path, images)
+        largest = max(largest, float(np.abs(found - expected).max()) / max(1.0, float(np.abs(expected).max())))
+    if not largest <= _TOLERANCE:
+        raise ValueError(f"the exported model differs from the original by {largest:.3g} of its largest logit")
+    return largest
+
+
+def _run_onnx(path: Path, images: Tensor) -> np.ndarray:
+    try:
+        from onnxruntime import InferenceSession
+    except ImportError as error:
+        raise ImportError('export to ONNX needs the extra onnx: pip install "condseg_monai[onnx]"') from error
+    session = InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(None, {"image": images.numpy()})[0])
+
+
+def _run_torchscript(path: Path, images: Tensor) -> np.ndarray:
+    with torch.no_grad():
+        output: Tensor = torch.jit.load(str(path))(images)
+    return output.numpy()
+
+
+def _images(card: ModelCard, number: int, size: int) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(number, int(card.network["in_channels"]), size, size, generator=generator)

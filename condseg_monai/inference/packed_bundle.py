@@ -1,0 +1,262 @@
+"""Pack a trained model into a MONAI bundle of its own, whose configs have the model's values."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.bundle import ConfigParser, ckpt_export
+from torch import nn
+
+from condseg_monai.inference.model_files import find_model
+from condseg_monai.inference.required_checkpoint import RequiredCheckpoint
+from condseg_monai.networks.methods import network_of
+from condseg_monai.networks.model_card import ModelCard, card_path
+from condseg_monai.utils.bundle_path import bundle_dir
+from condseg_monai.utils.files import file_sha256, write_checkpoint, write_json
+from condseg_monai.utils.options import CARD_OPTIONS
+from condseg_monai.version import __version__
+
+__all__ = ["load_model", "pack_bundle"]
+
+_TRAIN: dict[str, tuple[str, ...]] = {
+    "condseg": ("train_stage2",),
+    "condseg_stage1": ("train_stage1",),
+    "med_disseg": ("train_stage2", "med_disseg"),
+    "med_disseg_stage1": ("train_stage1", "med_disseg"),
+    "dec_seg": ("train_dec_seg",),
+    "unet": ("train_stage2", "unet"),
+}
+_MARK = "condseg_pack"
+
+
+def load_model(model: str | os.PathLike[str]) -> tuple[Path, ModelCard, nn.Module]:
+    """Find a model that has a card, and build its network with its weights, in evaluation mode.
+
+    Returns:
+        The checkpoint, its card and the network.
+
+    Raises:
+        FileNotFoundError: if there is no such model, or it has no card.
+        ValueError: if weights or card cannot be used.
+    """
+    checkpoint = find_model(model)
+    path = card_path(checkpoint)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{checkpoint} has no model card, {path.name}: train it with this version, or convert a released "
+            "checkpoint with condseg convert, which write one"
+        )
+    card = ModelCard.read(path)
+    network = network_of(card)
+    RequiredCheckpoint(checkpoint, network, card).load()
+    return checkpoint, card, network.eval()
+
+
+def pack_bundle(
+    model: str | os.PathLike[str],
+    destination: str | os.PathLike[str],
+    torchscript: bool = True,
+    half: bool = False,
+    overwrite: bool = False,
+) -> Path:
+    """Write a bundle folder, or a zip of one, that needs no option to use the model right.
+
+    It has ``configs/`` with the model's own values, ``models/`` with ``model.pt``, its card and ``model.ts``, metadata
+    for its task, documentation and licence. It appears whole.
+
+    Args:
+        model: see :func:`~condseg_monai.inference.model_files.find_model`.
+        destination: a new folder, or a file that ends in ``.zip``; the name is the bundle's.
+        torchscript: whether to make ``models/model.ts``.
+        half: store floating-point weights as float16.
+        overwrite: replace a bundle that was packed before.
+
+    Raises:
+        FileExistsError: if ``destination`` exists, unless ``overwrite`` and it was packed by this function.
+        FileNotFoundError: if there is no such model or it has no card.
+        ValueError: if the model cannot be used.
+    """
+    target = Path(destination)
+    name = target.name.removesuffix(".zip")
+    _check_destination(target, overwrite)
+    checkpoint, card, network = load_model(model)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{name}.") as temporary:
+        root = Path(temporary) / name
+        _write_models(root / "models", checkpoint, card, network, half)
+        _write_configs(root / "configs", card, name)
+        source = bundle_dir()
+        shutil.copyfile(source / "LICENSE", root / "LICENSE")
+        (root / "docs").mkdir()
+        shutil.copyfile(source / "docs" / "data_license.txt", root / "docs" / "data_license.txt")
+        (root / "docs" / "README.md").write_text(_readme(name, card), encoding="utf-8")
+        if torchscript:
+            _export_torchscript(root, card)
+        if target.suffix == ".zip":
+            archive = shutil.make_archive(str(Path(temporary) / "archive"), "zip", temporary, name)
+            Path(archive).chmod(0o644)
+            Path(archive).replace(target)
+        else:
+            root.chmod(0o755)
+            if target.exists():
+                target.rename(Path(temporary) / "replaced")
+            root.rename(target)
+    return target
+
+
+def _check_destination(target: Path, overwrite: bool) -> None:
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return
+    if not overwrite:
+        raise FileExistsError(f"{target} exists: give another destination, or --overwrite to replace a packed bundle")
+    if target.is_dir():
+        file = target / "configs" / "metadata.json"
+        packed = file.is_file() and _MARK in json.loads(file.read_text(encoding="utf-8"))
+    else:
+        packed = target.suffix == ".zip"
+    if not packed:
+        raise FileExistsError(f"{target} was not made by condseg pack, so --overwrite does not replace it")
+
+
+def _write_models(folder: Path, checkpoint: Path, card: ModelCard, network: nn.Module, half: bool) -> None:
+    folder.mkdir(parents=True)
+    path = folder / "model.pt"
+    if half:
+        state = {k: v.half() if v.is_floating_point() else v for k, v in network.state_dict().items()}
+        write_checkpoint(path, state)
+    else:
+        shutil.copyfile(checkpoint, path)
+    replace(card, weights={"file": path.name, "sha256": file_sha256(path)}).write(card_path(path))
+
+
+def _write_configs(folder: Path, card: ModelCard, name: str) -> None:
+    folder.mkdir()
+    inference = "inference_synapse" if card.kind == "ct" else "inference"
+    train = [*_TRAIN[card.method], *(["synapse"] if card.kind == "ct" else [])]
+    source = bundle_dir() / "configs"
+    configs = {
+        "inference": ConfigParser.load_config_files([str(source / f"{inference}.json")]),
+        # Training continues from these weights without a first stage; nothing is downloaded.
+        "train": {
+            **ConfigParser.load_config_files([str(source / f"{part}.json") for part in train]),
+            "stage1_checkpoint": None,
+            "encoder_weights": None,
+        },
+        "evaluate": json.loads((source / "evaluate.json").read_text(encoding="utf-8")),  # read after train.json
+    }
+    values = _option_values(card)
+    for file, config in configs.items():
+        del config["_generated_"]
+        write_json(folder / f"{file}.json", {key: values.get(key, value) for key, value in config.items()})
+    shutil.copyfile(source / "logging.conf", folder / "logging.conf")
+    write_json(folder / "metadata.json", _metadata(card, name))
+
+
+def _option_values(card: ModelCard) -> dict[str, Any]:
+    """Options of the configs that the card decides, with its values."""
+    settings = card.settings()
+    values = {option: settings[option] for option in CARD_OPTIONS if settings.get(option) is not None}
+    if card.is_binary:
+        values.pop("class_names", None)  # of a binary mask, which has no such option
+    return values
+
+
+def _metadata(card: ModelCard, name: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((bundle_dir() / "configs" / "metadata.json").read_text(encoding="utf-8"))
+    channels, classes = int(card.network["in_channels"]), int(card.network["out_channels"])
+    size = [card.image_size, card.image_size]
+    names = list(card.class_names)
+    is_ct = card.kind == "ct"
+    image = content["network_data_format"]["inputs"]["image"]
+    image |= {"num_channels": channels, "spatial_shape": size, "value_range": _value_range(card, channels)}
+    if is_ct:
+        image |= {"format": "hounsfield", "modality": "CT", "channel_def": dict.fromkeys("012", "image")}
+    elif channels == 1:
+        image |= {"format": "magnitude", "channel_def": {"0": "image"}}
+    content["network_data_format"]["outputs"]["pred"] |= {
+        "num_channels": classes,
+        "spatial_shape": size,
+        "value_range": [0, max(1, len(names) - 1)],
+        "channel_def": {str(i): text for i, text in enumerate(names)},
+    }
+    what = "axial CT slices" if is_ct else "2D images"
+    labels = "; ".join(f"{i} is {text}" for i, text in enumerate(names))
+    content |= {
+        "version": "1.0.0",
+        "changelog": {"1.0.0": f"packed by condseg_monai {__version__}"},
+        "name": name,
+        "task": f"Segmentation of {', '.join(names[1:])} in {what}",
+        "description": f"{card.method}: {', '.join(f'{key} {value}' for key, value in card.network.items())}",
+        "data_type": "NIfTI or DICOM" if is_ct else content["data_type"],
+        "image_classes": f"{what} of {card.image_size} x {card.image_size} pixels, normalization {card.normalization}",
+        "label_classes": labels,
+        "pred_classes": labels,
+        "monai_version": metadata.version("monai"),
+        "pytorch_version": metadata.version("torch").partition("+")[0],
+        "numpy_version": metadata.version("numpy"),
+        _MARK: {"condseg_monai": __version__, "weights": card.weights.get("sha256")},
+    }
+    if best := card.training.get("best"):
+        content["eval_metrics"] = {best["metric"]: best["value"]}
+    return content
+
+
+def _value_range(card: ModelCard, channels: int) -> Sequence[float]:
+    return [0, 1] if card.normalization == "released" else [-2.12, 2.64]
+
+
+def _export_torchscript(root: Path, card: ModelCard) -> None:
+    """Write ``models/model.ts`` as ``monai.bundle ckpt_export`` in the bundle does."""
+    trace = card.network.get("encoder") == "pvt_v2_b2"  # transformers cannot be scripted
+    size = card.image_size
+    ckpt_export(
+        net_id="network_def",
+        filepath=str(root / "models" / "model.ts"),
+        ckpt_file=str(root / "models" / "model.pt"),
+        meta_file=str(root / "configs" / "metadata.json"),
+        config_file=str(root / "configs" / "inference.json"),
+        use_trace=trace,
+        input_shape=[1, int(card.network["in_channels"]), size, size] if trace else None,
+        bundle_root=str(root),
+        converter_kwargs={"device": torch.device("cpu")},
+    )
+
+
+def _readme(name: str, card: ModelCard) -> str:
+    settings = "\n".join(f"| {key} | {value} |" for key, value in card.settings().items() if value is not None)
+    best: Mapping[str, Any] | None = card.training.get("best")
+    score = "No validation score is known."
+    if best:
+        interval = best.get("interval_95")
+        between = f", 95 % interval {interval[0]:.3f} to {interval[1]:.3f} over images" if interval else ""
+        score = f"Best validation score: {best['metric']} {best['value']:.3f} in epoch {best['epoch']}{between}."
+    source = "CT" if card.kind == "ct" else "IMAGES"
+    return f"""# {name}
+
+Segments {", ".join(card.class_names[1:])}. Research only: not a medical device and not for diagnosis.
+
+{score} The data sets' hashes are in `models/model.json`.
+
+The package `condseg_monai` has to be installed. In this folder:
+
+```
+python -m monai.bundle run --config_file configs/inference.json --dataset_dir {source} --output_dir OUT
+```
+
+or from anywhere `condseg predict THIS_FOLDER {source} OUT`, or in Python
+`condseg_monai.Segmenter("THIS_FOLDER").predict(...)`. `monai.bundle.load`, `ckpt_export`, MONAI Label and MONAI Deploy
+need no option: the configs have the model's values.
+
+| setting | value |
+|---|---|
+{settings}
+"""

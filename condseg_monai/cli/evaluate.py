@@ -10,22 +10,15 @@ import click
 
 from condseg_monai.cli.config_options import ConfigCommand, given_options, with_config_options
 from condseg_monai.cli.logs import send_to_log
-from condseg_monai.cli.program import start_work
+from condseg_monai.cli.program import read_model, start_work
 from condseg_monai.cli.workflows import command_of, open_run, option_names
-from condseg_monai.utils.model_path import find_checkpoint
 from condseg_monai.utils.text_tables import text_table
 
 __all__ = ["command"]
 
 _FILES = ("train_stage2", "evaluate")
 _OWN = {"bundle_root", "stage", "dataset_dir", "output_dir", "ckpt_dir", "checkpoint", "split"}
-_SCORES = {
-    "val_mean_iou_original": "mIoU",
-    "val_mean_dice_original": "mDSC",
-    "val_recall_original": "recall",
-    "val_precision_original": "precision",
-    "val_hd95_original": "HD95",
-}
+_AT_OWN_SIZE = "_original"
 _NAMES = (option_names(("inference",)) & option_names(_FILES) | option_names(("evaluate",)) | {"mask_threshold"}) - _OWN
 
 
@@ -41,15 +34,18 @@ def command(
 ) -> int:
     """Score MODEL on a list of the data set DIR, and write a table, a summary and a report.
 
-    MODEL is a checkpoint, or the folder of a run or a bundle. Every image is scored at the network's size and at its
-    own; the table printed is of the latter. The exit code is 1 if some images failed.
+    MODEL is a checkpoint, the folder of a run or a bundle, a zip of one, or the name of a shipped model.
+    Every image is scored at the network's size and at its own; the table printed is of the latter. The exit code is 1
+    if some images failed.
     """
-    checkpoint = find_checkpoint(model).absolute()
+    start_work(ctx, "nothing was written; start again")
+    checkpoint, card = read_model(model)
+    if card is not None and card.kind == "ct":
+        raise ValueError(f"{checkpoint} segments CT volumes: use condseg predict, then condseg score-volumes")
     run_dir = checkpoint.parent.parent if checkpoint.parent.name == "models" else checkpoint.parent
     scores = (output_dir or run_dir / "scores").absolute()
     places = {"dataset_dir": str(dataset_dir.absolute()), "output_dir": str(scores), "checkpoint": str(checkpoint)}
     settings = {**places, "split": split, **given_options(ctx, options)}
-    start_work(ctx, "nothing was written; start again")
     click.echo(command_of(_FILES, settings))
     workflow = open_run(_FILES, settings)
     workflow.parser.get_parsed_content("validate#evaluator")  # makes loggers
@@ -58,10 +54,11 @@ def command(
     workflow.finalize()
     summary = json.loads((scores / f"summary_{split}.json").read_text(encoding="utf-8"))
     rows = [["score", "mean", "95 % interval", "median"]]
-    for name, title in _SCORES.items():
-        if score := summary["scores"].get(name):
+    for name, score in summary["scores"].items():
+        if name.endswith(_AT_OWN_SIZE):
             interval = score["interval_95"]
             words = "-" if interval is None else f"{_number(interval[0])} to {_number(interval[1])}"
+            title = name.removeprefix("val_").removesuffix(_AT_OWN_SIZE)
             rows.append([title, _number(score["mean"]), words, _number(score["median"])])
     click.echo(
         f"\n{split}: {summary['images']} images\n\n{text_table(rows)}\n\nreport  {scores / f'report_{split}.html'}"

@@ -8,8 +8,7 @@ from typing import Any
 
 import click
 
-from condseg_monai.cli.program import Command
-from condseg_monai.utils.model_path import find_checkpoint
+from condseg_monai.cli.program import Command, read_model
 
 __all__ = ["command"]
 
@@ -20,15 +19,12 @@ __all__ = ["command"]
 def command(model: str, as_json: bool) -> None:
     """Print the model card of MODEL: network, input, output, training.
 
-    MODEL is a checkpoint, or the folder of a run or a bundle.
+    MODEL is a checkpoint, the folder of a run or a bundle, a zip of one, or the name of a shipped model.
     """
-    from condseg_monai.networks.model_card import ModelCard, card_path
-
-    checkpoint = find_checkpoint(model)
-    card = card_path(checkpoint)
-    if not card.is_file():
-        raise FileNotFoundError(f"{checkpoint} has no model card, {card.name} beside it: nothing is known of it")
-    content = ModelCard.read(card).as_dict()
+    checkpoint, card = read_model(model)
+    if card is None:
+        raise FileNotFoundError(f"{checkpoint} has no model card beside it: nothing is known of it")
+    content = card.as_dict()
     if as_json:
         click.echo(json.dumps(content, indent=2))
         return

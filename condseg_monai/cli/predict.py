@@ -8,9 +8,8 @@ from typing import Any
 import click
 
 from condseg_monai.cli.config_options import ConfigCommand, given_options, with_config_options
-from condseg_monai.cli.program import start_work, wrong_option
+from condseg_monai.cli.program import read_model, start_work, wrong_option
 from condseg_monai.cli.workflows import command_of, option_names, run
-from condseg_monai.utils.model_path import find_checkpoint
 
 __all__ = ["command"]
 
@@ -31,13 +30,14 @@ _NAMES = {name for files in _FILES.values() for name in option_names(files)} - _
 def command(ctx: click.Context, model: str, source: Path, output_dir: Path, kind: str | None, **options: Any) -> None:
     """Segment SOURCE with MODEL and write the masks into OUT.
 
-    MODEL is a checkpoint, or the folder of a run or a bundle; its model card says what it segments. SOURCE is an image,
-    a folder of images or a list; for CT, a NIfTI file, a DICOM series, or a folder of them. What is in OUT already,
-    of the same source, weights and settings, is kept. The exit code is 1 if something failed.
+    MODEL is a checkpoint, the folder of a run or a bundle, a zip of one, or the name of a shipped model;
+    its model card says what it segments. SOURCE is an image, a folder of images or a list; for CT, a NIfTI file, a
+    DICOM series, or a folder of them. What is in OUT already, of the same source, weights and settings, is kept. The
+    exit code is 1 if something failed.
     """
-    checkpoint = find_checkpoint(model).absolute()
     start_work(ctx, "the same command continues; what is done is kept")
-    files = _FILES[kind or _kind_of(checkpoint)]
+    checkpoint, card = read_model(model)
+    files = _FILES[kind or (card.kind if card else "image")]
     given = given_options(ctx, options)
     for name in given.keys() - option_names(files):
         raise wrong_option(name, f"{files[0]}.json, which this model needs, has no such option")
@@ -46,10 +46,3 @@ def command(ctx: click.Context, model: str, source: Path, output_dir: Path, kind
     click.echo(command_of(files, settings))
     run(files, settings, "infer")
     click.echo(f"\nmasks  {output_dir}")
-
-
-def _kind_of(checkpoint: Path) -> str:
-    from condseg_monai.networks.model_card import ModelCard, card_path
-
-    card = card_path(checkpoint)
-    return ModelCard.read(card).kind if card.is_file() else "image"

@@ -8,13 +8,16 @@ import traceback
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from condseg_monai.utils.errors import error_line
 
-__all__ = ["Command", "NamesIn", "run_program", "start_work", "wrong_option"]
+if TYPE_CHECKING:
+    from condseg_monai.networks.model_card import ModelCard
+
+__all__ = ["Command", "NamesIn", "read_model", "run_program", "start_work", "wrong_option"]
 
 FAILED, WRONG_CALL, INTERRUPTED, TERMINATED = 1, 2, 130, 143
 
@@ -85,6 +88,20 @@ def start_work(context: click.Context, if_stopped: str, log_file: Path | None = 
     show_log(context.find_root().obj["debug"])
     if log_file is not None:
         log_to(log_file)
+
+
+def read_model(model: str) -> tuple[Path, ModelCard | None]:
+    """Return the checkpoint that is meant, and its model card if it has one.
+
+    Args:
+        model: as :func:`~condseg_monai.inference.model_files.find_model` takes it.
+    """
+    from condseg_monai.inference.model_files import find_model
+    from condseg_monai.networks.model_card import ModelCard, card_path
+
+    checkpoint = find_model(model).absolute()
+    card = card_path(checkpoint)
+    return checkpoint, ModelCard.read(card) if card.is_file() else None
 
 
 def wrong_option(name: str, reason: str) -> click.UsageError:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 __all__ = ["BUNDLE_FILES", "bundle_dir", "copy_bundle"]
 
-BUNDLE_FILES = ("LICENSE", "configs/*", "docs/*", "models/README.md")
+BUNDLE_FILES = ("LICENSE", "configs/*", "docs/*", "models/README.md", "models/condseg_*")
 """What a bundle consists of: not the checkpoints and results that lie in the folder."""
 
 

@@ -54,7 +54,7 @@ def test_model_of_a_run_is_evaluated(data, trained, capsys):
     assert main(["evaluate", str(run), str(data)]) == 0
     output = capsys.readouterr()
     assert output.out.startswith("python -m monai.bundle run --config_file ")
-    assert "test: 2 images" in output.out and "mDSC" in output.out and "INFO" not in output.out + output.err
+    assert "test: 2 images" in output.out and "mean_dice" in output.out and "INFO" not in output.out + output.err
     assert (run / "scores" / "report_test.html").is_file()
 
 
@@ -131,9 +131,9 @@ def test_interrupted_training_says_how_to_continue(data, tmp_path, monkeypatch, 
 
 def test_missing_model_is_an_error_that_says_what_was_looked_for(data, tmp_path, capsys):
     assert main(["predict", str(tmp_path), str(data), str(tmp_path / "out")]) == 1
-    assert "has neither models/model.pt nor model.pt" in capsys.readouterr().err
+    assert "is a folder without models/model.pt or model.pt" in capsys.readouterr().err
     assert main(["predict", str(tmp_path / "no"), str(data), str(tmp_path / "out")]) == 1
-    assert "no does not exist: name a checkpoint" in capsys.readouterr().err
+    assert "no does not exist: give a .pt file" in capsys.readouterr().err
 
 
 @pytest.mark.slow

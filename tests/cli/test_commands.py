@@ -1,6 +1,9 @@
 """Commands of ``condseg``."""
 
 import json
+import os
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -122,6 +125,17 @@ def test_error_is_the_last_line_and_its_traceback_comes_before_with_debug(tmp_pa
     assert error[0] == "Traceback (most recent call last):" and error[-1] == f"error: {tmp_path / 'no'} does not exist"
 
 
+def test_termination_is_one_sentence_and_code_143(monkeypatch, tmp_path, capsys):
+    def terminate(_):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr("condseg_monai.inference.model_files.find_model", terminate)
+    assert main(["predict", "model.pt", str(tmp_path), str(tmp_path / "out")]) == 143
+    assert capsys.readouterr().err.strip() == "stopped by SIGTERM: the same command continues; what is done is kept"
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
 def test_interruption_is_one_sentence_and_code_130(monkeypatch, tmp_path, capsys):
     def interrupt(_):
         raise KeyboardInterrupt
@@ -140,3 +154,15 @@ def test_help_and_wrong_calls_load_neither_torch_nor_monai():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.splitlines()[-1] == "[0, 0, 2, 2, 0] set() True"
+
+
+def test_shell_completion_is_clicks_own(monkeypatch, capsys):
+    monkeypatch.setenv("_CONDSEG_COMPLETE", "bash_source")
+    with pytest.raises(SystemExit, match="0"):
+        main([])
+    assert "_condseg_completion" in capsys.readouterr().out
+
+
+def test_every_command_is_documented():
+    text = (Path(__file__).parents[2] / "docs" / "command.md").read_text(encoding="utf-8")
+    assert all(re.search(rf"^\| `condseg {command}[ `]", text, flags=re.M) for command in COMMANDS)

@@ -57,7 +57,8 @@ def command(
     """Score predicted label volumes PRED against true ones LABEL: NIfTI files, or folders of them.
 
     It gives Dice and HD95 in millimetres with a stated rule for missed organs, and beside them TransUNet's numbers, and
-    writes a table, a summary and a report. Files belong together that are named alike or have the same numbers.
+    writes a table, a summary and a report. Files belong together that have one name: label0001 and img0001, x and
+    x_0000.
     """
     from condseg_monai.reports.volume_scoring import predicted_classes, score_volumes
 

@@ -266,7 +266,7 @@ def volume_cases(
     outputs = {"label": ("", ".nii.gz"), **_scores(("none", "nii", "nii.gz"), save_probability, save_uncertainty)}
     if save_dicom_seg:
         outputs["dicom_seg"] = ("dicom_seg", ".dcm")
-    list_cases = partial(_list_volumes, source, save_dicom_seg)
+    list_cases = partial(_list_volumes, source, output_dir, save_dicom_seg)
     return Cases(list_cases, checkpoint, "label", output_dir, outputs, settings, overwrite)
 
 
@@ -300,8 +300,10 @@ def _list_images(source: str | os.PathLike[str]) -> tuple[list[Case], list[Findi
     return cases, []
 
 
-def _list_volumes(source: str | os.PathLike[str], dicom_seg: bool) -> tuple[list[Case], list[Finding]]:
-    volumes = list_volumes(source)
+def _list_volumes(
+    source: str | os.PathLike[str], output_dir: str | os.PathLike[str], dicom_seg: bool
+) -> tuple[list[Case], list[Finding]]:
+    volumes = list_volumes(source, output_dir)
     if others := [str(path) for _, path in volumes if dicom_seg and path.is_file()]:
         raise DatasetError(f"save_dicom_seg needs DICOM series, and {', '.join(others[:3])} is none; leave it off")
     return [{"image": str(path), "name": name} for name, path in volumes], []

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
+import logging
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,16 @@ import numpy as np
 
 from condseg_monai.data.ct.h5_volume import h5_stem, read_h5_volume
 from condseg_monai.data.ct.nifti import read_nifti
-from condseg_monai.data.ct.volume import Volume, VolumeError, axial_affine, axial_slices, axial_spacing
-from condseg_monai.data.ct.volume_list import VOLUME_EXTENSIONS, list_volumes, read_volume, volume_stem
+from condseg_monai.data.ct.volume import (
+    Volume,
+    VolumeError,
+    axial_affine,
+    axial_slices,
+    axial_spacing,
+    class_numbers,
+)
+from condseg_monai.data.ct.volume_list import VOLUME_EXTENSIONS, files_below, list_volumes, read_volume, volume_stem
+from condseg_monai.data.ct.volume_names import case_key, label_key
 from condseg_monai.metrics.volume_scores import organ_scores
 from condseg_monai.networks.class_names import class_names_of
 from condseg_monai.networks.state_dicts import read_state_dict
@@ -24,6 +33,7 @@ from condseg_monai.utils.files import file_sha256
 
 __all__ = ["pair_volumes", "predicted_classes", "score_volumes"]
 
+_LOG = logging.getLogger(__name__)
 _SAME_PLACE = 0.1  # of a voxel
 
 
@@ -78,16 +88,17 @@ def score_volumes(
         try:
             pred_volume, label_volume = _read_labels(pred_file), _read_labels(label_file)
             _check_same_place(pred_volume, label_volume)
-            pred_labels = _class_numbers(pred_volume, len(pred_class_names))
-            true_labels = to_pred[_class_numbers(label_volume, len(label_class_names))]
+            pred_labels = _axial_labels(pred_volume, len(pred_class_names))
+            true_labels = to_pred[_axial_labels(label_volume, len(label_class_names))]
             spacing = axial_spacing(pred_volume.affine)
             scores = organ_scores(pred_labels, true_labels, len(pred_class_names), spacing, empty)
             pictures: list[np.ndarray] = []
             if len(scored) < num_pictures:
                 image = _image(pictured.get(case), pred_volume)
                 pictures = draw_planes(image, pred_labels, true_labels, spacing)
-        except (OSError, ValueError) as error:
-            failed[str(pred_file)] = str(error)
+        except Exception as error:  # whatever a case raises belongs to that case
+            known = isinstance(error, (OSError, ValueError))
+            failed[str(pred_file)] = str(error) if known else f"{type(error).__name__}: {error}"
         else:
             scored.append(ScoredVolume(case, scores, pictures))
     if not scored:
@@ -98,28 +109,32 @@ def score_volumes(
 
 
 def pair_volumes(pred: Path, label: Path) -> tuple[dict[str, tuple[Path, Path]], dict[str, str]]:
-    """Find the label of each prediction: the file of the same name, or the only one of the same number.
+    """Find the label of each prediction: the file of the same name, by :func:`case_key` and :func:`label_key`.
 
-    ``label0001.nii.gz`` is so the label of ``img0001.nii.gz``. Two files, instead of folders, are a pair.
+    ``label0001.nii.gz`` is so the label of ``img0001.nii.gz``, and ``liver_7.nii.gz`` that of ``liver_7_0000.nii.gz``.
+    Of several files that would share a partner none is taken. Two files, instead of folders, are a pair.
 
     Returns:
         Prediction and label by the prediction's name, and why others have no partner, by path.
     """
-    preds, labels = _files(pred), _files(label)
     if pred.is_file() and label.is_file():
-        return {next(iter(preds)): (pred, label)}, {}
+        return {str(volume_stem(pred) or pred.name): (pred, label)}, {}
+    preds, labels = _files(pred), _files(label)
+    wanted: dict[str, dict[str, Path]] = defaultdict(dict)
+    for key, files in preds.items():
+        wanted[label_key(key, labels)] |= files
     pairs, failed = {}, {}
-    for name, file in preds.items():
-        alike = (
-            [name] if name in labels else [n for n in labels if _number(n) is not None and _number(n) == _number(name)]
-        )
-        if len(alike) == 1:
-            pairs[name] = (file, labels[alike[0]])
-        else:
-            found = f"several labels of its number: {', '.join(alike)}" if alike else "no label"
-            failed[str(file)] = f"{found} in {label}"
-    used = {file for _, file in pairs.values()}
-    failed.update({str(file): f"no prediction in {pred}" for file in labels.values() if file not in used})
+    for key in [*wanted, *(key for key in labels if key not in wanted)]:
+        mine, theirs = wanted.get(key, {}), labels.get(key, {})
+        if len(mine) == len(theirs) == 1:
+            ((name, file),), (partner,) = mine.items(), theirs.values()
+            pairs[name] = (file, partner)
+            continue
+        several = " and ".join(map(str, (*mine.values(), *theirs.values()))) + " have one name; keep a pair of them"
+        for file in mine.values():
+            failed[str(file)] = several if theirs else f"no label of this name in {label}"
+        for file in theirs.values():
+            failed[str(file)] = several if mine else f"no prediction of this name in {pred}"
     return pairs, failed
 
 
@@ -147,23 +162,26 @@ def predicted_classes(pred: Path, checkpoint: Path | None) -> tuple[tuple[str, .
     return tuple(names), context
 
 
-def _files(path: Path) -> dict[str, Path]:
+def _files(path: Path) -> dict[str, dict[str, Path]]:
+    """Volumes of a folder, or of those below if it has none itself, by :func:`case_key`, then by name."""
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
-    candidates = sorted(path.iterdir()) if path.is_dir() else [path]
-    found = {stem: file for file in candidates if file.is_file() and (stem := volume_stem(file)) is not None}
-    if not found:
+    root = path if path.is_dir() else path.parent
+    files = [file for file in (files_below(path) if path.is_dir() else [path]) if volume_stem(file) is not None]
+    files = [file for file in files if file.parent == root] or files
+    if not files:
         raise ValueError(f"{path} has no label volume, {' or '.join(VOLUME_EXTENSIONS)}")
-    return found
+    found: dict[str, dict[str, Path]] = defaultdict(dict)
+    for file in files:
+        name = (file.relative_to(root).parent / str(volume_stem(file))).as_posix()
+        shown = name.replace("/", "_")
+        group = found[case_key(name).replace("/", "_")]
+        group[file.name if shown in group else shown] = file
+    return dict(found)
 
 
 def _read_labels(path: Path) -> Volume:
     return read_nifti(path) if h5_stem(path) is None else read_h5_volume(path, "label")
-
-
-def _number(name: str) -> int | None:
-    digits = re.findall(r"\d+", name)
-    return int(digits[-1]) if digits else None
 
 
 def _check_same_place(pred: Volume, label: Volume) -> None:
@@ -180,25 +198,19 @@ def _check_same_place(pred: Volume, label: Volume) -> None:
         raise VolumeError(f"it lies up to {apart:.1f} mm from its label {label.path}: they are of different scans")
 
 
-def _class_numbers(volume: Volume, num_classes: int) -> np.ndarray:
+def _axial_labels(volume: Volume, num_classes: int) -> np.ndarray:
     """Class numbers ``(D, H, W)``, ``uint8``."""
-    array = axial_slices(volume.array, volume.affine)
-    if (volume.slope, volume.intercept) != (1.0, 0.0) or array.dtype.kind == "f":
-        units = volume.hounsfield(array)
-        array = np.rint(units)
-        if not np.array_equal(array, units):
-            raise VolumeError(f"{volume.path} holds other values than whole numbers: it is no label volume")
-    if array.min() < 0 or array.max() >= num_classes:
-        raise VolumeError(
-            f"{volume.path} has labels from {array.min():g} to {array.max():g}, but there are names for 0 to "
-            f"{num_classes - 1}"
-        )
-    return array.astype(np.uint8)
+    return class_numbers(volume, axial_slices(volume.array, volume.affine), num_classes)
 
 
 def _image(path: Path | None, pred: Volume) -> np.ndarray | None:
+    """The CT ``(D, H, W)`` behind the labels; None without, or if it is broken: pictures cost no case its scores."""
     if path is None:
         return None
-    volume = read_volume(path)
-    _check_same_place(volume, pred)
-    return volume.hounsfield(axial_slices(volume.array, volume.affine))
+    try:
+        volume = read_volume(path)
+        _check_same_place(volume, pred)
+        return volume.hounsfield(axial_slices(volume.array, volume.affine))
+    except Exception as error:
+        _LOG.warning(f"pictures of {pred.path} without the CT {path}: {error}")
+        return None

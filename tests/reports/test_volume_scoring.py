@@ -2,7 +2,9 @@
 
 import json
 import re
+from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import torch
@@ -137,12 +139,72 @@ def test_bad_volumes_do_not_cost_the_others(folders, capsys):
     assert "img0005" in capsys.readouterr().err
 
 
-def test_volumes_are_paired_by_name_then_by_number(tmp_path):
-    for name in ("pred/case0001", "pred/x", "pred/img7", "label/label0001", "label/x", "label/a7", "label/b7"):
-        write_nifti(tmp_path / f"{name}.nii.gz", LABEL, AFFINE)
-    pairs, failed = pair_volumes(tmp_path / "pred", tmp_path / "label")
-    assert {name: files[1].name for name, files in pairs.items()} == {"case0001": "label0001.nii.gz", "x": "x.nii.gz"}
-    assert "several labels of its number: a7, b7" in failed[str(tmp_path / "pred" / "img7.nii.gz")]
+def paired(root, preds, labels):
+    for folder, names in (("pred", preds), ("label", labels)):
+        for name in names:
+            write_nifti(root / folder / (name if "." in name else f"{name}.nii.gz"), LABEL, AFFINE)
+    pairs, failed = pair_volumes(root / "pred", root / "label")
+    label_of = {name: files[1].relative_to(root / "label").as_posix() for name, files in pairs.items()}
+    return label_of, {Path(path).relative_to(root).as_posix(): reason for path, reason in failed.items()}
+
+
+@pytest.mark.parametrize(
+    ("preds", "labels", "expected"),
+    [
+        (["img0001", "x"], ["label0001", "x"], {"img0001": "label0001.nii.gz", "x": "x.nii.gz"}),  # BTCV
+        (["case0001"], ["label0001"], {"case0001": "label0001.nii.gz"}),  # TransUNet's name of it
+        (["x_0000", "y_0000"], ["x", "y"], {"x_0000": "x.nii.gz", "y_0000": "y.nii.gz"}),  # nnU-Net
+        (
+            ["liver_0_0000", "liver_1_0000"],
+            ["liver_1", "liver_0"],
+            {f"liver_{i}_0000": f"liver_{i}.nii.gz" for i in (0, 1)},
+        ),
+        (["s1_ct", "s2_ct"], ["s1/label", "s2/label"], {"s1_ct": "s1/label.nii.gz", "s2_ct": "s2/label.nii.gz"}),
+        (["ct"], ["label"], {"ct": "label.nii.gz"}),
+    ],
+)
+def test_predictions_get_the_label_of_their_name(tmp_path, preds, labels, expected):
+    assert paired(tmp_path, preds, labels) == (expected, {})
+
+
+def test_a_label_of_another_case_is_never_taken(tmp_path):
+    found, failed = paired(tmp_path, ["anna_20210304", "x"], ["bert_20210304", "x"])
+    assert found == {"x": "x.nii.gz"}
+    assert failed == {
+        "pred/anna_20210304.nii.gz": f"no label of this name in {tmp_path / 'label'}",
+        "label/bert_20210304.nii.gz": f"no prediction of this name in {tmp_path / 'pred'}",
+    }
+
+
+@pytest.mark.parametrize(
+    ("preds", "labels"), [(["x", "x_0000"], ["x"]), (["x"], ["x.nii", "x.nii.gz"]), (["a_img"], ["a", "a_mask"])]
+)
+def test_no_label_is_taken_twice_and_no_prediction_scored_on_two(tmp_path, preds, labels):
+    found, failed = paired(tmp_path, preds, labels)
+    assert found == {} and len(failed) == 3
+    assert all("have one name; keep a pair of them" in reason for reason in failed.values())
+
+
+def test_one_file_each_is_a_pair_whatever_they_are_called(folders):
+    pred, label = folders / "pred" / "img0001.nii.gz", folders / "label" / "label0002.nii.gz"
+    assert pair_volumes(pred, label) == ({"img0001": (pred, label)}, {})
+
+
+def test_labels_that_a_slope_left_a_little_off_are_whole_numbers(folders):
+    image = nibabel.Nifti1Image(LABEL, AFFINE)
+    image.header.set_slope_inter(0.99999, 0)
+    nibabel.save(image, folders / "label" / "label0001.nii.gz")
+    for pred in (folders / "pred").glob("*.nii.gz"):
+        write_nifti(pred, LABEL, AFFINE)
+    assert command(folders) == 0
+    assert (ScoreTable.read(folders / "out" / "scores_volumes.csv").scores["dice"] == 1).all()
+
+
+def test_a_broken_picture_costs_no_case_its_scores(folders, caplog):
+    (folders / "image" / "img0001.nii.gz").write_bytes(b"broken")
+    assert command(folders, "--class_names", ",".join(NAMES), "--images", str(folders / "image")) == 0
+    assert len(ScoreTable.read(folders / "out" / "scores_volumes.csv")) == 8
+    assert "img0001.nii.gz is not a NIfTI volume" in caplog.text
 
 
 def test_pictures_are_of_the_cuts_with_the_most_organs():

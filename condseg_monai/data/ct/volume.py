@@ -17,6 +17,7 @@ __all__ = ["axial_slices"]
 _AXES = ("S", *SLICE_ORIENTATION)  # where the three axes of a stack of slices lead
 _SOFTEST_HU = -50  # every CT of a body has air or fat, below this ...
 _DENSEST_HU = 0  # ... and tissue, above this
+_ROUNDING = 0.01  # labels that are stored with a slope are a little off: 4.99995
 
 
 class VolumeError(ValueError):
@@ -47,6 +48,25 @@ class Volume:
         if (self.slope, self.intercept) == (1.0, 0.0):
             return units
         return units * np.float32(self.slope) + np.float32(self.intercept)
+
+
+def class_numbers(volume: Volume, stored: np.ndarray, num_classes: int) -> np.ndarray:
+    """Return the class numbers, ``uint8``, of a part of a label volume's array, rounded where a slope left them off.
+
+    Raises:
+        VolumeError: if they are not whole numbers from 0 to ``num_classes - 1``.
+    """
+    units = stored if (volume.slope, volume.intercept) == (1.0, 0.0) else volume.hounsfield(stored)
+    numbers = np.rint(units) if units.dtype.kind == "f" else units
+    if units.dtype.kind == "f" and not (np.abs(numbers - units) <= _ROUNDING).all():  # NaN is none either
+        value = units[~(np.abs(numbers - units) <= _ROUNDING)][0]
+        raise VolumeError(f"{volume.path} holds {value:g} and not whole numbers alone: it is no label volume")
+    if numbers.min() < 0 or numbers.max() >= num_classes:
+        raise VolumeError(
+            f"{volume.path} has labels from {numbers.min():g} to {numbers.max():g}, but there are names for 0 to "
+            f"{num_classes - 1}"
+        )
+    return numbers.astype(np.uint8)
 
 
 def axial_slices(array: np.ndarray, affine: np.ndarray) -> np.ndarray:

@@ -2,33 +2,44 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from condseg_monai.data.ct.dicom_series import list_dicom_files, read_dicom_series
 from condseg_monai.data.ct.h5_volume import H5_EXTENSION, h5_stem, read_h5_volume
 from condseg_monai.data.ct.nifti import NIFTI_EXTENSIONS, nifti_stem, read_nifti
 from condseg_monai.data.ct.volume import Volume
-from condseg_monai.data.lists.pairing import DatasetError, read_list
+from condseg_monai.data.ct.volume_names import is_label_name
+from condseg_monai.data.lists.pairing import DatasetError, read_list, some
 
 __all__ = ["list_volumes", "read_volume"]
 
+_LOG = logging.getLogger(__name__)
 VOLUME_EXTENSIONS = (*NIFTI_EXTENSIONS, H5_EXTENSION)
 
 
-def list_volumes(source: str | os.PathLike[str]) -> list[tuple[str, Path]]:
+def list_volumes(
+    source: str | os.PathLike[str], output_dir: str | os.PathLike[str] | None = None
+) -> list[tuple[str, Path]]:
     """List volumes by name: name and path of each file or folder of a series, none twice.
 
-    ``source`` is a NIfTI file or one of TransUNet's volumes, ``.npy.h5``; a folder of such files, or of folders with a
-    DICOM series each, however deep, or both; a DICOM series; or a ``.txt`` list of them, relative to its folder. Files
-    are named by their stem, series by the path of their folder.
+    ``source`` is a NIfTI file or one of TransUNet's volumes, ``.npy.h5``; a DICOM series; a folder with such files and
+    series in it, however deep; or a ``.txt`` list of them, relative to its folder. What lies in a folder is named by
+    its path below it, a file without its extension, ``_`` between the parts.
+
+    Left out of a folder are labels, by :func:`~condseg_monai.data.ct.volume_names.is_label_name` of their path, which
+    the log says; what is hidden; and ``output_dir``, if it is in there.
 
     Raises:
         DatasetError: if ``source`` is none of these, or there is no volume in it.
     """
     path = Path(source)
     if path.is_dir():
-        found = _in_folder(path)
+        output = None if output_dir is None else Path(output_dir).resolve()
+        inside = output is not None and output.is_relative_to(path.resolve())
+        found = _in_folder(path, output if inside else None)
     elif path.is_file() and path.suffix.lower() == ".txt":
         lines = [path.parent / line for line in read_list(path)]
         found = [(volume_stem(line) or line.name, line) for line in lines]
@@ -41,8 +52,34 @@ def list_volumes(source: str | os.PathLike[str]) -> list[tuple[str, Path]]:
     else:
         raise DatasetError(f"{path} does not exist; give a file, a folder, a .txt list or a DICOM series")
     if not found:
-        raise DatasetError(f"{path} has no volume: no {' or '.join(VOLUME_EXTENSIONS)} in it, and no DICOM file")
+        raise DatasetError(
+            f"{path} has no volume: no {' or '.join(VOLUME_EXTENSIONS)} in it that is not named as a label, and no "
+            "DICOM file"
+        )
     return list(dict.fromkeys(found))
+
+
+def folders_below(root: Path) -> Iterator[Path]:
+    """A folder and those in it, however deep; links are followed, hidden folders left out, none given twice."""
+    seen = set()
+    for name, below, _ in os.walk(root, followlinks=True):
+        folder = Path(name)
+        if folder.resolve() in seen:
+            below.clear()
+            continue
+        seen.add(folder.resolve())
+        below[:] = sorted(other for other in below if not other.startswith("."))
+        yield folder
+
+
+def files_below(root: Path) -> list[Path]:
+    """Files in a folder and below, and links to none, sorted; what is hidden is left out."""
+    return sorted(
+        path
+        for folder in folders_below(root)
+        for path in folder.iterdir()
+        if not path.name.startswith(".") and not path.is_dir()
+    )
 
 
 def volume_stem(path: str | os.PathLike[str]) -> str | None:
@@ -57,15 +94,22 @@ def read_volume(path: str | os.PathLike[str]) -> Volume:
     return read_nifti(path) if h5_stem(path) is None else read_h5_volume(path)
 
 
-def _in_folder(folder: Path) -> list[tuple[str, Path]]:
-    files = [
-        (stem, path)
-        for path in sorted(folder.iterdir())
-        if path.is_file() and not path.name.startswith(".") and (stem := volume_stem(path)) is not None
-    ]
-    series = []
-    for parent in [folder, *sorted(path for path in folder.rglob("*") if path.is_dir())]:
+def _in_folder(folder: Path, output_dir: Path | None) -> list[tuple[str, Path]]:
+    files, series, labels = [], [], []
+    for parent in folders_below(folder):
+        if output_dir is not None and parent != folder and parent.resolve().is_relative_to(output_dir):
+            continue
+        place = parent.relative_to(folder)
+        for path in sorted(parent.iterdir()):
+            stem = volume_stem(path)
+            if stem is None or path.name.startswith(".") or path.is_dir():
+                continue
+            if is_label_name((place / stem).as_posix()):
+                labels.append(path)
+            else:
+                files.append(("_".join((*place.parts, stem)), path))
         if list_dicom_files(parent):
-            name = "_".join(parent.relative_to(folder).parts) or folder.resolve().name
-            series.append((name, parent))
+            series.append(("_".join(place.parts) or folder.resolve().name, parent))
+    if labels:
+        _LOG.warning(f"{len(labels)} file(s) of {folder} left out, which are named as labels: {some(labels)}")
     return files + series

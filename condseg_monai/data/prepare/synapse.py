@@ -14,7 +14,16 @@ from monai.utils import optional_import
 from condseg_monai.data.ct import synapse
 from condseg_monai.data.ct.nifti import nifti_stem, read_nifti
 from condseg_monai.data.ct.synapse import CT_WINDOW_HU, SLICE_ORIENTATION, SYNAPSE_ORGANS, synapse_class_names
-from condseg_monai.data.ct.volume import Volume, VolumeError, axial_slices, axial_spacing, check_hounsfield
+from condseg_monai.data.ct.volume import (
+    Volume,
+    VolumeError,
+    axial_slices,
+    axial_spacing,
+    check_hounsfield,
+    class_numbers,
+)
+from condseg_monai.data.ct.volume_list import files_below
+from condseg_monai.data.ct.volume_names import case_key, is_label_name, label_key
 from condseg_monai.data.lists.pairing import DatasetError
 from condseg_monai.data.lists.published_splits import PUBLISHED_LISTS, published_list
 from condseg_monai.data.prepare.new_folder import Split, built_beside, check_folders, move_out, write_dataset
@@ -27,10 +36,6 @@ SOURCE_LABELS = ("btcv", *SYNAPSE_ORGANS, "own")
 """What the numbers of label volumes may mean: BTCV's 13 organs, Synapse's 8 in either order, or ``class_names``."""
 
 ODD_SLICES = "odd"  # hold_out={"val": "odd"}: every second slice of the training cases
-
-_WORD = r"(?<![A-Za-z])(?i:{})(?![a-z])"
-_IMAGE_WORDS = re.compile(_WORD.format("images?|imgs?|cts?|volumes?|scans?"))
-_LABEL_WORDS = re.compile(_WORD.format("labels?|segmentations?|segs?|masks?|gts?"))
 
 
 class VolumePair(NamedTuple):
@@ -46,24 +51,24 @@ def find_volume_pairs(source: Path) -> tuple[list[VolumePair], list[Path]]:
 
     A label has ``label``, ``segmentation``, ``seg``, ``mask`` or ``gt`` as a word of its path below ``source``; its
     image is the file whose path is the same without these words and without ``image``, ``img``, ``ct``, ``volume`` and
-    ``scan``. ``img0001`` with ``label0001`` is ``case0001``; another case has what is left of the image's name.
+    ``scan``, and without ``_0000`` at the end; see :func:`~condseg_monai.data.ct.volume_names.case_key`. ``img0001``
+    with ``label0001`` is ``case0001``; another case has what is left of the name.
 
     Raises:
         DatasetError: if there is no pair, a label has no image, or two files are taken for the same one.
     """
     if not source.is_dir():
         raise DatasetError(f"{source} is not a folder")
-    images: dict[str, list[Path]] = {}
+    by_key: dict[str, list[Path]] = {}
     labels: dict[str, list[Path]] = {}
-    for path in sorted(source.rglob("*")):
+    for path in files_below(source):
         stem = nifti_stem(path)
-        if stem is None or path.name.startswith(".") or not path.is_file():
-            continue
-        name = (path.relative_to(source).parent / stem).as_posix()
-        key, found = _LABEL_WORDS.subn("", name)
-        key = _IMAGE_WORDS.sub("", key)
-        key = re.sub(r"[\W_]*/[\W_]*|^[\W_]+", "/", key).strip("/_-. ")
-        (labels if found else images).setdefault(key, []).append(path)
+        if stem is not None:
+            name = (path.relative_to(source).parent / stem).as_posix()
+            (labels if is_label_name(name) else by_key).setdefault(case_key(name), []).append(path)
+    images: dict[str, list[Path]] = {}
+    for key, paths in by_key.items():
+        images.setdefault(label_key(key, labels), []).extend(paths)
     same = [("image", paths) for paths in images.values()] + [("label", paths) for paths in labels.values()]
     problems = [f"{' and '.join(map(str, paths))} look like the same {kind}" for kind, paths in same if len(paths) > 1]
     problems += [f"{paths[0]} has no image" for key, paths in labels.items() if key not in images]
@@ -140,8 +145,9 @@ def prepare_synapse(
             if pair.case in wanted:
                 try:
                     slices[pair.case] = _write_case(pair, folder, wanted[pair.case] == "test", table, len(names))
-                except (DatasetError, VolumeError) as error:
-                    problems.append(str(error))
+                except Exception as error:  # whatever a case raises belongs to that case
+                    known = isinstance(error, (DatasetError, VolumeError))
+                    problems.append(str(error) if known else f"{pair.image}: {type(error).__name__}: {error}")
         problems += _wrong_counts(cases, slices)
         if problems:
             lines = "\n".join(f"  - {problem}" for problem in problems)
@@ -253,13 +259,8 @@ def _write_case(pair: VolumePair, folder: Path, whole: bool, table: np.ndarray, 
     images, labels = axial_slices(image.array, image.affine), axial_slices(label.array, image.affine)
 
     def read(index: int) -> tuple[np.ndarray, np.ndarray]:
-        numbers = label.hounsfield(labels[index])  # slope and intercept, which labels hardly ever have
-        known = np.isfinite(numbers) & (numbers >= 0) & (numbers < len(table)) & (numbers == np.floor(numbers))
-        if not known.all():
-            raise DatasetError(
-                f"{pair.label} has the value {numbers[~known][0]:g}, but its labels go from 0 to {len(table) - 1}"
-            )
-        return synapse.window_ct(image.hounsfield(images[index])), table[numbers.astype(np.intp)]
+        numbers = class_numbers(label, labels[index], len(table))
+        return synapse.window_ct(image.hounsfield(images[index])), table[numbers]
 
     if not whole:
         for index in range(len(images)):

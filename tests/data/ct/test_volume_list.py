@@ -27,6 +27,26 @@ def test_folder_has_files_and_series_however_deep(tmp_path):
     assert [name for name, _ in list_volumes(tmp_path)] == ["a", "b", "case0001", "patient_series1", "patient_series2"]
 
 
+def test_volumes_lie_in_folders_of_patients_and_labels_are_left_out(tmp_path, caplog):
+    store = tmp_path / "store"
+    for name in ("s1/ct", "s1/segmentations/liver", "imagesTr/x_0000", "labelsTr/x", "y.nii/y", ".trash/z"):
+        write_nifti(store / f"{name}.nii.gz", IMAGE, AFFINE)
+    write_dicom(tmp_path / "elsewhere", *DICOM)
+    (store / "s2").symlink_to(tmp_path / "elsewhere")
+    (store / "loop").symlink_to(store)
+    assert [name for name, _ in list_volumes(store)] == ["imagesTr_x_0000", "s1_ct", "y.nii_y", "s2"]
+    assert "2 file(s)" in caplog.text and "x.nii.gz, liver.nii.gz" in caplog.text
+    assert [name for name, _ in list_volumes(store / "imagesTr")] == ["x_0000"]
+
+
+def test_outputs_are_no_inputs(tmp_path):
+    for name in ("a", "out/a", "out/probability/a"):
+        write_nifti(tmp_path / f"{name}.nii.gz", IMAGE, AFFINE)
+    assert list_volumes(tmp_path, tmp_path / "out") == [("a", tmp_path / "a.nii.gz")]
+    inner = tmp_path / "out" / "probability"
+    assert list_volumes(inner, tmp_path / "out") == [("a", inner / "a.nii.gz")]
+
+
 def test_list_is_relative_to_its_folder_and_keeps_its_order(tmp_path):
     write_nifti(tmp_path / "ct" / "b.nii", IMAGE, AFFINE)
     write_dicom(tmp_path / "scan", *DICOM)

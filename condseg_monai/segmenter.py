@@ -340,7 +340,7 @@ class _Loaded:
 
 
 _EQUAL = (
-    *("kind", "in_channels", "out_channels", "image_size", "normalization", "window_hu"),
+    *("kind", "in_channels", "out_channels", "image_size", "anti_aliasing", "normalization", "window_hu"),
     *("threshold", "class_names", "class_values"),
 )
 

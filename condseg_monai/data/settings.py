@@ -19,7 +19,7 @@ from condseg_monai.networks.model_card import ModelCard, card_path
 __all__ = ["model_settings"]
 
 _CT_IMAGE_SIZE = 224
-_INPUT = ("channels", "image_size", "normalization", "window_hu", "class_names", "class_values")
+_INPUT = ("channels", "image_size", "anti_aliasing", "normalization", "window_hu", "class_names", "class_values")
 
 
 def model_settings(
@@ -89,6 +89,7 @@ def _from_options(given: Mapping[str, Any], kind: str) -> ModelCard:
         },
         kind=kind,
         image_size=given.get("image_size", _CT_IMAGE_SIZE if kind == "ct" else method.image_size),
+        anti_aliasing=given.get("anti_aliasing", False),
         normalization=given.get("normalization", "imagenet"),
         window_hu=(float(window[0]), float(window[1])) if kind == "ct" else None,
         threshold=given.get("threshold", 0.5),

@@ -32,6 +32,7 @@ class ModelCard:
         network: arguments of its network: ``in_channels``, ``out_channels`` and others.
         kind: what it segments, ``"image"`` or ``"ct"`` (slices of volumes).
         image_size: side of the square that images are resized to.
+        anti_aliasing: whether images are smoothed before they are made smaller.
         normalization: as :class:`~condseg_monai.NormalizeImage` takes it.
         window_hu: of CT, the Hounsfield units that become 0 and 1.
         threshold: of one output channel, the probability above which a pixel is foreground.
@@ -47,6 +48,7 @@ class ModelCard:
     network: Mapping[str, Any]
     kind: str = "image"
     image_size: int = 256
+    anti_aliasing: bool = False
     normalization: str = "imagenet"
     window_hu: tuple[float, float] | None = None
     threshold: float = 0.5
@@ -81,6 +83,7 @@ class ModelCard:
             **self.network,
             "kind": self.kind,
             "image_size": self.image_size,
+            "anti_aliasing": self.anti_aliasing,
             "normalization": self.normalization,
             "window_hu": None if self.window_hu is None else list(self.window_hu),
             "threshold": self.threshold,
@@ -98,6 +101,7 @@ class ModelCard:
             "input": {
                 "kind": self.kind,
                 "image_size": self.image_size,
+                "anti_aliasing": self.anti_aliasing,
                 "normalization": self.normalization,
                 "window_hu": None if self.window_hu is None else list(self.window_hu),
             },
@@ -149,12 +153,14 @@ _REMEDY = "take the card that came with the weights, or move it away and give th
 def _values_of(content: Mapping[str, Any]) -> dict[str, Any]:
     reads, writes = _mapping(content, "input"), _mapping(content, "output")
     size, window, names = reads["image_size"], reads["window_hu"], writes["class_names"]
-    class_values = writes.get("class_values")  # cards of the first trainings had none
+    # cards of the first trainings had neither
+    class_values, anti_aliasing = writes.get("class_values"), reads.get("anti_aliasing", False)
     values = {
         "method": content["method"],
         "network": _mapping(content, "network"),
         "kind": reads["kind"],
         "image_size": size,
+        "anti_aliasing": anti_aliasing,
         "normalization": reads["normalization"],
         "window_hu": None if window is None else tuple(window),
         "threshold": writes["threshold"],
@@ -168,6 +174,7 @@ def _values_of(content: Mapping[str, Any]) -> dict[str, Any]:
         "network": all(isinstance(value, plain) for value in values["network"].values()),
         "kind": values["kind"] in ("image", "ct"),
         "image_size": type(size) is int and size > 0,
+        "anti_aliasing": isinstance(anti_aliasing, bool),
         "normalization": isinstance(values["normalization"], str),
         "window_hu": window is None or (_are_numbers(window) and len(window) == 2 and window[0] < window[1]),
         "threshold": _are_numbers([values["threshold"]]) and 0 < values["threshold"] < 1,

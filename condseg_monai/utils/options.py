@@ -177,6 +177,10 @@ _DATA: dict[str, Option] = {
         null=True,
     ),
     "check_data": _flag("open and compare every image and mask before training; false: only pair the names"),
+    "anti_aliasing": _flag(
+        "images: smooth them before they are made smaller; without, a lesion's texture depends on the size of its file",
+        null=True,
+    ),
     "normalization": _text(
         "RGB less mean, over deviation; `released`: BGR in [0, 1], for converted released checkpoints",
         *("imagenet", "released"),
@@ -324,7 +328,7 @@ OPTIONS = {name: option for group in OPTION_GROUPS.values() for name, option in 
 
 CARD_OPTIONS = (
     *("method", "encoder", "decoder_channels", "cdfa", "dilation_scale", "cfa", "down_scale", "dcf"),
-    *("image_size", "normalization", "threshold", "window_hu"),
+    *("image_size", "anti_aliasing", "normalization", "threshold", "window_hu"),
     *("organ_order", "class_names", "class_values", "channels"),
 )
 """Options that evaluation and inference need only for weights without a model card."""

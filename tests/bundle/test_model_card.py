@@ -140,3 +140,24 @@ def test_exported_config_without_its_model_refuses_to_guess_the_size(bundle_dir,
     with pytest.raises(RuntimeError) as error:
         preprocess({"image": str(next((bundle_dir.parent / "docs" / "images").glob("*.png")))})
     assert "image_size and normalization are not known" in cause(error.value)
+
+
+@pytest.mark.parametrize("anti_aliasing", [False, True])
+def test_images_are_smoothed_in_inference_and_evaluation_as_in_training(
+    open_config, tiny_options, models, tmp_path, anti_aliasing
+):
+    options = {**tiny_options, "image_size": 16, "anti_aliasing": anti_aliasing}
+    training = open_config("train_stage2", **options, stage1_checkpoint=None, output_dir=str(tmp_path / "eval"))
+    card = training.parser.get_parsed_content("model")
+    assert card.anti_aliasing == anti_aliasing
+    card.write(models / "model.json")
+    case = training.parser.get_parsed_content("datalists")["val"][0]
+    expected = training.parser.get_parsed_content("validate#preprocessing")(case)["image"]
+    places = {"dataset_dir": tiny_options["dataset_dir"], "ckpt_dir": str(models), "output_dir": str(tmp_path / "out")}
+    inference = open_config("inference", workflow_type="infer", **RUN, **places)
+    assert torch.equal(inference.parser.get_parsed_content("preprocessing")(case)["image"], expected)
+    evaluation = open_config("train_stage2", "evaluate", **RUN, **places)
+    assert torch.equal(evaluation.parser.get_parsed_content("validate#preprocessing")(case)["image"], expected)
+    plain = open_config("train_stage2", **{**options, "anti_aliasing": False}, stage1_checkpoint=None)
+    without = plain.parser.get_parsed_content("validate#preprocessing")(case)["image"]
+    assert torch.equal(without, expected) != anti_aliasing

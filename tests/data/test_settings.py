@@ -39,6 +39,7 @@ def test_threshold_may_be_another(checkpoint):
         ("cdfa", "released", "cdfa paper"),
         ("dcf", True, "no dcf"),
         ("image_size", 256, "image_size 64"),
+        ("anti_aliasing", True, "anti_aliasing False"),
         ("normalization", "released", "normalization imagenet"),
         ("class_names", ["background", "polyp"], "class_names"),
     ],

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from condseg_monai.cli.program import Command
+from condseg_monai.cli.config_options import ConfigCommand, with_config_options
 from condseg_monai.utils.text_tables import text_table
 
 if TYPE_CHECKING:
@@ -66,26 +66,23 @@ def _class_rows(report: DatasetReport) -> list[tuple[str, ...]]:
     ]
 
 
-@click.command("check", cls=Command, short_help="Look for mistakes in a data set.")
+@click.command("check", cls=ConfigCommand, short_help="Look for mistakes in a data set.")
 @click.argument("dataset_dir", metavar="DIR", type=click.Path(path_type=Path))
-@click.option(
-    "--mask_threshold",
-    type=float,
-    help="mask values above it are foreground; without it 127, and masks of more than two values are errors",
-)
-@click.option(
-    "--class_names", "--classes", metavar="NAMES", help="what mask values are: background,lesion,tool for 0, 1, 2"
-)
-@click.option("--class_values", metavar="JSON", help="their values, if others: [0,128,255] or [[0,0,0],[255,0,0], ...]")
+@with_config_options(("mask_threshold", "class_names", "class_values"))
 @click.option("--json", "as_json", is_flag=True, help="print JSON, with all file names, instead of a table")
 def command(
-    dataset_dir: Path, mask_threshold: float | None, class_names: str | None, class_values: str | None, as_json: bool
+    dataset_dir: Path,
+    mask_threshold: float | None,
+    class_names: list[str] | None,
+    class_values: list[Any] | None,
+    as_json: bool,
 ) -> int:
     """Open every image and mask of a data set and report what is wrong, as training does before it starts.
 
     DIR has images/, masks/, train.txt and the other lists. The exit code is 1 if there are errors; warnings do not
     count.
     """
+    from condseg_monai.data.images.mask_values import class_map
     from condseg_monai.data.lists.dataset_report import inspect_dataset
     from condseg_monai.data.lists.pairing import DatasetError, folder_problem
 
@@ -93,23 +90,11 @@ def command(
         raise ValueError(f"mask_threshold must be in [0, 255), got {mask_threshold:g}")
     if problem := folder_problem(dataset_dir):
         raise DatasetError(problem)
-    classes = _classes(class_names, class_values)
+    if class_names is None and class_values is not None:
+        raise ValueError("--class_values are those of --class_names: give the names too")
+    classes = None if class_names is None else class_map(class_names, class_values)
     if classes and mask_threshold is not None:
         raise ValueError("--mask_threshold is of binary masks, and --class_names of several classes: leave one out")
     report = inspect_dataset(dataset_dir, mask_threshold=mask_threshold, classes=classes)
     click.echo(json.dumps(report.as_dict(), indent=2) if as_json else report_as_text(report))
     return 1 if report.errors else 0
-
-
-def _classes(names: str | None, values: str | None) -> dict[str, Any] | None:
-    from condseg_monai.data.images.mask_values import class_map
-
-    if names is None:
-        if values is not None:
-            raise ValueError("--class_values are those of --class_names: give the names too")
-        return None
-    try:
-        parsed = None if values is None else json.loads(values)
-    except ValueError:
-        raise ValueError(f"--class_values must be JSON, [0,128,255] or [[0,0,0],[255,0,0]], got {values}") from None
-    return class_map([name.strip() for name in names.split(",")], parsed)

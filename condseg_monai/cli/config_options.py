@@ -20,6 +20,7 @@ from condseg_monai.utils.options import OPTION_GROUPS, OPTIONS, option_defaults,
 __all__ = ["ConfigCommand", "config_defaults", "given_options", "with_config_options"]
 
 _STAGE1 = "stage1_"
+_OTHER_SPELLINGS = {"class_names": ("--classes",)}
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
@@ -38,7 +39,7 @@ class OptionValue(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the value, or fail naming what it can be."""
         option = OPTIONS[self.option]
-        if option.kind in ("integer", "number", "numbers", "texts"):
+        if option.kind in ("integer", "number", "numbers", "texts", "values"):
             value = _literal(value, names=option.kind == "texts")
         try:
             value = read_options(**{self.option: value})[self.option]
@@ -54,7 +55,8 @@ class OptionValue(click.ParamType):
         if option.choices:
             return f"[{'|'.join(option.choices)}{null}]"
         kinds = {"flag": "BOOL", "integer": "INTEGER", "number": "NUMBER", "numbers": "NUMBER[,...]", "path": "PATH"}
-        return kinds.get(option.kind, "A,B,..." if option.kind == "texts" else "TEXT") + null
+        kinds |= {"texts": "A,B,...", "values": "N,N,...|[R,G,B],..."}
+        return kinds.get(option.kind, "TEXT") + null
 
 
 class ConfigOption(click.Option):
@@ -101,7 +103,8 @@ def with_config_options(names: Collection[str], stage1: Collection[str] = ()) ->
         for name in reversed(both):
             function = click.option(f"--{_STAGE1}{name}", cls=ConfigOption, option=name, hidden=True)(function)
         for name in reversed([name for name in OPTIONS if name in names]):
-            function = click.option(f"--{name}", cls=ConfigOption, option=name)(function)
+            spellings = [f"--{name}", *_OTHER_SPELLINGS.get(name, ())]
+            function = click.option(*spellings, cls=ConfigOption, option=name)(function)
         return function
 
     return add

@@ -63,8 +63,7 @@ def class_indices(mask: np.ndarray, class_values: Sequence[Any]) -> np.ndarray:
         ``(H, W)``, ``uint8``.
 
     Raises:
-        ValueError: if the mask has values of no class, with how many pixels they have, or it has colours where classes
-            have numbers.
+        ValueError: if the mask has values of no class, naming them, or it has colours where classes have numbers.
 
     Example:
         >>> class_indices(np.array([[0, 255], [128, 0]]), [0, 128, 255])
@@ -79,11 +78,11 @@ def class_indices(mask: np.ndarray, class_values: Sequence[Any]) -> np.ndarray:
     places = np.searchsorted(wanted[order], codes).clip(max=len(wanted) - 1)
     unknown = wanted[order][places] != codes
     if unknown.any():
-        values, counts = np.unique(codes[unknown], return_counts=True)
-        found = [
-            f"{value} ({count} pixels)" for value, count in zip(_values(values, pixels).tolist(), counts, strict=True)
-        ]
-        raise ValueError(f"it has values of no class: {_some(found)}; class_values are {_some(list(class_values))}")
+        found = _values(np.unique(codes[unknown]), pixels).tolist()
+        raise ValueError(
+            f"it has values of no class: {_some(found)}; class_values are {_some(list(class_values))}. Give each value "
+            "a class, or correct the mask"
+        )
     return order[places].astype(np.uint8)
 
 

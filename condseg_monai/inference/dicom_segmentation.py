@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from monai.utils import optional_import
 
+from condseg_monai.data.ct.dicom_series import read_dicom_header
 from condseg_monai.data.ct.volume import Volume
 from condseg_monai.utils.files import atomic_write
 from condseg_monai.version import __version__
@@ -62,7 +62,7 @@ def write_dicom_seg(
             f"labels must be {volume.array.shape} with numbers under {len(class_names)}, got {labels.shape} and "
             f"{int(labels.max())}"
         )
-    sources = _sources(volume.slice_files)
+    sources = _sources(volume)
     segmentation = highdicom.seg.Segmentation(
         source_images=sources,
         pixel_array=labels.transpose(2, 1, 0),
@@ -90,12 +90,18 @@ def _load_highdicom() -> Any:
     return highdicom
 
 
-def _sources(files: Sequence[Path]) -> list[Any]:
-    datasets = [pydicom.dcmread(file, stop_before_pixels=True) for file in files]
-    seed = [str(dataset.file_meta.MediaStorageSOPInstanceUID) for dataset in datasets]
+def _sources(volume: Volume) -> list[Any]:
+    """Headers of the slices' files, with what they lack and highdicom needs."""
+    datasets = [read_dicom_header(file) for file in volume.slice_files]
+    thickness = f"{np.linalg.norm(volume.affine[:3, 2]):.10g}"
+    for dataset, file in zip(datasets, volume.slice_files, strict=True):
+        made_up = pydicom.uid.generate_uid(entropy_srcs=[str(volume.path), file.name])
+        meta = dataset.file_meta
+        dataset.SOPInstanceUID = dataset.get("SOPInstanceUID") or meta.get("MediaStorageSOPInstanceUID") or made_up
+        dataset.SOPClassUID = dataset.get("SOPClassUID") or pydicom.uid.CTImageStorage
+        dataset.SliceThickness = dataset.get("SliceThickness") or thickness
+    seed = [str(dataset.SOPInstanceUID) for dataset in datasets]
     for dataset in datasets:
-        dataset.SOPInstanceUID = dataset.get("SOPInstanceUID") or dataset.file_meta.MediaStorageSOPInstanceUID
-        dataset.SOPClassUID = dataset.get("SOPClassUID") or dataset.file_meta.MediaStorageSOPClassUID
         for name in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
             if not dataset.get(name):
                 setattr(dataset, name, pydicom.uid.generate_uid(entropy_srcs=[name, *seed]))

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 import nibabel
 import numpy as np
 
+from condseg_monai.data.ct.nifti import qform_of
 from condseg_monai.data.ct.volume import Volume, axial_slices, volume_of_slices
 from condseg_monai.inference.volume_inferer import SliceSink
 from condseg_monai.utils.files import atomic_write
@@ -103,4 +104,8 @@ def _header(volume: Volume, shape: tuple[int, ...], dtype: Any, slope: float = 1
     if volume.header is None:
         header.set_sform(volume.affine, code="scanner")
         header.set_qform(volume.affine, code="scanner")
+        if not np.allclose(header.get_qform(), header.get_sform(), atol=1e-3):
+            header.set_qform(None, code="unknown")  # it has no shear, as of a tilted gantry, and would misplace labels
+    elif header["sform_code"] > 0 and qform_of(header) is None:
+        header["qform_code"] = 0
     return header

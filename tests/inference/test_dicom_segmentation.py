@@ -89,6 +89,20 @@ def test_anonymised_series_without_identifiers_can_be_referred_to(tmp_path):
     assert a.StudyInstanceUID == b.StudyInstanceUID != "" and a.pixel_array.max() == 0
 
 
+def test_series_without_slice_thickness_or_file_meta_gives_a_file_that_can_be_read_back(tmp_path):
+    import highdicom
+
+    for path in write_dicom(tmp_path / "s", *turned(IMAGE, AFFINE, "LPS"), SliceThickness=None):
+        content = path.read_bytes()
+        path.write_bytes(content[144 + int.from_bytes(content[140:144], "little") :])
+    series = read_dicom_series(tmp_path / "s")
+    write_dicom_seg(tmp_path / "seg.dcm", turned(LABEL, AFFINE, "LPS")[0], series, NAMES)
+    found = highdicom.seg.segread(tmp_path / "seg.dcm")
+    measures = found.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    assert float(measures.SliceThickness) == 5.0
+    assert found.get_volume().shape[0] > 1
+
+
 def test_what_cannot_be_written_is_refused(written, tmp_path):
     series, labels, _ = written
     nifti = read_nifti(write_nifti(tmp_path / "ct.nii", IMAGE, AFFINE))

@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import nibabel
 import numpy as np
 import pytest
 
 from condseg_monai.data.ct.nifti import read_nifti
-from condseg_monai.data.ct.volume import axial_slices
+from condseg_monai.data.ct.volume import Volume, axial_slices
 from condseg_monai.inference import volume_files
 from condseg_monai.inference.volume_files import score_volume_writer, write_label_volume
 from tests.ct import AFFINE, oblique_affine, phantom, turned, write_nifti
@@ -37,6 +39,39 @@ def test_label_of_a_file_with_scale_factor_fourth_axis_and_other_byte_order(tmp_
     written = nibabel.load(tmp_path / "label.nii.gz")
     assert written.shape == (*IMAGE.shape, 1) and written.header["cal_max"] == 0
     np.testing.assert_array_equal(np.asarray(written.dataobj)[..., 0], LABEL)
+
+
+@pytest.mark.parametrize("codes", CODES)
+def test_itk_finds_labels_where_they_are(tmp_path, codes):
+    """A second reader, of a source with one of the two forms, both, or none as of a DICOM series."""
+    sitk = pytest.importorskip("SimpleITK")
+    array, affine = turned(IMAGE, oblique_affine(), codes)
+    for forms in ("sform", "qform", "both", "neither"):
+        image = nibabel.Nifti1Image(array, affine)
+        image.set_sform(affine, code=0 if forms == "qform" else 1)
+        image.set_qform(affine, code=0 if forms == "sform" else 1)
+        nibabel.save(image, tmp_path / "ct.nii")
+        volume = read_nifti(tmp_path / "ct.nii")
+        volume = replace(volume, header=None) if forms == "neither" else volume
+        write_label_volume(tmp_path / "label.nii.gz", np.zeros(array.shape, np.uint8), volume)
+        found = sitk.ReadImage(str(tmp_path / "label.nii.gz"))
+        for index in ((0, 0, 0), tuple(size - 1 for size in array.shape)):
+            place = np.array(found.TransformIndexToPhysicalPoint(index)) * (-1, -1, 1)
+            np.testing.assert_allclose(place, (affine @ [*index, 1])[:3], atol=1e-3, err_msg=forms)
+
+
+def test_no_reader_places_labels_of_a_tilted_gantry_elsewhere(tmp_path):
+    """A qform has no shear, so that it is left unset; ITK, which takes no shear at all, then refuses the file."""
+    sitk = pytest.importorskip("SimpleITK")
+    array, affine = turned(IMAGE, AFFINE, "LPS")
+    affine[1, 2] = 1.2
+    volume = Volume(tmp_path, array, affine, file_shape=array.shape)
+    write_label_volume(tmp_path / "label.nii.gz", np.zeros(array.shape, np.uint8), volume)
+    header = nibabel.load(tmp_path / "label.nii.gz").header
+    assert header["qform_code"] == 0 and header["sform_code"] == 1
+    np.testing.assert_allclose(header.get_sform(), affine, atol=1e-5)
+    with pytest.raises(RuntimeError, match="orthonormal"):
+        sitk.ReadImage(str(tmp_path / "label.nii.gz"))
 
 
 def test_same_labels_are_the_same_bytes(tmp_path):

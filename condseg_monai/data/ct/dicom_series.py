@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,12 +14,15 @@ import numpy as np
 from monai.utils import optional_import
 
 from condseg_monai.data.ct.volume import Volume, VolumeError
+from condseg_monai.data.lists.pairing import some
 
 __all__ = ["list_dicom_files", "read_dicom_series"]
 
 pydicom, _has_pydicom = optional_import("pydicom")
 
-_DIRECTORY = "1.2.840.10008.1.3.10"  # a DICOMDIR: a list of files, no image
+_LOG = logging.getLogger(__name__)
+_DIRECTORY = re.compile(rb"1\.2\.840\.10008\.1\.3\.10(?![.\d])")  # a DICOMDIR: a list of files, no image
+_NAMED_AS_DICOM = (".dcm", ".dicom", ".ima")
 _GEOMETRY = ("Rows", "Columns", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient")
 # What all slices of a volume share: words for errors, and by how much numbers may differ.
 _SAME: dict[str, tuple[str, float]] = {
@@ -26,18 +31,25 @@ _SAME: dict[str, tuple[str, float]] = {
     "Columns": ("widths", 0),
     "PixelRepresentation": ("pixel types", 0),
     "BitsAllocated": ("pixel sizes", 0),
+    "ImageType": ("image types", 0),
+    "ConvolutionKernel": ("reconstruction kernels", 0),
+    "KVP": ("tube voltages", 0),
+    "TemporalPositionIdentifier": ("temporal positions", 0),
     "ImageOrientationPatient": ("orientations", 1e-3),
     "PixelSpacing": ("pixel spacings", 1e-4),
 }
 _HEADER = [
-    *("InstanceNumber", "Modality", "NumberOfFrames", "PhotometricInterpretation", "RescaleIntercept", "RescaleSlope"),
-    *("SamplesPerPixel", "SeriesDescription", "SeriesInstanceUID", *_GEOMETRY, *_SAME),
+    *("AcquisitionTime", "InstanceNumber", "Modality", "NumberOfFrames"),
+    *("PhotometricInterpretation", "RescaleIntercept", "RescaleSlope", "SamplesPerPixel", "SeriesDescription"),
+    *("SeriesInstanceUID", *_GEOMETRY, *_SAME),
 ]
+_LENGTHS = {"ImageOrientationPatient": 6, "ImagePositionPatient": 3, "PixelSpacing": 2}  # of values; others have one
+_BACK_AND_FORTH_S = 5.0  # a scan passes each place once; contrast phases are further apart
 _SPACING_TOLERANCE = 0.1  # of the distance of slices; positions are often rounded to a tenth of a millimetre
 
 
 def list_dicom_files(folder: str | os.PathLike[str]) -> list[Path]:
-    """DICOM files of one folder, whatever they are called, by name; a DICOMDIR is none."""
+    """DICOM files of one folder, whatever they are called and with or without preamble, by name; a DICOMDIR is none."""
     return [path for path in sorted(Path(folder).iterdir()) if path.is_file() and _is_dicom(path)]
 
 
@@ -45,10 +57,12 @@ def read_dicom_series(folder: str | os.PathLike[str]) -> Volume:
     """Read a folder that holds one CT series, a file per slice, sorted along the normal of the image plane.
 
     The array has columns, rows, slices; stored values, or Hounsfield units where slices differ in slope or intercept.
+    The log says which other files the folder has.
 
     Raises:
         VolumeError: if there is no DICOM file, more than one series, no CT, a slice missing or twice, slices that
-            differ in size or orientation, or pixels that cannot be decoded.
+            differ in geometry, image type, kernel, voltage or time, no RescaleIntercept, a file that is named as DICOM
+            and is none, or pixels that cannot be decoded.
         ImportError: if pydicom is not installed; the message names the extra.
     """
     if not _has_pydicom:
@@ -57,13 +71,14 @@ def read_dicom_series(folder: str | os.PathLike[str]) -> Volume:
     files = list_dicom_files(path)
     if not files:
         raise VolumeError(f"{path} has no DICOM file")
+    _check_other_files(path, files)
     headers = [_header(file) for file in files]
     _check_series(path, files, headers)
     order, affine = _geometry(path, files, headers)
     files, headers = [files[i] for i in order], [headers[i] for i in order]
+    _check_times(path, files, headers)
     slopes, intercepts = (
-        np.array([float(getattr(header, name, None) or default) for header in headers])
-        for name, default in (("RescaleSlope", 1), ("RescaleIntercept", 0))
+        np.concatenate([_numbers(header, name) for header in headers]) for name in ("RescaleSlope", "RescaleIntercept")
     )
     one_scale = bool((slopes == slopes[0]).all() and (intercepts == intercepts[0]).all())
     stack: np.ndarray | None = None
@@ -81,22 +96,60 @@ def read_dicom_series(folder: str | os.PathLike[str]) -> Volume:
 
 
 def _is_dicom(path: Path) -> bool:
-    with path.open("rb") as stream:
-        start = stream.read(4096)
-    return start[128:132] == b"DICM" and _DIRECTORY.encode() + b"\0" not in start
-
-
-def _header(file: Path) -> Any:
     try:
-        return pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_HEADER)
+        with path.open("rb") as stream:
+            start = stream.read(4096)
+    except OSError:
+        return False  # where others of its folder are, _check_other_files names it
+    if start[128:132] == b"DICM":
+        return _DIRECTORY.search(start) is None
+    if start[:2] not in (b"\x02\x00", b"\x08\x00"):  # a file without preamble starts with a tag of these groups
+        return False
+    try:
+        return bool(pydicom.dcmread(path, force=True, specific_tags=["SOPClassUID"]).get("SOPClassUID"))
+    except Exception:
+        return False
+
+
+def _check_other_files(folder: Path, files: Sequence[Path]) -> None:
+    known = set(files)
+    others = [path for path in sorted(folder.iterdir()) if path not in known and not path.is_dir()]
+    others = [path for path in others if not path.name.startswith(".") and path.name.upper() != "DICOMDIR"]
+    for path in others:
+        if path.suffix.lower() in _NAMED_AS_DICOM or not os.access(path, os.R_OK):
+            raise VolumeError(
+                f"{path} is not a DICOM file that can be read; get it again, or take it out of the folder"
+            )
+    if others:
+        _LOG.warning(f"{len(others)} file(s) of {folder} left out, which are no DICOM: {some(others)}")
+
+
+def read_dicom_header(file: Path, tags: list[str] | None = None) -> Any:
+    """All but the pixels of a DICOM file with or without preamble; a VolumeError if it is damaged."""
+    try:
+        return pydicom.dcmread(file, stop_before_pixels=True, specific_tags=tags, force=True)
     except Exception as error:  # pydicom lets many kinds of exception out of a damaged file
         raise VolumeError(f"{file} is not a DICOM file that can be read: {error}") from error
 
 
+def _header(file: Path) -> Any:
+    return read_dicom_header(file, _HEADER)
+
+
 def _pixels(file: Path) -> np.ndarray:
+    syntax = None
     try:
-        return np.asarray(pydicom.dcmread(file).pixel_array)
+        dataset = pydicom.dcmread(file, force=True)
+        if "TransferSyntaxUID" not in dataset.file_meta:  # a file without preamble has none
+            explicit, implicit = pydicom.uid.ExplicitVRLittleEndian, pydicom.uid.ImplicitVRLittleEndian
+            dataset.file_meta.TransferSyntaxUID = implicit if dataset.original_encoding[0] else explicit
+        syntax = dataset.file_meta.TransferSyntaxUID
+        return np.asarray(dataset.pixel_array)
     except Exception as error:
+        if syntax is not None and syntax.is_compressed and not pydicom.pixels.get_decoder(syntax).is_available:
+            raise VolumeError(
+                f'{file} is compressed ({syntax.name}), which needs python-gdcm: pip install "condseg_monai[dicom]"'
+            ) from error
         raise VolumeError(f"the pixels of {file} cannot be decoded: {error}") from error
 
 
@@ -115,19 +168,24 @@ def _check_series(folder: Path, files: Sequence[Path], headers: Sequence[Any]) -
         modality = _text(header, "Modality")
         if modality != "CT":
             raise VolumeError(f"{file} is of modality {modality}; the network is for CT")
-        if int(header.get("NumberOfFrames") or 1) > 1:
+        if header.get("NumberOfFrames") and _numbers(header, "NumberOfFrames")[0] > 1:
             raise VolumeError(f"{file} is a multi-frame image; convert it to a file per slice, or to NIfTI")
         if missing := [name for name in _GEOMETRY if header.get(name) is None]:
             raise VolumeError(f"{file} is no slice of a volume: it has no {', '.join(missing)}")
-        if int(header.get("SamplesPerPixel") or 1) != 1 or header.get("PhotometricInterpretation") == "MONOCHROME1":
+        if header.get("SamplesPerPixel", 1) != 1 or header.get("PhotometricInterpretation") == "MONOCHROME1":
             raise VolumeError(f"{file} is {header.get('PhotometricInterpretation')}; a CT slice is MONOCHROME2")
+        if header.get("RescaleIntercept") is None or header.get("RescaleSlope") is None:
+            raise VolumeError(
+                f"{file} has no RescaleSlope and RescaleIntercept, so that its values are no Hounsfield units; convert "
+                "the series to NIfTI with the scale of its scanner"
+            )
     for file, header in zip(files, headers, strict=True):
         for name, (words, tolerance) in _SAME.items():
-            values = [one.get(name, "") for one in (headers[0], header)]
+            values = [_shared(one, name) for one in (headers[0], header)]
             if tolerance:
                 alike = np.allclose(_numbers(header, name), _numbers(headers[0], name), rtol=0, atol=tolerance)
             else:
-                alike = str(values[0]) == str(values[1])
+                alike = values[0] == values[1]
             if not alike:
                 raise VolumeError(
                     f"{folder} mixes slices of different {words}: {values[0]} in {files[0].name}, {values[1]} in "
@@ -179,8 +237,42 @@ def _check_steps(folder: Path, files: Sequence[Path], depths: np.ndarray) -> Non
         )
 
 
+def _check_times(folder: Path, files: Sequence[Path], headers: Sequence[Any]) -> None:
+    """Refuse slices of two scans between each other, such as two contrast phases."""
+    times = [_seconds(header) for header in headers]
+    known = [(seconds, file) for seconds, file in zip(times, files, strict=True) if seconds is not None]
+    steps = np.diff([seconds for seconds, _ in known])
+    forth, back = (np.flatnonzero(sign * steps > _BACK_AND_FORTH_S) for sign in (1, -1))
+    if len(forth) and len(back):
+        a, b = known[min(forth[0], back[0])][1], known[min(forth[0], back[0]) + 1][1]
+        raise VolumeError(
+            f"{folder} has slices of different acquisition times between each other, such as {a.name} and {b.name}: "
+            "several phases in one series; give each its own folder"
+        )
+
+
+def _seconds(header: Any) -> float | None:
+    """The time of day a slice was acquired; None if it is not said."""
+    match = re.fullmatch(r"(\d\d):?(\d\d):?(\d\d(?:\.\d*)?)", str(header.get("AcquisitionTime") or "").strip())
+    return None if match is None else float(match[1]) * 3600 + float(match[2]) * 60 + float(match[3])
+
+
+def _shared(header: Any, name: str) -> str:
+    """A value that all slices share, as text; of ImageType what the standard says: origin, patient, kind."""
+    value = header.get(name, "")
+    return str(list(value)[:3]) if name == "ImageType" and not isinstance(value, str) else str(value)
+
+
 def _numbers(header: Any, name: str) -> np.ndarray:
-    return np.array([float(value) for value in header.get(name)], dtype=float)
+    """The values of a tag, as many as the standard says; a VolumeError names file and tag."""
+    value = header.get(name)
+    try:
+        numbers = np.array(value, dtype=float).reshape(-1)
+    except (TypeError, ValueError):
+        numbers = np.empty(0)
+    if len(numbers) != _LENGTHS.get(name, 1) or not np.isfinite(numbers).all():
+        raise VolumeError(f"{header.filename} has {name} {value!r}, not {_LENGTHS.get(name, 1)} finite numbers")
+    return numbers
 
 
 def _text(header: Any, name: str) -> str:

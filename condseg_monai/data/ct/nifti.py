@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
-import zlib
 from pathlib import Path
 from typing import Any
 
 import nibabel
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
 from nibabel.openers import ImageOpener
 from nibabel.orientations import aff2axcodes
-from nibabel.spatialimages import HeaderDataError
 
-from condseg_monai.data.ct.volume import Volume, VolumeError
+from condseg_monai.data.ct.volume import Volume, VolumeError, axial_spacing
 
 __all__ = ["NIFTI_EXTENSIONS", "nifti_stem", "read_nifti"]
 
@@ -41,7 +38,7 @@ def read_nifti(path: str | os.PathLike[str]) -> Volume:
         image: Any = nibabel.load(file)
         header, stored = image.header, image.dataobj
         shape = tuple(int(length) for length in image.shape)
-    except (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, zlib.error) as error:
+    except Exception as error:  # nibabel lets many kinds of exception out of a damaged file
         raise VolumeError(f"{file} is not a NIfTI volume: {error}") from error
     if len(shape) < 3 or min(shape[:3]) < 2:
         raise VolumeError(f"{file} is a 2D image, {shape}; a volume has several slices")
@@ -53,10 +50,14 @@ def read_nifti(path: str | os.PathLike[str]) -> Volume:
     try:
         # An uncompressed file is mapped; nibabel would hold a compressed one twice while it reads it.
         array = _read_compressed(file, stored) if file.suffix.lower() == ".gz" else np.asanyarray(stored.get_unscaled())
-    except (OSError, EOFError, ValueError, zlib.error) as error:
+    except Exception as error:
         raise VolumeError(f"{file} is damaged or cut short: {error}") from error
     array = array.reshape(shape[:3], order="F") if len(shape) > 3 else array
-    affine = np.asarray(image.affine, dtype=float)
+    affine = np.diag([*[_millimetres(file, header)] * 3, 1.0]) @ np.asarray(image.affine, dtype=float)
+    try:
+        axial_spacing(affine)
+    except VolumeError as error:
+        raise VolumeError(f"{file} does not say how it lies in the patient: {error}") from error
     return Volume(file, array, affine, float(stored.slope), float(stored.inter), shape, header.copy())
 
 
@@ -75,8 +76,25 @@ def _read_compressed(file: Path, stored: Any) -> np.ndarray:
     return array
 
 
+def qform_of(header: Any) -> np.ndarray | None:
+    """The affine of a header's qform; None if it is unset or no rotation."""
+    try:
+        return header.get_qform(coded=True)[0]
+    except ValueError:  # a quaternion longer than 1
+        return None
+
+
+def _millimetres(file: Path, header: Any) -> float:
+    """The length of the unit of a header's affine; millimetres if it says none."""
+    lengths = {"mm": 1.0, "unknown": 1.0, "meter": 1000.0, "micron": 0.001}
+    try:
+        return lengths[header.get_xyzt_units()[0]]
+    except KeyError as error:
+        raise VolumeError(f"{file} has an unknown unit of length, xyzt_units {header['xyzt_units']}") from error
+
+
 def _check_geometry(file: Path, header: Any) -> None:
-    sform, qform = header.get_sform(coded=True)[0], header.get_qform(coded=True)[0]
+    sform, qform = header.get_sform(coded=True)[0], qform_of(header)
     if sform is None and qform is None:
         raise VolumeError(
             f"{file} does not say how it lies in the patient (sform and qform are both unset), so that left and right "

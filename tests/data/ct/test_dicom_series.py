@@ -83,13 +83,89 @@ class TestGeometry:
         np.testing.assert_array_equal(slices, sitk.GetArrayFromImage(oriented))
 
 
+class TestOddFiles:
+    @pytest.mark.parametrize("keep_meta", [True, False])
+    def test_files_without_preamble_are_slices_too(self, series, keep_meta):
+        """From old archives, and of network transfers: the data set starts at once, with or without file meta."""
+        folder, files = series
+        expected = read_dicom_series(folder).array
+        for path in files[2:6]:
+            content = path.read_bytes()
+            assert content[128:132] == b"DICM"
+            meta = 132 + 12 + int.from_bytes(content[140:144], "little")
+            path.write_bytes(content[132 if keep_meta else meta :])
+        volume = read_dicom_series(folder)
+        assert list(volume.slice_files) == files
+        np.testing.assert_array_equal(volume.array, expected)
+
+    def test_jpeg_lossless_is_decoded(self, series):
+        gdcm = pytest.importorskip("gdcm")
+        folder, files = series
+        expected = read_dicom_series(folder).array
+        for path in files:
+            reader, writer, change = gdcm.ImageReader(), gdcm.ImageWriter(), gdcm.ImageChangeTransferSyntax()
+            reader.SetFileName(str(path))
+            assert reader.Read()
+            change.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGLosslessProcess14_1))
+            change.SetInput(reader.GetImage())
+            assert change.Change()
+            writer.SetFileName(str(path))
+            writer.SetFile(reader.GetFile())
+            writer.SetImage(change.GetOutput())
+            assert writer.Write()
+        assert pydicom.dcmread(files[0]).file_meta.TransferSyntaxUID.is_compressed
+        np.testing.assert_array_equal(read_dicom_series(folder).array, expected)
+
+    def test_compression_without_its_decoder_names_the_extra(self, series, monkeypatch):
+        folder, files = series
+        dataset = pydicom.dcmread(files[0])
+        dataset.compress(pydicom.uid.RLELossless)
+        dataset.file_meta.TransferSyntaxUID = pydicom.uid.JPEGLosslessSV1
+        dataset.save_as(files[0])
+        monkeypatch.setattr(pydicom.pixels.decoders.base.Decoder, "is_available", False)
+        with pytest.raises(VolumeError, match=r"needs python-gdcm: pip install \"condseg_monai\[dicom\]"):
+            read_dicom_series(folder)
+
+    def test_times_that_grow_along_the_scan_are_one_scan(self, series):
+        folder, files = series
+        for k, path in enumerate(files):
+            edit(path, AcquisitionTime=f"1200{k * 6:02d}.5")
+        read_dicom_series(folder)
+
+
 class TestBadInput:
-    def test_other_files_are_left_alone(self, series):
+    def test_padding_of_stored_values_does_not_make_them_hounsfield_units(self, tmp_path):
+        files = write_dicom(tmp_path / "s", *turned(IMAGE, AFFINE, "LPS"), PixelRepresentation=1)
+        for path in files:
+            dataset = pydicom.dcmread(path)
+            pixels = dataset.pixel_array.astype("<i2")
+            pixels[0, 0] = -2000
+            del dataset.RescaleIntercept
+            dataset.PixelData = pixels.tobytes()
+            dataset.save_as(path)
+        with pytest.raises(VolumeError, match="no RescaleSlope and RescaleIntercept"):
+            read_dicom_series(tmp_path / "s")
+
+    def test_slices_of_two_phases_between_each_other(self, series):
+        folder, files = series
+        for k, path in enumerate(files):
+            edit(path, AcquisitionTime=f"1200{30 * (k % 2) + k:02d}")
+        with pytest.raises(VolumeError, match="different acquisition times between each other"):
+            read_dicom_series(folder)
+
+    def test_other_files_are_left_alone_and_named(self, series, caplog):
         folder, files = series
         (folder / "README.txt").write_text("no image")
-        (folder / "DICOMDIR").write_bytes(b"\0" * 128 + b"DICM" + b"\2\0\2\0UI\x14\0" + b"1.2.840.10008.1.3.10\0")
+        directory = b"\0" * 128 + b"DICM" + b"\2\0\2\0UI\x14\0" + b"1.2.840.10008.1.3.10"  # 20 letters: no padding
+        (folder / "DICOMDIR").write_bytes(directory + b"\2\0\3\0")
         assert list_dicom_files(folder) == sorted(files)
         read_dicom_series(folder)
+        assert "1 file(s)" in caplog.text and "README.txt" in caplog.text
+        for name in ("x.dcm", "x.IMA"):
+            (folder / name).write_bytes(b"")
+            with pytest.raises(VolumeError, match=rf"{name} is not a DICOM file"):
+                read_dicom_series(folder)
+            (folder / name).unlink()
 
     def test_missing_slice(self, series):
         folder, files = series
@@ -124,6 +200,14 @@ class TestBadInput:
             ({"FrameOfReferenceUID": "1.2"}, "different frames of reference"),
             ({"ImagePositionPatient": None}, "no ImagePositionPatient"),
             ({"PixelData": b"\0\0"}, "cannot be decoded"),
+            ({"ConvolutionKernel": "B60f"}, "different reconstruction kernels"),
+            ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "different image types"),
+            ({"KVP": "80"}, "different tube voltages"),
+            ({"TemporalPositionIdentifier": 2}, "different temporal positions"),
+            ({"RescaleIntercept": None}, "no RescaleSlope and RescaleIntercept"),
+            ({"RescaleSlope": ["1", "2"]}, r"RescaleSlope \[1, 2\], not 1 finite numbers"),
+            ({"PixelSpacing": "2"}, r"PixelSpacing '2', not 2 finite numbers"),
+            ({"ImagePositionPatient": ["1", "2"]}, "ImagePositionPatient .* not 3 finite numbers"),
         ],
     )
     def test_slice_that_does_not_belong(self, series, tags, words):

@@ -69,6 +69,55 @@ def test_contradicting_orientations_are_refused(tmp_path):
         read_nifti(tmp_path / "ct.nii")
 
 
+def edited(path, **fields):
+    """A NIfTI file with fields of its header as no library writes them."""
+    write_nifti(path, IMAGE, AFFINE)
+    content = path.read_bytes()
+    header = nibabel.Nifti1Header.from_fileobj(path.open("rb"), check=False)
+    for name, value in fields.items():
+        header[name] = value
+    path.write_bytes(header.binaryblock + content[348:])
+    return path
+
+
+def test_a_qform_that_is_no_rotation_does_not_matter_beside_a_sform(tmp_path):
+    path = edited(tmp_path / "ct.nii", quatern_b=0.9, quatern_c=0.9, qform_code=1)
+    np.testing.assert_array_equal(read_nifti(path).affine, AFFINE)
+    with pytest.raises(VolumeError, match=r"ct\.nii"):
+        read_nifti(edited(tmp_path / "ct.nii", quatern_b=0.9, quatern_c=0.9, qform_code=1, sform_code=0))
+
+
+@pytest.mark.parametrize(("unit", "length"), [(1, 1000.0), (2, 1.0), (3, 0.001), (0, 1.0)])
+def test_units_of_length_count(tmp_path, unit, length):
+    volume = read_nifti(edited(tmp_path / "ct.nii", xyzt_units=unit))
+    np.testing.assert_allclose(volume.affine[:3], AFFINE[:3] * length)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"vox_offset": np.inf},
+        {"vox_offset": np.nan},
+        {"srow_x": [np.nan, 0, 0, 0]},
+        {"srow_x": [0, 0, 0, 0]},
+        {"dim": [3, 32767, 32767, 32767, 1, 1, 1, 1]},
+        {"xyzt_units": 7},
+        {"scl_slope": np.inf},
+    ],
+    ids=str,
+)
+def test_headers_that_make_no_sense_are_refused_by_name(tmp_path, fields):
+    path = edited(tmp_path / "ct.nii", **fields)
+    for file, content in ((path, None), (tmp_path / "ct.nii.gz", gzip.compress(path.read_bytes()))):
+        if content is not None:
+            file.write_bytes(content)
+        if "scl_slope" in fields:  # no scale, by the standard
+            assert read_nifti(file).slope == 1.0
+            continue
+        with pytest.raises(VolumeError, match=file.name):
+            read_nifti(file)
+
+
 def test_damage_is_told(tmp_path):
     whole = write_nifti(tmp_path / "ct.nii.gz", IMAGE, AFFINE).read_bytes()
     for name, content in {

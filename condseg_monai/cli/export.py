@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from condseg_monai.cli.program import Command
+from condseg_monai.cli.program import Command, start_work
 
 __all__ = ["command"]
 
@@ -20,13 +20,17 @@ _FORMATS = ("torchscript", "onnx")
     "--format", "format_", type=click.Choice(_FORMATS), help="the default is told by the ending, .ts or .onnx"
 )
 @click.option("--overwrite", is_flag=True, help="replace FILE if it exists")
-def command(model: str, path: Path, format_: str | None, overwrite: bool) -> None:
+@click.pass_context
+def command(ctx: click.Context, model: str, path: Path, format_: str | None, overwrite: bool) -> None:
     """Export MODEL to FILE, and hold the export against it.
 
     Images (batch, channels, height, width), prepared as inference.json does, go in; logits of the mask come out.
     """
+    start_work(ctx, "nothing was written")
+    from condseg_monai.cli.logs import send_to_log
     from condseg_monai.inference.model_export import EXPORT_FORMATS, export_model
 
+    send_to_log()
     by_ending = {ending: name for name, ending in EXPORT_FORMATS.items()}
     name = format_ or by_ending.get(path.suffix)
     if name is None:

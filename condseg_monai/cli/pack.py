@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from condseg_monai.cli.program import Command
+from condseg_monai.cli.program import Command, start_work
 
 __all__ = ["command"]
 
@@ -17,13 +17,19 @@ __all__ = ["command"]
 @click.option("--half", is_flag=True, help="store the weights as float16")
 @click.option("--no_torchscript", is_flag=True, help="leave out models/model.ts")
 @click.option("--overwrite", is_flag=True, help="replace DST if it was packed before")
-def command(model: str, destination: Path, half: bool, no_torchscript: bool, overwrite: bool) -> None:
+@click.pass_context
+def command(
+    ctx: click.Context, model: str, destination: Path, half: bool, no_torchscript: bool, overwrite: bool
+) -> None:
     """Write DST, a folder or a file that ends in .zip: a MONAI bundle whose configs have the model's own values.
 
     MODEL is a checkpoint, the folder of a run or bundle, a zip, or the name of a model of the bundle. MONAI Label,
     MONAI Deploy, monai.bundle.load and ckpt_export then need no options.
     """
+    start_work(ctx, "nothing was written")
+    from condseg_monai.cli.logs import send_to_log
     from condseg_monai.inference.packed_bundle import pack_bundle
 
+    send_to_log()
     pack_bundle(model, destination, not no_torchscript, half, overwrite)
     click.echo(f"{destination}: the bundle; its docs/README.md says how to use it")

@@ -24,7 +24,8 @@ class CaseLoader:
     """Data loader that leaves out the cases that cannot be read, and reports them to ``cases`` as failed.
 
     Batches are lists of cases: labels may have any size. Each file is decoded once. How many batches there are is known
-    at the end only, so that there is no length; a RunError then, if no case could be read.
+    at the end only, so that there is no length; a RunError then, if no case could be read. ``progress`` shows a bar on
+    a terminal.
     """
 
     def __init__(
@@ -35,7 +36,7 @@ class CaseLoader:
 
     def __iter__(self) -> Iterator[list[dict[str, Any]]]:
         any_read = False
-        for batch in tqdm(self._loader, desc=f"{self.cases.result}s", disable=not self.progress):
+        for batch in tqdm(self._loader, desc=f"{self.cases.result}s", disable=None if self.progress else True):
             for failure in (item for item in batch if isinstance(item, Finding)):
                 self.cases.fail(failure)
             if read := [item for item in batch if not isinstance(item, Finding)]:

@@ -69,7 +69,7 @@ class VolumeInference:
             check_hounsfield(volume)
         number = len(axial_slices(volume.array, volume.affine))
         with ExitStack() as stack:
-            progress = tqdm(total=number, desc=case["name"], unit="slice", disable=not self.progress_bar)
+            progress = tqdm(total=number, desc=case["name"], unit="slice", disable=None if self.progress_bar else True)
             bar = stack.enter_context(progress)
             sinks: dict[str, Any] = {
                 f"on_{kind}": stack.enter_context(score_volume_writer(cases.path(kind, case), volume))

@@ -38,7 +38,7 @@ def read_state_dict(
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is damaged or holds something else; the message names the file.
+        ValueError: if it is damaged, holds something else or values that are not finite; the message names the file.
     """
     try:
         loaded = torch.load(path if content is None else BytesIO(content), map_location="cpu", weights_only=True)
@@ -53,6 +53,11 @@ def read_state_dict(
             loaded = loaded[wrapper]
     if not isinstance(loaded, Mapping) or not all(isinstance(value, Tensor) for value in loaded.values()):
         raise ValueError(f"{what}: {os.fspath(path)} holds no state_dict but {type(loaded).__name__}; give another")
+    for key, value in loaded.items():
+        if value.is_complex() or not bool(torch.isfinite(value).all()):
+            raise ValueError(
+                f"{what}: {os.fspath(path)} holds values that are not finite numbers, in {key} for one; give another"
+            )
     return loaded
 
 

@@ -178,8 +178,8 @@ def _notes(summaries: Sequence[Mapping[str, Any]], tables: Sequence[ScoreTable])
     for name, one, other in (("A", a_table, b_table), ("B", b_table, a_table)):
         lone = [score for score in one.scores if score not in other.scores]
         notes += [f"only in {name}: {', '.join(lone)}"] if lone else []
-    a, b = summaries
-    for key in _CONDITIONS:
+    a, b = ({**summary.get("model", {}), **summary} for summary in summaries)
+    for key in dict.fromkeys((*_CONDITIONS, *a.get("model", {}), *b.get("model", {}))):
         if key in a and key in b and a[key] != b[key]:
             notes.append(f"{key} is {a[key]} in A and {b[key]} in B")
     if a.get("checkpoint_sha256") is not None and a.get("checkpoint_sha256") == b.get("checkpoint_sha256"):

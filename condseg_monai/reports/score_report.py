@@ -185,10 +185,12 @@ class ScoreReport:
         }
         if (empty := self.context.get("empty_distance")) in EMPTY_DISTANCES:
             rules["empty_distance"] = EMPTY_DISTANCES[empty]
+        card = None if self.checkpoint is None else self.checkpoint.card
         return {
             **summary,
             **self.context,
             **({} if self.checkpoint is None else self.checkpoint.describe()),
+            **({} if card is None else {"model": card.settings()}),
             "rules": rules,
         }
 

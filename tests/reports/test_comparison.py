@@ -58,6 +58,16 @@ def test_other_images_are_refused_by_name(tmp_path, capsys):
     assert "different images: 1 only in A (7.png), 1 only in B (other.png)" in error
 
 
+def test_models_with_other_settings_are_noted(tmp_path, capsys):
+    a, b = evaluation(tmp_path / "a", DICE), evaluation(tmp_path / "b", DICE + 0.1)
+    model = {"method": "condseg", "encoder": "resnet18", "image_size": 96}
+    (a / "summary_val.json").write_text(json.dumps({"model": model, "image_size": 96}))
+    (b / "summary_val.json").write_text(json.dumps({"model": {**model, "encoder": "resnet50"}, "image_size": 96}))
+    assert main(["compare", str(a), str(b)]) == 0
+    notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: ")]
+    assert notes == ["note: encoder is resnet18 in A and resnet50 in B"]
+
+
 def finding(*files):
     return {"kind": "unreadable", "text": "cannot read it", "files": list(files)}
 

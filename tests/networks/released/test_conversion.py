@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from condseg_monai import ConDSegStage1
+from condseg_monai import ConDSegStage1, ModelCard
 from condseg_monai.cli.commands import main
+from condseg_monai.inference.packed_bundle import load_model
 from tests.networks.released.vectors import load
 
 
@@ -28,6 +29,10 @@ def test_the_written_file_fills_our_network(released, tmp_path, capsys):
     network.load_state_dict(torch.load(target, weights_only=True))
     assert torch.equal(network.encoder.conv1.weight, load("condseg_stage1").state_dict()["layer0.0.weight"])
     assert "every released key used" in capsys.readouterr().out
+    card = ModelCard.read(target.with_suffix(".json"))
+    assert (card.method, card.normalization, card.network["encoder"]) == ("condseg_stage1", "released", "resnet50")
+    _, _, network = load_model(target)
+    assert isinstance(network, ConDSegStage1)
 
 
 def test_an_existing_file_is_kept_unless_overwrite(released, tmp_path, capsys):

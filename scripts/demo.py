@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from condseg_monai.cli.logs import log_to, show_log
+from condseg_monai.cli.logs import log_to, shown_log
 from condseg_monai.cli.workflows import CT, METHODS, Files, option_names
 from condseg_monai.utils.errors import root_cause
 from experiments.given_options import check_options, parse_options
@@ -144,25 +144,27 @@ def main() -> int:
     """Run every step; the status is 1 if synthetic data was not learned or a step failed, 130 if stopped, else 0."""
     options = parse(sys.argv[1:])
     run_dir = make_run_dir(options.output_dir)
-    show_log()
-    log_to(run_dir / "log.txt")
-    print(f"ConDSeg demo, writing to {run_dir}\nimporting PyTorch and MONAI ...", flush=True)
-    try:
-        if options.task == "synapse":
-            from demo_synapse import SynapseDemo
+    with shown_log():
+        log_to(run_dir / "log.txt")
+        print(f"ConDSeg demo, writing to {run_dir}\nimporting PyTorch and MONAI ...", flush=True)
+        try:
+            if options.task == "synapse":
+                from demo_synapse import SynapseDemo
 
-            return SynapseDemo(options, run_dir).run()
-        from demo_images import ImagesDemo
+                return SynapseDemo(options, run_dir).run()
+            from demo_images import ImagesDemo
 
-        return ImagesDemo(options, run_dir).run()
-    except KeyboardInterrupt:
-        print("\ndemo: stopped; a training continues by its command, shown last, and --resume true", file=sys.stderr)
-        return 130
-    except Exception as error:
-        logging.getLogger("demo").exception("the demo failed")
-        cause = root_cause(error)
-        print(f"demo: {type(cause).__name__}: {cause}\ndemo: more in {run_dir / 'log.txt'}", file=sys.stderr)
-        return 1
+            return ImagesDemo(options, run_dir).run()
+        except KeyboardInterrupt:
+            print(
+                "\ndemo: stopped; a training continues by its command, shown last, and --resume true", file=sys.stderr
+            )
+            return 130
+        except Exception as error:
+            logging.getLogger("demo").exception("the demo failed")
+            cause = root_cause(error)
+            print(f"demo: {type(cause).__name__}: {cause}\ndemo: more in {run_dir / 'log.txt'}", file=sys.stderr)
+            return 1
 
 
 def make_run_dir(output_dir: Path) -> Path:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["log_to", "send_to_log", "show_log"]
+__all__ = ["log_to", "send_to_log", "shown_log"]
 
 _PACKAGE = "condseg_monai"
 
@@ -18,19 +20,29 @@ class _ScreenFormatter(logging.Formatter):
         return level + record.getMessage()
 
 
-def show_log(debug: bool = False) -> None:
-    """Send what this package logs to the screen and leave out what libraries say; with ``debug`` all of it is shown.
+@contextmanager
+def shown_log() -> Iterator[logging.Handler]:
+    """Send what this package logs to the screen, and leave out what libraries say; at the end all is as before.
 
-    Call it before PyTorch and MONAI are imported: they warn while they are.
+    Enter it before PyTorch and MONAI are imported: they warn while they are.
+
+    Yields:
+        The screen; without its filters, it shows all.
     """
     root = logging.getLogger()
-    root.setLevel(logging.INFO)
-    logging.captureWarnings(True)
+    handlers, level = list(root.handlers), root.level
     screen = logging.StreamHandler(sys.stderr)
     screen.setFormatter(_ScreenFormatter())
-    if not debug:
-        screen.addFilter(logging.Filter(_PACKAGE))
-    root.handlers[:] = [screen]
+    screen.addFilter(logging.Filter(_PACKAGE))
+    root.addHandler(screen)
+    root.setLevel(logging.INFO)
+    logging.captureWarnings(True)
+    try:
+        yield screen
+    finally:
+        logging.captureWarnings(False)
+        root.handlers[:] = handlers
+        root.setLevel(level)
 
 
 def log_to(path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from condseg_monai.cli.logs import log_to, shown_log
 from condseg_monai.utils.errors import error_line
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ __all__ = ["Command", "NamesIn", "read_model", "run_program", "start_work", "wro
 FAILED, WRONG_CALL, INTERRUPTED, TERMINATED = 1, 2, 130, 143
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM, raised as Ctrl-C is, so that whatever handles the one handles the other."""
+class Terminated(BaseException):
+    """SIGTERM, raised where the program is, as KeyboardInterrupt is."""
 
 
 class Command(click.Command):
@@ -68,15 +69,13 @@ class NamesIn(click.ParamType):
 
 
 def start_work(context: click.Context, if_stopped: str, log_file: Path | None = None) -> None:
-    """Set up logging, before PyTorch and MONAI are imported: what this package logs alone goes to the screen.
+    """Prepare for work that takes long.
 
     Args:
         context: of the command.
         if_stopped: how to continue, said after Ctrl-C and SIGTERM.
-        log_file: gets everything.
+        log_file: gets everything that is logged.
     """
-    from condseg_monai.cli.logs import log_to, show_log
-
     context.find_root().obj["if_stopped"] = f": {if_stopped}"
 
     def terminate(*_: Any) -> None:
@@ -85,7 +84,6 @@ def start_work(context: click.Context, if_stopped: str, log_file: Path | None = 
 
     signal.signal(signal.SIGTERM, terminate)
 
-    show_log(context.find_root().obj["debug"])
     if log_file is not None:
         log_to(log_file)
 
@@ -110,7 +108,10 @@ def wrong_option(name: str, reason: str) -> click.UsageError:
 
 
 def _keep_debug(context: click.Context, _: click.Parameter, value: bool) -> None:
-    context.find_root().obj["debug"] = value
+    state = context.find_root().obj
+    state["debug"] = value
+    if value:
+        state["screen"].filters.clear()
 
 
 def run_program(program: click.Group, arguments: Sequence[str] | None = None) -> int:
@@ -123,14 +124,21 @@ def run_program(program: click.Group, arguments: Sequence[str] | None = None) ->
     Returns:
         0 for success, 1 for an error or if some cases failed, 2 for a wrong call, 130 after Ctrl-C, 143 after SIGTERM.
     """
-    state: dict[str, Any] = {"debug": False, "if_stopped": "", "terminated": False}
     before = signal.getsignal(signal.SIGTERM)
+    with shown_log() as screen:
+        try:
+            return _run(program, arguments, {"debug": False, "if_stopped": "", "terminated": False, "screen": screen})
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _run(program: click.Group, arguments: Sequence[str] | None, state: dict[str, Any]) -> int:
     try:
         code = program.main(arguments, prog_name=program.name, standalone_mode=False, obj=state)
     except click.ClickException as error:
         error.show()
         return WRONG_CALL if isinstance(error, click.UsageError) else FAILED
-    except click.Abort:
+    except (click.Abort, Terminated):
         return _stopped(state)
     except Exception as error:
         if state["terminated"]:  # loaders complain that their workers were terminated too
@@ -140,8 +148,6 @@ def run_program(program: click.Group, arguments: Sequence[str] | None = None) ->
         sys.stdout.flush()
         click.echo(error_line(error), err=True)
         return FAILED
-    finally:
-        signal.signal(signal.SIGTERM, before)
     return int(code or 0)
 
 

@@ -78,7 +78,7 @@ def command(
     for number, (title, stage) in enumerate(stages):
         click.echo(f"{chr(10) * bool(number)}{title}\n  {command_of(stage, options_for(stage, settings))}")
         _train(stage, options_for(stage, settings))
-    _print_end(dataset_dir, run_dir, Path(settings["ckpt_dir"]) / "model.pt")
+    _print_end(dataset_dir, run_dir, Path(settings["ckpt_dir"]) / "model.pt", is_ct)
 
 
 def _refuse_others(given: Mapping[str, Any], files: Files, what: str) -> None:
@@ -95,7 +95,7 @@ def _train(files: tuple[str, ...], options: Mapping[str, Any]) -> None:
     workflow.finalize()
 
 
-def _print_end(dataset_dir: Path, run_dir: Path, model: Path) -> None:
+def _print_end(dataset_dir: Path, run_dir: Path, model: Path, is_ct: bool) -> None:
     places = {
         "weights": model,
         "model card": model.with_suffix(".json"),
@@ -107,4 +107,8 @@ def _print_end(dataset_dir: Path, run_dir: Path, model: Path) -> None:
     for name, place in places.items():
         click.echo(f"  {name:20s}{place}")
     words = [shlex.quote(str(path)) for path in (model, dataset_dir)]
-    click.echo(f"Next\n  condseg evaluate {' '.join(words)}\n  condseg predict {words[0]} IMAGES OUT")
+    if is_ct:
+        click.echo(f"Next\n  condseg predict {words[0]} SCANS OUT")
+        click.echo("  condseg score-volumes OUT LABELS --source_labels NAMES --output_dir SCORES")
+    else:
+        click.echo(f"Next\n  condseg evaluate {' '.join(words)}\n  condseg predict {words[0]} IMAGES OUT")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 
 __all__ = ["error_line", "root_cause"]
 
+_IN_WORKER, _CAUSED = "Original Traceback", "\nThe above exception was the direct cause"
 _WRAPPERS = ("Failed to evaluate", "Failed to instantiate component", "applying transform")
 
 
@@ -35,6 +37,10 @@ def error_line(error: BaseException) -> str:
     """
     cause = root_cause(error)
     text = str(cause)
+    if raised := re.findall(
+        r"^[\w.]+: .*(?:\n(?!\n).*)*", text.partition(_IN_WORKER)[2].partition(_CAUSED)[0], re.MULTILINE
+    ):
+        return f"error: {' '.join(raised[-1].split())}"
     if isinstance(cause, OSError) and cause.filename is not None and cause.strerror is not None:
         files = [os.fsdecode(file) for file in (cause.filename, cause.filename2) if file is not None]
         text = f"{' -> '.join(files)}: {cause.strerror}"

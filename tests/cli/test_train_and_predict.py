@@ -15,6 +15,7 @@ from PIL import Image
 
 from condseg_monai.cli.commands import main
 from condseg_monai.cli.workflows import METHODS, config_file
+from condseg_monai.data.synthetic.ct_phantom import make_synthetic_ct
 
 SMALL = ["--encoder", "resnet18", "--encoder_weights", "null", "--image_size", "32", "--batch_size", "2"]
 SMALL += ["--epochs", "1", "--num_workers", "0", "--device", "cpu", "--decoder_channels", "8"]
@@ -146,6 +147,46 @@ def test_every_method_is_trained_evaluated_and_used(data, tmp_path, method, caps
     assert main(["evaluate", str(tmp_path / "run"), str(data)]) == 0
     assert main(["predict", str(tmp_path / "run"), str(data / "images"), str(tmp_path / "out")]) == 0
     assert np.asarray(Image.open(tmp_path / "out" / "test_0.png")).shape == (40, 36)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["released", "recommended"])
+def test_every_preset_is_trained_and_evaluated(data, tmp_path, preset):
+    run = str(tmp_path / "run")
+    assert main(["train", str(data), "--output_dir", run, "--preset", preset, *SMALL]) == 0
+    assert main(["evaluate", run, str(data)]) == 0
+    assert main(["predict", run, str(data / "images"), str(tmp_path / "out")]) == 0
+
+
+@pytest.mark.slow
+def test_ct_is_recognised_trained_and_segmented(tmp_path, capsys):
+    scans = make_synthetic_ct(tmp_path / "scans", 3, (8, 24, 32))
+    slices, run, out = (str(tmp_path / name) for name in ("slices", "run", "out"))
+    labels = ["--source_labels", "transunet"]
+    assert main(["prepare", "synapse", str(scans), slices, *labels, "--hold_out", "val=1"]) == 0
+    assert main(["train", slices, "--output_dir", run, *SMALL]) == 0
+    assert main(["predict", run, str(scans / "img"), out, "--keep_largest"]) == 0
+    assert main(["score-volumes", out, str(scans / "label"), *labels, "--output_dir", str(tmp_path / "scores")]) == 0
+    assert "left kidney" in capsys.readouterr().out
+    assert main(["evaluate", run, slices]) == 1
+    assert "segments CT volumes: use condseg predict, then" in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_terminated_training_ends_with_a_sentence_and_resumes(data, tmp_path):
+    run = tmp_path / "run"
+    words = ["train", str(data), "--output_dir", str(run), "--stage1_checkpoint", "null", *SMALL, "--epochs", "400"]
+    program = [sys.executable, "-m", "condseg_monai", *words, "--num_workers", "1"]
+    process = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout
+    while "epoch   2/" not in process.stdout.readline():
+        assert process.poll() is None
+    process.terminate()
+    _, error = process.communicate(timeout=100)
+    assert process.returncode == 143
+    assert error.splitlines()[-1].startswith("stopped by SIGTERM: the same command with --resume continues")
+    assert "Traceback" not in error
+    assert main([*words[:-1], "3", "--resume"]) == 0
 
 
 def test_options_are_those_of_the_configs(capsys):

@@ -29,10 +29,7 @@ def same_loggers() -> Iterator[None]:
     """Give MONAI's loggers back what the demo takes from them."""
     loggers = [logger for logger in logging.root.manager.loggerDict.values() if isinstance(logger, logging.Logger)]
     before = [(logger, list(logger.handlers), list(logger.filters), logger.propagate) for logger in loggers]
-    root_handlers = list(logging.root.handlers)
     yield
-    logging.captureWarnings(False)
-    logging.root.handlers[:] = root_handlers
     for logger, handlers, filters, propagate in before:
         logger.handlers[:], logger.filters[:], logger.propagate = handlers, filters, propagate
 

@@ -35,3 +35,14 @@ def test_error_with_better_words_than_its_cause_is_kept():
 )
 def test_error_is_one_line_with_its_cause(error, line):
     assert error_line(error) == line
+
+
+def test_error_of_a_loaders_worker_is_its_root_cause():
+    """PyTorch raises it again here, with the traceback as its words."""
+    words = (
+        "Caught RuntimeError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n"
+        '  File "x.py", line 3, in load\n    raise ValueError(f"{a}: bad")\nValueError: a.png\n  is bad\n\n'
+        "The above exception was the direct cause of the following exception:\n\n"
+        "Traceback (most recent call last):\nRuntimeError: applying transform <x>\n"
+    )
+    assert error_line(RuntimeError(words)) == "error: ValueError: a.png is bad"

@@ -64,7 +64,7 @@ def model_settings(
         config = {"image": "inference.json", "ct": "inference_synapse.json"}[card.kind]
         raise ValueError(f"{checkpoint} segments {_KINDS[card.kind]}, not {_KINDS[kind]}: use configs/{config}")
     _refuse_contradictions(given, card, path)
-    if "threshold" in given and not card.is_binary:
+    if given.get("threshold", card.threshold) != card.threshold and not card.is_binary:
         raise ValueError(f"threshold is of a binary mask, and {path} has {len(card.class_names)} classes: leave it out")
     return replace(card, threshold=given.get("threshold", card.threshold))
 

@@ -45,6 +45,7 @@ class ReleasedConsistencyReinforcementLoss(nn.Module):
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """Compute the loss of ``(2B, 1, H, W)`` logits, clean views first, against a ``(B, 1, H, W)`` target."""
         self.terms = {}
+        _check_binary(input)
         with full_precision(*split_views(input, target), target) as (clean, augmented, labels):
             clean, augmented = clean.sigmoid(), augmented.sigmoid()
             mask_clean, mask_augmented = _mask_loss(clean, labels), _mask_loss(augmented, labels)
@@ -67,6 +68,7 @@ class ReleasedConDSegLoss(nn.Module):
     def forward(self, input: Any, target: Tensor) -> Tensor:
         """Compute the loss of four ``(B, 1, H, W)`` logit maps against a ``(B, 1, H, W)`` target."""
         self.terms = {}
+        _check_binary(getattr(input, "mask", None))
         with full_precision(*check_regions(input, target), target) as (*logits, labels):
             mask, foreground, background, uncertainty = (tensor.sigmoid() for tensor in logits)
             terms = {
@@ -84,6 +86,14 @@ class ReleasedConDSegLoss(nn.Module):
                 + terms["background_weight"] * terms["background"]
                 + terms["complementary"]
             )
+
+
+def _check_binary(logits: Any) -> None:
+    if isinstance(logits, Tensor) and logits.ndim == 4 and logits.shape[1] > 1:
+        raise ValueError(
+            f"the released losses are of binary masks, and the network has {logits.shape[1]} classes: leave class_names "
+            "out, or train with the losses of the paper"
+        )
 
 
 def _mask_loss(probs: Tensor, labels: Tensor) -> Tensor:

@@ -199,3 +199,12 @@ def test_overlay_for_several_gpus_runs_in_a_group_of_one(run_config, options, tm
         idist.finalize()  # ignite remembers the group, and leaves it here for the tests to come
     assert names(tmp_path / "models") == sorted(FILES)
     assert not any(key.startswith(("module.", "student.")) for key in state(tmp_path / "models" / "model.pt"))
+
+
+@pytest.mark.parametrize("files", [files for files, _ in STUDENTS.values()])
+def test_one_channel_is_that_of_student_generators_and_images(open_config, options, tmp_path, files):
+    workflow = open_config(*files, **options, **folders(tmp_path), channels=1)
+    network = workflow.parser.get_parsed_content("training_network_def")
+    assert {generator.output.out_channels for generator in network.generators} == {1}
+    assert network.student.in_channels == 1
+    assert workflow.parser.get_parsed_content("train#dataset")[0]["image"].shape == (1, 32, 32)

@@ -64,5 +64,7 @@ def test_gradients_reach_every_map_through_the_betas_too(make_logits, target):
 def test_arguments_are_checked_like_our_own(target):
     with pytest.raises(ValueError, match=r"input must be \(2B, C, H, W\)"):
         ReleasedConsistencyReinforcementLoss()(torch.zeros(3, 1, 5, 7), target)
+    with pytest.raises(ValueError, match="of binary masks, and the network has 3 classes"):
+        ReleasedConsistencyReinforcementLoss()(torch.zeros(6, 3, 5, 7), target)
     with pytest.raises(TypeError, match="ConDSeg returns all four in train mode"):
         ReleasedConDSegLoss()(torch.zeros(3, 1, 5, 7), target)

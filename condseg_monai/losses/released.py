@@ -91,8 +91,8 @@ class ReleasedConDSegLoss(nn.Module):
 def _check_binary(logits: Any) -> None:
     if isinstance(logits, Tensor) and logits.ndim == 4 and logits.shape[1] > 1:
         raise ValueError(
-            f"the released losses are of binary masks, and the network has {logits.shape[1]} classes: leave class_names "
-            "out, or train with the losses of the paper"
+            f"the released losses are of binary masks, and the network has {logits.shape[1]} classes: leave "
+            "class_names out, or train with the losses of the paper"
         )
 
 

@@ -82,6 +82,7 @@ METHODS: dict[str, Method] = {
     "dec_seg_supervised": Method("DEC-Seg, the same 25 % alone", _DEC_SEG, (), {**_LABELS, **_SGD, **_ALONE}, _PASSES),
     "condseg_student": Method("ConDSeg as DEC-Seg's student, 25 % of the labels", _STUDENT, (), _LABELS, _PASSES),
     "condseg_student_supervised": Method("ConDSeg, the same 25 % alone", _STUDENT, (), {**_LABELS, **_ALONE}, _PASSES),
+    "flexible_unet": Method("UNet's decoder on the same encoder", _FILES["flexible_unet"].train),
     "unet": Method("MONAI's UNet", _FILES["unet"].train),
 }
 

@@ -49,6 +49,7 @@ TRIALS: dict[str, dict[str, Any]] = {
     "random_encoder": {"encoder_weights": None, "encoder_learning_rate": 2e-3},
     "dilations_of_256_pixels": {"dilation_scale": 1.0},
     "lite2": {"encoder": "efficientnet_lite2"},
+    "flexible_unet": {},
 }
 SCORES = ("val_mean_iou", "val_mean_dice")
 
@@ -108,7 +109,8 @@ def run_trial(name: str, seed: int, output_dir: Path) -> None:
     models = folder / "models"
     places = {"dataset_dir": str(output_dir / "dataset"), "ckpt_dir": str(models), "output_dir": str(folder / "eval")}
     options = {**OPTIONS, **places, "seed": seed, **TRIALS[name]}
-    run(("train_stage2", "preset_recommended"), {**options, "resume": (models / "run_stage2.json").is_file()})
+    overlay = ["flexible_unet"] if name == "flexible_unet" else []
+    run(("train_stage2", "preset_recommended", *overlay), {**options, "resume": (models / "run_stage2.json").is_file()})
     evaluate = ("train_stage2", "evaluate")
     scored = {**places, "checkpoint": str(models / "model_final.pt"), "num_workers": 0, "progress_bar": False}
     run(evaluate, without_card_options(evaluate, {**scored, "report_cases": 0}))

@@ -53,6 +53,7 @@ METHODS = {
     "dec_seg": Files(("train_dec_seg",), ("inference",)),
     "med_disseg": Files(("train_stage2", "med_disseg"), ("inference",), ("train_stage1", "med_disseg")),
     "condseg_student": Files(("train_dec_seg", "semi_supervised_condseg"), ("inference",)),
+    "flexible_unet": Files(("train_stage2", "flexible_unet"), ("inference",)),
     "unet": Files(("train_stage2", "unet"), ("inference",)),
 }
 """What can be trained on images."""

@@ -33,6 +33,7 @@ _TRAIN: dict[str, tuple[str, ...]] = {
     "med_disseg": ("train_stage2", "med_disseg"),
     "med_disseg_stage1": ("train_stage1", "med_disseg"),
     "dec_seg": ("train_dec_seg",),
+    "flexible_unet": ("train_stage2", "flexible_unet"),
     "unet": ("train_stage2", "unet"),
 }
 _MARK = "condseg_pack"

@@ -15,7 +15,7 @@ from condseg_monai.networks.nets import (
     MedDisSegStage1,
     SemiSupervisedNetwork,
 )
-from condseg_monai.networks.nets.unet import baseline_unet
+from condseg_monai.networks.nets.unet import FlexibleUNet, baseline_unet
 from condseg_monai.networks.released.condseg import from_released
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "DECSeg",
     "Encoder",
     "FeatureEncoder",
+    "FlexibleUNet",
     "MedDisSeg",
     "MedDisSegStage1",
     "ModelCard",

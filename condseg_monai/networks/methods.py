@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from condseg_monai.networks.model_card import ModelCard
 from condseg_monai.networks.nets import ConDSeg, ConDSegStage1, DECSeg, MedDisSeg, MedDisSegStage1
-from condseg_monai.networks.nets.unet import baseline_unet
+from condseg_monai.networks.nets.unet import FlexibleUNet, baseline_unet
 from condseg_monai.networks.state_dicts import describe_differences
 
 __all__ = ["METHODS", "Method", "describes", "network_of"]
@@ -37,6 +37,7 @@ METHODS = {
     "med_disseg": Method(MedDisSeg, _STAGE2),
     "med_disseg_stage1": Method(MedDisSegStage1, ("encoder",)),
     "dec_seg": Method(DECSeg, ("encoder", "cfa", "down_scale", "dcf"), image_size=352),
+    "flexible_unet": Method(FlexibleUNet, ("encoder", "decoder_channels")),
     "unet": Method(baseline_unet, ("decoder_channels",)),
 }
 """Every method, by the name that model cards have."""

@@ -118,7 +118,7 @@ _COMPUTATION: dict[str, Option] = {
 _NETWORK: dict[str, Option] = {
     "method": _text(
         "which network weights without a model card are of",
-        *("condseg", "condseg_stage1", "med_disseg", "med_disseg_stage1", "dec_seg", "unet"),
+        *("condseg", "condseg_stage1", "med_disseg", "med_disseg_stage1", "dec_seg", "unet", "flexible_unet"),
         null=True,
     ),
     "encoder": _text(

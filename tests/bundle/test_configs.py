@@ -24,6 +24,7 @@ OVERLAYS = {
     "synapse": TRAINING,
     "multi_gpu_semi_supervised": (SEMI_SUPERVISED,),
     "semi_supervised_condseg": (SEMI_SUPERVISED,),
+    "flexible_unet": ("train", "train_stage2"),
     "unet": ("train", "train_stage2"),
 }
 PAIRS = [(base, overlay) for overlay, bases in OVERLAYS.items() for base in bases]
@@ -175,6 +176,7 @@ def test_semi_supervised_defaults_are_the_released_ones():
         ("train_stage2",),
         ("train_stage1", "med_disseg"),
         ("train_stage2", "med_disseg"),
+        ("train_stage2", "flexible_unet"),
         ("train_stage2", "unet"),
         ("train_dec_seg", "semi_supervised_condseg"),
     ],

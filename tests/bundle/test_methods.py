@@ -14,7 +14,7 @@ from monai.networks.nets import UNet
 from PIL import Image
 from torch import nn
 
-from condseg_monai import ConDSeg, DECSeg, MedDisSeg, MedDisSegStage1, baseline_unet
+from condseg_monai import ConDSeg, DECSeg, FlexibleUNet, MedDisSeg, MedDisSegStage1, baseline_unet
 from condseg_monai.utils.options import CARD_OPTIONS
 
 NOT_FOR_INFERENCE = {"encoder_weights", "epochs", "dataset_dir", "stage1_checkpoint", *CARD_OPTIONS}
@@ -38,6 +38,7 @@ METHODS = {
         ("train_stage1", "med_disseg"), (), MedDisSegStage1, checkpoint="stage1.pt", record="run_stage1.json"
     ),
     "unet": Method(("train_stage2", "unet"), ("inference",), UNet),
+    "flexible_unet": Method(("train_stage2", "flexible_unet"), ("inference",), FlexibleUNet),
     # whose rates reach zero at the last epoch: a resumed run has the same number of epochs
     "dec_seg": Method(("train_dec_seg",), ("inference",), DECSeg, record="run_semi_supervised.json", resumed=False),
     "semi_supervised_condseg": Method(

@@ -5,6 +5,7 @@ import torch
 
 from condseg_monai.data.images.normalization import NormalizeImage
 from condseg_monai.data.settings import model_settings
+from condseg_monai.networks.methods import METHODS
 from condseg_monai.networks.model_card import ModelCard
 
 NETWORK = {"in_channels": 3, "out_channels": 1, "encoder": "resnet18", "decoder_channels": 8, "cdfa": "paper"}
@@ -109,7 +110,7 @@ def test_training_takes_its_options():
     assert card.class_names == ("a", "b", "c")
 
 
-@pytest.mark.parametrize("method", ["condseg", "condseg_stage1", "med_disseg", "med_disseg_stage1", "dec_seg", "unet"])
+@pytest.mark.parametrize("method", METHODS)
 def test_without_card_and_options_the_network_is_the_method_s_default(method):
     network = model_settings({"method": method}).network
     assert None not in network.values()

@@ -1,10 +1,16 @@
-"""MONAI's UNet, the baseline of the comparisons."""
+"""Baselines of the comparisons: MONAI's UNet, and its decoder on an encoder of this package."""
 
 from __future__ import annotations
 
+import torch
 from monai.networks.nets import UNet
+from monai.networks.nets.flexible_unet import SegmentationHead, UNetDecoder
+from torch import Tensor, nn
 
-__all__ = ["baseline_unet"]
+from condseg_monai.networks.encoders import Encoder, get_encoder
+from condseg_monai.networks.nets.padding import check_image, crop, pad_to_multiple
+
+__all__ = ["FlexibleUNet", "baseline_unet"]
 
 
 def baseline_unet(in_channels: int = 3, out_channels: int = 1, decoder_channels: int = 128) -> UNet:
@@ -25,3 +31,61 @@ def baseline_unet(in_channels: int = 3, out_channels: int = 1, decoder_channels:
         num_res_units=2,
         norm="batch",
     )
+
+
+class FlexibleUNet(nn.Module):
+    """UNet's decoder on any encoder of this package: MONAI's ``FlexibleUNet`` for :class:`Encoder`.
+
+    The baseline that tells what ConDSeg's own modules are worth: the same encoder, the same weights to start from, and
+    skip connections, convolutions and upsampling behind it. Sizes and errors are as for
+    :class:`~condseg_monai.networks.ConDSeg`.
+
+    Args:
+        in_channels: channels of the image.
+        out_channels: channels of the mask.
+        encoder: as of :class:`~condseg_monai.networks.ConDSeg`.
+        decoder_channels: width at a quarter of the size; twice and four times of it deeper, half of it finer.
+
+    Example:
+        >>> FlexibleUNet(encoder="efficientnet_lite0", decoder_channels=8).eval()(torch.rand(2, 3, 50, 70)).shape
+        torch.Size([2, 1, 50, 70])
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 3,
+        out_channels: int = 1,
+        encoder: str | Encoder = "resnet50",
+        decoder_channels: int = 32,
+    ) -> None:
+        super().__init__()
+        if in_channels < 1 or out_channels < 1:
+            raise ValueError(f"in_channels and out_channels must be positive, got {in_channels} and {out_channels}")
+        if decoder_channels < 2 or decoder_channels % 2:
+            raise ValueError(f"decoder_channels must be a positive multiple of 2, got {decoder_channels}")
+        self.in_channels = in_channels
+        self.encoder = get_encoder(encoder, in_channels)
+        self.stride = self.encoder.strides[3]
+        widths = (4 * decoder_channels, 2 * decoder_channels, decoder_channels, decoder_channels // 2)
+        self.decoder = UNetDecoder(
+            spatial_dims=2,
+            encoder_channels=(in_channels, *self.encoder.channels),
+            decoder_channels=widths,
+            act=("relu", {"inplace": True}),
+            norm="batch",
+            dropout=0.0,
+            bias=False,
+            upsample="nontrainable",
+            pre_conv="default",
+            interp_mode="bilinear",
+            align_corners=None,
+            is_pad=False,
+        )
+        self.head = SegmentationHead(2, widths[-1], out_channels, scale_factor=self.encoder.strides[0] / 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images ``(B, in_channels, H, W)`` to mask logits ``(B, out_channels, H, W)``."""
+        if not torch.jit.is_tracing():
+            check_image(x, self.in_channels)
+        maps = self.encoder(pad_to_multiple(x, self.stride))
+        return crop(self.head(self.decoder(maps, len(maps) - 1)), x)

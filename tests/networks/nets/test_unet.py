@@ -1,0 +1,23 @@
+"""UNet's decoder on an encoder of this package keeps the contract of networks."""
+
+import pytest
+import torch
+
+from condseg_monai import FlexibleUNet
+from tests.networks.contract import NetworkContract
+
+
+class TestFlexibleUNet(NetworkContract):
+    def build(self, **arguments):
+        return FlexibleUNet(**{"encoder": "efficientnet_lite0", "decoder_channels": 8, **arguments})
+
+    def test_odd_width_raises(self):
+        with pytest.raises(ValueError, match="decoder_channels must be a positive multiple of 2, got 7"):
+            self.build(decoder_channels=7)
+
+
+def test_an_encoder_of_stride_four_is_brought_to_the_image_s_size():
+    pytest.importorskip("transformers")
+    network = FlexibleUNet(encoder="pvt_v2_b2", decoder_channels=4).eval()
+    with torch.no_grad():
+        assert network(torch.rand(1, 3, 64, 50)).shape == (1, 1, 64, 50)

@@ -19,6 +19,7 @@ from condseg_monai.cli import (
     pack,
     predict,
     prepare,
+    split,
     train,
     volumes,
 )
@@ -39,8 +40,8 @@ def condseg_program() -> None:
 
 
 for module in (
-    *(bundle, check, compare, convert, encoders, evaluate, export, info, options, pack, predict, prepare, train),
-    *(volumes,),
+    *(bundle, check, compare, convert, encoders, evaluate, export, info, options, pack, predict, prepare, split),
+    *(train, volumes),
 ):
     condseg_program.add_command(module.command)
 

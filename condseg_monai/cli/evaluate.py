@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,33 +27,75 @@ _NAMES = (option_names(("inference",)) & option_names(_FILES) | option_names(("e
 @click.argument("model")
 @click.argument("dataset_dir", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--split", default="test", show_default=True, help="the list of DIR to score")
+@click.option("--folds", is_flag=True, help="score every fold of a run on its own val list, and pool the scores")
 @click.option("--output_dir", metavar="OUT", type=click.Path(path_type=Path), help="[scores in the model's run folder]")
 @with_config_options(_NAMES)
 @click.pass_context
 def command(
-    ctx: click.Context, model: str, dataset_dir: Path, split: str, output_dir: Path | None, **options: Any
+    ctx: click.Context,
+    model: str,
+    dataset_dir: Path,
+    split: str,
+    folds: bool,
+    output_dir: Path | None,
+    **options: Any,
 ) -> int:
     """Score MODEL on a list of the data set DIR, and write a table, a summary and a report.
 
     MODEL is a checkpoint, the folder of a run or a bundle, a zip of one, or the name of a shipped model.
     Every image is scored at the network's size and at its own; the table printed is of the latter. The exit code is 1
-    if some images failed.
+    if some images failed. With --folds, MODEL is the folder of runs that train --fold made: every image is scored by
+    the model that was trained without it.
     """
     start_work(ctx, "nothing was written; start again")
+    given = given_options(ctx, options)
+    if folds:
+        return _evaluate_folds(Path(model), dataset_dir, output_dir, given)
+    summary, report = _evaluate(model, dataset_dir, split, output_dir, given)
+    click.echo(f"\n{split}: {summary['images']} images\n\n{_table(summary)}\n\nreport  {report}")
+    return int(bool(summary.get("failed")))
+
+
+def _evaluate_folds(run_dir: Path, dataset_dir: Path, output_dir: Path | None, given: Mapping[str, Any]) -> int:
+    from condseg_monai.reports.folds import pool_folds
+
+    numbers = sorted(int(path.name[5:]) for path in run_dir.glob("fold_*") if path.name[5:].isdigit())
+    if not numbers:
+        raise FileNotFoundError(f"{run_dir} has no fold_0, fold_1, ...: train them with condseg train DIR --fold K")
+    failed, scores = False, output_dir or run_dir / "scores"
+    for fold in numbers:
+        click.echo(f"fold {fold}")
+        folder = scores / f"fold_{fold}"
+        summary, _ = _evaluate(str(run_dir / f"fold_{fold}"), dataset_dir, "val", folder, {**given, "fold": fold})
+        failed |= bool(summary.get("failed"))
+    tables = [scores / f"fold_{fold}" / "scores_val.csv" for fold in numbers]
+    summary = pool_folds(tables, scores, overwrite=bool(given.get("overwrite")))
+    click.echo(f"\nout of fold: {summary['images']} images in {len(numbers)} folds\n\n{_table(summary)}")
+    click.echo(f"\ntable  {scores / 'scores_out_of_fold.csv'}")
+    return int(failed)
+
+
+def _evaluate(
+    model: str, dataset_dir: Path, split: str, output_dir: Path | None, given: Mapping[str, Any]
+) -> tuple[dict[str, Any], Path]:
+    """Score one model; returns the summary and the report's path."""
     checkpoint, card = read_model(model)
     if card is not None and card.kind == "ct":
         raise ValueError(f"{checkpoint} segments CT volumes: use condseg predict, then condseg score-volumes")
     run_dir = checkpoint.parent.parent if checkpoint.parent.name == "models" else checkpoint.parent
     scores = (output_dir or run_dir / "scores").absolute()
     places = {"dataset_dir": str(dataset_dir.absolute()), "output_dir": str(scores), "checkpoint": str(checkpoint)}
-    settings = {**places, "split": split, **given_options(ctx, options)}
+    settings = {**places, "split": split, **given}
     click.echo(command_of(_FILES, settings))
     workflow = open_run(_FILES, settings)
     workflow.parser.get_parsed_content("validate#evaluator")  # makes loggers
     send_to_log()
     workflow.run()
     workflow.finalize()
-    summary = json.loads((scores / f"summary_{split}.json").read_text(encoding="utf-8"))
+    return json.loads((scores / f"summary_{split}.json").read_text(encoding="utf-8")), scores / f"report_{split}.html"
+
+
+def _table(summary: Mapping[str, Any]) -> str:
     rows = [["score", "mean", "95 % interval", "median"]]
     for name, score in summary["scores"].items():
         if name.endswith(_AT_OWN_SIZE):
@@ -60,10 +103,7 @@ def command(
             words = "-" if interval is None else f"{_number(interval[0])} to {_number(interval[1])}"
             title = name.removeprefix("val_").removesuffix(_AT_OWN_SIZE)
             rows.append([title, _number(score["mean"]), words, _number(score["median"])])
-    click.echo(
-        f"\n{split}: {summary['images']} images\n\n{text_table(rows)}\n\nreport  {scores / f'report_{split}.html'}"
-    )
-    return int(bool(summary.get("failed")))
+    return text_table(rows)
 
 
 def _number(value: float | None) -> str:

@@ -70,6 +70,8 @@ def command(
     given = given_options(ctx, options)
     _refuse_others(given, files, f"--method {method}")
     run_dir = (output_dir or Path("runs") / dataset_dir.resolve().name).absolute()
+    if given.get("fold") is not None:
+        run_dir /= f"fold_{given['fold']}"
     places = {"dataset_dir": str(dataset_dir.absolute()), "output_dir": str(run_dir)}
     settings = {**places, "ckpt_dir": str(run_dir / "models"), **given}
     stages = [("Stage 1", files.stage1)] if files.stage1 and "stage1_checkpoint" not in given else []

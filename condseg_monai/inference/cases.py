@@ -271,15 +271,19 @@ def volume_cases(
 
 
 def scored_cases(
-    dataset_dir: str | os.PathLike[str], split: str, checkpoint: RequiredCheckpoint, mask_threshold: float | None = 127
+    dataset_dir: str | os.PathLike[str],
+    split: str,
+    checkpoint: RequiredCheckpoint,
+    mask_threshold: float | None = 127,
+    fold: int | None = None,
 ) -> Cases:
-    """Cases of an evaluation, which are image and mask, of one split of a dataset.
+    """Cases of an evaluation, which are image and mask, of one split of a dataset, or of one of its folds.
 
     A case without a file, or with one that cannot be read, is left out and reported. What makes the scores of all cases
     worthless stops the run before it starts: a missing or empty list, a case that is on it twice or on another list
     too, no mask that reaches ``mask_threshold``, in [0, 255); None, of masks of several classes, has no such check.
     """
-    return Cases(partial(_list_scored, Path(dataset_dir), split, mask_threshold), checkpoint, "score")
+    return Cases(partial(_list_scored, Path(dataset_dir), split, mask_threshold, fold), checkpoint, "score")
 
 
 def _scores(formats: Sequence[str], save_probability: str, save_uncertainty: str) -> dict[str, tuple[str, str]]:
@@ -309,8 +313,10 @@ def _list_volumes(
     return [{"image": str(path), "name": name} for name, path in volumes], []
 
 
-def _list_scored(root: Path, split: str, mask_threshold: float | None) -> tuple[list[Case], list[Finding]]:
-    pairing = find_cases(root, (split,))
+def _list_scored(
+    root: Path, split: str, mask_threshold: float | None, fold: int | None
+) -> tuple[list[Case], list[Finding]]:
+    pairing = find_cases(root, (split,), fold)
     cases, missing = pairing.cases[split], [problem for problem in pairing.problems if problem.kind == "pair"]
     others = [problem for problem in pairing.problems if problem.kind != "pair"]
     raise_if_any(root, others or ([] if cases else missing))

@@ -200,6 +200,7 @@ _DATA: dict[str, Option] = {
         1,
     ),
     "split": _text("the list that validation and evaluation read"),
+    "fold": _integer(0, "of a data set with folds, the one whose lists are read (`condseg split --folds`)", null=True),
     "window_hu": Option("numbers", "CT volumes: Hounsfield units that become 0 and 1", null=True),
     "check_values": _flag("CT volumes: refuse values that are not Hounsfield units"),
     "labeled_fraction": _number(

@@ -206,3 +206,22 @@ def test_encoders_are_listed_with_sizes_and_weights(capsys):
     encoders = json.loads(capsys.readouterr().out)
     assert encoders["resnet50"]["channels"] == [64, 256, 512, 1024]
     assert encoders["resnet18"]["parameters"] > 1e6 and encoders["resnet18"]["weights"]
+
+
+@pytest.mark.slow
+def test_folds_are_trained_and_pooled_out_of_fold(data, tmp_path, capsys):
+    dataset = tmp_path / "folds"
+    for name in ("images", "masks"):
+        shutil.copytree(data / name, dataset / name)
+    number = len(list((dataset / "images").iterdir()))
+    assert main(["split", str(dataset), "--folds", "2", "--test", "0"]) == 0
+    assert "condseg train" in capsys.readouterr().out
+    for fold in "01":
+        arguments = [*SMALL, "--fold", fold, "--stage1_checkpoint", "null", "--output_dir", str(tmp_path / "run")]
+        assert main(["train", str(dataset), *arguments]) == 0
+    assert main(["evaluate", str(tmp_path / "run"), str(dataset), "--folds", "--num_workers", "0"]) == 0
+    assert f"out of fold: {number} images in 2 folds" in capsys.readouterr().out
+    table = (tmp_path / "run" / "scores" / "scores_out_of_fold.csv").read_text()
+    assert len(table.splitlines()) == number + 1
+    assert main(["evaluate", str(tmp_path / "run" / "fold_0"), str(dataset), "--folds"]) == 1
+    assert "has no fold_0" in capsys.readouterr().err.splitlines()[-1]

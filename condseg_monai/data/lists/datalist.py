@@ -21,13 +21,15 @@ def check_datalist(
     mask_threshold: float | None = None,
     check: bool = True,
     classes: Mapping[str, Any] | None = None,
+    fold: int | None = None,
 ) -> dict[str, list[Case]]:
     """List the cases of some splits, in the order of their lists, after opening and comparing every image and mask.
 
-    Expects ``images/``, ``masks/`` and ``{split}.txt`` in ``dataset_dir``. A line is a stem or a file name; image and
-    mask share the stem, with any extension of ``IMAGE_EXTENSIONS``. The checks are those of ``condseg check``: errors
-    are raised, warnings logged; ``check=False`` opens no image. ``mask_threshold`` and ``classes`` say what masks mean,
-    as for :func:`~condseg_monai.data.lists.dataset_report.inspect_dataset`.
+    Expects ``images/``, ``masks/`` and ``{split}.txt`` in ``dataset_dir``; of a ``fold`` the lists are in
+    ``folds/{fold}``. A line is a stem or a file name; image and mask share the stem, with any extension of
+    ``IMAGE_EXTENSIONS``. The checks are those of ``condseg check``: errors are raised, warnings logged; ``check=False``
+    opens no image. ``mask_threshold`` and ``classes`` say what masks mean, as for
+    :func:`~condseg_monai.data.lists.dataset_report.inspect_dataset`.
 
     Raises:
         DatasetError: listing every bad case.
@@ -38,7 +40,7 @@ def check_datalist(
         {'image': 'kvasir-seg/images/cju0qkwl.jpg', 'label': 'kvasir-seg/masks/cju0qkwl.jpg'}
     """
     root = Path(dataset_dir)
-    pairing = find_cases(root, splits)
+    pairing = find_cases(root, splits, fold)
     if check:
         check_files(root, pairing, mask_threshold, classes, unlisted=True)
     raise_if_any(root, pairing.problems)

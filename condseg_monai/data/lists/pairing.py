@@ -52,10 +52,18 @@ class Pairing(NamedTuple):
     listed: set[str]
 
 
-def find_cases(root: Path, splits: Sequence[str]) -> Pairing:
-    """Pair the lines of ``splits`` with files by name; the other lists are only searched for overlap with these."""
+def fold_dir(root: Path, fold: int | None) -> Path:
+    """Where the lists of a fold are; of None, those of the data set."""
+    return root if fold is None else root / "folds" / str(fold)
+
+
+def find_cases(root: Path, splits: Sequence[str], fold: int | None = None) -> Pairing:
+    """Pair the lines of ``splits`` with files by name; the other lists are only searched for overlap with these.
+
+    The lists are those of the data set, or in ``folds/K`` those of a fold; the test list is always the data set's.
+    """
     check_splits(splits)
-    lists = read_lists(root, splits, SPLITS)
+    lists = read_lists(root, splits, SPLITS, fold=fold)
     return pair(lists, {split: lists.stems.get(split, []) for split in splits})
 
 
@@ -65,19 +73,23 @@ def check_splits(splits: Sequence[str]) -> None:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {', '.join(map(repr, unknown))}")
 
 
-def read_lists(root: Path, splits: Sequence[str], others: Iterable[str], layout: str = _LAYOUT) -> Lists:
+def read_lists(
+    root: Path, splits: Sequence[str], others: Iterable[str], layout: str = _LAYOUT, fold: int | None = None
+) -> Lists:
     """Read the lists of ``splits``, and of ``others`` where there, and check that none shares or repeats a line."""
+    files = {name: fold_dir(root, None if name == "test" else fold) / f"{name}.txt" for name in {*splits, *others}}
     missing = [f"{name}/ is missing" for name in ("images", "masks") if not (root / name).is_dir()]
-    missing += [f"{name}.txt is missing" for name in splits if not (root / f"{name}.txt").is_file()]
+    no_list = [f"{files[name].relative_to(root)} is missing" for name in splits if not files[name].is_file()]
+    missing += [*no_list, f"condseg split {root} makes lists"] if no_list else []
     if problem := folder_problem(root) or (f"{', '.join(missing)}; {layout}" if missing else None):
         return Lists({}, {}, {}, [Finding("layout", problem)])
     lists = Lists(index_by_stem(root / "images"), index_by_stem(root / "masks"), {}, [])
     names = {*splits, *others}
     for name in [*(name for name in splits if name not in SPLITS), *(name for name in SPLITS if name in names)]:
-        if not (root / f"{name}.txt").is_file():
+        if not files[name].is_file():
             continue
         try:
-            lines = read_list(root / f"{name}.txt")
+            lines = read_list(files[name])
         except DatasetError as error:
             lists.problems.append(Finding("list", str(error)))
             continue

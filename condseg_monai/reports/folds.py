@@ -1,0 +1,65 @@
+"""Scores of all folds of a cross-validation, each image scored by the model that did not see it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from condseg_monai.reports.score_table import ScoreTable
+from condseg_monai.reports.summary import json_numbers, summarize_scores
+from condseg_monai.utils.files import write_json
+
+__all__ = ["pool_folds"]
+
+
+def pool_folds(
+    tables: Sequence[str | os.PathLike[str]], output_dir: str | os.PathLike[str], overwrite: bool = False
+) -> dict[str, Any]:
+    """Pool the score tables of folds: ``scores_out_of_fold.csv`` and ``summary_out_of_fold.json``.
+
+    Args:
+        tables: ``scores_val.csv`` of each fold.
+        output_dir: where the two files go.
+        overwrite: replace them.
+
+    Returns:
+        The summary: ``images``, the ``folds`` (tables with their means), and the ``scores`` over all images with their
+        95 % bootstrap intervals.
+
+    Raises:
+        FileExistsError: if the table exists, unless ``overwrite``.
+        ValueError: if an image is in two folds, or the tables have different scores.
+    """
+    folder = Path(output_dir)
+    target = folder / "scores_out_of_fold.csv"
+    if target.exists() and not overwrite:
+        raise FileExistsError(f"{target} exists; give another folder, or overwrite it")
+    read = [ScoreTable.read(table) for table in tables]
+    if not read:
+        raise ValueError("tables must be one or more, got none")
+    files = [file for table in read for file in table.files]
+    if twice := sorted({file for file in files if files.count(file) > 1}):
+        raise ValueError(f"{len(twice)} image(s) are in two folds, {twice[0]} for one: score folds of one split")
+    if other := [table for table, one in zip(tables, read, strict=True) if one.scores.keys() != read[0].scores.keys()]:
+        raise ValueError(f"{other[0]} has other scores than {tables[0]}; score all folds with the same options")
+    pooled = ScoreTable(
+        files,
+        {name: np.concatenate([table.scores[name] for table in read]) for name in read[0].scores},
+        {name: np.concatenate([table.images[name] for table in read]) for name in read[0].images},
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    pooled.write(target)
+    summary = {
+        "images": len(pooled),
+        "folds": [
+            {"table": str(path), "images": len(one), "mean": {k: float(np.nanmean(v)) for k, v in one.scores.items()}}
+            for path, one in zip(tables, read, strict=True)
+        ],
+        "scores": summarize_scores(pooled),
+    }
+    write_json(folder / "summary_out_of_fold.json", json_numbers(summary))
+    return summary

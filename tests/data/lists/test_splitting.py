@@ -1,0 +1,126 @@
+"""Seeded splits and folds of a data set, stratified by lesion size, that keep groups of images together."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from condseg_monai.cli.commands import main
+from condseg_monai.data.lists.pairing import DatasetError, find_cases
+from condseg_monai.data.lists.splitting import read_groups, split_dataset
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """60 cases of 20 patients, a quarter without lesion, the others with squares of 1 to 12 pixels a side."""
+    for name in ("images", "masks"):
+        (tmp_path / name).mkdir()
+    random = np.random.default_rng(0)
+    for i in range(60):
+        stem = f"p{i % 20:02d}_{i:02d}"
+        Image.fromarray(random.integers(0, 255, (16, 16, 3), dtype=np.uint8)).save(tmp_path / "images" / f"{stem}.png")
+        mask = np.zeros((16, 16), np.uint8)
+        side = 0 if i % 4 == 0 else 1 + i % 12
+        mask[:side, :side] = 255
+        Image.fromarray(mask).save(tmp_path / "masks" / f"{stem}.png")
+    return tmp_path
+
+
+def lists(root, *names):
+    return {name: (root / f"{name}.txt").read_text().split() for name in names}
+
+
+def test_every_list_has_its_share_of_small_and_large_lesions(dataset):
+    record = split_dataset(dataset, {"train": 0.6, "val": 0.2, "test": 0.2})
+    drawn = lists(dataset, "train", "val", "test")
+    assert {name: len(files) for name, files in drawn.items()} == {"train": 36, "val": 12, "test": 12}
+    assert len({file for files in drawn.values() for file in files}) == 60
+    facts = record["lists"]
+    assert [facts[name]["empty_masks"] for name in ("train", "val", "test")] == [9, 3, 3]
+    shares = [facts[name]["median_lesion_share"] for name in ("train", "val", "test")]
+    assert max(shares) < 2 * min(shares)
+    assert json.loads((dataset / "split.json").read_text()) == json.loads(json.dumps(record))
+
+
+def test_same_seed_draws_the_same_lists(dataset):
+    first = split_dataset(dataset, seed=3)["lists"]
+    assert split_dataset(dataset, seed=3, overwrite=True)["lists"] == first
+    assert split_dataset(dataset, seed=4, overwrite=True)["lists"] != first
+
+
+@pytest.mark.parametrize("folds", [None, 5])
+def test_patient_never_crosses_lists(dataset, folds):
+    split_dataset(dataset, {"test": 0.2} if folds else None, folds, group=r"^(p\d+)_")
+    pairs = [("train", "val"), ("train", "test"), ("val", "test")]
+    if folds:
+        pairs = [(f"folds/{k}/{a}", f"folds/{k}/{b}") for k in range(5) for a, b in [("train", "val")]]
+        pairs += [(f"folds/{k}/train", "test") for k in range(5)]
+    for a, b in pairs:
+        drawn = lists(dataset, a, b)
+        patients = [{file[:3] for file in drawn[name]} for name in (a, b)]
+        assert patients[0] and patients[1] and patients[0].isdisjoint(patients[1])
+
+
+def test_folds_validate_on_each_case_once(dataset):
+    split_dataset(dataset, folds=4)
+    drawn = [lists(dataset / "folds" / str(k), "train", "val") for k in range(4)]
+    assert sorted(file for one in drawn for file in one["val"]) == sorted(
+        p.name for p in (dataset / "images").iterdir()
+    )
+    assert all(len(one["train"]) == 45 and len(one["val"]) == 15 for one in drawn)
+    pairing = find_cases(dataset, ("train", "val"), fold=2)
+    assert pairing.problems == [] and len(pairing.cases["val"]) == 15
+
+
+def test_equal_pictures_stay_together(dataset):
+    for i in range(1, 60, 2):  # every second picture is that of the one before it
+        first = sorted((dataset / "images").iterdir())[i - 1]
+        sorted((dataset / "images").iterdir())[i].write_bytes(first.read_bytes())
+    split_dataset(dataset)
+    drawn = lists(dataset, "train", "val", "test")
+    pictures = [{(dataset / "images" / file).read_bytes() for file in files} for files in drawn.values()]
+    assert all(a.isdisjoint(b) for a, b in ((pictures[0], pictures[1]), (pictures[0], pictures[2])))
+
+
+def test_groups_come_from_a_csv_or_a_pattern(tmp_path):
+    (tmp_path / "groups.csv").write_text("name,group\na.png,x\nb,x\nc,y\n")
+    assert read_groups(tmp_path / "groups.csv", ["a", "b", "c"]) == ["x", "x", "y"]
+    assert read_groups("^[a-z]+", ["ab1", "ab2", "c3"]) == ["ab", "ab", "c"]
+    assert read_groups(None, ["a", "b"]) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--group", "^(q)"], "gives no group for 60 case(s): p00_00, p00_20"),
+        (["--group", "("], "is neither a .csv file nor a regular expression"),
+        (["--val", "1"], "shares must be"),
+        (["--val", "0"], "shares must be of train, val"),
+        (["--folds", "40", "--group", "^(p)"], "there are 1 groups for 41 lists"),
+    ],
+)
+def test_what_cannot_be_drawn_is_an_error_and_writes_nothing(dataset, arguments, words, capsys):
+    assert main(["split", str(dataset), *arguments]) == 1
+    assert words in capsys.readouterr().err.splitlines()[-1]
+    assert sorted(path.name for path in dataset.iterdir()) == ["images", "masks"]
+
+
+def test_lists_that_are_there_are_kept(dataset, capsys):
+    (dataset / "val.txt").write_text("mine\n")
+    assert main(["split", str(dataset)]) == 1
+    assert "val.txt exists" in capsys.readouterr().err
+    assert (dataset / "val.txt").read_text() == "mine\n" and not (dataset / "train.txt").exists()
+    assert main(["split", str(dataset), "--overwrite"]) == 0
+    assert "condseg train" in capsys.readouterr().out
+
+
+def test_cases_without_a_mask_or_damaged_are_all_named(dataset):
+    files = sorted((dataset / "masks").iterdir())
+    files[0].unlink()
+    with pytest.raises(DatasetError, match=r"p00_00: masks/ has no such file"):
+        split_dataset(dataset)
+    (dataset / "images" / files[0].name).unlink()
+    files[1].write_bytes(b"no image")
+    with pytest.raises(DatasetError, match="1 case"):
+        split_dataset(dataset)

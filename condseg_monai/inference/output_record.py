@@ -135,13 +135,13 @@ class OutputRecord:
 
 
 def content_sha256(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a file, or of the names and contents of all files in a folder, such as a DICOM series."""
+    """SHA-256 of a file, or of the names and contents of the files in a folder, a DICOM series."""
     source = Path(path)
     if not source.is_dir():
         return file_sha256(source)
     digest = hashlib.sha256()
-    for file in sorted(file for file in source.rglob("*") if file.is_file()):
-        digest.update(f"{file.relative_to(source).as_posix()}\0{file_sha256(file)}\n".encode(errors="surrogateescape"))
+    for file in sorted(file for file in source.iterdir() if file.is_file()):
+        digest.update(f"{file.name}\0{file_sha256(file)}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 

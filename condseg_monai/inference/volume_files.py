@@ -16,7 +16,7 @@ import numpy as np
 from condseg_monai.data.ct.nifti import qform_of
 from condseg_monai.data.ct.volume import Volume, axial_slices, volume_of_slices
 from condseg_monai.inference.volume_inferer import SliceSink
-from condseg_monai.utils.files import atomic_write
+from condseg_monai.utils.files import atomic_write, unfinished_prefix
 
 __all__ = ["score_volume_writer", "write_label_volume"]
 
@@ -48,7 +48,7 @@ def score_volume_writer(path: str | os.PathLike[str], volume: Volume) -> Iterato
     target.parent.mkdir(parents=True, exist_ok=True)
     depth, height, width = axial_slices(volume.array, volume.affine).shape
     channels: tuple[int, ...] = ()
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=unfinished_prefix(target)) as folder:
         raw = Path(folder) / "scores"
         with raw.open("wb") as file:
 

@@ -14,6 +14,8 @@ from typing import Any
 
 __all__ = ["atomic_write", "file_sha256", "remove_unfinished", "write_checkpoint", "write_json"]
 
+_LONGEST_NAME = 240  # bytes; a file's name has 255, of which an unfinished one takes up to ten more
+
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
@@ -24,18 +26,32 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     Yields:
         A path in the same folder to write to. It becomes ``path`` when the block ends, and goes if the block fails.
+
+    Raises:
+        OSError: if it cannot be written, the disk being full for one; the message names the file.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=unfinished_prefix(target))
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
         temporary.chmod(0o644)
         temporary.replace(target)
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        reason = f"{target} cannot be written: {error.strerror or error}"
+        raise (OSError(reason) if error.errno is None else OSError(error.errno, reason)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def unfinished_prefix(path: str | os.PathLike[str]) -> str:
+    """How the names of unfinished files of a path start; short enough where its own name is as long as can be."""
+    name = os.fsencode(Path(path).name)
+    return "." + os.fsdecode(name if len(name) <= _LONGEST_NAME else name[-_LONGEST_NAME:]) + "."
 
 
 def write_json(path: str | os.PathLike[str], content: Any) -> None:
@@ -88,10 +104,9 @@ def remove_unfinished(path: str | os.PathLike[str]) -> list[Path]:
         The removed files.
     """
     target = Path(path)
+    prefix = unfinished_prefix(target)
     unfinished = [
-        file
-        for file in target.parent.glob(f".{glob.escape(target.name)}.*")
-        if file.name.rpartition(".")[0] == f".{target.name}"
+        file for file in target.parent.glob(f"{glob.escape(prefix)}*") if file.name.rpartition(".")[0] == prefix[:-1]
     ]
     for file in unfinished:
         file.unlink(missing_ok=True)

@@ -53,6 +53,14 @@ class TestImages:
         assert names(cases) == ["a.png", "b c.JPG", "d.tif"]
         assert "1 file(s)" in caplog.text and "photo.heic" in caplog.text
 
+    def test_a_link_to_a_file_that_is_gone_is_a_case_that_failed(self, images, tmp_path, checkpoint):
+        (images / "e.png").symlink_to(tmp_path / "gone.png")
+        cases = image_cases(images, tmp_path / "out", checkpoint)
+        cases.start()
+        write_masks(tmp_path / "out", "a", "b c", "d")
+        with pytest.raises(RunError, match=r"1 of 4 cases have no mask:\n.*e\.png cannot be read"):
+            cases.finish()
+
     def test_cases_with_all_outputs_are_kept_unless_overwritten(self, images, tmp_path, checkpoint):
         out = tmp_path / "out"
         with image_cases(images, out, checkpoint, save_overlay=True).started():

@@ -37,6 +37,25 @@ def test_atomic_write_makes_the_folder_and_a_readable_file(tmp_path):
     assert (tmp_path / "new" / "table.csv").stat().st_mode & 0o777 == 0o644
 
 
+def test_the_longest_names_can_be_written(tmp_path):
+    for name in ("x" * 251 + ".png", "\u00e9" * 125 + ".json"):
+        with atomic_write(tmp_path / name) as temporary:
+            temporary.write_text("whole")
+        assert (tmp_path / name).read_text() == "whole"
+        with atomic_write(tmp_path / name) as temporary:
+            killed = temporary.rename(temporary.with_name(temporary.name[:-1] + "_"))
+            temporary.write_text("whole")
+        assert remove_unfinished(tmp_path / name) == [killed]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), OSError("encoder error -2")])
+def test_a_full_disk_is_named_with_the_file(tmp_path, error):
+    words = r"a\.png cannot be written: (No space left|encoder error)"
+    with pytest.raises(OSError, match=words) as raised, atomic_write(tmp_path / "a.png"):
+        raise error
+    assert raised.value.errno == error.errno and names(tmp_path) == []
+
+
 def test_json_holds_paths_as_text(tmp_path):
     write_json(tmp_path / "record.json", {"folder": Path("a/b"), "value": 1.5})
     assert json.loads((tmp_path / "record.json").read_text()) == {"folder": "a/b", "value": 1.5}

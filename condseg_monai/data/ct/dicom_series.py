@@ -14,7 +14,7 @@ import numpy as np
 from monai.utils import optional_import
 
 from condseg_monai.data.ct.volume import Volume, VolumeError
-from condseg_monai.data.lists.pairing import some
+from condseg_monai.data.lists.pairing import is_dangling, some
 
 __all__ = ["list_dicom_files", "read_dicom_series"]
 
@@ -113,7 +113,7 @@ def _is_dicom(path: Path) -> bool:
 
 def _check_other_files(folder: Path, files: Sequence[Path]) -> None:
     known = set(files)
-    others = [path for path in sorted(folder.iterdir()) if path not in known and not path.is_dir()]
+    others = [path for path in sorted(folder.iterdir()) if path not in known and (path.is_file() or is_dangling(path))]
     others = [path for path in others if not path.name.startswith(".") and path.name.upper() != "DICOMDIR"]
     for path in others:
         if path.suffix.lower() in _NAMED_AS_DICOM or not os.access(path, os.R_OK):

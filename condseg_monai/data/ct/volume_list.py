@@ -12,7 +12,7 @@ from condseg_monai.data.ct.h5_volume import H5_EXTENSION, h5_stem, read_h5_volum
 from condseg_monai.data.ct.nifti import NIFTI_EXTENSIONS, nifti_stem, read_nifti
 from condseg_monai.data.ct.volume import Volume
 from condseg_monai.data.ct.volume_names import is_label_name
-from condseg_monai.data.lists.pairing import DatasetError, read_list, some
+from condseg_monai.data.lists.pairing import DatasetError, is_dangling, read_list, some
 
 __all__ = ["list_volumes", "read_volume"]
 
@@ -78,7 +78,7 @@ def files_below(root: Path) -> list[Path]:
         path
         for folder in folders_below(root)
         for path in folder.iterdir()
-        if not path.name.startswith(".") and not path.is_dir()
+        if not path.name.startswith(".") and (path.is_file() or is_dangling(path))
     )
 
 
@@ -102,7 +102,7 @@ def _in_folder(folder: Path, output_dir: Path | None) -> list[tuple[str, Path]]:
         place = parent.relative_to(folder)
         for path in sorted(parent.iterdir()):
             stem = volume_stem(path)
-            if stem is None or path.name.startswith(".") or path.is_dir():
+            if stem is None or path.name.startswith(".") or not (path.is_file() or is_dangling(path)):
                 continue
             if is_label_name((place / stem).as_posix()):
                 labels.append(path)

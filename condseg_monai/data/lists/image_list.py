@@ -44,7 +44,7 @@ def list_other_files(source: str | PathLike[str]) -> list[Path]:
     """Files of a folder that :func:`list_images` leaves out, hidden ones aside; none for another source."""
     path = Path(source)
     others = pairing.list_other_files(_folder_of_images(path)) if path.is_dir() else []
-    return [other for other in others if other.is_file()]
+    return [other for other in others if other.is_file() or pairing.is_dangling(other)]
 
 
 def _folder_of_images(folder: Path) -> Path:

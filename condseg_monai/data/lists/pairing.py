@@ -159,8 +159,20 @@ def some(paths: Sequence[str | PathLike[str]], count: int = 5) -> str:
 
 
 def list_image_files(folder: Path) -> list[Path]:
-    """Files of a folder that have an image's extension, in any case, sorted by name; hidden ones are left out."""
-    return [path for path in _visible(folder) if path.suffix.lower() in IMAGE_EXTENSIONS and path.is_file()]
+    """Files of a folder that have an image's extension, in any case, sorted by name; hidden ones are left out.
+
+    Links to files that are gone are among them, so that whoever reads them names them.
+    """
+    return [
+        path
+        for path in _visible(folder)
+        if path.suffix.lower() in IMAGE_EXTENSIONS and (path.is_file() or is_dangling(path))
+    ]
+
+
+def is_dangling(path: Path) -> bool:
+    """Whether a path is a link to a file that is gone."""
+    return path.is_symlink() and not path.exists()
 
 
 def list_other_files(folder: Path) -> list[Path]:

@@ -12,7 +12,14 @@ from PIL import Image
 from condseg_monai.data.lists.pairing import SPLITS, DatasetError
 from condseg_monai.data.lists.published_splits import PUBLISHED_LISTS, published_list, seeded_order
 from condseg_monai.data.prepare.download_layouts import LAYOUTS, DownloadedFiles, binary_instance_mask, find_downloaded
-from condseg_monai.data.prepare.new_folder import Split, built_beside, check_folders, move_out, write_dataset
+from condseg_monai.data.prepare.new_folder import (
+    Split,
+    built_beside,
+    check_folders,
+    is_of_one_case,
+    move_out,
+    write_dataset,
+)
 
 __all__ = ["prepare_dataset"]
 
@@ -146,13 +153,22 @@ def _notes(dataset: str, splits: Mapping[str, Split], found: DownloadedFiles) ->
 
 
 def _copy(folder: Path, instances: bool, names: Collection[str], found: DownloadedFiles, link: bool) -> None:
+    problems = []
     for kind, files in (("images", found.images), ("masks", found.masks)):
         (folder / kind).mkdir()
         for name in names:
             target = folder / kind / f"{name}{files[name].suffix}"
-            if instances and kind == "masks":
-                Image.fromarray(binary_instance_mask(files[name])).save(target.with_name(f"{name}.png"))
-            elif link:
-                target.symlink_to(files[name].resolve())
-            else:
-                shutil.copyfile(files[name], target)
+            try:
+                if instances and kind == "masks":
+                    Image.fromarray(binary_instance_mask(files[name])).save(target.with_name(f"{name}.png"))
+                elif link:
+                    target.symlink_to(files[name].resolve())
+                else:
+                    shutil.copyfile(files[name], target)
+            except Exception as error:
+                if not is_of_one_case(error):
+                    raise
+                problems.append(f"{files[name]}: {error}")
+    if problems:
+        lines = "\n".join(f"  - {problem}" for problem in sorted(problems))
+        raise DatasetError(f"{len(problems)} file(s) cannot be prepared, nothing was written:\n{lines}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import tempfile
@@ -25,6 +26,11 @@ class Split(NamedTuple):
     names: list[str]
     origin: str
     source: str
+
+
+def is_of_one_case(error: Exception) -> bool:
+    """Whether an error is about one case and the others can still be looked at; a full disk is about all."""
+    return getattr(error, "errno", None) not in (errno.ENOSPC, errno.EDQUOT)
 
 
 def move_out(splits: dict[str, Split], split: str, count: Any, seed: int) -> None:

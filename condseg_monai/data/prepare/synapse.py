@@ -26,7 +26,14 @@ from condseg_monai.data.ct.volume_list import files_below
 from condseg_monai.data.ct.volume_names import case_key, is_label_name, label_key
 from condseg_monai.data.lists.pairing import DatasetError
 from condseg_monai.data.lists.published_splits import PUBLISHED_LISTS, published_list
-from condseg_monai.data.prepare.new_folder import Split, built_beside, check_folders, move_out, write_dataset
+from condseg_monai.data.prepare.new_folder import (
+    Split,
+    built_beside,
+    check_folders,
+    is_of_one_case,
+    move_out,
+    write_dataset,
+)
 
 __all__ = ["prepare_synapse"]
 
@@ -145,7 +152,9 @@ def prepare_synapse(
             if pair.case in wanted:
                 try:
                     slices[pair.case] = _write_case(pair, folder, wanted[pair.case] == "test", table, len(names))
-                except Exception as error:  # whatever a case raises belongs to that case
+                except Exception as error:
+                    if not is_of_one_case(error):
+                        raise
                     known = isinstance(error, (DatasetError, VolumeError))
                     problems.append(str(error) if known else f"{pair.image}: {type(error).__name__}: {error}")
         problems += _wrong_counts(cases, slices)

@@ -101,6 +101,29 @@ def test_everything_that_is_wrong_is_listed(dataset):
         assert words in text
 
 
+def test_every_damage_of_an_archive_is_named(dataset):
+    """zlib, zipfile and NumPy each have their own errors."""
+    path = dataset / "train_npz" / "case0005_slice000.npz"
+    values = np.random.default_rng(0).random((64, 64))
+    np.savez_compressed(path, image=values, label=values > 2)
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 997):
+        path.write_bytes(whole[:place] + bytes(40) + whole[place + 40 :])
+        try:
+            read_slice(path)
+        except DatasetError as error:
+            assert str(path) in str(error)
+
+
+def test_an_archive_that_unpacks_to_gigabytes_is_refused_by_a_stated_limit(dataset, monkeypatch):
+    path = dataset / "train_npz" / "case0005_slice000.npz"
+    monkeypatch.setattr(module, "MAX_SLICE_BYTES", 1 << 20)
+    np.savez_compressed(path, image=np.zeros((512, 512)), label=np.zeros((512, 512)))
+    assert path.stat().st_size < 10_000
+    with pytest.raises(DatasetError, match=r"case0005_slice000\.npz unpacks to 419\d{4} bytes, .* limit of 1048576"):
+        check_slices(dataset, ["train"], NAMES)
+
+
 def test_unchecked_files_are_not_opened(dataset, monkeypatch):
     monkeypatch.setattr(module, "read_slice", lambda *_: pytest.fail("opened"))
     assert len(check_slices(dataset, ["train"], NAMES, check=False)["train"]) == 3

@@ -70,6 +70,14 @@ def test_only_the_lists_asked_for_are_opened(dataset):
     assert report.errors[0].files == (str(dataset / "images" / "test0.png"),)
 
 
+def test_links_to_files_that_are_gone_are_errors(dataset):
+    path = dataset / "images" / "train1.png"
+    path.unlink()
+    path.symlink_to(dataset / "gone.png")
+    (error,) = inspect_dataset(dataset).errors
+    assert error.kind == "unreadable" and "train1.png: no such file" in error.text
+
+
 def test_files_that_belong_to_nothing_are_warned_of(dataset):
     write(dataset / "images" / "spare.png", picture("spare"))
     write(dataset / "masks" / "train0_Segmentation.png", mask())

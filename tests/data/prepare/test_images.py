@@ -177,7 +177,10 @@ class TestGlas:
         with pytest.raises(DatasetError, match=r"train_7_anno\.bmp is a JPEG"):
             prepare_dataset("glas", tmp_path / "src", tmp_path / "dst")
         mask.write_bytes(b"")
-        with pytest.raises(ValueError, match=r"cannot read .*train_7_anno\.bmp"):
+        (mask.parent / "train_9_anno.bmp").write_bytes(JPEG[:20])
+        with pytest.raises(
+            ValueError, match=r"2 file\(s\) .*\n.*cannot read .*train_7_anno\.bmp.*\n.*train_9_anno\.bmp"
+        ):
             prepare_dataset("glas", tmp_path / "src", tmp_path / "dst")
         assert names_in(tmp_path) == ["src"]
 

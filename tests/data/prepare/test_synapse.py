@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import importlib
 import json
 
@@ -168,12 +169,17 @@ def test_volumes_that_cannot_be_used_are_all_listed(tmp_path):
     save(tmp_path / "src" / "label" / "b.nii.gz", label, AFFINE + np.eye(4, k=3) * 40)
     save(tmp_path / "src" / "img" / "c.nii.gz", np.clip(image / 400.0, 0, 1))
     save(tmp_path / "src" / "label" / "c.nii.gz", label)
+    save(tmp_path / "src" / "img" / "d.nii.gz", image)
+    save(tmp_path / "src" / "label" / "d.nii.gz", label)
+    header = nibabel.Nifti1Header()
+    header["vox_offset"] = np.inf  # an OverflowError in nibabel
+    (tmp_path / "src" / "label" / "d.nii.gz").write_bytes(gzip.compress(header.binaryblock + bytes(4)))
     with pytest.raises(DatasetError) as error:
         prepare(tmp_path / "src", tmp_path / "dst", source_labels="samed")
     text = str(error.value)
-    assert "3 problem(s), nothing was written" in text
+    assert "4 problem(s), nothing was written" in text
     assert "they do not belong together" in text and "lies up to 40.0 mm away" in text
-    assert "not Hounsfield units" in text
+    assert "not Hounsfield units" in text and "label/d.nii.gz is not a NIfTI volume" in text
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from condseg_monai.inference.case_loader import CaseLoader, CasePostprocessing, predict_cases
 from condseg_monai.inference.cases import image_cases, scored_cases, volume_cases
-from condseg_monai.inference.predictions import PredictionWriter
+from condseg_monai.inference.predictions import SaveImagePredictiond
 from condseg_monai.inference.region_inferer import RegionInferer
 from condseg_monai.inference.required_checkpoint import RequiredCheckpoint, RequiredCheckpointLoader
 from condseg_monai.inference.volume_inferer import VolumeInferer
@@ -11,10 +11,10 @@ from condseg_monai.inference.volumes import VolumeInference
 __all__ = [
     "CaseLoader",
     "CasePostprocessing",
-    "PredictionWriter",
     "RegionInferer",
     "RequiredCheckpoint",
     "RequiredCheckpointLoader",
+    "SaveImagePredictiond",
     "VolumeInference",
     "VolumeInferer",
     "image_cases",

@@ -80,7 +80,7 @@ class CasePostprocessing:
 def _finding(error: Exception, case: Case) -> Finding:
     """Why a case has no result: MONAI's Compose names the transform, and has the reason as its cause."""
     reason: BaseException = error
-    while reason.__cause__ is not None and not isinstance(reason, (DatasetError, UnreadableImageError)):
+    while reason.__cause__ is not None and not isinstance(reason, (DatasetError, UnreadableImageError, OSError)):
         reason = reason.__cause__
     text = str(reason)
     if not isinstance(reason, (DatasetError, UnreadableImageError)):

@@ -22,6 +22,7 @@ from condseg_monai.inference.required_checkpoint import RequiredCheckpoint
 __all__ = ["Cases", "RunError", "image_cases", "scored_cases", "volume_cases"]
 
 _LOG = logging.getLogger(__name__)
+_MOST_NAMED = 20
 
 
 class RunError(RuntimeError):
@@ -143,8 +144,10 @@ class Cases:
         """
         failed, number = self._finish(**record)
         if failed:
-            lines = "\n".join(f"  - {path}: {reason}" for path, reason in failed.items())
-            raise RunError(f"{len(failed)} of {number} cases have no {self.result}:\n{lines}")
+            lines = [f"  - {path}: {reason.removeprefix(f'{path}: ')}" for path, reason in failed.items()]
+            if len(lines) > _MOST_NAMED:
+                lines[_MOST_NAMED:] = [f"  - and {len(lines) - _MOST_NAMED} more, see the log"]
+            raise RunError(f"{len(failed)} of {number} cases have no {self.result}:\n" + "\n".join(lines))
 
     def _finish(self, unfinished: str = "no output was written", **record: Any) -> tuple[dict[str, str], int]:
         failed: dict[str, str] = {}

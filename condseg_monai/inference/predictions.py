@@ -1,65 +1,64 @@
-"""Writer of predictions for MONAI's SaveImaged, atomic: a file is whole or not there."""
+"""Transform that saves predictions, atomically: a file is whole or not there."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from monai.config import KeysCollection
 from monai.data import PILWriter
+from monai.transforms import SaveImaged
 from numpy.typing import NDArray
 from PIL import Image
 
 from condseg_monai.utils.files import atomic_write
 from condseg_monai.utils.palette import class_colors
 
-__all__ = ["PredictionWriter"]
+__all__ = ["SaveImagePredictiond"]
 
 
-class PredictionWriter(PILWriter):
-    """Write values in [0, 1] as a PNG from 0 to 255 or unrounded as a ``float32`` NPY, for ``SaveImaged``.
+class SaveImagePredictiond(SaveImaged):
+    """Save values in [0, 1] as a PNG from 0 to 255 or unrounded as a ``float32`` NPY, named as the image's file.
 
-    A file appears when it is complete; one that is there stays. 8-bit integers, such as pictures in ``(H, W, 3)``, go
-    to the PNG as they are. An NPY is ``(H, W)``, or ``(C, H, W)`` of several channels.
+    A file appears when it is complete; one that is there stays. 8-bit integers, such as pictures ``(3, H, W)``, go to
+    the PNG as they are. An NPY is ``(H, W)``, or ``(C, H, W)`` of several channels. Unlike MONAI's transform, which
+    reports any error as a missing writer, this raises what the system says.
 
     Args:
-        *args: of :class:`monai.data.PILWriter`.
+        keys: of the tensors ``(C, H, W)``, whose metadata have the image's file.
+        output_dir: the folder of the files.
+        output_ext: ``".png"`` or ``".npy"``.
         classes: of indices of classes, the value of each in the file, see :func:`write_mask`.
-        **kwargs: of :class:`monai.data.PILWriter`.
     """
 
-    def __init__(self, *args: Any, classes: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.classes = classes
-
-    def set_data_array(
+    def __init__(
         self,
-        data_array: Any,
-        channel_dim: int | None = 0,
-        squeeze_end_dims: bool = True,
-        contiguous: bool = False,
-        **_: Any,
+        keys: KeysCollection,
+        output_dir: str | PathLike[str],
+        output_ext: str = ".png",
+        classes: Mapping[str, Any] | None = None,
     ) -> None:
-        """Take ``(C, H, W)``; of one channel ``(H, W)``, where MONAI also squeezes a width and a height of 1."""
-        super().set_data_array(data_array, channel_dim, squeeze_end_dims=False)
-        array = np.asarray(self.data_obj)
-        self.data_obj = array[..., 0] if array.shape[-1] == 1 else array
+        if output_ext not in _WRITERS:
+            raise ValueError(f"output_ext must be one of {', '.join(_WRITERS)}, got {output_ext!r}")
+        super().__init__(keys, output_dir=Path(output_dir), output_ext=output_ext, writer=PILWriter, print_log=False)
+        self.output_dir, self.output_ext, self.classes = Path(output_dir), output_ext, classes
 
-    def write(self, filename: str | PathLike[str], verbose: bool = False, **kwargs: Any) -> None:
-        """Write what ``set_data_array`` was given to ``.png`` or ``.npy``; a ValueError for others."""
-        path = Path(filename)
-        write_array = _WRITERS.get(path.suffix)
-        if write_array is None:
-            raise ValueError(f"a prediction is written as .png or .npy, not as {path.name}")
-        if path.exists():
-            return
-        array = np.asarray(self.data_obj)  # rows first, as the reader gives them
-        if self.classes is None:
-            write_array(path, array)
-        else:
-            write_mask(path, array, self.classes)
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Save what is not there yet and return ``data``; an OSError names the file that cannot be written."""
+        for key in self.key_iterator(dict(data)):
+            path = self.output_dir / f"{Path(data[key].meta['filename_or_obj']).stem}{self.output_ext}"
+            if path.exists():
+                continue
+            array = data[key].detach().cpu().numpy()
+            array = array[0] if len(array) == 1 else array.transpose(1, 2, 0)
+            if self.classes is None:
+                _WRITERS[self.output_ext](path, array)
+            else:
+                write_mask(path, array, self.classes)
+        return dict(data)
 
 
 def _write_npy(path: Path, array: NDArray[Any]) -> None:

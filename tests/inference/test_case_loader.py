@@ -66,7 +66,7 @@ def test_whatever_a_case_raises_belongs_to_that_case(cases):
 def test_post_processing_that_fails_costs_its_case_only(cases):
     def fail(data):
         if data["image"].meta["filename_or_obj"] == "b.png":
-            raise OSError("disk full")
+            raise OSError("b.mask cannot be written") from OSError("disk full")
         return {**data, "pred": 1}
 
     postprocess = CasePostprocessing(Compose([fail]), cases)
@@ -75,7 +75,7 @@ def test_post_processing_that_fails_costs_its_case_only(cases):
         for name in ("a.png", "b.png")
     ]
     assert results[0]["pred"] == 1 and "pred" not in results[1]
-    assert [failed.text for failed in cases.failed] == ["b.png: OSError: disk full"]
+    assert [failed.text for failed in cases.failed] == ["b.png: OSError: b.mask cannot be written"]
 
 
 def test_evaluator_predicts_each_case_and_inverts_to_its_size(cases):

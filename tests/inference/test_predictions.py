@@ -2,25 +2,16 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
-from monai.transforms import SaveImaged
 from PIL import Image
 
 from condseg_monai.data.images.image_reader import read_natural_image
 from condseg_monai.data.images.mask_reader import read_mask
-from condseg_monai.inference.predictions import PredictionWriter, write_mask
+from condseg_monai.inference.predictions import SaveImagePredictiond, write_mask
 from condseg_monai.utils.palette import class_colors
 
 
 def save(tmp_path, values: torch.Tensor, extension: str, name: str = "case 1.v2.jpg"):
-    saver = SaveImaged(
-        "pred",
-        output_dir=tmp_path,
-        output_postfix="",
-        output_ext=extension,
-        separate_folder=False,
-        print_log=False,
-        writer=PredictionWriter,
-    )
+    saver = SaveImagePredictiond("pred", tmp_path, extension)
     saver({"pred": MetaTensor(values, meta={"filename_or_obj": f"/somewhere/{name}"})})
 
 
@@ -56,7 +47,7 @@ def test_failed_write_leaves_nothing(tmp_path, monkeypatch):
         raise OSError("no space left on device")
 
     monkeypatch.setattr(Image.Image, "save", disk_full)
-    with pytest.raises(RuntimeError, match="no space left on device"):
+    with pytest.raises(OSError, match=r"case 1\.v2\.png cannot be written: no space left on device"):
         save(tmp_path, torch.ones(1, 3, 2), ".png")
     assert list(tmp_path.iterdir()) == []
 
@@ -69,10 +60,8 @@ def test_file_that_is_there_stays(tmp_path):
 
 
 def test_other_extensions_raise(tmp_path):
-    writer = PredictionWriter()
-    writer.set_data_array(np.zeros((1, 3, 2)))
-    with pytest.raises(ValueError, match=r"as \.png or \.npy, not as a\.jpg"):
-        writer.write(tmp_path / "a.jpg")
+    with pytest.raises(ValueError, match=r"output_ext must be one of \.npy, \.png, got '\.jpg'"):
+        SaveImagePredictiond("pred", tmp_path, ".jpg")
 
 
 INDICES = np.array([[0, 1, 2], [2, 1, 0]])
@@ -97,7 +86,6 @@ def test_palette_shows_the_colours_of_the_classes(tmp_path):
 
 
 def test_npy_of_several_channels_is_channels_first(tmp_path):
-    writer, values = PredictionWriter(), np.random.default_rng(0).random((3, 4, 5))
-    writer.set_data_array(values)
-    writer.write(tmp_path / "probability.npy")
-    np.testing.assert_array_equal(np.load(tmp_path / "probability.npy"), values.astype(np.float32))
+    values = torch.rand(3, 4, 5)
+    save(tmp_path, values, ".npy")
+    np.testing.assert_array_equal(np.load(tmp_path / "case 1.v2.npy"), values.numpy())

@@ -10,12 +10,21 @@ from pathlib import Path
 import pytest
 from demo import parse
 
+from condseg_monai.cli.commands import condseg_program
 from condseg_monai.cli.workflows import option_names
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, flags=re.S)
 COMMANDS = [line.split("  #")[0].strip() for language, text in BLOCKS if not language for line in text.splitlines()]
+COMMAND_DOCS = (REPOSITORY / "docs" / "command.md").read_text(encoding="utf-8")
+CONDSEG = [
+    line.split("  #")[0].strip()
+    for text in (README, COMMAND_DOCS)
+    for _, block in re.findall(r"```(\w*)\n(.*?)```", text, flags=re.S)
+    for line in block.splitlines()
+    if line.startswith("condseg ")
+]
 BUNDLE_DOCS = (REPOSITORY / "bundle" / "docs" / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
 BUNDLE_RUNS = re.findall(r"-m monai\.bundle (?:run|ckpt_export) .*", BUNDLE_DOCS)
 
@@ -56,6 +65,19 @@ def test_bundle_commands_name_files_and_options_that_exist(command: str):
     assert options <= option_names([Path(file).stem for file in files])
 
 
+@pytest.mark.parametrize("command", CONDSEG)
+def test_condseg_commands_have_the_options_that_they_show(command: str):
+    _, name, *words = shlex.split(command)
+    if name.startswith("-"):
+        return
+    found = condseg_program.commands[name]
+    known = {option for parameter in found.params for option in parameter.opts}
+    assert {word.partition("=")[0] for word in words if word.startswith("--")} <= known
+    required = [p for p in found.params if p.param_type_name == "argument" and p.required]
+    assert sum(not word.startswith("--") for word in words) >= len(required)
+
+
 def test_both_kinds_of_command_are_there():
+    assert len(CONDSEG) >= 10
     assert sum(line.startswith("scripts/demo --") for line in COMMANDS) >= 1
     assert sum(line.startswith("python -m monai.bundle run") for line in COMMANDS) >= 4

@@ -29,6 +29,7 @@ _CONDITIONS = (
     "false_alarm_images_original",
 )
 _COUNTS = ("missed_images", "false_alarm_images")
+_OF_BINARY_MASKS = ("mask_threshold", *(f"{name}_original" for name in _COUNTS))
 _GROUP_SCORES = ("val_mean_iou", "val_mean_dice", "val_recall", "val_precision", "val_hd95", "val_asd")
 _SHOWN_ELSEWHERE = {"scores", "pooled", "subgroups", "rules", "images", "failed"}
 _CLASS_SCORES = (*CLASS_SCORES, *SURFACE_DISTANCES)
@@ -82,7 +83,7 @@ def html_report(
         "evaluation.html",
         title,
         summary={**defaults, **summary, "pooled": pooled},
-        conditions=[name for name in _CONDITIONS if not (classes and name.startswith(_COUNTS))],
+        conditions=[name for name in _CONDITIONS if not (classes and name in _OF_BINARY_MASKS)],
         classes=_classes(classes, summary, suffix),
         class_heads=[score_title(score) for score in _CLASS_SCORES],
         colors=list(zip(classes, class_colors(len(classes) + 1)[1:].tolist(), strict=True)),
@@ -96,7 +97,8 @@ def html_report(
         case_facts=case_facts,
         heads=_heads(table),
         rows=_rows(table),
-        rules={key: value for key, value in summary.items() if key not in _SHOWN_ELSEWHERE} | summary.get("rules", {}),
+        rules={key: value for key, value in summary.items() if key not in _SHOWN_ELSEWHERE and value is not None}
+        | summary.get("rules", {}),
     )
 
 

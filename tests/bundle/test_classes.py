@@ -116,7 +116,8 @@ def test_report_has_scores_of_each_class_with_intervals(run_of_colours):
         rows = list(csv.DictReader(stream))
     assert [row["file"] for row in rows] == ["val_0.png", "val_1.png"]
     page = (run_of_colours.report / "report_val.html").read_text()
-    assert "By class" in page and "lesion" in page and page.count("<img") >= 2
+    assert "By class" in page and "False alarms" in page and page.count("<img") >= 2
+    assert "mask threshold" not in page  # of binary masks
 
 
 def test_scores_are_those_of_the_networks_own_prediction(run_of_colours):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from condseg_monai.cli.logs import log_to, shown_log
-from condseg_monai.utils.errors import error_line
+from condseg_monai.utils.errors import error_text
 
 if TYPE_CHECKING:
     from condseg_monai.networks.model_card import ModelCard
@@ -146,7 +146,7 @@ def _run(program: click.Group, arguments: Sequence[str] | None, state: dict[str,
         if state["debug"]:
             traceback.print_exc()
         sys.stdout.flush()
-        click.echo(error_line(error), err=True)
+        click.echo(error_text(error), err=True)
         return FAILED
     return int(code or 0)
 

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from condseg_monai.utils.command_line import check_command_line, is_bundle_program
-from condseg_monai.utils.errors import error_line
+from condseg_monai.utils.errors import error_text
 
 __all__ = ["prepare_process", "prepare_run"]
 
@@ -27,13 +27,20 @@ def prepare_process() -> None:
 
 
 def prepare_run(options: Mapping[str, Any]) -> None:
-    """Seed all random numbers if the options have a seed.
+    """Refuse a GPU that is not there, and seed all random numbers if the options have a seed.
 
     Args:
         options: what :func:`~condseg_monai.read_options` returned.
-    """
-    from monai.utils import set_determinism  # takes seconds, and the command line does without
 
+    Raises:
+        ValueError: if ``device`` is a GPU and PyTorch has none.
+    """
+    import torch  # takes seconds, and the command line does without
+    from monai.utils import set_determinism
+
+    device = options.get("device", "cpu")
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"device is {device}, but PyTorch {torch.__version__} finds no GPU: leave it out, or give cpu")
     if "seed" in options:
         set_determinism(seed=options["seed"])
 
@@ -41,4 +48,4 @@ def prepare_run(options: Mapping[str, Any]) -> None:
 def _print_cause_last(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
     sys.__excepthook__(kind, error, traceback)
     if isinstance(error, Exception):
-        print(error_line(error), file=sys.stderr)
+        print(error_text(error), file=sys.stderr)

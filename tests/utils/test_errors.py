@@ -1,6 +1,6 @@
 import pytest
 
-from condseg_monai.utils.errors import error_line, root_cause
+from condseg_monai.utils.errors import error_text, root_cause
 
 
 def _raised(*errors):
@@ -31,10 +31,14 @@ def test_error_with_better_words_than_its_cause_is_kept():
         (OSError("the disk is full"), "error: the disk is full"),
         (KeyError("must_match"), "error: KeyError: 'must_match'"),
         (AssertionError(), "error: AssertionError"),
+        (RuntimeError("out of memory"), "error: out of memory"),
+        (ValueError("the set has 1 problem(s):\n  - a.png is bad"), "error: the set has 1 problem(s): a.png is bad"),
+        (ValueError("2 problem(s):\n  - a.png\n  - b.png\nfix"), "  - a.png\n  - b.png\nerror: 2 problem(s): fix"),
+        (ValueError("2 problem(s):\n  - a.png\n  - b.png"), "  - a.png\n  - b.png\nerror: 2 problem(s)"),
     ],
 )
-def test_error_is_one_line_with_its_cause(error, line):
-    assert error_line(error) == line
+def test_error_ends_with_one_line_that_says_the_cause(error, line):
+    assert error_text(error) == line
 
 
 def test_error_of_a_loaders_worker_is_its_root_cause():
@@ -45,4 +49,4 @@ def test_error_of_a_loaders_worker_is_its_root_cause():
         "The above exception was the direct cause of the following exception:\n\n"
         "Traceback (most recent call last):\nRuntimeError: applying transform <x>\n"
     )
-    assert error_line(RuntimeError(words)) == "error: ValueError: a.png is bad"
+    assert error_text(RuntimeError(words)) == "error: ValueError: a.png is bad"

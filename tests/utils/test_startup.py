@@ -16,6 +16,12 @@ def test_random_numbers_are_seeded_where_there_is_a_seed():
     assert numbers[0] == numbers[1] != numbers[2]
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_absent_gpu_is_refused():
+    with pytest.raises(ValueError, match=r"device is cuda:0, but PyTorch .* finds no GPU"):
+        prepare_run({"device": "cuda:0"})
+
+
 def test_unknown_option_of_the_command_line_stops_the_run(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["/x/monai/bundle/__main__.py", "run", "--batch_sise", "2"])
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)

@@ -34,10 +34,10 @@ OPTIONS: dict[str, Any] = {
 }
 TRIALS: dict[str, dict[str, Any]] = {
     "base": {},
-    "no_auxiliary": {f"loss#lambda_{name}": 0.0 for name in ("foreground", "background", "complementary")},
-    "auxiliary_tenth": {f"loss#lambda_{name}": 0.1 for name in ("foreground", "background", "complementary")},
-    "beta_detached": {"loss#weight_gradient": False},
-    "beta_ceiling_3": {"loss#ceiling": 3.0},
+    "no_region_losses": {"lambda_regions": 0.0},
+    "region_losses_tenth": {"lambda_regions": 0.1},
+    "beta_detached": {"stage_loss#weight_gradient": False},
+    "beta_ceiling_3": {"stage_loss#ceiling": 3.0},
     "class_balance": {"class_balance": 0.5},
     "no_zoom": {"zoom": 1.0},
     "no_color_jitter": {"color_jitter": 0.0},

@@ -238,6 +238,9 @@ _OPTIMIZATION: dict[str, Option] = {
     "plateau_patience": _integer(1, "epochs without a better validation mIoU after which all rates fall to a tenth"),
 }
 _LOSS: dict[str, Option] = {
+    "lambda_regions": _number(
+        0, "stage 2: factor of the losses of foreground, background and their complementarity; the mask's has 1"
+    ),
     "lambda_ce": _number(
         0,
         "factor of the cross-entropy beside Dice in the loss of the mask; a smaller one draws doubtful lesions larger, "

@@ -35,11 +35,11 @@ def test_trials_are_trained_scored_and_kept(folders, tmp_path, monkeypatch, caps
     tiny = {"image_size": 32, "epochs": 1, "val_interval": 1, "batch_size": 2, "decoder_channels": 8, "device": "cpu"}
     monkeypatch.setattr(recipe_trials, "OPTIONS", {**recipe_trials.OPTIONS, **tiny, "encoder_weights": None})
     words = ["x", "--sessile_dir", str(folders[0]), "--kvasir_dir", str(folders[1])]
-    words += ["--output_dir", str(tmp_path / "out"), "--trials", "base", "no_auxiliary"]
+    words += ["--output_dir", str(tmp_path / "out"), "--trials", "base", "no_region_losses"]
     monkeypatch.setattr("sys.argv", words)
     recipe_trials.main()
     first = (tmp_path / "out" / "trials.md").read_text()
-    assert [line.split("|")[1].strip() for line in first.splitlines()[2:]] == ["base", "no_auxiliary"]
+    assert [line.split("|")[1].strip() for line in first.splitlines()[2:]] == ["base", "no_region_losses"]
     monkeypatch.setattr(recipe_trials, "run", None)  # what is scored is not run again
     recipe_trials.main()
     assert (tmp_path / "out" / "trials.md").read_text() == first

@@ -1,6 +1,11 @@
 """Commands of ``condseg``."""
 
 import json
+import os
+import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -76,3 +81,88 @@ def test_useless_arguments_are_one_line_on_stderr(tmp_path, capsys, arguments, w
 
 
 COMMANDS = sorted(condseg_program.commands)
+
+
+def test_every_command_has_a_line_of_help(capsys):
+    assert main(["--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for command in COMMANDS:
+        assert any(line.startswith(f"  {command} ") and line.endswith(".") for line in lines)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command, capsys):
+    assert main([command, "--help"]) == 0
+    assert capsys.readouterr().out.startswith(f"Usage: condseg {command} ")
+
+
+def test_help_of_prepare_names_the_files_of_each_data_set(capsys):
+    assert main(["prepare", "--help"]) == 0
+    assert "ISBI2016_ISIC_Part1_Training_Data" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["chek"], "No such command 'chek'. Did you mean 'check'?"),
+        (
+            ["check", "DIR", "--mask_treshold", "1"],
+            "No such option '--mask_treshold'. Did you mean '--mask_threshold'?",
+        ),
+        (["prepare", "cvc", "SRC", "DST"], "'cvc' is not one of 'kvasir-seg', "),
+        (["convert", "A", "B"], "Missing option '--model'"),
+        (["score-volumes", "A", "B", "--output_dir", "C"], "give one of --source_labels and --class_names"),
+    ],
+)
+def test_wrong_call_ends_with_one_line_and_code_2(arguments, words, capsys):
+    assert main(arguments) == 2
+    assert words in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_error_is_the_last_line_and_its_traceback_comes_before_with_debug(tmp_path, capsys):
+    assert main(["check", str(tmp_path / "no"), "--debug"]) == 1
+    error = capsys.readouterr().err.splitlines()
+    assert error[0] == "Traceback (most recent call last):" and error[-1] == f"error: {tmp_path / 'no'} does not exist"
+
+
+def test_termination_is_one_sentence_and_code_143(monkeypatch, tmp_path, capsys):
+    def terminate(_):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr("condseg_monai.inference.model_files.find_model", terminate)
+    assert main(["predict", "model.pt", str(tmp_path), str(tmp_path / "out")]) == 143
+    assert capsys.readouterr().err.strip() == "stopped by SIGTERM: the same command continues; what is done is kept"
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_interruption_is_one_sentence_and_code_130(monkeypatch, tmp_path, capsys):
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("condseg_monai.data.lists.pairing.folder_problem", interrupt)
+    assert main(["check", str(tmp_path)]) == 130
+    assert capsys.readouterr().err.strip() == "stopped by Ctrl-C"
+
+
+def test_help_and_wrong_calls_load_neither_torch_nor_monai():
+    code = (
+        "import resource, sys; from condseg_monai.cli.commands import main\n"
+        "codes = [main(a) for a in (['--help'], ['--version'], ['check', '--jsn'], ['chek'], ['compare', '--help'])]\n"
+        "used = resource.getrusage(resource.RUSAGE_SELF)\n"
+        "print(codes, {'torch', 'monai', 'numpy'} & {*sys.modules}, used.ru_utime + used.ru_stime < 0.5)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines()[-1] == "[0, 0, 2, 2, 0] set() True"
+
+
+def test_shell_completion_is_clicks_own(monkeypatch, capsys):
+    monkeypatch.setenv("_CONDSEG_COMPLETE", "bash_source")
+    with pytest.raises(SystemExit, match="0"):
+        main([])
+    assert "_condseg_completion" in capsys.readouterr().out
+
+
+def test_every_command_is_documented():
+    text = (Path(__file__).parents[2] / "docs" / "command.md").read_text(encoding="utf-8")
+    assert all(re.search(rf"^\| `condseg {command}[ `]", text, flags=re.M) for command in COMMANDS)

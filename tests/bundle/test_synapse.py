@@ -90,3 +90,10 @@ def test_labels_in_another_order_are_refused(open_config, tiny_options, ct_datas
     while error is not None and not isinstance(error, DatasetError):
         error = error.__cause__
     assert "the classes are background, aorta" in str(error)
+
+
+def test_one_channel_trains_on_slices_as_they_are(open_config, tiny_options, ct_dataset, tmp_path):
+    folders = {"dataset_dir": str(ct_dataset), "ckpt_dir": str(tmp_path), "output_dir": str(tmp_path / "eval")}
+    workflow = open_config("train_stage1", "synapse", **{**tiny_options, **folders, "channels": 1})
+    assert workflow.parser.get_parsed_content("network_def").in_channels == 1
+    assert workflow.parser.get_parsed_content("train#dataset")[0]["image"].shape == (1, 32, 32)

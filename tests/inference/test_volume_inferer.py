@@ -18,10 +18,10 @@ IMAGE, LABEL = phantom()
 class Tiny(nn.Module):
     """Five classes from what lies around a pixel, differently on each side, so that a turned slice is seen."""
 
-    def __init__(self) -> None:
+    def __init__(self, in_channels: int = 3) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.conv = nn.Conv2d(3, 5, 5, padding=2)
+        self.conv = nn.Conv2d(in_channels, 5, 5, padding=2)
         nn.init.normal_(self.conv.weight, std=0.5)
         self.seen: list[tuple[int, ...]] = []
 
@@ -51,6 +51,11 @@ def expected_scores(network: nn.Module, size: int) -> torch.Tensor:
 
 
 class TestLabels:
+    def test_network_of_one_channel_gets_one(self):
+        network = Tiny(in_channels=1)
+        VolumeInferer(image_size=24, in_channels=1)(volume(IMAGE, AFFINE), network)
+        assert {shape[1:] for shape in network.seen} == {(1, 24, 24)}
+
     def test_are_those_of_the_whole_stack_at_once(self):
         network = Tiny()
         labels = VolumeInferer(image_size=24, batch_size=4)(volume(IMAGE, AFFINE), network)

@@ -20,7 +20,11 @@ __all__ = ["command"]
 _FILES = ("train_stage2", "evaluate")
 _OWN = {"bundle_root", "stage", "dataset_dir", "output_dir", "ckpt_dir", "checkpoint", "split"}
 _AT_OWN_SIZE = "_original"
-_NAMES = (option_names(("inference",)) & option_names(_FILES) | option_names(("evaluate",)) | {"mask_threshold"}) - _OWN
+_NAMES = (
+    option_names(("inference",)) & option_names(_FILES)
+    | option_names(("evaluate",))
+    | {"mask_threshold", "mask_suffix"}
+) - _OWN
 
 
 @click.command("evaluate", cls=ConfigCommand, short_help="Score a model on a data set.")

@@ -20,6 +20,7 @@ __all__ = ["command"]
 @click.option("--group", metavar="PATTERN|CSV", help="keep the images of a patient together, see below")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--mask_threshold", type=float, default=127, show_default=True, help="mask values above it are lesion")
+@click.option("--mask_suffix", default="", help="what masks have behind their image's stem, such as _mask")
 @click.option("--overwrite", is_flag=True, help="replace lists that are there")
 def command(
     dataset_dir: Path,
@@ -29,6 +30,7 @@ def command(
     group: str | None,
     seed: int,
     mask_threshold: float,
+    mask_suffix: str,
     overwrite: bool,
 ) -> None:
     """Write train.txt, val.txt and test.txt of DIR, which has images/ and masks/, and split.json, how they were drawn.
@@ -41,7 +43,7 @@ def command(
     from condseg_monai.data.lists.splitting import split_dataset
 
     shares = {"test": test} if folds else {"train": round(1 - val - test, 9), "val": val, "test": test}
-    record = split_dataset(dataset_dir, shares, folds, seed, group, mask_threshold, overwrite)
+    record = split_dataset(dataset_dir, shares, folds, seed, group, mask_threshold, mask_suffix, overwrite)
     rows = [("list", "cases", "groups", "empty", "median lesion share", "SHA-256")]
     for name, facts in record["lists"].items():
         share = facts["median_lesion_share"]

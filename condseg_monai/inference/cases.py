@@ -279,6 +279,7 @@ def scored_cases(
     checkpoint: RequiredCheckpoint,
     mask_threshold: float | None = 127,
     fold: int | None = None,
+    mask_suffix: str = "",
 ) -> Cases:
     """Cases of an evaluation, which are image and mask, of one split of a dataset, or of one of its folds.
 
@@ -286,7 +287,9 @@ def scored_cases(
     worthless stops the run before it starts: a missing or empty list, a case that is on it twice or on another list
     too, no mask that reaches ``mask_threshold``, in [0, 255); None, of masks of several classes, has no such check.
     """
-    return Cases(partial(_list_scored, Path(dataset_dir), split, mask_threshold, fold), checkpoint, "score")
+    return Cases(
+        partial(_list_scored, Path(dataset_dir), split, mask_threshold, fold, mask_suffix), checkpoint, "score"
+    )
 
 
 def _scores(formats: Sequence[str], save_probability: str, save_uncertainty: str) -> dict[str, tuple[str, str]]:
@@ -317,9 +320,9 @@ def _list_volumes(
 
 
 def _list_scored(
-    root: Path, split: str, mask_threshold: float | None, fold: int | None
+    root: Path, split: str, mask_threshold: float | None, fold: int | None, mask_suffix: str
 ) -> tuple[list[Case], list[Finding]]:
-    pairing = find_cases(root, (split,), fold)
+    pairing = find_cases(root, (split,), fold, mask_suffix)
     cases, missing = pairing.cases[split], [problem for problem in pairing.problems if problem.kind == "pair"]
     others = [problem for problem in pairing.problems if problem.kind != "pair"]
     raise_if_any(root, others or ([] if cases else missing))

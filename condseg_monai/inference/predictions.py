@@ -21,7 +21,8 @@ __all__ = ["SaveImagePredictiond"]
 
 
 class SaveImagePredictiond(SaveImaged):
-    """Save values in [0, 1] as a PNG from 0 to 255 or unrounded as a ``float32`` NPY, named as the image's file.
+    """Save values in [0, 1] as a PNG from 0 to 255 or unrounded as a ``float32`` NPY, named as the image's file, or as
+    the case's ``name`` says.
 
     A file appears when it is complete; one that is there stays. 8-bit integers, such as pictures ``(3, H, W)``, go to
     the PNG as they are. An NPY is ``(H, W)``, or ``(C, H, W)`` of several channels. Unlike MONAI's transform, which
@@ -49,7 +50,8 @@ class SaveImagePredictiond(SaveImaged):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Save what is not there yet and return ``data``; an OSError names the file that cannot be written."""
         for key in self.key_iterator(dict(data)):
-            path = self.output_dir / f"{Path(data[key].meta['filename_or_obj']).stem}{self.output_ext}"
+            name = data.get("name") or Path(data[key].meta["filename_or_obj"]).stem
+            path = self.output_dir / f"{name}{self.output_ext}"
             if path.exists():
                 continue
             array = data[key].detach().cpu().numpy()

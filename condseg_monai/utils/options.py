@@ -176,6 +176,7 @@ _DATA: dict[str, Option] = {
         "two values are refused",
         null=True,
     ),
+    "mask_suffix": _text("what masks have behind the stem of their image, such as `_mask`"),
     "check_data": _flag("open and compare every image and mask before training; false: only pair the names"),
     "anti_aliasing": _flag(
         "images: smooth them before they are made smaller; without, a lesion's texture depends on the size of its file",

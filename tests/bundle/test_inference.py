@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -287,3 +288,16 @@ class TestInterruptions:
             assert np.array_equal(mask, probability >= 0.5)
             for folder in ("uncertainty", "overlay"):
                 assert Image.open(tmp_path / "out" / folder / f"{stem}.png").size == (width, height)
+
+
+def test_masks_of_sub_folders_keep_their_places(run_config, options, tmp_path):
+    for name in ("a/x.png", "a/b/x.png", "c/y.png", ".hidden/z.png"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        write(tmp_path / "in" / Path(name).parent, Path(name).name, picture(letter(30, 40)))
+    (tmp_path / "in" / "c" / "loop").symlink_to(tmp_path / "in")
+    run_config("inference", workflow_type="infer", **options, save_overlay=True)
+    names = ("a/x.png", "a/b/x.png", "c/y.png")
+    assert outputs(tmp_path) == {"inference.json", *names, *(f"overlay/{name}" for name in names)}
+    run_config("inference", workflow_type="infer", **options, save_overlay=True)  # all are kept
+    record = json.loads((tmp_path / "out" / "inference.json").read_text())
+    assert len(record["kept"]) == 3 and record["segmented"] == []

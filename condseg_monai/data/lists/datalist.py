@@ -22,11 +22,13 @@ def check_datalist(
     check: bool = True,
     classes: Mapping[str, Any] | None = None,
     fold: int | None = None,
+    mask_suffix: str = "",
 ) -> dict[str, list[Case]]:
     """List the cases of some splits, in the order of their lists, after opening and comparing every image and mask.
 
     Expects ``images/``, ``masks/`` and ``{split}.txt`` in ``dataset_dir``; of a ``fold`` the lists are in
-    ``folds/{fold}``. A line is a stem or a file name; image and mask share the stem, with any extension of
+    ``folds/{fold}``. A line is a stem or a file name; image and mask share the stem, behind which masks
+    may have ``mask_suffix``, with any extension of
     ``IMAGE_EXTENSIONS``. The checks are those of ``condseg check``: errors are raised, warnings logged; ``check=False``
     opens no image. ``mask_threshold`` and ``classes`` say what masks mean, as for
     :func:`~condseg_monai.data.lists.dataset_report.inspect_dataset`.
@@ -40,9 +42,9 @@ def check_datalist(
         {'image': 'kvasir-seg/images/cju0qkwl.jpg', 'label': 'kvasir-seg/masks/cju0qkwl.jpg'}
     """
     root = Path(dataset_dir)
-    pairing = find_cases(root, splits, fold)
+    pairing = find_cases(root, splits, fold, mask_suffix)
     if check:
-        check_files(root, pairing, mask_threshold, classes, unlisted=True)
+        check_files(root, pairing, mask_threshold, classes, unlisted=True, mask_suffix=mask_suffix)
     raise_if_any(root, pairing.problems)
     return pairing.cases
 
@@ -53,10 +55,11 @@ def check_files(
     mask_threshold: float | None,
     classes: Mapping[str, Any] | None = None,
     unlisted: bool = False,
+    mask_suffix: str = "",
 ) -> None:
     """Open and compare the files of paired cases, raise one error for all that is wrong, and log warnings."""
     there = unlisted and all((root / name).is_dir() for name in ("images", "masks"))
-    warnings = find_unlisted(root, pairing.listed) if there else []
+    warnings = find_unlisted(root, pairing.listed, mask_suffix) if there else []
     report = inspect_pairing(root, pairing, mask_threshold, classes, warnings)
     raise_if_any(root, report.errors)
     for warning in report.warnings:

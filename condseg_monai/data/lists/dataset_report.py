@@ -112,6 +112,7 @@ def inspect_dataset(
     splits: Sequence[str] | None = None,
     mask_threshold: float | None = None,
     classes: Mapping[str, Any] | None = None,
+    mask_suffix: str = "",
 ) -> DatasetReport:
     """Pair, open and compare the files of a data set; what is wrong is in the result and raises nothing.
 
@@ -130,20 +131,21 @@ def inspect_dataset(
         mask_threshold: in [0, 255): mask values above it are foreground; None is 127 and takes only masks of two values
             (:func:`~condseg_monai.data.images.mask_reader.read_mask`).
         classes: of masks of several classes, the value of each by its name, background first.
+        mask_suffix: what masks have behind the stem of their image, such as ``_mask``.
 
     Raises:
         ValueError: if a split is none of the three.
     """
     root = Path(dataset_dir)
     lists = [split for split in SPLITS if (root / f"{split}.txt").is_file()] if splits is None else splits
-    pairing = find_cases(root, lists)
+    pairing = find_cases(root, lists, mask_suffix=mask_suffix)
     warnings: list[Finding] = []
     if (root / "images").is_dir() and (root / "masks").is_dir():
         if not lists:
-            pairing = pair_all(root)
+            pairing = pair_all(root, mask_suffix)
             text = "there is no train.txt, val.txt or test.txt; all of images/ was checked"
             pairing = pairing._replace(problems=[Finding("list", text), *pairing.problems])
-        warnings = find_unlisted(root, pairing.listed)
+        warnings = find_unlisted(root, pairing.listed, mask_suffix)
     return inspect_pairing(root, pairing, mask_threshold, classes, warnings)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from os import PathLike
 from pathlib import Path
 
@@ -17,7 +18,8 @@ def list_images(source: str | PathLike[str]) -> list[Case]:
 
     Args:
         source: one of three things:
-            - a folder: its images by name, or those of its ``images/`` if it holds none itself;
+            - a folder: its images by name, or those of its ``images/`` if it holds none itself, or those of its
+                sub-folders, which then have a ``name``, their path in the folder without extension;
             - a ``.txt`` list: a path a line, relative to the folder of the list, or a file name or stem in ``images/``
                 beside it; a file that is not there is listed all the same;
             - one image.
@@ -27,7 +29,11 @@ def list_images(source: str | PathLike[str]) -> list[Case]:
     """
     path = Path(source)
     if path.is_dir():
-        found = pairing.list_image_files(_folder_of_images(path))
+        folder = _folder_of_images(path)
+        found = pairing.list_image_files(folder)
+        if nested := [] if found else _in_sub_folders(folder):
+            names = [str(file.relative_to(folder).with_suffix("").as_posix()) for file in nested]
+            return [{"image": str(file), "name": name} for file, name in zip(nested, names, strict=True)]
     elif path.is_file() and path.suffix.lower() == ".txt":
         index = pairing.index_by_stem(path.parent / "images") if (path.parent / "images").is_dir() else {}
         found = [_find(line, path.parent, index) for line in pairing.read_list(path)]
@@ -50,6 +56,19 @@ def list_other_files(source: str | PathLike[str]) -> list[Path]:
 def _folder_of_images(folder: Path) -> Path:
     inner = folder / "images"
     return inner if inner.is_dir() and not pairing.list_image_files(folder) else folder
+
+
+def _in_sub_folders(folder: Path) -> list[Path]:
+    """Images below a folder; folders that are links are followed, each once, and hidden ones left out."""
+    found, seen = [], set()
+    for root, folders, _ in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if (place := Path(root).resolve()) in seen:
+            folders.clear()
+            continue
+        seen.add(place)
+        found += pairing.list_image_files(Path(root))
+    return found
 
 
 def _find(line: str, folder: Path, index: pairing.Index) -> Path:

@@ -57,13 +57,14 @@ def fold_dir(root: Path, fold: int | None) -> Path:
     return root if fold is None else root / "folds" / str(fold)
 
 
-def find_cases(root: Path, splits: Sequence[str], fold: int | None = None) -> Pairing:
+def find_cases(root: Path, splits: Sequence[str], fold: int | None = None, mask_suffix: str = "") -> Pairing:
     """Pair the lines of ``splits`` with files by name; the other lists are only searched for overlap with these.
 
     The lists are those of the data set, or in ``folds/K`` those of a fold; the test list is always the data set's.
+    Masks are called as their images, with ``mask_suffix`` behind the stem.
     """
     check_splits(splits)
-    lists = read_lists(root, splits, SPLITS, fold=fold)
+    lists = read_lists(root, splits, SPLITS, fold=fold, mask_suffix=mask_suffix)
     return pair(lists, {split: lists.stems.get(split, []) for split in splits})
 
 
@@ -74,7 +75,12 @@ def check_splits(splits: Sequence[str]) -> None:
 
 
 def read_lists(
-    root: Path, splits: Sequence[str], others: Iterable[str], layout: str = _LAYOUT, fold: int | None = None
+    root: Path,
+    splits: Sequence[str],
+    others: Iterable[str],
+    layout: str = _LAYOUT,
+    fold: int | None = None,
+    mask_suffix: str = "",
 ) -> Lists:
     """Read the lists of ``splits``, and of ``others`` where there, and check that none shares or repeats a line."""
     files = {name: fold_dir(root, None if name == "test" else fold) / f"{name}.txt" for name in {*splits, *others}}
@@ -83,7 +89,7 @@ def read_lists(
     missing += [*no_list, f"condseg split {root} makes lists"] if no_list else []
     if problem := folder_problem(root) or (f"{', '.join(missing)}; {layout}" if missing else None):
         return Lists({}, {}, {}, [Finding("layout", problem)])
-    lists = Lists(index_by_stem(root / "images"), index_by_stem(root / "masks"), {}, [])
+    lists = Lists(index_by_stem(root / "images"), index_by_stem(root / "masks", mask_suffix), {}, [])
     names = {*splits, *others}
     for name in [*(name for name in splits if name not in SPLITS), *(name for name in SPLITS if name in names)]:
         if not files[name].is_file():
@@ -120,9 +126,9 @@ def pair(
     return Pairing(cases, problems, {stem for listed in lists.stems.values() for stem in listed})
 
 
-def pair_all(root: Path) -> Pairing:
+def pair_all(root: Path, mask_suffix: str = "") -> Pairing:
     """Pair every file of ``images/``, for a dataset that has no list yet; the split is called ``"images"``."""
-    lists = Lists(index_by_stem(root / "images"), index_by_stem(root / "masks"), {}, [])
+    lists = Lists(index_by_stem(root / "images"), index_by_stem(root / "masks", mask_suffix), {}, [])
     return pair(lists, {"images": lists.images}, where="")._replace(listed=set(lists.images))
 
 
@@ -133,9 +139,9 @@ def folder_problem(root: Path) -> str | None:
     return f"{root} is not a folder" if root.exists() else f"{root} does not exist"
 
 
-def find_unlisted(root: Path, listed: Collection[str]) -> list[Finding]:
+def find_unlisted(root: Path, listed: Collection[str], mask_suffix: str = "") -> list[Finding]:
     """Find files in ``images/`` and ``masks/`` that no list asks for; nothing is opened."""
-    images, masks = index_by_stem(root / "images"), index_by_stem(root / "masks")
+    images, masks = index_by_stem(root / "images"), index_by_stem(root / "masks", mask_suffix)
     known = set(listed) | images.keys()
     groups = {
         "unlisted": ("{} in images/ on no list", [p for key in images if key not in listed for p in images[key]]),
@@ -195,11 +201,13 @@ def name_key(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def index_by_stem(folder: Path) -> Index:
-    """Image files of a folder by stem."""
+def index_by_stem(folder: Path, suffix: str = "") -> Index:
+    """Image files of a folder by stem; with a ``suffix``, those whose stems end in it, by what is before it."""
     index: Index = {}
     for path in list_image_files(folder):
-        index.setdefault(name_key(path.stem), []).append(path)
+        stem = name_key(path.stem)
+        if stem.endswith(suffix):
+            index.setdefault(stem.removesuffix(suffix), []).append(path)
     return index
 
 

@@ -32,13 +32,14 @@ def semi_supervised_datalists(
     seed: int = 0,
     mask_threshold: float | None = None,
     check: bool = True,
+    mask_suffix: str = "",
 ) -> dict[str, list[Case]]:
     """List the labelled, the unlabelled and the validation cases, after checking them.
 
     Training images come from ``labeled.txt`` and ``unlabeled.txt`` or, with ``labeled_fraction``, in (0, 1], from
     ``train.txt``: that share of its names (rounded, at least one) is drawn by ``seed``. An unlabelled image needs no
-    mask. The lists must have no case in common. ``split`` is ``"val"`` or ``"test"``; ``mask_threshold`` and ``check``
-    are those of :func:`~condseg_monai.data.check_datalist`.
+    mask. The lists must have no case in common. ``split`` is ``"val"`` or ``"test"``; ``mask_threshold``, ``check`` and
+    ``mask_suffix`` are those of :func:`~condseg_monai.data.check_datalist`.
 
     Returns:
         ``"labeled"`` and ``split``: ``{"image": path, "label": path}`` a case; ``"unlabeled"``: ``{"image": path}``.
@@ -53,7 +54,8 @@ def semi_supervised_datalists(
     if labeled_fraction is not None and not 0 < labeled_fraction <= 1:
         raise ValueError(f"labeled_fraction must be in (0, 1], got {labeled_fraction}")
     root = Path(dataset_dir)
-    lists = read_lists(root, (*(_LISTS if labeled_fraction is None else ("train",)), split), ("val", "test"), _LAYOUT)
+    names = (*(_LISTS if labeled_fraction is None else ("train",)), split)
+    lists = read_lists(root, names, ("val", "test"), _LAYOUT, mask_suffix=mask_suffix)
     chosen = {name: lists.stems.get(name, []) for name in _LISTS}
     if labeled_fraction is not None and lists.stems.get("train"):
         chosen = _choose(lists.stems["train"], labeled_fraction, seed)

@@ -34,6 +34,7 @@ def split_dataset(
     seed: int = 0,
     group: str | os.PathLike[str] | None = None,
     mask_threshold: float = 127,
+    mask_suffix: str = "",
     overwrite: bool = False,
 ) -> dict[str, Any]:
     """Write the lists of a data set, ``images/`` and ``masks/``, and ``split.json``, a record of how they were made.
@@ -49,6 +50,7 @@ def split_dataset(
         seed: of the order of cases.
         group: see :func:`read_groups`; None: each case by itself.
         mask_threshold: mask values above it are lesion.
+        mask_suffix: what masks have behind the stem of their image, such as ``_mask``.
         overwrite: replace lists that are there.
 
     Returns:
@@ -67,7 +69,7 @@ def split_dataset(
     targets = _targets(root, parts, folds)
     if existing := [path for path in targets.values() if path.exists() and not overwrite]:
         raise FileExistsError(f"{existing[0]} exists; keep it, or give --overwrite to draw the lists anew")
-    pairing = pair_all(root)
+    pairing = pair_all(root, mask_suffix)
     raise_if_any(root, pairing.problems)
     cases = pairing.cases["images"]
     stems = [Path(case["image"]).stem for case in cases]

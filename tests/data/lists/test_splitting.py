@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from condseg_monai.cli.commands import main
+from condseg_monai.data.lists.datalist import check_datalist
 from condseg_monai.data.lists.pairing import DatasetError, find_cases
 from condseg_monai.data.lists.splitting import read_groups, split_dataset
 
@@ -124,3 +125,14 @@ def test_cases_without_a_mask_or_damaged_are_all_named(dataset):
     files[1].write_bytes(b"no image")
     with pytest.raises(DatasetError, match="1 case"):
         split_dataset(dataset)
+
+
+def test_masks_may_have_a_suffix_behind_the_stem(dataset, capsys):
+    for path in list((dataset / "masks").iterdir()):
+        path.rename(path.with_stem(f"{path.stem}_mask"))
+    suffix = ["--mask_suffix", "_mask"]
+    assert main(["split", str(dataset), *suffix]) == 0
+    assert main(["check", str(dataset), *suffix]) == 0
+    assert main(["check", str(dataset)]) == 1
+    cases = check_datalist(dataset, ["val"], mask_suffix="_mask")["val"]
+    assert all(case["label"].endswith("_mask.png") for case in cases) and len(cases) == 6

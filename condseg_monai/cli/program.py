@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import sys
 import traceback
@@ -124,6 +125,8 @@ def run_program(program: click.Group, arguments: Sequence[str] | None = None) ->
     Returns:
         0 for success, 1 for an error or if some cases failed, 2 for a wrong call, 130 after Ctrl-C, 143 after SIGTERM.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name need not be text
     before = signal.getsignal(signal.SIGTERM)
     with shown_log() as screen:
         try:

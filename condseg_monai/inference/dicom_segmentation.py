@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections.abc import Sequence
 from typing import Any
@@ -102,11 +103,14 @@ def _sources(volume: Volume) -> list[Any]:
         dataset.SliceThickness = dataset.get("SliceThickness") or thickness
     seed = [str(dataset.SOPInstanceUID) for dataset in datasets]
     for dataset in datasets:
+        dataset.decode()
+        dataset.SpecificCharacterSet = "ISO_IR 192"  # UTF-8: highdicom takes no character set with extensions
         for name in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
             if not dataset.get(name):
                 setattr(dataset, name, pydicom.uid.generate_uid(entropy_srcs=[name, *seed]))
         for name in _IDENTIFYING:
-            if name not in dataset:
+            odd_date = name.endswith("Date") and not re.fullmatch(r"\d{8}", str(dataset.get(name)))
+            if name not in dataset or odd_date:  # highdicom takes 19700101, not 1970-01-01
                 setattr(dataset, name, "")
     return datasets
 

@@ -37,7 +37,7 @@ class ReportFiles:
             table.write(temporary)
         write_json(self.summary, json_numbers(summary))
         with atomic_write(self.page) as temporary:
-            temporary.write_text(page, encoding="utf-8")
+            temporary.write_text(page, encoding="utf-8", errors="replace")
         if failed:
             write_json(self.failures, {"scored": len(table), "failed": failed})
         else:

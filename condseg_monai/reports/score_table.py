@@ -17,6 +17,7 @@ __all__ = ["IMAGE_COLUMNS", "ScoreTable", "is_lower_better"]
 IMAGE_COLUMNS = ("height", "width", "label_share")
 """What a table says of an image beside its scores: size of the file in pixels, share of pixels that are lesion."""
 
+_FORMULAS = ("=", "+", "-", "@")
 _DISTANCES = {"hd95", "asd", "mae"}
 _OVERLAPS = {"iou", "dice", "recall", "precision"}
 
@@ -56,22 +57,25 @@ class ScoreTable:
         return np.argsort(np.where(np.isnan(values), -np.inf, values), kind="stable").tolist()
 
     def write(self, path: str | os.PathLike[str]) -> None:
-        """Write a CSV: ``file``, then the columns; NaN and infinity are ``nan`` and ``inf``."""
+        """Write a CSV: ``file``, then the columns; NaN and infinity are ``nan`` and ``inf``.
+
+        Names that a spreadsheet would take for a formula (``=``, ``+``, ``-``, ``@`` first) begin with an apostrophe.
+        """
         columns = {**self.images, **self.scores}
-        with Path(path).open("w", newline="", encoding="utf-8") as stream:
+        with Path(path).open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
             writer = csv.writer(stream)
             writer.writerow(["file", *columns])
             for index, file in enumerate(self.files):
                 cells = (_cell(name, values[index]) for name, values in columns.items())
-                writer.writerow([file, *cells])
+                writer.writerow([f"'{file}" if file.startswith(_FORMULAS) else file, *cells])
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> ScoreTable:
         """Read what :meth:`write` wrote; a file that is no such table raises ``ValueError`` naming the line."""
-        with Path(path).open(newline="", encoding="utf-8-sig") as stream:
+        with Path(path).open(newline="", encoding="utf-8-sig", errors="surrogateescape") as stream:
             try:
                 rows = [row for row in csv.reader(stream) if row]
-            except (csv.Error, UnicodeDecodeError) as error:
+            except csv.Error as error:
                 raise ValueError(f"{path} is not a table of scores: {error}") from error
         if not rows or rows[0][:1] != ["file"] or len(rows[0]) < 2:
             raise ValueError(f"{path} is not a table of scores: its first line must be file and names of scores")
@@ -87,7 +91,7 @@ class ScoreTable:
                     columns[name].append(float(cell))
                 except ValueError:
                     raise ValueError(f"{path}: line {number}: {name} is {cell!r}, not a number") from None
-        files = [line[0] for line in lines]
+        files = [line[0][1:] if line[0][:1] == "'" and line[0][1:].startswith(_FORMULAS) else line[0] for line in lines]
         if twice := [file for file, count in Counter(files).items() if count > 1]:
             raise ValueError(f"{path} has more than one line of {', '.join(twice[:5])}")
         arrays = {name: np.array(values, dtype=np.float64) for name, values in columns.items()}

@@ -183,8 +183,12 @@ def test_bad_volumes_do_not_cost_the_others(run, tmp_path):
     write_dicom(folder / "pet", *turned(IMAGE, AFFINE, "LPS"), Modality="PT")
     for number in range(2):
         write_dicom(folder / "mixed", *turned(IMAGE, AFFINE, "LPS"), prefix=str(number))
+    write_dicom(folder / "slopes", *turned(IMAGE, AFFINE, "LPS"), RescaleSlope=["1", "2"])
+    header = nibabel.Nifti1Header()
+    header["vox_offset"] = np.inf
+    (folder / "offset.nii").write_bytes(header.binaryblock + bytes(4))
     text = failure(run)
-    assert "6 of 7 cases have no label" in text
+    assert "8 of 9 cases have no label" in text
     for name, words in {
         "flat": "2D image",
         "mr": "not Hounsfield units",
@@ -192,12 +196,31 @@ def test_bad_volumes_do_not_cost_the_others(run, tmp_path):
         "gap": "misses slices",
         "pet": "of modality PT",
         "mixed": "holds 2 series",
+        "slopes": "not 1 finite numbers",
+        "offset": "offset.nii is not a NIfTI volume",
     }.items():
         assert name in text and words in text
     assert [path.name for path in (tmp_path / "out").glob("*.nii.gz")] == ["good.nii.gz"]
-    assert len(record(tmp_path)["failed"]) == 6
+    assert len(record(tmp_path)["failed"]) == 8
     run(dataset_dir=str(folder / "mr.nii.gz"), check_values="false")
     assert (tmp_path / "out" / "mr.nii.gz").is_file()
+
+
+def test_a_dicom_seg_that_cannot_be_written_costs_no_label(run, tmp_path, monkeypatch):
+    pytest.importorskip("highdicom")
+    write_dicom(tmp_path / "in" / "good", *turned(IMAGE, AFFINE, "LPS"))
+    write_dicom(tmp_path / "in" / "odd", *turned(IMAGE, AFFINE, "LPS"), FrameOfReferenceUID="no UID")
+
+    def refuse(path, labels, volume, class_names):
+        if volume.path.name == "odd":
+            raise AttributeError("a birth date that highdicom does not take")
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"seg")
+
+    monkeypatch.setattr("condseg_monai.inference.volumes.write_dicom_seg", refuse)
+    text = failure(run, save_dicom_seg=True)
+    assert "1 of 2 cases have no label" in text and "birth date" in text
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.nii.gz")) == ["good.nii.gz", "odd.nii.gz"]
 
 
 def test_existing_labels_are_kept_unless_overwritten(run, tmp_path):

@@ -1,5 +1,6 @@
 """Commands of ``condseg``."""
 
+import io
 import json
 import os
 import re
@@ -166,3 +167,13 @@ def test_shell_completion_is_clicks_own(monkeypatch, capsys):
 def test_every_command_is_documented():
     text = (Path(__file__).parents[2] / "docs" / "command.md").read_text(encoding="utf-8")
     assert all(re.search(rf"^\| `condseg {command}[ `]", text, flags=re.M) for command in COMMANDS)
+
+
+def test_names_that_are_not_text_are_printed_all_the_same(tmp_path, monkeypatch):
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "caf\udce9.png").write_bytes(b"broken")
+    strict = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
+    monkeypatch.setattr(sys, "stdout", strict)
+    assert main(["check", str(tmp_path)]) == 1
+    assert rb"caf\udce9.png: not a BMP" in strict.buffer.getvalue()

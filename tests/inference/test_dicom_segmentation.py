@@ -103,6 +103,22 @@ def test_series_without_slice_thickness_or_file_meta_gives_a_file_that_can_be_re
     assert found.get_volume().shape[0] > 1
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_odd_identifiers_do_not_keep_a_file_from_being_written(tmp_path):
+    for path in write_dicom(tmp_path / "s", *turned(IMAGE, AFFINE, "LPS")):
+        dataset = pydicom.dcmread(path)
+        dataset.SpecificCharacterSet = ["", "ISO 2022 IR 87"]
+        dataset.PatientName = "Yamada^Tarou=\u5c71\u7530^\u592a\u90ce"
+        dataset.save_as(path)
+        content = path.read_bytes().replace(b"\x10\0\x30\0DA\0\0", b"\x10\0\x30\0DA\x0a\0" + b"1970-01-01")
+        assert b"1970-01-01" in content
+        path.write_bytes(content)
+    series = read_dicom_series(tmp_path / "s")
+    write_dicom_seg(tmp_path / "seg.dcm", turned(LABEL, AFFINE, "LPS")[0], series, NAMES)
+    found = pydicom.dcmread(tmp_path / "seg.dcm")
+    assert str(found.PatientName) == "Yamada^Tarou=\u5c71\u7530^\u592a\u90ce" and not found.PatientBirthDate
+
+
 def test_what_cannot_be_written_is_refused(written, tmp_path):
     series, labels, _ = written
     nifti = read_nifti(write_nifti(tmp_path / "ct.nii", IMAGE, AFFINE))

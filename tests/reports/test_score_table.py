@@ -27,6 +27,15 @@ def test_file_has_sizes_as_integers_and_names_as_they_are(table, tmp_path):
     assert lines[4] == "c.png,40,36,0.200000,0.000000,0.000000,nan"
 
 
+def test_names_that_spreadsheets_take_for_formulas_are_neutralised_and_read_back(tmp_path):
+    names = ['=HYPERLINK("x").png', "+1.png", "-2.png", "@a.png", "'b.png", "caf\udce9.png"]  # the last is Latin-1
+    ScoreTable(names, {"val_mean_dice": np.zeros(6)}).write(tmp_path / "scores.csv")
+    content = (tmp_path / "scores.csv").read_bytes()
+    assert content.count(b"'=") == content.count(b"'+") == content.count(b"'-") == content.count(b"'@") == 1
+    assert b"caf\xe9.png" in content
+    assert ScoreTable.read(tmp_path / "scores.csv").files == names
+
+
 def test_worst_comes_first_whichever_way_is_better(table):
     assert table.ranked("val_mean_dice_original") == [3, 1, 4, 5, 0, 2]
     assert table.ranked("val_hd95_original") == [3, 4, 1, 5, 0, 2]  # NaN, infinity, then the longest

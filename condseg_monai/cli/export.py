@@ -36,4 +36,4 @@ def command(ctx: click.Context, model: str, path: Path, format_: str | None, ove
     if name is None:
         raise click.UsageError(f"FILE {path} ends in neither {' nor '.join(by_ending)}: give --format")
     difference = export_model(model, path, name, overwrite)
-    click.echo(f"{path}: {name}, equal to the model within {difference:.1e} of its largest logit on random images")
+    click.echo(f"{path}: {name}, equal to the model within {difference:.1e} of its largest logit")

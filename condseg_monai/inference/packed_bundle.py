@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import metadata
@@ -119,13 +120,21 @@ def _check_destination(target: Path, overwrite: bool) -> None:
         return
     if not overwrite:
         raise FileExistsError(f"{target} exists: give another destination, or --overwrite to replace a packed bundle")
-    if target.is_dir():
-        file = target / "configs" / "metadata.json"
-        packed = file.is_file() and _MARK in json.loads(file.read_text(encoding="utf-8"))
-    else:
-        packed = target.suffix == ".zip"
-    if not packed:
+    if not _was_packed(target):
         raise FileExistsError(f"{target} was not made by condseg pack, so --overwrite does not replace it")
+
+
+def _was_packed(target: Path) -> bool:
+    try:
+        if target.is_dir():
+            content = (target / "configs" / "metadata.json").read_text(encoding="utf-8")
+        else:
+            with zipfile.ZipFile(target) as archive:
+                names = (name for name in archive.namelist() if name.endswith("/configs/metadata.json"))
+                content = archive.read(next(names, "")).decode()
+        return _MARK in json.loads(content)
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+        return False
 
 
 def _write_models(folder: Path, checkpoint: Path, card: ModelCard, network: nn.Module, half: bool) -> None:
@@ -166,8 +175,7 @@ def _option_values(card: ModelCard) -> dict[str, Any]:
     """Options of the configs that the card decides, with its values."""
     settings = card.settings()
     values = {option: settings[option] for option in CARD_OPTIONS if settings.get(option) is not None}
-    if card.is_binary:
-        values.pop("class_names", None)  # of a binary mask, which has no such option
+    values.pop("class_names" if card.is_binary else "threshold", None)  # of the other kind of mask
     return values
 
 

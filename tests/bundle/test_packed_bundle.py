@@ -4,11 +4,21 @@ import json
 import shutil
 import zipfile
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from monai.bundle import ConfigParser, ConfigWorkflow, ckpt_export, load, verify_metadata, verify_net_in_out
-from monai.transforms import Compose
+from monai.bundle import (
+    ConfigParser,
+    ConfigWorkflow,
+    ckpt_export,
+    load,
+    onnx_export,
+    verify_metadata,
+    verify_net_in_out,
+)
+from monai.data import MetaTensor
+from monai.transforms import Compose, LoadImaged
 from PIL import Image
 
 from condseg_monai import ModelCard, Segmenter
@@ -30,7 +40,7 @@ def packed(tmp_path_factory):
     save_model(root / "runs" / "ct", kind="ct", class_names=ORGANS, window_hu=(-100.0, 200.0))
     save_model(root / "runs" / "classes", class_names=ORGANS, class_values=(0, 7, 9))
     for name in (*METHODS, "ct", "classes"):
-        pack_bundle(root / "runs" / name, root / name, torchscript=name == "condseg")
+        pack_bundle(root / "runs" / name, root / name, torchscript=name in ("unet", "classes"))
     return root
 
 
@@ -64,26 +74,75 @@ def test_metadata_and_network_agree(packed, elsewhere, name):
     assert list(pred["channel_def"].values()) == list(ORGANS if name in ("ct", "classes") else ("background", "lesion"))
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_inference_needs_no_option_and_gives_the_masks_of_the_run(packed, elsewhere, tiny_dataset, name):
-    places = {"dataset_dir": str(tiny_dataset / "images"), "output_dir": str(elsewhere / "out")}
-    options = {"device": "cpu", "num_workers": 0, "batch_size": 1, "progress_bar": False}
-    config = str(packed / name / "configs" / "inference.json")
-    workflow = ConfigWorkflow(
-        config, logging_file=False, workflow_type="infer", bundle_root=str(packed / name), **places, **options
-    )
+def run_inference(bundle, **options):
+    """Run ``inference.json`` of a bundle with no option of the model."""
+    options |= {"device": "cpu", "batch_size": 1, "progress_bar": False, "bundle_root": str(bundle)}
+    config = str(bundle / "configs" / "inference.json")
+    workflow = ConfigWorkflow(config, logging_file=False, workflow_type="infer", **options)
     workflow.initialize()
-    assert workflow.check_properties() == []
     workflow.run()
+    return workflow
+
+
+@pytest.mark.parametrize("name", [*METHODS, "classes"])
+def test_inference_needs_no_option_and_gives_the_masks_of_the_run(packed, elsewhere, tiny_dataset, name):
+    images = tiny_dataset / "images"
+    options = {"dataset_dir": str(images), "output_dir": str(elsewhere / "out"), "num_workers": 0}
+    assert run_inference(packed / name, **options).check_properties() == []
     segmenter = Segmenter(packed / "runs" / name, device="cpu", batch_size=1)
-    for path in sorted((tiny_dataset / "images").iterdir()):
+    values = np.asarray([0, 7, 9] if name == "classes" else [0, 255])
+    for path in sorted(images.iterdir()):
         mask = np.asarray(Image.open(elsewhere / "out" / f"{path.stem}.png"))
-        assert np.array_equal(mask, segmenter.predict(path).mask * 255)
+        assert np.array_equal(mask, values[segmenter.predict(path).mask])
 
 
-def test_exported_torchscript_has_the_model_s_size_and_gives_its_mask(packed, elsewhere, tiny_dataset):
-    """The steps of MONAI Deploy: configs from the TorchScript, transforms but for those that read and write files."""
-    bundle = packed / "condseg"
+def test_inference_on_ct_needs_no_option_and_gives_the_labels_of_the_run(packed, elsewhere):
+    scan = nib.Nifti1Image(np.random.default_rng(0).normal(50, 200, (20, 24, 3)).astype(np.int16), np.eye(4))
+    nib.save(scan, elsewhere / "scan.nii.gz")
+    run_inference(packed / "ct", dataset_dir=str(elsewhere / "scan.nii.gz"), output_dir=str(elsewhere / "out"))
+    labels = np.asarray(nib.load(next((elsewhere / "out").glob("*.nii.gz"))).dataobj)
+    assert np.unique(labels).size > 1
+    assert np.array_equal(
+        labels, Segmenter(packed / "runs" / "ct", device="cpu").predict(elsewhere / "scan.nii.gz").mask
+    )
+
+
+def open_with(config, folder):
+    """The config as another program opens it, from a folder that is not the bundle's."""
+    parser = ConfigParser(json.loads(config))
+    parser.config.update({"device": "cpu", "bundle_root": str(folder)})
+    return parser
+
+
+def without(transforms, *names):
+    return [t for t in transforms if not any(name in type(t).__name__ for name in names)]
+
+
+def deploy_mask(parser, network, array):
+    """The mask of MONAI Deploy 4.0's ``MonaiBundleInferenceOperator``: its steps, for an ``Image`` rows first."""
+    before, after = (
+        Compose(without(parser.get_parsed_content(name).transforms, "LoadImage", "SaveImage"))
+        for name in ("preprocessing", "postprocessing")
+    )
+    image = before({"image": MetaTensor(array, meta={"original_channel_dim": -1})})["image"]
+    with torch.no_grad():
+        logits = parser.get_parsed_content("inferer")(inputs=image[None], network=network)
+    return np.squeeze(after({"pred": logits[0], "image": image})["pred"].numpy(), 0).astype(np.uint8)
+
+
+@pytest.mark.parametrize("name", ["unet", "classes"])
+def test_deploy_gives_our_mask_from_the_folder(packed, elsewhere, name):
+    array = np.random.default_rng(0).integers(0, 255, (40, 56, 3), dtype=np.uint8)
+    parser = open_with((packed / name / "configs" / "inference.json").read_text(), elsewhere)
+    network = parser.get_parsed_content("network")
+    network.load_state_dict(torch.load(packed / name / "models" / "model.pt", weights_only=True))
+    expected = Segmenter(packed / "runs" / name, device="cpu").predict(array).mask
+    assert np.array_equal(deploy_mask(parser, network.eval(), array), expected)
+
+
+@pytest.mark.parametrize("name", ["unet", pytest.param("condseg", marks=pytest.mark.slow)])
+def test_exported_torchscript_has_the_model_s_size_and_gives_its_mask(packed, elsewhere, name):
+    bundle = packed / name
     ckpt_export(  # as in the packed folder, with no word of the model
         net_id="network_def",
         filepath=str(elsewhere / "again.ts"),
@@ -91,25 +150,39 @@ def test_exported_torchscript_has_the_model_s_size_and_gives_its_mask(packed, el
         meta_file=str(bundle / "configs" / "metadata.json"),
         config_file=str(bundle / "configs" / "inference.json"),
     )
-    path = next(iter(sorted((tiny_dataset / "images").iterdir())))
-    expected = Segmenter(packed / "runs" / "condseg", device="cpu").predict(path).mask
-    for script in (bundle / "models" / "model.ts", elsewhere / "again.ts"):
+    array = np.random.default_rng(0).integers(0, 255, (40, 56, 3), dtype=np.uint8)
+    expected = Segmenter(packed / "runs" / name, device="cpu").predict(array).mask
+    for script in (elsewhere / "again.ts", *(bundle / "models").glob("*.ts")):
         files = {"inference.json": "", "metadata.json": ""}
         network = torch.jit.load(str(script), _extra_files=files)
-        parser = ConfigParser(json.loads(files["inference.json"]))
-        parser["device"] = torch.device("cpu")
         assert json.loads(files["inference.json"])["image_size"] == 32
-        transforms = [parser.get_parsed_content(f"{part}processing") for part in ("pre", "post")]
-        before, after = (Compose([t for t in c.transforms if "SaveImage" not in type(t).__name__]) for c in transforms)
-        data = before({"image": str(path)})
-        assert data["image"].shape == (3, 32, 32)
-        with torch.no_grad():
-            data["pred"] = parser.get_parsed_content("inferer")(data["image"][None], network)[0]
-        assert np.array_equal(np.asarray(after(data)["pred"])[0], expected)
+        assert np.array_equal(deploy_mask(open_with(files["inference.json"], elsewhere), network, array), expected)
+
+
+@pytest.mark.parametrize("name", ["unet", "classes"])
+def test_monai_label_writes_our_mask(packed, tiny_dataset, name):
+    """The steps of MONAI Label 0.8.5's ``BundleInferTask``, whose writer transposes what its ``Restored`` leaves."""
+    bundle, path = packed / name, next(iter(sorted((tiny_dataset / "images").iterdir())))
+    parser = open_with((bundle / "configs" / "inference.json").read_text(), bundle)
+    network = parser.get_parsed_content("network_def").eval()
+    network.load_state_dict(torch.load(bundle / "models" / "model.pt", weights_only=True))
+    data = {"image": str(path)}
+    for step in parser.get_parsed_content("preprocessing").transforms:
+        if isinstance(step, LoadImaged):
+            step._loader.image_only = False
+        data = step(data)
+    with torch.no_grad():
+        data["pred"] = parser.get_parsed_content("inferer")(data["image"][None], network)[0]
+    data = Compose(without(parser.get_parsed_content("post_transforms").transforms, "SaveImage"))(data)
+    assert (
+        not {"image", "image_meta_dict"} & data.keys()
+    )  # else Restored resizes the mask to the image's (rows, columns)
+    assert np.array_equal(data["pred"].numpy().T, Segmenter(bundle, device="cpu").predict(path).mask)
+    assert [file.name for file in sorted((bundle / "models").glob("*.pt"))] == ["model.pt"]
 
 
 def test_bundle_is_complete_and_has_nothing_else(packed):
-    files = {str(file.relative_to(packed / "condseg")) for file in (packed / "condseg").rglob("*") if file.is_file()}
+    files = {str(file.relative_to(packed / "unet")) for file in (packed / "unet").rglob("*") if file.is_file()}
     assert files == {
         "LICENSE",
         *(
@@ -118,7 +191,7 @@ def test_bundle_is_complete_and_has_nothing_else(packed):
         ),
         *("docs/README.md", "docs/data_license.txt", "models/model.json", "models/model.pt", "models/model.ts"),
     }
-    readme = (packed / "condseg" / "docs" / "README.md").read_text()
+    readme = (packed / "unet" / "docs" / "README.md").read_text()
     assert "val_mean_iou 0.500 in epoch 3, 95 % interval 0.400 to 0.600" in readme and "| image_size | 32 |" in readme
 
 
@@ -177,20 +250,50 @@ def test_packed_bundle_is_replaced_only_if_asked(packed, tmp_path, capsys):
     assert ModelCard.read(bundle / "models" / "model.json").method == "condseg"
 
 
+def test_zip_of_the_user_is_not_replaced(packed, tmp_path, capsys):
+    archive = tmp_path / "mine.zip"
+    with zipfile.ZipFile(archive, "w") as mine:
+        mine.writestr("mine.txt", "mine")
+    arguments = ["pack", str(packed / "runs" / "unet"), str(archive), "--no_torchscript", "--overwrite"]
+    assert main(arguments) == 1
+    assert "was not made by condseg pack" in capsys.readouterr().err
+    assert zipfile.ZipFile(archive).namelist() == ["mine.txt"]
+    archive.unlink()
+    assert main(arguments) == main(arguments) == 0  # the second replaces what the first packed
+
+
+def test_onnx_export_of_monai_takes_the_model_s_size_from_the_metadata(packed, elsewhere):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    bundle = packed / "unet"
+    onnx_export(
+        net_id="network_def",
+        filepath=str(elsewhere / "model.onnx"),
+        ckpt_file=str(bundle / "models" / "model.pt"),
+        meta_file=str(bundle / "configs" / "metadata.json"),
+        config_file=str(bundle / "configs" / "inference.json"),
+        use_trace=True,
+        converter_kwargs={"dynamo": False},
+    )
+    session = onnxruntime.InferenceSession(str(elsewhere / "model.onnx"))
+    assert [item.shape for item in (*session.get_inputs(), *session.get_outputs())] == [[1, 3, 32, 32], [1, 1, 32, 32]]
+
+
 class TestExport:
-    @pytest.mark.parametrize("method", ["condseg", "unet"])
+    @pytest.mark.parametrize("method", ["unet", pytest.param("condseg", marks=pytest.mark.slow)])
     def test_torchscript_serves_other_sizes_and_batches(self, packed, tmp_path, capsys, method):
         path = tmp_path / "model.ts"
         assert main(["export", str(packed / "runs" / method), str(path)]) == 0
         assert "torchscript, equal to the model within" in capsys.readouterr().out
         assert torch.jit.load(str(path))(torch.rand(3, 3, 48, 64)).shape == (3, 1, 48, 64)
 
-    @pytest.mark.slow
-    def test_onnx_serves_other_sizes_and_batches(self, packed, tmp_path, capsys):
+    @pytest.mark.parametrize("method", ["unet", pytest.param("condseg", marks=pytest.mark.slow)])
+    def test_onnx_serves_other_sizes_and_batches(self, packed, tmp_path, capsys, method):
         onnxruntime = pytest.importorskip("onnxruntime")
         path = tmp_path / "model.onnx"
-        assert main(["export", str(packed / "runs" / "condseg"), str(path)]) == 0
+        assert main(["export", str(packed / "runs" / method), str(path)]) == 0
         session = onnxruntime.InferenceSession(str(path))
+        card = json.loads(session.get_modelmeta().custom_metadata_map["model_card"])
+        assert card["input"]["image_size"] == 32
         assert session.get_outputs()[0].shape == ["batch", 1, "height", "width"]
         assert session.run(None, {"image": np.zeros((2, 3, 48, 80), np.float32)})[0].shape == (2, 1, 48, 80)
 

@@ -26,9 +26,9 @@ from condseg_monai.utils.files import file_sha256, write_checkpoint, write_json
 from condseg_monai.utils.options import CARD_OPTIONS
 from condseg_monai.version import __version__
 
-__all__ = ["load_model", "pack_bundle"]
+__all__ = ["TRAININGS", "load_model", "pack_bundle"]
 
-_TRAIN: dict[str, tuple[str, ...]] = {
+TRAININGS: dict[str, tuple[str, ...]] = {
     "condseg": ("train_stage2",),
     "condseg_stage1": ("train_stage1",),
     "med_disseg": ("train_stage2", "med_disseg"),
@@ -37,6 +37,7 @@ _TRAIN: dict[str, tuple[str, ...]] = {
     "flexible_unet": ("train_stage2", "flexible_unet"),
     "unet": ("train_stage2", "unet"),
 }
+"""The configs of each method's training, in order."""
 _MARK = "condseg_pack"
 
 
@@ -151,11 +152,11 @@ def _write_models(folder: Path, checkpoint: Path, card: ModelCard, network: nn.M
 def _write_configs(folder: Path, card: ModelCard, name: str) -> None:
     folder.mkdir()
     inference = "inference_synapse" if card.kind == "ct" else "inference"
-    train = [*_TRAIN[card.method], *(["synapse"] if card.kind == "ct" else [])]
+    train = [*TRAININGS[card.method], *(["synapse"] if card.kind == "ct" else [])]
     source = bundle_dir() / "configs"
     configs = {
         "inference": ConfigParser.load_config_files([str(source / f"{inference}.json")]),
-        # Training continues from these weights without a first stage; nothing is downloaded.
+        # Programs that train load weights themselves: no first stage is asked for, and nothing is downloaded.
         "train": {
             **ConfigParser.load_config_files([str(source / f"{part}.json") for part in train]),
             "stage1_checkpoint": None,
@@ -249,6 +250,9 @@ def _readme(name: str, card: ModelCard) -> str:
         between = f", 95 % interval {interval[0]:.3f} to {interval[1]:.3f} over images" if interval else ""
         score = f"Best validation score: {best['metric']} {best['value']:.3f} in epoch {best['epoch']}{between}."
     source = "CT" if card.kind == "ct" else "IMAGES"
+    clients = "`monai.bundle.load` and `ckpt_export`"
+    if card.kind == "image":
+        clients = "`monai.bundle.load`, `ckpt_export`, MONAI Label and MONAI Deploy"
     return f"""# {name}
 
 Segments {", ".join(card.class_names[1:])}. Research only: not a medical device and not for diagnosis.
@@ -262,7 +266,7 @@ python -m monai.bundle run --config_file configs/inference.json --dataset_dir {s
 ```
 
 or from anywhere `condseg predict THIS_FOLDER {source} OUT`, or in Python
-`condseg_monai.Segmenter("THIS_FOLDER").predict(...)`. `monai.bundle.load`, `ckpt_export`, MONAI Label and MONAI Deploy
+`condseg_monai.Segmenter("THIS_FOLDER").predict(...)`. {clients}
 need no option: the configs have the model's values.
 
 | setting | value |

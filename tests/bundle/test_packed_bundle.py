@@ -23,11 +23,12 @@ from PIL import Image
 
 from condseg_monai import ModelCard, Segmenter
 from condseg_monai.cli.commands import main
-from condseg_monai.inference.packed_bundle import pack_bundle
+from condseg_monai.inference.packed_bundle import TRAININGS, pack_bundle
+from condseg_monai.networks.methods import METHODS as ALL_METHODS
 from tests.bundle.models import save_model
 from tests.bundle.test_consumers import SCHEMA
 
-METHODS = ("condseg", "med_disseg", "dec_seg", "unet", "condseg_stage1")
+METHODS = ("condseg", "med_disseg", "dec_seg", "unet", "flexible_unet", "condseg_stage1")
 ORGANS = ("background", "liver", "spleen")
 
 
@@ -48,6 +49,10 @@ def packed(tmp_path_factory):
 def elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def test_every_method_has_a_training_to_pack():
+    assert TRAININGS.keys() == ALL_METHODS.keys()
 
 
 @pytest.mark.parametrize("name", [*METHODS, "ct", "classes"])
@@ -193,6 +198,7 @@ def test_bundle_is_complete_and_has_nothing_else(packed):
     }
     readme = (packed / "unet" / "docs" / "README.md").read_text()
     assert "val_mean_iou 0.500 in epoch 3, 95 % interval 0.400 to 0.600" in readme and "| image_size | 32 |" in readme
+    assert "MONAI Deploy" in readme and "MONAI Deploy" not in (packed / "ct" / "docs" / "README.md").read_text()
 
 
 def test_training_config_evaluates_and_trains_on(packed, run_config, tiny_dataset, elsewhere):

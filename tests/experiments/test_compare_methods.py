@@ -121,7 +121,10 @@ def test_a_method_that_fails_is_named_and_the_others_continue(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--", "--image_sise", "32"], "no such option: image_sise (did you mean image_size?); there are batch_size, "),
+        (
+            ["--", "--image_sise", "32"],
+            "no such option: image_sise (did you mean image_size?); there are anti_aliasing, batch_size, ",
+        ),
         (["--epochs", "2"], "--epochs must be at least 3"),
         (["--methods", "nnunet"], "invalid choice: 'nnunet'"),
         (["--", "--image_size"], "after --: --image_size needs a value"),

@@ -22,7 +22,7 @@ from condseg_monai.data.ct.volume import (
     class_numbers,
 )
 from condseg_monai.data.ct.volume_list import VOLUME_EXTENSIONS, files_below, list_volumes, read_volume, volume_stem
-from condseg_monai.data.ct.volume_names import case_key, label_key
+from condseg_monai.data.ct.volume_names import case_key, is_label_name, label_key
 from condseg_monai.metrics.volume_scores import organ_scores
 from condseg_monai.networks.class_names import class_names_of
 from condseg_monai.networks.state_dicts import read_state_dict
@@ -112,14 +112,15 @@ def pair_volumes(pred: Path, label: Path) -> tuple[dict[str, tuple[Path, Path]],
     """Find the label of each prediction: the file of the same name, by :func:`case_key` and :func:`label_key`.
 
     ``label0001.nii.gz`` is so the label of ``img0001.nii.gz``, and ``liver_7.nii.gz`` that of ``liver_7_0000.nii.gz``.
-    Of several files that would share a partner none is taken. Two files, instead of folders, are a pair.
+    Of several files that would share a partner none is taken; where some of a folder are named as labels, only these
+    are labels. Two files, instead of folders, are a pair.
 
     Returns:
         Prediction and label by the prediction's name, and why others have no partner, by path.
     """
     if pred.is_file() and label.is_file():
         return {str(volume_stem(pred) or pred.name): (pred, label)}, {}
-    preds, labels = _files(pred), _files(label)
+    preds, labels = _files(pred), _files(label, labels=True)
     wanted: dict[str, dict[str, Path]] = defaultdict(dict)
     for key, files in preds.items():
         wanted[label_key(key, labels)] |= files
@@ -162,13 +163,16 @@ def predicted_classes(pred: Path, checkpoint: Path | None) -> tuple[tuple[str, .
     return tuple(names), context
 
 
-def _files(path: Path) -> dict[str, dict[str, Path]]:
+def _files(path: Path, labels: bool = False) -> dict[str, dict[str, Path]]:
     """Volumes of a folder, or of those below if it has none itself, by :func:`case_key`, then by name."""
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
     root = path if path.is_dir() else path.parent
     files = [file for file in (files_below(path) if path.is_dir() else [path]) if volume_stem(file) is not None]
     files = [file for file in files if file.parent == root] or files
+    if labels:  # images may lie beside them
+        named = [file for file in files if is_label_name(file.relative_to(root).as_posix())]
+        files = named or files
     if not files:
         raise ValueError(f"{path} has no label volume, {' or '.join(VOLUME_EXTENSIONS)}")
     found: dict[str, dict[str, Path]] = defaultdict(dict)

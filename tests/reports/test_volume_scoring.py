@@ -151,7 +151,7 @@ def paired(root, preds, labels):
 @pytest.mark.parametrize(
     ("preds", "labels", "expected"),
     [
-        (["img0001", "x"], ["label0001", "x"], {"img0001": "label0001.nii.gz", "x": "x.nii.gz"}),  # BTCV
+        (["img0001", "x"], ["label0001", "x_seg"], {"img0001": "label0001.nii.gz", "x": "x_seg.nii.gz"}),  # BTCV
         (["case0001"], ["label0001"], {"case0001": "label0001.nii.gz"}),  # TransUNet's name of it
         (["x_0000", "y_0000"], ["x", "y"], {"x_0000": "x.nii.gz", "y_0000": "y.nii.gz"}),  # nnU-Net
         (
@@ -160,7 +160,8 @@ def paired(root, preds, labels):
             {f"liver_{i}_0000": f"liver_{i}.nii.gz" for i in (0, 1)},
         ),
         (["s1_ct", "s2_ct"], ["s1/label", "s2/label"], {"s1_ct": "s1/label.nii.gz", "s2_ct": "s2/label.nii.gz"}),
-        (["ct"], ["label"], {"ct": "label.nii.gz"}),
+        (["s1_ct"], ["s1/ct", "s1/label"], {"s1_ct": "s1/label.nii.gz"}),  # images beside their labels
+        (["ct"], ["label", "ct"], {"ct": "label.nii.gz"}),
     ],
 )
 def test_predictions_get_the_label_of_their_name(tmp_path, preds, labels, expected):
@@ -177,7 +178,7 @@ def test_a_label_of_another_case_is_never_taken(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("preds", "labels"), [(["x", "x_0000"], ["x"]), (["x"], ["x.nii", "x.nii.gz"]), (["a_img"], ["a", "a_mask"])]
+    ("preds", "labels"), [(["x", "x_0000"], ["x"]), (["x"], ["x.nii", "x.nii.gz"]), (["a_img"], ["a_seg", "a_mask"])]
 )
 def test_no_label_is_taken_twice_and_no_prediction_scored_on_two(tmp_path, preds, labels):
     found, failed = paired(tmp_path, preds, labels)

@@ -14,7 +14,6 @@ from monai.bundle import ConfigWorkflow
 
 from condseg_monai.cli import workflows
 from condseg_monai.cli.logs import send_to_log
-from condseg_monai.cli.progress import EpochLines
 from condseg_monai.cli.workflows import command_of, open_run, option_names, without_card_options
 
 REQUIRED_DICE = 0.80
@@ -74,7 +73,6 @@ class Demo:
         for name, files in [*stages, (f"{title} the whole network", self.files.train)]:
             self.announce(name)
             workflow = self.open(files)
-            EpochLines(workflow)
             self.finish(workflow)
 
     def verdict(self, dice: float, what: str) -> int:

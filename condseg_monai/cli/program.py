@@ -15,6 +15,7 @@ import click
 
 from condseg_monai.cli.logs import log_to, shown_log
 from condseg_monai.utils.errors import error_text
+from condseg_monai.utils.interruption import Terminated
 
 if TYPE_CHECKING:
     from condseg_monai.networks.model_card import ModelCard
@@ -22,10 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["Command", "NamesIn", "read_model", "run_program", "start_work", "wrong_option"]
 
 FAILED, WRONG_CALL, INTERRUPTED, TERMINATED = 1, 2, 130, 143
-
-
-class Terminated(BaseException):
-    """SIGTERM, raised where the program is, as KeyboardInterrupt is."""
 
 
 class Command(click.Command):
@@ -141,8 +138,8 @@ def _run(program: click.Group, arguments: Sequence[str] | None, state: dict[str,
     except click.ClickException as error:
         error.show()
         return WRONG_CALL if isinstance(error, click.UsageError) else FAILED
-    except (click.Abort, Terminated):
-        return _stopped(state)
+    except click.Abort as error:
+        return _stopped(state, str(error.__cause__ or ""))
     except Exception as error:
         if state["terminated"]:  # loaders complain that their workers were terminated too
             return _stopped(state)
@@ -154,6 +151,8 @@ def _run(program: click.Group, arguments: Sequence[str] | None, state: dict[str,
     return int(code or 0)
 
 
-def _stopped(state: Mapping[str, Any]) -> int:
-    click.echo(f"stopped by {'SIGTERM' if state['terminated'] else 'Ctrl-C'}{state['if_stopped']}", err=True)
+def _stopped(state: Mapping[str, Any], sentence: str = "") -> int:
+    click.echo(
+        sentence or f"stopped by {'SIGTERM' if state['terminated'] else 'Ctrl-C'}{state['if_stopped']}", err=True
+    )
     return TERMINATED if state["terminated"] else INTERRUPTED

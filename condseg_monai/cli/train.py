@@ -12,7 +12,6 @@ import click
 from condseg_monai.cli.config_options import ConfigCommand, given_options, with_config_options
 from condseg_monai.cli.logs import send_to_log
 from condseg_monai.cli.program import start_work, wrong_option
-from condseg_monai.cli.progress import EpochLines
 from condseg_monai.cli.workflows import CT, METHODS, Files, command_of, open_run, option_names, options_for
 from condseg_monai.utils.bundle_path import bundle_dir
 
@@ -20,7 +19,7 @@ __all__ = ["command"]
 
 _PAPER = "paper"
 _PRESET = "preset_"
-_OWN = {"bundle_root", "stage", "dataset_dir", "output_dir", "progress_bar"}
+_OWN = {"bundle_root", "stage", "dataset_dir", "output_dir"}
 _FILES = (*METHODS.values(), CT)
 _STAGE1 = option_names({file for files in _FILES for file in files.stage1}) - _OWN
 _NAMES = option_names({file for files in _FILES for file in files.train}) - _OWN | _STAGE1
@@ -58,8 +57,9 @@ def command(
 
     DIR has images/, masks/, train.txt and val.txt; for CT, what prepare synapse makes. Methods of two stages train
     both, one after the other: --stage1_checkpoint FILE takes stage 1 from there, --stage1_checkpoint null leaves it
-    out. An option with stage1_ in front, such as --stage1_epochs, is for stage 1 alone. --resume continues a run that
-    was cut short. condseg options says what each option is if it is not given.
+    out, as does --init_from FILE, which fine-tunes a whole model. An option with stage1_ in front, such as
+    --stage1_epochs, is for stage 1 alone. --resume continues a run that was cut short. condseg options says what each
+    option is if it is not given.
     """
     is_ct = task == "ct" if task else (dataset_dir / "train_npz").is_dir()
     if is_ct and method != "condseg":
@@ -74,7 +74,7 @@ def command(
         run_dir /= f"fold_{given['fold']}"
     places = {"dataset_dir": str(dataset_dir.absolute()), "output_dir": str(run_dir)}
     settings = {**places, "ckpt_dir": str(run_dir / "models"), **given}
-    stages = [("Stage 1", files.stage1)] if files.stage1 and "stage1_checkpoint" not in given else []
+    stages = [("Stage 1", files.stage1)] if files.stage1 and not {"stage1_checkpoint", "init_from"} & {*given} else []
     stages.append(("Stage 2" if stages else "Training", files.train))
     start_work(ctx, "the same command with --resume continues from the last saved state", run_dir / "log.txt")
     for number, (title, stage) in enumerate(stages):
@@ -90,8 +90,7 @@ def _refuse_others(given: Mapping[str, Any], files: Files, what: str) -> None:
 
 
 def _train(files: tuple[str, ...], options: Mapping[str, Any]) -> None:
-    workflow = open_run(files, {**options, "progress_bar": False})
-    EpochLines(workflow)  # makes trainer and evaluator, and with them their loggers
+    workflow = open_run(files, options)
     send_to_log()
     workflow.run()
     workflow.finalize()
@@ -102,7 +101,7 @@ def _print_end(dataset_dir: Path, run_dir: Path, model: Path, is_ct: bool) -> No
         "weights": model,
         "model card": model.with_suffix(".json"),
         "records of the run": model.parent,
-        "curves": f"tensorboard --logdir {shlex.quote(str(run_dir / 'tensorboard'))}",
+        "curves": run_dir / "curves.png",
         "log": run_dir / "log.txt",
     }
     click.echo("\nWhere to look")

@@ -8,14 +8,24 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
-from ignite.engine import Engine, Events
+from ignite.engine import Engine, EventEnum, Events
 from monai.engines import IterationEvents, SupervisedTrainer
 from monai.networks import get_state_dict
 from torch import Tensor
 
 from condseg_monai.training.run_folder import RunFolder
+from condseg_monai.utils.interruption import Terminated, sigterm_interrupts
 
-__all__ = ["GuardedTrainer", "NonFiniteLossError"]
+__all__ = ["GuardedTrainer", "NonFiniteLossError", "RunEvents"]
+
+
+class RunEvents(EventEnum):
+    """Events of a :class:`GuardedTrainer` beside ignite's and MONAI's."""
+
+    INTERRUPTED = "run_interrupted"
+    """Ctrl-C or SIGTERM: ``state.interrupted_by`` says which."""
+    ENDED = "run_ended"
+    """The run is over, whatever ended it."""
 
 
 class NonFiniteLossError(FloatingPointError):
@@ -23,7 +33,7 @@ class NonFiniteLossError(FloatingPointError):
 
 
 class GuardedTrainer(SupervisedTrainer):
-    """MONAI's ``SupervisedTrainer``, which stops on a non-finite loss and has a folder to itself.
+    """MONAI's ``SupervisedTrainer``, which stops on a non-finite loss, has a folder to itself, and ends in order.
 
     A loss that is NaN or infinite stops the run before the optimizer takes a step. A finite loss may still have a
     gradient that is not, or leave infinite statistics in BatchNorm: so parameters and buffers are looked at when an
@@ -40,7 +50,8 @@ class GuardedTrainer(SupervisedTrainer):
     def __init__(
         self, *args: Any, precision: str = "float32", run_folder: RunFolder | None = None, **kwargs: Any
     ) -> None:
-        super().__init__(*args, **{**kwargs, "amp": precision == "float16"})
+        events = [RunEvents, *kwargs.pop("event_names", ())]
+        super().__init__(*args, **{**kwargs, "amp": precision == "float16", "event_names": events})
         self.run_folder = run_folder
         self.add_event_handler(IterationEvents.LOSS_COMPLETED, self._check_loss)
         # before EPOCH_COMPLETED, at which the epoch is validated and saved
@@ -51,11 +62,24 @@ class GuardedTrainer(SupervisedTrainer):
 
         Raises:
             NonFiniteLossError: see the class; the message names epoch, files and terms of the loss.
-            KeyboardInterrupt: if it is stopped from the keyboard; the message says how to continue.
+            KeyboardInterrupt: on Ctrl-C and, as its kind ``Terminated``, on SIGTERM; the message says which epoch is
+                saved and how to continue.
         """
+        with sigterm_interrupts():
+            try:
+                with self.run_folder.claimed() if self.run_folder else nullcontext():
+                    self._run_to_its_end()
+            except KeyboardInterrupt as error:
+                raise type(error)(self._interruption(error)) from None
+
+    def _run_to_its_end(self) -> None:
         try:
-            with self.run_folder.claimed() if self.run_folder else nullcontext():
-                super().run()
+            super().run()
+        except KeyboardInterrupt as error:
+            state: Any = self.state
+            state.interrupted_by = _signal_of(error)
+            self.fire_event(RunEvents.INTERRUPTED)
+            raise
         except ValueError as error:
             if not str(error).startswith("Expected more than 1 "):  # PyTorch's batch and instance norm
                 raise
@@ -67,11 +91,15 @@ class GuardedTrainer(SupervisedTrainer):
                 "network's last stride, and normalisation needs two: raise image_size or batch_size. The last batch of "
                 "an epoch has what the others leave"
             ) from error
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(
-                f"training was stopped in epoch {self.state.epoch} of {self.state.max_epochs}; the same command with "
-                "--resume true continues after the last epoch whose state was saved"
-            ) from None
+        finally:
+            self.fire_event(RunEvents.ENDED)
+
+    def _interruption(self, error: KeyboardInterrupt) -> str:
+        saved = self.run_folder.saved_epoch if self.run_folder else 0
+        text = f"training was stopped by {_signal_of(error)} in epoch {self.state.epoch} of {self.state.max_epochs}"
+        if saved == 0:
+            return f"{text}, before anything was saved: the same command begins anew"
+        return f"{text}; epoch {saved} is saved, and the same command with --resume true continues after it"
 
     def _check_loss(self, engine: Any) -> None:
         loss: Tensor = engine.state.output["loss"].detach()
@@ -98,6 +126,10 @@ class GuardedTrainer(SupervisedTrainer):
                 f"{engine.state.epoch}, {ruined[0]} for one, though every loss was. The checkpoints are those from "
                 "before. Start anew with a lower learning_rate"
             )
+
+
+def _signal_of(error: KeyboardInterrupt) -> str:
+    return "SIGTERM" if isinstance(error, Terminated) else "Ctrl-C"
 
 
 def _is_last_of_epoch(engine: Engine, iteration: int) -> bool:

@@ -85,10 +85,15 @@ _PLACES: dict[str, Option] = {
     "bundle_root": _path("the bundle's folder, where the three below begin"),
     "stage": _integer(1, "which stage a file is for: overlays read it, it is not for changing"),
     "dataset_dir": _path("the data set; for inference, images: folder, file or list", default="`dataset` here"),
-    "output_dir": _path("reports, TensorBoard, predictions", default="`eval` here"),
+    "output_dir": _path("reports, curves, TensorBoard, predictions", default="`eval` here"),
     "ckpt_dir": _path("checkpoints and run records", default="`models` here"),
     "stage1_checkpoint": _path(
         "stage 2 starts from its encoder; null: one-stage training", null=True, default="`stage1.pt` in `ckpt_dir`"
+    ),
+    "init_from": _path(
+        "fine-tune: start from all weights of this model, of any training, that fit the network; the log names the "
+        "others. `stage1_checkpoint` and `encoder_weights` are not read then",
+        null=True,
     ),
     "checkpoint": _path("weights to evaluate or predict with", default="`model.pt` in `ckpt_dir`"),
 }
@@ -276,6 +281,11 @@ _RUN: dict[str, Option] = {
     "early_stop_patience": _integer(1, "epochs without a better validation mIoU after which training ends"),
     "val_interval": _integer(1, "epochs between validations"),
     "panel_interval": _integer(0, "epochs between pictures in TensorBoard; 0: none"),
+    "tracking": _text(
+        "where curves and pictures go beside `history_*.csv` and `curves.png`; `mlflow` needs the extra `mlflow` and "
+        "writes to `MLFLOW_TRACKING_URI` or `mlruns.db` in `output_dir`, without pictures",
+        *("tensorboard", "mlflow", "none"),
+    ),
     "num_workers": _integer(0, "processes that load images"),
     "cache": _number(0, "share of the decoded, resized images kept in memory", 1),
     "cache_dir": _path("synapse: resized slices, to be read again", default="`slices` in `output_dir`"),
@@ -312,7 +322,7 @@ _EVALUATION: dict[str, Option] = {
 }
 _ANY_RUN: dict[str, Option] = {
     "overwrite": _flag("replace the files of an earlier run; inference: do finished images again"),
-    "progress_bar": _flag("show progress"),
+    "progress_bar": _flag("show a bar for what takes long, on a terminal"),
 }
 OPTION_GROUPS = {
     "where things are": _PLACES,

@@ -35,7 +35,7 @@ def test_both_stages_train_their_networks_and_log_the_term(trained):
         ("stage2", "model.pt", MedDisSeg(**TINY_NETWORK)),
     ):
         network.load_state_dict(state(trained / "models" / name))
-        events = EventAccumulator(str(trained / "eval" / "tensorboard" / stage))
+        events = EventAccumulator(str(trained / "eval" / "tensorboard" / stage / "run_1"))
         events.Reload()
         terms = [event.value for event in events.Scalars("loss/dispersive")]
         assert len(terms) == 2

@@ -40,12 +40,11 @@ METHODS = {
     "unet": Method(("train_stage2", "unet"), ("inference",), UNet),
     "flexible_unet": Method(("train_stage2", "flexible_unet"), ("inference",), FlexibleUNet),
     # whose rates reach zero at the last epoch: a resumed run has the same number of epochs
-    "dec_seg": Method(("train_dec_seg",), ("inference",), DECSeg, record="run_semi_supervised.json", resumed=False),
+    "dec_seg": Method(("train_dec_seg",), ("inference",), DECSeg, resumed=False),
     "semi_supervised_condseg": Method(
         ("train_dec_seg", "semi_supervised_condseg"),
         ("inference",),
         ConDSeg,
-        record="run_semi_supervised.json",
         resumed=False,
     ),
 }

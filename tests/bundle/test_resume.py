@@ -92,6 +92,8 @@ def assert_same_end(stage, expected, found):
         for end in ends:
             end.pop("seconds", None)
         assert equal(*ends), name
+    histories = [(path / "eval" / f"history_{stage[6:]}.csv").read_text() for path in (expected, found)]
+    assert histories[0] == histories[1] and len(histories[0].splitlines()) == 1 + EPOCHS
     records = [record(path, stage) for path in (expected, found)]
     for key in ("best", "checkpoints"):
         assert records[0][key] == records[1][key], key
@@ -167,7 +169,9 @@ def test_run_that_failed_is_resumed(open_config, options, tmp_path, stage, extra
     assert len(record(cut, stage)["resumed"]) == 1
     assert record(whole, stage)["resumed"] == []
     assert names(cut) == sorted(FILES[stage])
-    written = EventAccumulator(str(cut / "eval" / "tensorboard" / stage.removeprefix("train_")), {"scalars": 0})
+    written = EventAccumulator(
+        str(cut / "eval" / "tensorboard" / stage.removeprefix("train_") / "run_1"), {"scalars": 0}
+    )
     written.Reload()
     assert [event.step for event in written.Scalars("loss/total")] == list(range(1, 2 * EPOCHS + 1))
     assert [event.step for event in written.Scalars("val_mean_iou")] == list(range(1, EPOCHS + 1))

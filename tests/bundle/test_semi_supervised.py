@@ -20,8 +20,8 @@ FILES = [
     "model.json",
     "model_final.json",
     "model_final.pt",
-    "resume_semi_supervised.state",
-    "run_semi_supervised.json",
+    "resume_stage2.state",
+    "run_stage2.json",
 ]
 TERMS = {"supervised", "scale_consistency", "perturbation_consistency", "generative_consistency", "rampup"}
 STUDENTS = {
@@ -105,7 +105,7 @@ def test_run_leaves_student_generators_and_record(trained, dataset):
     assert names(path / "models") == sorted(FILES)
     assert sorted(losses) == list(range(1, 7))
     assert all(np.isfinite(list(losses.values())))
-    record = json.loads((path / "models" / "run_semi_supervised.json").read_text())
+    record = json.loads((path / "models" / "run_stage2.json").read_text())
     assert {name: split["count"] for name, split in record["splits"].items()} == {
         "labeled": 2,
         "unlabeled": 2,
@@ -113,7 +113,7 @@ def test_run_leaves_student_generators_and_record(trained, dataset):
     }
     assert record["checkpoints"].keys() == {"model.pt", "model_final.pt", "generators_final.pt"}
     student = state(path / "models" / "model_final.pt")
-    resumed = state(path / "models" / "resume_semi_supervised.state")
+    resumed = state(path / "models" / "resume_stage2.state")
     assert {f"student.{key}" for key in student} == {k for k in resumed["network"] if k.startswith("student.")}
     generators = state(path / "models" / "generators_final.pt")
     assert all(torch.equal(value, resumed["network"][f"generators.{key}"]) for key, value in generators.items())
@@ -121,7 +121,9 @@ def test_run_leaves_student_generators_and_record(trained, dataset):
 
 def test_every_term_and_rate_is_logged_and_the_rate_falls(trained):
     _, terms, path, _ = trained
-    written = EventAccumulator(str(path / "eval" / "tensorboard" / "semi_supervised"), size_guidance={"scalars": 0})
+    written = EventAccumulator(
+        str(path / "eval" / "tensorboard" / "semi_supervised" / "run_1"), size_guidance={"scalars": 0}
+    )
     written.Reload()
     tags = set(written.Tags()["scalars"])
     assert {f"loss/{name}" for name in TERMS | terms | {"total"}} <= tags
@@ -139,7 +141,7 @@ def test_run_that_failed_is_resumed_bit_for_bit(trained, open_config, options, t
     after = train(open_config, files, tmp_path, **options, resume=True)
     assert min(after) == 3
     assert {**before, **after} == expected
-    for name in ("model_final.pt", "generators_final.pt", "resume_semi_supervised.state"):
+    for name in ("model_final.pt", "generators_final.pt", "resume_stage2.state"):
         first, second = (state(path / "models" / name) for path in (whole, tmp_path))
         for end in (first, second):
             end.pop("seconds", None)

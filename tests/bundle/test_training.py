@@ -15,7 +15,7 @@ from condseg_monai.data.images.normalization import normalize_image
 from condseg_monai.data.lists.datalist import check_datalist, datalist_hash
 from condseg_monai.utils.files import file_sha256
 
-METRICS = {"val_mean_iou", "val_mean_dice", "val_recall", "val_precision", "val_accuracy", "val_f2"}
+METRICS = {"val_loss", "val_mean_iou", "val_mean_dice", "val_recall", "val_precision", "val_accuracy", "val_f2"}
 STAGE_FILES = {
     "train_stage1": (
         *("stage1.pt", "stage1.json", "stage1_final.pt", "stage1_final.json"),
@@ -39,7 +39,7 @@ def state(path):
 
 
 def events(folder):
-    accumulator = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 0})
+    accumulator = EventAccumulator(str(folder / "run_1"), size_guidance={"scalars": 0, "images": 0})
     accumulator.Reload()
     return accumulator
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 import subprocess
@@ -41,11 +42,12 @@ def trained(data: Path) -> tuple[Path, list[str]]:
 def test_training_is_of_both_stages_and_says_where_things_are(data, trained):
     run, lines = trained
     assert [line for line in lines if line.startswith("Stage")] == ["Stage 1", "Stage 2"]
-    assert [line.split()[1] for line in lines if "epoch  " in line] == ["1/2", "2/2", "1/1"]
+    log = (run / "log.txt").read_text()
+    assert re.findall(r"epoch (\d/\d): loss .* val_mean_iou .* left", log) == ["1/2", "2/2", "1/1"]
+    assert (run / "curves.png").is_file() and (run / "history_stage1.csv").is_file()
     assert (run / "models" / "stage1.pt").is_file() and (run / "models" / "model.json").is_file()
     assert f"  condseg evaluate {shlex.quote(str(run / 'models' / 'model.pt'))} {shlex.quote(str(data))}" in lines
     assert not any("INFO" in line or "summary" in line for line in lines)
-    assert "Engine run" in (run / "log.txt").read_text() or "val_mean_iou" in (run / "log.txt").read_text()
     options = json.loads((run / "models" / "run_stage2.json").read_text())["options"]
     assert (options["dataset_dir"], options["output_dir"]) == (str(data), str(run))
 
@@ -178,13 +180,17 @@ def test_terminated_training_ends_with_a_sentence_and_resumes(data, tmp_path):
     words = ["train", str(data), "--output_dir", str(run), "--stage1_checkpoint", "null", *SMALL, "--epochs", "400"]
     program = [sys.executable, "-m", "condseg_monai", *words, "--num_workers", "1"]
     process = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout
-    while "epoch   2/" not in process.stdout.readline():
+    assert process.stderr
+    while "epoch 2/" not in process.stderr.readline():
         assert process.poll() is None
     process.terminate()
     _, error = process.communicate(timeout=100)
     assert process.returncode == 143
-    assert error.splitlines()[-1].startswith("stopped by SIGTERM: the same command with --resume continues")
+    assert re.match(
+        r"training was stopped by SIGTERM in epoch \d+ of 400; epoch \d+ is saved, .*--resume", error.splitlines()[-1]
+    )
+    interrupted = json.loads((run / "models" / "run_stage2.json").read_text())["interrupted"]
+    assert interrupted["by"] == "SIGTERM" and interrupted["saved_epoch"] >= 2
     assert "Traceback" not in error
     assert main([*words[:-1], "3", "--resume"]) == 0
 

@@ -16,7 +16,7 @@ def names(path):
     return sorted(file.name for file in path.iterdir() if file.suffix != ".lock")
 
 
-@pytest.mark.parametrize("name", ["model.pt", "model_final.pt", "resume_stage2.state"])
+@pytest.mark.parametrize("name", ["model.pt", "model_final.pt", "resume_stage2.state", "history_stage2.csv"])
 def test_results_of_another_run_are_refused_with_both_remedies(tmp_path, name):
     (tmp_path / name).write_bytes(b"earlier")
     with pytest.raises(FileExistsError, match=re.escape(name) + ".*--resume true.*--overwrite true"):
@@ -30,17 +30,18 @@ def test_record_of_a_run_that_saved_nothing_and_files_of_others_are_no_hindrance
     for name in ("run_stage2.json", "stage1.pt", "notes.txt"):
         (tmp_path / name).write_bytes(b"")
     with folder_at(tmp_path).claimed():
-        assert names(tmp_path) == ["notes.txt", "stage1.pt"]
+        assert names(tmp_path) == ["notes.txt", "run_stage2.json", "stage1.pt"]
 
 
-def test_overwrite_keeps_checkpoints_until_there_are_others(tmp_path):
-    for name in ("model.pt", "resume_stage2.state", "run_stage2.json", ".model.pt.abc123", "stage1.pt"):
+def test_overwrite_keeps_the_earlier_run_until_it_is_removed(tmp_path):
+    files = ["model.json", "model.pt", "resume_stage2.state", "run_stage2.json", "stage1.pt"]
+    for name in (*files, ".model.pt.abc123"):
         (tmp_path / name).write_bytes(b"earlier")
     folder = folder_at(tmp_path, overwrite=True)
     folder.check()
     with folder.claimed():
-        assert names(tmp_path) == ["model.pt", "stage1.pt"]
-        folder.remove_checkpoints()
+        assert names(tmp_path) == files
+        folder.remove_earlier_files()
     assert names(tmp_path) == ["stage1.pt"]
 
 

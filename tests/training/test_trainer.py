@@ -1,12 +1,14 @@
 import logging
 import math
+import signal
 
 import pytest
 import torch
 from ignite.engine import Events
 from torch import nn
 
-from condseg_monai.training.trainer import GuardedTrainer, NonFiniteLossError
+from condseg_monai.training.trainer import GuardedTrainer, NonFiniteLossError, RunEvents
+from condseg_monai.utils.interruption import Terminated
 
 
 class Loss(nn.Module):
@@ -90,15 +92,26 @@ def test_batch_too_small_for_normalisation_names_the_options(norm):
         trainer.run()
 
 
-def test_run_stopped_from_the_keyboard_says_how_to_resume():
+def test_run_stopped_from_the_keyboard_says_so():
     def stop(engine):
         raise KeyboardInterrupt
 
     trainer = trainer_for(batches(1.0, 2.0, 3.0))
     trainer.add_event_handler(Events.ITERATION_COMPLETED, stop)
     logging.getLogger("ignite").setLevel(logging.CRITICAL)
-    with pytest.raises(KeyboardInterrupt, match=r"stopped in epoch 1 of 1; .* --resume true continues"):
+    with pytest.raises(KeyboardInterrupt, match=r"stopped by Ctrl-C in epoch 1 of 1"):
         trainer.run()
+
+
+def test_sigterm_ends_a_run_as_ctrl_c_does_and_is_the_program_s_again_after_it():
+    trainer = trainer_for(batches(1.0, 2.0))
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: signal.raise_signal(signal.SIGTERM))
+    ended = []
+    trainer.add_event_handler(RunEvents.ENDED, lambda engine: ended.append(engine.state.interrupted_by))
+    with pytest.raises(Terminated, match="stopped by SIGTERM in epoch 1 of 1, before anything was saved"):
+        trainer.run()
+    assert ended == ["SIGTERM"]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def test_batch_without_file_names_says_so():

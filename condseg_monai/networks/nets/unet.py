@@ -13,15 +13,21 @@ from condseg_monai.networks.nets.padding import check_image, crop, pad_to_multip
 __all__ = ["FlexibleUNet", "baseline_unet"]
 
 
-def baseline_unet(in_channels: int = 3, out_channels: int = 1, decoder_channels: int = 128) -> UNet:
+def baseline_unet(
+    in_channels: int = 3, out_channels: int = 1, decoder_channels: int = 128, checkpointing: str = "none"
+) -> UNet:
     """MONAI's 2D residual UNet with five levels, whose widths double from ``decoder_channels`` on.
 
     The height and width of an image must be multiples of 16.
+
+    Raises:
+        ValueError: if ``checkpointing`` is not ``"none"``: MONAI's UNet has no activation checkpointing.
 
     Example:
         >>> baseline_unet(decoder_channels=4)(torch.rand(2, 3, 32, 48)).shape
         torch.Size([2, 1, 32, 48])
     """
+    _refuse_checkpointing(checkpointing)
     return UNet(
         spatial_dims=2,
         in_channels=in_channels,
@@ -57,8 +63,10 @@ class FlexibleUNet(nn.Module):
         out_channels: int = 1,
         encoder: str | Encoder = "resnet50",
         decoder_channels: int = 32,
+        checkpointing: str = "none",
     ) -> None:
         super().__init__()
+        _refuse_checkpointing(checkpointing)
         if in_channels < 1 or out_channels < 1:
             raise ValueError(f"in_channels and out_channels must be positive, got {in_channels} and {out_channels}")
         if decoder_channels < 2 or decoder_channels % 2:
@@ -89,3 +97,10 @@ class FlexibleUNet(nn.Module):
             check_image(x, self.in_channels)
         maps = self.encoder(pad_to_multiple(x, self.stride))
         return crop(self.head(self.decoder(maps, len(maps) - 1)), x)
+
+
+def _refuse_checkpointing(checkpointing: str) -> None:
+    if checkpointing != "none":
+        raise ValueError(
+            f"checkpointing of MONAI's UNets must be none, got {checkpointing!r}: they keep all activations"
+        )

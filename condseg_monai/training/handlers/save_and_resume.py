@@ -27,7 +27,10 @@ from condseg_monai.metrics.score_metric import ScoreMetric
 from condseg_monai.networks.methods import describes
 from condseg_monai.networks.model_card import ModelCard, card_path
 from condseg_monai.networks.state_dicts import optional_path
+from condseg_monai.training.handlers.training_history import TrainingHistory
 from condseg_monai.training.run_folder import RunFolder
+from condseg_monai.training.tracking import EventWriter
+from condseg_monai.training.trainer import RunEvents
 from condseg_monai.utils.environment import describe_environment
 from condseg_monai.utils.files import file_sha256, write_checkpoint, write_json
 from condseg_monai.version import __version__
@@ -39,7 +42,7 @@ _VERSION = 3
 MAY_CHANGE = {
     *("bundle_root", "dataset_dir", "ckpt_dir", "output_dir", "stage1_checkpoint", "encoder_weights"),
     *("device", "precision", "compile", "channels_last", "checkpointing", "num_workers", "cache", "cache_dir"),
-    *("check_data", "progress_bar"),
+    *("check_data", "progress_bar", "tracking", "init_from"),
     *("early_stop_patience", "panel_interval", "save_interval", "overwrite", "resume"),
 }
 """Options that a resumed run may have otherwise than the run it continues."""
@@ -58,9 +61,11 @@ class SaveAndResume:
     what is missing; with :class:`~condseg_monai.EpochSeed` it ends as one that was never interrupted, bit for bit on a
     CPU. A run that has ended stays as it is, unless the trainer's ``max_epochs`` has grown.
 
+    Where the run replaces another one, that one's files stay until the first epoch is complete.
+
     The record is a JSON file: options, environment, count and SHA-256 of each split, the best metric, the SHA-256 of
-    every checkpoint this run wrote, each time it was resumed, and, if it ended by itself, the result. Checkpoints of
-    modules in ``best`` get a :class:`~condseg_monai.ModelCard` beside them.
+    every checkpoint this run wrote, each time it was resumed, and how it ended: ``result``, or ``interrupted``.
+    Checkpoints of modules in ``best`` get a :class:`~condseg_monai.ModelCard` beside them.
 
     In a distributed run all processes need this handler: each loads, the first one writes.
 
@@ -77,7 +82,9 @@ class SaveAndResume:
         options: recorded; a resumed run must have them as they were, but for :data:`MAY_CHANGE`.
         splits: datalists by name, recorded; a resumed run must have the same cases in the same order.
         starts_from: the checkpoint that training starts from; its path and SHA-256 are recorded.
-        summary_writer: TensorBoard's writer; what a killed run wrote after the saved state is taken back.
+        summary_writer: TensorBoard's writer, which gets the run's folder; what a killed run wrote after the saved state
+            is taken back.
+        history: attached too, and written before each state.
         save_interval: epochs between two states; 0 writes none.
 
     Raises:
@@ -98,7 +105,8 @@ class SaveAndResume:
         options: Mapping[str, Any] | None = None,
         splits: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
         starts_from: str | None = None,
-        summary_writer: Any = None,
+        summary_writer: EventWriter | None = None,
+        history: TrainingHistory | None = None,
         save_interval: int = 1,
     ) -> None:
         if save_interval < 0:
@@ -125,6 +133,7 @@ class SaveAndResume:
         self.splits = dict(splits or {})
         self.starts_from = optional_path(starts_from)
         self.summary_writer = summary_writer
+        self.history = history
         self.save_interval = save_interval
         self._record: dict[str, Any] = {}
         self._complete = -1  # the last epoch that was completed, with its validation
@@ -132,12 +141,15 @@ class SaveAndResume:
         self._seconds = 0.0
         self._start = 0.0
         self._started = False
-        self._replaces = False  # checkpoints of an earlier run, which a handler may still load at the start
+        self._replaces = False  # another run, whose files stay until the first epoch is complete
 
     def attach(self, engine: Engine) -> None:
         """Begin or resume when ``engine``, a trainer, starts."""
         engine.add_event_handler(Events.STARTED, self.started)
         engine.add_event_handler(Events.COMPLETED, self.completed)
+        engine.add_event_handler(RunEvents.INTERRUPTED, self.interrupted)
+        if self.history is not None and idist.get_rank() == 0:
+            self.history.attach(engine)
 
     def started(self, engine: Any) -> None:
         """Load the state, or begin a record.
@@ -153,7 +165,7 @@ class SaveAndResume:
         if first and self.folder.resumes:
             self._resume(engine)
             return
-        self._replaces = first
+        self._replaces = first and bool(self.folder.earlier_files())
         # Federated clients and ConfigWorkflow start the same trainer again, the latter from its first epoch.
         state: Any = self.evaluator.state
         if engine.state.epoch == 0:
@@ -175,8 +187,11 @@ class SaveAndResume:
         if idist.get_rank() > 0:
             return
         if self._replaces:
-            self.folder.remove_checkpoints()
+            self.folder.remove_earlier_files()
             self._replaces = False
+            self._write_record()
+        if self.history is not None:
+            self.history.write(epoch)
         if self.save_interval > 0 and (ended or is_best or epoch % self.save_interval == 0):
             self._save_state(engine)
         if is_best:
@@ -197,7 +212,23 @@ class SaveAndResume:
             "iterations": engine.state.iteration,
             "last": dict(self.evaluator.state.metrics),
         }
-        write_json(self.folder.record, self._record)
+        self._write_record()
+
+    def interrupted(self, engine: Any) -> None:
+        """Record that the run was stopped, and what is saved of it."""
+        if idist.get_rank() > 0 or not self._record:
+            return
+        self._record["interrupted"] = {
+            "at": _now(),
+            "by": engine.state.interrupted_by,
+            "in_epoch": engine.state.epoch,
+            "saved_epoch": self.folder.saved_epoch,
+        }
+        self._write_record()
+
+    def _write_record(self) -> None:
+        if not self._replaces:
+            write_json(self.folder.record, self._record)
 
     def _save_state(self, engine: Any) -> None:
         if self.summary_writer is not None:
@@ -221,6 +252,7 @@ class SaveAndResume:
             "metrics": {name: float(value) for name, value in evaluated.metrics.items()},
         }
         write_checkpoint(self.folder.state, state)
+        self.folder.saved_epoch = engine.state.epoch
 
     def _save_best(self) -> None:
         state: Any = self.evaluator.state
@@ -231,7 +263,7 @@ class SaveAndResume:
             "interval_95": self._best_interval,
         }
         self._save_checkpoints(self.best)
-        write_json(self.folder.record, self._record)
+        self._write_record()
 
     def _save_checkpoints(self, modules: Mapping[str, nn.Module | None]) -> None:
         for name, module in modules.items():
@@ -269,6 +301,29 @@ class SaveAndResume:
 
     def _resume(self, engine: Any) -> None:
         state = self._read_state(engine)
+        try:
+            self._restore(engine, state)
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"resume: {self.folder.state} is not the state of such a training ({' '.join(str(error).split())}); "
+                "move it away to start anew"
+            ) from error
+        epoch = engine.state.epoch = self._complete = self.folder.saved_epoch = state["epoch"]
+        engine.state.iteration = state["iteration"]
+        self._seconds = state["seconds"]
+        ended = state["stopped_early"] or epoch >= engine.state.max_epochs
+        if ended:
+            engine.terminate()  # completed() writes what a killed run could not
+        logger = logging.getLogger(__name__)
+        if idist.get_rank() == 0:
+            self._resume_record(epoch, ended, state["iteration"])
+        if ended:
+            how = "an early stop" if state["stopped_early"] else f"{epoch} of {engine.state.max_epochs} epochs"
+            logger.warning(f"resume: the run of {self.folder.state} has ended already, after {how}")
+        else:
+            logger.info(f"Resumed {self.folder.state} after epoch {epoch} of {engine.state.max_epochs}")
+
+    def _restore(self, engine: Any, state: Mapping[str, Any]) -> None:
         _unwrap(self.network).load_state_dict(state["network"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
@@ -281,21 +336,6 @@ class SaveAndResume:
         for name in ("best_metric", "best_metric_epoch", "metrics"):
             setattr(evaluated, name, state[name])
         self._best_interval = state["best_interval_95"]
-        epoch = engine.state.epoch = self._complete = state["epoch"]
-        engine.state.iteration = state["iteration"]
-        self._seconds = state["seconds"]
-        ended = state["stopped_early"] or epoch >= engine.state.max_epochs
-        if ended:
-            engine.terminate()  # completed() writes what a killed run could not
-        logger = logging.getLogger(__name__)
-        if idist.get_rank() == 0:
-            _purge_events(self.summary_writer, state["iteration"])
-            self._resume_record(epoch, ended)
-        if ended:
-            how = "an early stop" if state["stopped_early"] else f"{epoch} of {engine.state.max_epochs} epochs"
-            logger.warning(f"resume: the run of {self.folder.state} has ended already, after {how}")
-        else:
-            logger.info(f"Resumed {self.folder.state} after epoch {epoch} of {engine.state.max_epochs}")
 
     def _read_state(self, engine: Any) -> dict[str, Any]:
         path = self.folder.state
@@ -308,12 +348,20 @@ class SaveAndResume:
             ) from error
         if version != _VERSION:
             raise ValueError(f"resume: {path} has version {version}, this package reads {_VERSION}")
-        was, now = state["must_match"], self._must_match()
+        kinds = {"must_match": dict, "epoch": int, "iteration": int, "seconds": float, "stopped_early": bool}
+        if wrong := [name for name, kind in kinds.items() if not isinstance(state.get(name), kind)]:
+            raise ValueError(
+                f"resume: {path} is not the state of a training (its {wrong[0]} is missing or no such value); move it "
+                "away to start anew"
+            )
+        now = self._must_match()
+        was = {"method": now["method"], **state["must_match"]}  # the states of the first trainings had none
         changed = [f"{k} was {was.get(k)}, now is {now.get(k)}" for k in {**was, **now} if was.get(k) != now.get(k)]
         if changed:
+            more = [f"and {len(changed) - 8} more"] if len(changed) > 8 else []
             raise ValueError(
-                f"resume: the run of {path} had other settings: {'; '.join(changed)}. Set them as they were, or start "
-                "a new run with another --ckpt_dir"
+                f"resume: the run of {path} had other settings: {'; '.join(changed[:8] + more)}. Set them as they "
+                "were, or start a new run with another --ckpt_dir and --output_dir"
             )
         if engine.state.epoch_length * state["epoch"] != state["iteration"]:
             raise ValueError(
@@ -328,7 +376,8 @@ class SaveAndResume:
             may_change = may_change | {"epochs"}
         options = {name: value for name, value in self.options.items() if name not in may_change}
         lists = {f"{name} list": datalist_hash(datalist) for name, datalist in self.splits.items()}
-        return {**options, **lists, "number of processes": idist.get_world_size()}
+        method = None if self.card is None else self.card.method
+        return {"method": method, **options, **lists, "number of processes": idist.get_world_size()}
 
     def _begin_record(self) -> None:
         if idist.get_rank() > 0:
@@ -345,26 +394,35 @@ class SaveAndResume:
                 "best": None,
                 "checkpoints": {},
             }
-        self._record.pop("result", None)
-        write_json(self.folder.record, self._record)
+            if self.summary_writer is not None:
+                self._record["tensorboard"] = self.summary_writer.begin()
+        self._forget_end()
+        self._write_record()
 
-    def _resume_record(self, epoch: int, ended: bool) -> None:
+    def _resume_record(self, epoch: int, ended: bool, iteration: int) -> None:
         try:
-            self._record = json.loads(self.folder.record.read_text(encoding="utf-8"))
+            self._record = _read_record(self.folder.record)
         except (OSError, ValueError) as error:
             logging.getLogger(__name__).warning(f"The record of the resumed run cannot be read: {error}")
             self._begin_record()
+        if self.summary_writer is not None:
+            name = self._record.setdefault("tensorboard", self.summary_writer.begin())
+            self.summary_writer.resume(name, iteration)
         if ended and self._record.get("result", {}).get("epochs") == epoch:
             return
         if not ended:
             self._record["options"] = self.options
             resumed = {"at": _now(), "after_epoch": epoch, "environment": describe_environment()}
             self._record["resumed"] = [*self._record["resumed"], resumed]
-        self._record.pop("result", None)
+        self._forget_end()
         state: Any = self.evaluator.state
         if state.best_metric_epoch == epoch:  # the run may have been killed before it was written
             self._save_best()
-        write_json(self.folder.record, self._record)
+        self._write_record()
+
+    def _forget_end(self) -> None:
+        for how in ("result", "interrupted"):
+            self._record.pop(how, None)
 
     def _seconds_so_far(self) -> float:
         return self._seconds + time.monotonic() - self._start
@@ -382,10 +440,9 @@ def _now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
-def _purge_events(summary_writer: Any, iteration: int) -> None:
-    """Have TensorBoard forget the steps after ``iteration``, as a new writer's ``purge_step`` does."""
-    if summary_writer is not None:
-        from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # there is a writer, so it is installed
-
-        session = SessionLog(status=SessionLog.START)
-        summary_writer.file_writer.add_event(Event(step=iteration + 1, session_log=session))
+def _read_record(path: Path) -> dict[str, Any]:
+    record = json.loads(path.read_text(encoding="utf-8"))
+    kinds = {"options": dict, "splits": dict, "resumed": list, "checkpoints": dict}
+    if not isinstance(record, dict) or not all(isinstance(record.get(name), kind) for name, kind in kinds.items()):
+        raise ValueError(f"{path} is no record of a training")
+    return record

@@ -5,19 +5,24 @@ import json
 
 import pytest
 import torch
-from ignite.engine import Events
+from ignite.engine import Engine, Events
 from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator
 from monai.handlers import ValidationHandler
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
 from condseg_monai.data.lists.datalist import datalist_hash
+from condseg_monai.networks.model_card import ModelCard
 from condseg_monai.training.handlers.early_stop import EarlyStop
 from condseg_monai.training.handlers.epoch_seed import EpochSeed
 from condseg_monai.training.handlers.save_and_resume import SaveAndResume
+from condseg_monai.training.handlers.training_history import TrainingHistory
 from condseg_monai.training.run_folder import RunFolder
+from condseg_monai.training.tracking import EventWriter
 from condseg_monai.training.trainer import GuardedTrainer
 from condseg_monai.utils.files import file_sha256
+from condseg_monai.utils.interruption import Terminated
 
 CASES = [{"image": f"images/{i}.png", "label": f"masks/{i}.png"} for i in range(2)]
 FILES = ["final.pt", "model.pt", "resume_run.state", "run_run.json"]
@@ -295,7 +300,7 @@ def test_full_disk_leaves_the_state_before_and_says_so(tmp_path, monkeypatch):
 
     monkeypatch.setattr(torch, "save", fill_disk)
     with pytest.raises(
-        OSError, match=r"resume_run.state could not be written: No space left on device; the one before"
+        OSError, match=r"resume_run.state could not be written: .*No space left on device; the one before"
     ):
         trainer_for(tmp_path).run()
     assert names(tmp_path) == ["model.pt", "resume_run.state", "run_run.json"]
@@ -323,3 +328,136 @@ def test_a_workflow_that_runs_again_trains_from_its_first_epoch(tmp_path):
     assert (trainer.state.epoch, trainer.state.iteration) == (3, 6)
     assert same(saved(tmp_path, "final.pt"), weights(trainer))
     assert record(tmp_path)["checkpoints"]["final.pt"] == file_sha256(tmp_path / "final.pt")
+
+
+def test_run_that_is_replaced_stays_whole_if_the_new_one_fails_in_its_first_epoch(tmp_path):
+    trainer_for(tmp_path).run()
+    before = {name: file_sha256(tmp_path / name) for name in names(tmp_path)}
+    trainer = trainer_for(tmp_path, overwrite=True, interval=1)
+    trainer.add_event_handler(Events.ITERATION_COMPLETED(once=2), fail)
+    with pytest.raises(ArithmeticError):
+        trainer.run()
+    assert {name: file_sha256(tmp_path / name) for name in names(tmp_path)} == before
+    trainer_for(tmp_path, epochs=4, resume=True).run()
+    assert record(tmp_path)["result"]["epochs"] == 4
+
+
+def test_run_that_is_replaced_cannot_be_resumed_after_the_first_epoch_of_the_new_one(tmp_path):
+    trainer_for(tmp_path, epochs=6).run()
+    trainer = trainer_for(tmp_path, epochs=6, overwrite=True, save_interval=0)
+    trainer.add_event_handler(Events.ITERATION_COMPLETED(once=3), fail)
+    with pytest.raises(ArithmeticError):
+        trainer.run()
+    assert names(tmp_path) == ["model.pt", "run_run.json"]
+    with pytest.raises(FileExistsError, match=r"no resume_run.state to resume from"):
+        trainer_for(tmp_path, epochs=6, resume=True).run()
+
+
+def fail(engine):
+    raise ArithmeticError
+
+
+def stop_with(error):
+    def stop(engine):
+        raise error
+
+    return stop
+
+
+@pytest.mark.parametrize(("error", "by"), [(KeyboardInterrupt(), "Ctrl-C"), (Terminated(), "SIGTERM")])
+def test_interruption_is_recorded_until_the_run_is_resumed(tmp_path, error, by):
+    trainer = trainer_for(tmp_path)
+    trainer.add_event_handler(Events.ITERATION_COMPLETED(once=5), stop_with(error))
+    with pytest.raises(type(error), match=rf"stopped by {by} in epoch 3 of 3; epoch 2 is saved, .* --resume true"):
+        trainer.run()
+    found = record(tmp_path)["interrupted"]
+    assert (found["by"], found["in_epoch"], found["saved_epoch"]) == (by, 3, 2)
+    trainer_for(tmp_path, resume=True).run()
+    assert "interrupted" not in record(tmp_path) and record(tmp_path)["result"]["epochs"] == 3
+
+
+def test_interruption_before_anything_is_saved_says_so(tmp_path):
+    trainer = trainer_for(tmp_path)
+    trainer.add_event_handler(Events.ITERATION_COMPLETED(once=1), stop_with(KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt, match="before anything was saved: the same command begins anew"):
+        trainer.run()
+    assert record(tmp_path)["interrupted"]["saved_epoch"] == 0
+    trainer_for(tmp_path).run()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"must_match": None},
+        {"network": {}},
+        {"optimizer": []},
+        {"epoch": "2"},
+        {"best_metric": None, "seconds": "long"},
+        {"network": {"weight": torch.zeros(9), "bias": torch.zeros(1)}},
+    ],
+)
+def test_state_of_another_shape_is_named(tmp_path, change):
+    trainer_for(tmp_path, epochs=2).run()
+    torch.save({**saved(tmp_path), **change}, tmp_path / "resume_run.state")
+    with pytest.raises(ValueError, match=r"resume: .*resume_run\.state is not the state of .*move it away"):
+        trainer_for(tmp_path, resume=True).run()
+
+
+def test_state_that_is_no_mapping_is_named(tmp_path):
+    trainer_for(tmp_path, epochs=2).run()
+    torch.save([1, 2], tmp_path / "resume_run.state")
+    with pytest.raises(ValueError, match=r"resume_run\.state cannot be read as a training state"):
+        trainer_for(tmp_path, resume=True).run()
+
+
+@pytest.mark.parametrize("content", ["[]", '{"resumed": 3}', "half", '{"started": "today"}'])
+def test_record_of_another_shape_is_begun_anew_and_named(tmp_path, content, caplog):
+    trainer_for(tmp_path, epochs=2).run()
+    (tmp_path / "run_run.json").write_text(content)
+    trainer_for(tmp_path, resume=True).run()
+    assert "record of the resumed run cannot be read" in caplog.text
+    assert record(tmp_path)["result"]["epochs"] == 3
+
+
+def test_run_of_another_method_is_not_resumed(tmp_path):
+    cards = [ModelCard(method, {}) for method in ("dec_seg", "condseg")]
+    trainer_for(tmp_path, epochs=2, card=cards[0]).run()
+    with pytest.raises(ValueError, match="method was dec_seg, now is condseg"):
+        trainer_for(tmp_path, resume=True, card=cards[1]).run()
+
+
+def test_each_run_has_its_own_tensorboard_folder_and_a_resumed_one_continues_in_its_own(tmp_path):
+    for number, options in enumerate(({}, {"overwrite": True}, {"resume": True, "epochs": 4}), 1):
+        writer = EventWriter(tmp_path / "events")
+        trainer = trainer_for(tmp_path / "models", **options, summary_writer=writer)
+        trainer.add_event_handler(
+            Events.ITERATION_COMPLETED,
+            lambda engine, writer=writer: writer.add_scalar(
+                "loss", engine.state.output["loss"], engine.state.iteration
+            ),
+        )
+        trainer.run()
+        writer.close()
+        assert record(tmp_path / "models")["tensorboard"] == f"run_{min(number, 2)}"
+    found = {path.name: EventAccumulator(str(path)).Reload() for path in (tmp_path / "events").iterdir()}
+    steps = {name: [event.step for event in events.Scalars("loss")] for name, events in found.items()}
+    assert steps == {"run_1": list(range(1, 7)), "run_2": list(range(1, 9))}
+
+
+def test_history_is_that_of_an_uninterrupted_run(tmp_path):
+    def run(path, cut=None, **options):
+        history = TrainingHistory(path / "history.csv", lambda out: {"loss/total": float(out["loss"])}, Engine(print))
+        scores = [0.5, 0.1, 0.1, 0.1]
+        trainer = trainer_for(path, epochs=4, save_interval=2, scores=scores, history=history, **options)
+        if cut:
+            trainer.add_event_handler(Events.ITERATION_COMPLETED(once=cut), fail)
+            with pytest.raises(ArithmeticError):
+                trainer.run()
+        else:
+            trainer.run()
+        return (path / "history.csv").read_text()
+
+    whole = run(tmp_path / "whole")
+    assert run(tmp_path / "cut", cut=7).splitlines() == whole.splitlines()[:4]
+    assert run(tmp_path / "cut", resume=True) == whole
+    assert run(tmp_path / "cut", overwrite=True) == whole

@@ -15,6 +15,10 @@ from condseg_monai.utils.options import OPTIONS
 __all__ = ["command"]
 
 _SYNAPSE = "synapse"
+_ANNOTATIONS = {
+    "labelme": "a JSON file of polygons beside each image",
+    "coco": "images and JSON files of COCO's annotations, with the extra coco",
+}
 _SYNAPSE_SOURCE = "imgNNNN.nii.gz and labelNNNN.nii.gz of BTCV, or other CT volumes and labels named alike"
 _ORIGINS = {"published": "published", "ours": "our own split, not published"}
 
@@ -28,12 +32,14 @@ class _PrepareCommand(Command):
 
         with formatter.section("SRC holds, at any depth"):
             expected = {name: layout.expected for name, layout in LAYOUTS.items()}
-            formatter.write_dl(list({**expected, _SYNAPSE: _SYNAPSE_SOURCE}.items()))
+            formatter.write_dl(list({**expected, _SYNAPSE: _SYNAPSE_SOURCE, **_ANNOTATIONS}.items()))
 
 
 @click.command("prepare", cls=_PrepareCommand, short_help="Bring a downloaded data set into the layout of training.")
 @click.argument(
-    "dataset", metavar="DATASET", type=NamesIn("condseg_monai.data.prepare.download_layouts", "LAYOUTS", _SYNAPSE)
+    "dataset",
+    metavar="DATASET",
+    type=NamesIn("condseg_monai.data.prepare.download_layouts", "LAYOUTS", _SYNAPSE, *_ANNOTATIONS),
 )
 @click.argument("source", metavar="SRC", type=click.Path(path_type=Path))
 @click.argument("destination", metavar="DST", type=click.Path(path_type=Path))
@@ -61,13 +67,19 @@ class _PrepareCommand(Command):
     help="synapse: what the numbers in SRC mean; btcv for files named as BTCV's",
 )
 @click.option(
-    "--class_names", metavar="A,B,...", help="synapse, own labels: what they are, background first; they are kept"
+    "--class_names",
+    metavar="A,B,...",
+    help="background first; synapse, own labels: what they are; labelme and coco: classes, else all is lesion",
 )
+@click.option("--allow_empty", is_flag=True, help="labelme and coco: images without a region get an empty mask")
 def command(dataset: str, source: Path, destination: Path, hold_out: Sequence[str], **options: Any) -> None:
     """Copy a downloaded data set SRC into DST, with images/, masks/ and its published lists.
 
     What is not published is said to be ours, on the screen and in dataset.json.
     """
+    if dataset in _ANNOTATIONS:
+        _draw_annotations(dataset, source, destination, **options)
+        return
     prepare = _prepare_synapse if dataset == _SYNAPSE else _prepare_images
     record = prepare(dataset, source, destination, hold_out=hold_out, **options)
     click.echo(f"{destination}: {record['title']}, files {record['files']}")
@@ -80,6 +92,25 @@ def command(dataset: str, source: Path, destination: Path, hold_out: Sequence[st
         click.echo(f"  note: {note}")
     if dataset != _SYNAPSE:
         click.echo(f"check it with: condseg check {shlex.quote(str(destination))}")
+
+
+def _draw_annotations(
+    kind: str,
+    source: Path,
+    destination: Path,
+    *,
+    class_names: str | None,
+    allow_empty: bool,
+    overwrite: bool,
+    **_: Any,
+) -> None:
+    from condseg_monai.data.prepare.annotations import prepare_annotations
+
+    names = None if class_names is None else class_names.split(",")
+    record = prepare_annotations(kind, source, destination, names, allow_empty, overwrite)
+    regions = ", ".join(f"{count} {name}" for name, count in record["regions"].items())
+    click.echo(f"{destination}: {record['images']} images, {record['empty_masks']} without a region; {regions}")
+    click.echo(f"Next\n  condseg split {shlex.quote(str(destination))}")
 
 
 def _prepare_images(
@@ -117,6 +148,7 @@ def _prepare_synapse(
     link: bool,
     hold_out: Sequence[str],
     class_names: str | None,
+    allow_empty: bool,
     **options: Any,
 ) -> dict[str, Any]:
     from condseg_monai.data.prepare.synapse import ODD_SLICES, prepare_synapse

@@ -1,0 +1,108 @@
+"""Masks of annotations: labelme's files and COCO's."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from condseg_monai.cli.commands import main
+
+
+@pytest.fixture
+def source(tmp_path):
+    folder = tmp_path / "source" / "day 1"
+    folder.mkdir(parents=True)
+    for name in ("a.png", "b.jpg"):
+        Image.new("RGB", (12, 10), (200, 90, 80)).save(folder / name)
+    return folder
+
+
+def labelme(folder, name, *shapes):
+    content = {"imagePath": name, "imageHeight": 10, "imageWidth": 12, "shapes": list(shapes)}
+    (folder / f"{name}.json").write_text(json.dumps(content))
+
+
+def shape(label, points, kind="polygon"):
+    return {"label": label, "points": points, "shape_type": kind}
+
+
+def coco(folder, *annotations, **changes):
+    images = [{"id": i, "file_name": name, "height": 10, "width": 12} for i, name in enumerate(("a.png", "b.jpg"))]
+    categories = [{"id": 5, "name": "polyp"}, {"id": 7, "name": "tool"}]
+    content = {"images": images, "annotations": list(annotations), "categories": categories, **changes}
+    (folder / "annotations.json").write_text(json.dumps(content))
+
+
+def masks(folder):
+    return {path.stem: np.asarray(Image.open(path)) for path in sorted((folder / "masks").iterdir())}
+
+
+SQUARE = [[2, 1], [6, 1], [6, 5], [2, 5]]
+
+
+def test_labelme_shapes_become_masks(source, tmp_path, capsys):
+    labelme(source, "a.png", shape("polyp", SQUARE), shape("tool", [[8, 6], [10, 8]], "rectangle"))
+    labelme(source, "b.jpg", shape("polyp", [[5, 5], [5, 7]], "circle"))
+    assert main(["prepare", "labelme", str(source.parent), str(tmp_path / "out")]) == 0
+    assert "2 images, 0 without a region; 2 polyp, 1 tool" in capsys.readouterr().out
+    found = masks(tmp_path / "out")
+    expected = np.zeros((10, 12), np.uint8)
+    expected[1:6, 2:7] = expected[6:9, 8:11] = 255
+    assert np.array_equal(found["a"], expected)
+    assert 9 <= (found["b"] > 0).sum() <= 25 and found["b"][5, 5] == 255
+    assert (tmp_path / "out" / "images" / "b.jpg").is_file()
+
+
+def test_class_names_number_the_regions_and_later_ones_cover(source, tmp_path):
+    labelme(source, "a.png", shape("polyp", SQUARE), shape("tool", [[4, 3], [10, 8]], "rectangle"))
+    labelme(source, "b.jpg", shape("tool", SQUARE))
+    names = ["--class_names", "background,polyp,tool"]
+    assert main(["prepare", "labelme", str(source.parent), str(tmp_path / "out"), *names]) == 0
+    found = masks(tmp_path / "out")
+    assert sorted(np.unique(found["a"])) == [0, 1, 2] and found["a"][3, 4] == 2 and found["a"][1, 2] == 1
+    assert sorted(np.unique(found["b"])) == [0, 2]
+
+
+def test_coco_polygons_and_run_lengths_become_masks(source, tmp_path):
+    pytest.importorskip("pycocotools")
+    polygon = {"id": 1, "image_id": 0, "category_id": 5, "segmentation": [[2, 1, 6, 1, 6, 5, 2, 5]]}
+    runs = {"id": 2, "image_id": 1, "category_id": 7, "segmentation": {"size": [10, 12], "counts": [20, 10, 90]}}
+    coco(source, polygon, runs)
+    assert main(["prepare", "coco", str(source.parent), str(tmp_path / "out")]) == 0
+    found = masks(tmp_path / "out")
+    assert (found["a"] > 0).sum() == 16 and found["a"][2, 3] == 255
+    assert np.array_equal(np.flatnonzero(found["b"].any(axis=0)), [2])  # the third column, ten pixels
+
+
+@pytest.mark.parametrize(
+    ("shapes", "options", "words"),
+    [
+        ([shape("polyp", [[1, 1], [2, 2]])], [], "a shape cannot be drawn: a polygon of 2 points"),
+        ([], [], "a.png has no region; --allow_empty makes an empty mask"),
+        ([shape("stone", SQUARE)], ["--class_names", "background,polyp"], "is called 'stone', and class_names are"),
+    ],
+)
+def test_annotation_that_cannot_be_used_is_named_and_nothing_is_written(
+    source, tmp_path, capsys, shapes, options, words
+):
+    labelme(source, "a.png", *shapes)
+    labelme(source, "b.jpg", shape("polyp", SQUARE))
+    assert main(["prepare", "labelme", str(source.parent), str(tmp_path / "out"), *options]) == 1
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_images_without_a_region_are_empty_if_asked(source, tmp_path):
+    labelme(source, "a.png")
+    labelme(source, "b.jpg", shape("polyp", SQUARE))
+    assert main(["prepare", "labelme", str(source.parent), str(tmp_path / "out"), "--allow_empty"]) == 0
+    assert not masks(tmp_path / "out")["a"].any()
+
+
+def test_missing_image_and_damaged_file_are_named(source, tmp_path, capsys):
+    labelme(source, "gone.png", shape("polyp", SQUARE))
+    (source / "broken.json").write_text("{")
+    assert main(["prepare", "labelme", str(source.parent), str(tmp_path / "out")]) == 1
+    said = capsys.readouterr().err
+    assert "gone.png does not exist" in said and "broken.json cannot be read as JSON" in said

@@ -7,7 +7,6 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from condseg_monai.networks.class_names import CLASS_NAMES_KEY
@@ -100,8 +99,8 @@ def start_from_model(
 
     Raises:
         FileNotFoundError: if the file does not exist.
-        ValueError: if it is damaged, has a fitting weight that is not finite, or none that fits; the message names it,
-            and the option that takes it.
+        ValueError: if it is damaged or not finite, or has no weight that fits; the message names it, and the option
+            that takes it.
     """
     path = optional_path(init_from)
     if path is None:
@@ -114,8 +113,6 @@ def start_from_model(
     fitting = {key: value for key, value in found.items() if key in own and value.shape == own[key].shape}
     if not fitting:
         raise ValueError(_nothing_fits(path, found, own))
-    if broken := [key for key, value in fitting.items() if not bool(torch.isfinite(value).all())]:
-        raise ValueError(f"init_from: {path} has weights that are not finite: {name_keys(broken)}; give another")
     network.load_state_dict(fitting, strict=False)
     logger = logging.getLogger(__name__)
     logger.info(f"The network starts from {path}: {len(fitting)} of its {len(own)} tensors")

@@ -90,7 +90,7 @@ def mlflow_handler(
     """
     if find_spec("mlflow") is None:
         raise ModuleNotFoundError(
-            'tracking mlflow needs MLflow, which is not installed: pip install "condseg_monai[mlflow]"'
+            'tracker mlflow needs MLflow, which is not installed: pip install "condseg_monai[mlflow]"'
         )
     folder = Path(output_dir).absolute()
     if "MLFLOW_TRACKING_URI" not in os.environ:

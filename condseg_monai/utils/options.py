@@ -281,7 +281,7 @@ _RUN: dict[str, Option] = {
     "early_stop_patience": _integer(1, "epochs without a better validation mIoU after which training ends"),
     "val_interval": _integer(1, "epochs between validations"),
     "panel_interval": _integer(0, "epochs between pictures in TensorBoard; 0: none"),
-    "tracking": _text(
+    "tracker": _text(
         "where curves and pictures go beside `history_*.csv` and `curves.png`; `mlflow` needs the extra `mlflow` and "
         "writes to `MLFLOW_TRACKING_URI` or `mlruns.db` in `output_dir`, without pictures",
         *("tensorboard", "mlflow", "none"),

@@ -3,8 +3,9 @@ import logging
 import pytest
 import torch
 
-from condseg_monai import ConDSeg, ConDSegStage1
-from condseg_monai.training.stage_handover import start_from_stage1
+from condseg_monai import ConDSeg, ConDSegStage1, DECSeg, ModelCard
+from condseg_monai.networks.class_names import class_names_of
+from condseg_monai.training.stage_handover import start_from_model, start_from_stage1
 
 
 @pytest.fixture(scope="module")
@@ -96,3 +97,76 @@ def test_one_stage_training_starts_from_published_weights(stage1, network, tmp_p
 def test_first_stage_leaves_published_weights_alone(stage1, network, tmp_path):
     start_from_stage1(network, save(stage1.state_dict(), tmp_path / "stage1.pt"), tmp_path / "there is none")
     assert torch.equal(network.encoder.conv1.weight, stage1.encoder.conv1.weight)
+
+
+def test_model_given_as_stage_1_names_the_option_that_takes_it(network, tmp_path):
+    path = save(ConDSeg(encoder="resnet18", decoder_channels=16).state_dict(), tmp_path / "model.pt")
+    with pytest.raises(ValueError, match=r"model\.pt is a whole model, not the first stage's: --init_from .*model\.pt"):
+        start_from_stage1(network, path)
+
+
+def test_card_says_that_a_file_is_a_whole_model(network, tmp_path):
+    path = save(DECSeg(encoder="resnet18").state_dict(), tmp_path / "model.pt")
+    ModelCard("dec_seg", {"in_channels": 3, "out_channels": 1, "encoder": "resnet18"}).write(tmp_path / "model.json")
+    with pytest.raises(ValueError, match="is a whole model"):
+        start_from_stage1(network, path)
+
+
+def test_bare_encoder_given_as_stage_1_or_as_a_model_names_the_option_that_takes_it(stage1, network, tmp_path):
+    path = save(stage1.encoder.state_dict(), tmp_path / "resnet18.pth")
+    for start in (start_from_stage1, start_from_model):
+        with pytest.raises(ValueError, match=r"bare encoder.*--encoder_weights .*resnet18\.pth"):
+            start(network, path)
+
+
+def test_model_given_as_weights_of_an_encoder_names_the_option_that_takes_it(network, tmp_path):
+    path = save(network.state_dict(), tmp_path / "model.pt")
+    with pytest.raises(ValueError, match=r"is a model of this package, not an encoder: --init_from FILE"):
+        start_from_model(network, None, path)
+
+
+def test_fine_tuning_takes_all_weights_that_fit_and_names_the_others(network, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    torch.manual_seed(3)
+    other = ConDSeg(encoder="resnet18", decoder_channels=8, out_channels=3)
+    state_dict = {**other.state_dict(), "extra": torch.zeros(1)}
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    start_from_stage1(network, tmp_path / "there is none.pt", init_from=save(state_dict, tmp_path / "model.pt"))
+    kept = {key for key, value in network.state_dict().items() if other.state_dict()[key].shape != value.shape}
+    assert kept and len(kept) < 5
+    for key, value in network.state_dict().items():
+        assert torch.equal(value, before[key] if key in kept else state_dict[key]), key
+    text = caplog.text
+    assert f"{len(before) - len(kept)} of its {len(before)} tensors" in text
+    assert all(f"{key} " in text for key in kept) and "1 tensors of the file are not used" in text and "[extra]" in text
+
+
+@pytest.mark.parametrize(
+    ("state_dict", "words"),
+    [
+        ({"a": torch.zeros(1)}, r"no weight of .*model\.pt fits the network: it is of another method or encoder"),
+        ("nan", r"model\.pt holds values that are not finite numbers, in output\."),
+    ],
+)
+def test_model_of_which_nothing_can_be_used_is_named(network, tmp_path, state_dict, words):
+    if state_dict == "nan":
+        own = network.state_dict()
+        state_dict = {key: own[key] * torch.nan for key in own if key.startswith("output.") and own[key].ndim}
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    with pytest.raises(ValueError, match=words):
+        start_from_model(network, save(state_dict, tmp_path / "model.pt"))
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+
+
+def test_missing_model_is_named(network, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"init_from: .*model\.pt does not exist"):
+        start_from_model(network, tmp_path / "model.pt")
+
+
+def test_class_names_are_the_network_s_own(tmp_path):
+    first, second = (
+        ConDSeg(encoder="resnet18", decoder_channels=8, out_channels=2, class_names=["background", name])
+        for name in ("liver", "colon")
+    )
+    start_from_model(second, save(first.state_dict(), tmp_path / "model.pt"))
+    assert class_names_of(second) == ("background", "colon")

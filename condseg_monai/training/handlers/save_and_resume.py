@@ -42,7 +42,7 @@ _VERSION = 3
 MAY_CHANGE = {
     *("bundle_root", "dataset_dir", "ckpt_dir", "output_dir", "stage1_checkpoint", "encoder_weights"),
     *("device", "precision", "compile", "channels_last", "checkpointing", "num_workers", "cache", "cache_dir"),
-    *("check_data", "progress_bar", "tracking", "init_from"),
+    *("check_data", "progress_bar", "tracker", "init_from"),
     *("early_stop_patience", "panel_interval", "save_interval", "overwrite", "resume"),
 }
 """Options that a resumed run may have otherwise than the run it continues."""

@@ -92,7 +92,7 @@ def test_model_card_has_names_and_values(run_of_colours):
 def test_validation_scores_every_class(run_of_colours):
     for workflow in run_of_colours.workflows:
         metrics = workflow.parser.get_parsed_content("validate#evaluator").state.metrics
-        assert set(metrics) == {"val_mean_iou", "val_mean_dice", "val_dice_lesion", "val_dice_tool"}
+        assert set(metrics) == {"val_loss", "val_mean_iou", "val_mean_dice", "val_dice_lesion", "val_dice_tool"}
 
 
 def test_evaluation_equals_the_validation_of_the_best_epoch(run_of_colours):

@@ -50,10 +50,13 @@ def find_model(model: str | os.PathLike[str]) -> Path:
     if str(model) in shipped:
         return shipped[str(model)]
     near = difflib.get_close_matches(str(model), shipped, n=1)
+    if not near and path.parent.is_dir():
+        names = [file.name for file in path.parent.iterdir()]
+        near = [str(path.parent / name) for name in difflib.get_close_matches(path.name, names, n=1, cutoff=0.8)]
     hint = f" (did you mean {near[0]}?)" if near else ""
-    names = f"; the bundle has {', '.join(shipped)}" if shipped else ""
+    has = f"; the bundle has {', '.join(shipped)}" if shipped else ""
     raise FileNotFoundError(
-        f"model {model} does not exist{hint}: give a .pt file, the folder of a run or bundle, or a zip{names}"
+        f"model {model} does not exist{hint}: give a .pt file, the folder of a run or bundle, or a zip{has}"
     )
 
 

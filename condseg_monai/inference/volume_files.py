@@ -27,10 +27,11 @@ _CHUNK_VALUES = 1 << 23
 
 
 def write_label_volume(path: str | os.PathLike[str], labels: np.ndarray, volume: Volume) -> None:
-    """Write ``uint8`` labels as ``.nii.gz`` with the shape, affine and orientation of the volume they are of."""
+    """Write ``uint8`` labels as ``.nii`` or ``.nii.gz`` with the geometry of the volume they are of."""
     if labels.dtype != np.uint8 or labels.shape != volume.array.shape:
         raise ValueError(f"labels must be uint8 {volume.array.shape}, got {labels.dtype} {labels.shape}")
-    with atomic_write(path) as temporary, temporary.open("wb") as file, _stream(file) as stream:
+    suffix = Path(path).suffix.lower()
+    with atomic_write(path) as temporary, temporary.open("wb") as file, _stream(file, suffix) as stream:
         _header(volume, volume.file_shape, np.uint8).write_to(stream)
         for k in range(labels.shape[2]):
             stream.write(labels[:, :, k].tobytes(order="F"))
@@ -80,7 +81,7 @@ def _copy_in_file_order(raw: Path, stream: BinaryIO, channel: int, stack: tuple[
         del part, mapped
 
 
-def _stream(file: BinaryIO, suffix: str = ".gz") -> Any:
+def _stream(file: BinaryIO, suffix: str) -> Any:
     if suffix != ".gz":
         return nullcontext(file)
     # No name and no time inside: the same labels are the same bytes.

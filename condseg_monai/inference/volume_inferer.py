@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -12,11 +13,11 @@ from torch import Tensor, nn
 
 from condseg_monai.data.ct.slice_resize import resize_label_slice, resize_scores, resize_slice
 from condseg_monai.data.ct.synapse import CT_WINDOW_HU, window_ct
-from condseg_monai.data.ct.volume import Volume, axial_slices
+from condseg_monai.data.ct.volume import Volume, axial_slices, volume_of_slices
 from condseg_monai.data.images.normalization import normalize_image
 from condseg_monai.training.precision_inferer import check_precision, in_precision
 
-__all__ = ["RESIZINGS", "VolumeInferer", "keep_largest_components"]
+__all__ = ["RESIZINGS", "VolumeInferer", "ensemble_labels", "keep_largest_components"]
 
 RESIZINGS = {
     "scores": "class scores are interpolated to the size of the slice, then the best class is taken",
@@ -111,6 +112,30 @@ class VolumeInferer:
         if full is not None and self.resizing == "scores":
             return full[0].argmax(0).to(torch.uint8).cpu().numpy()
         return resize_label_slice(probs[0].argmax(0).to(torch.uint8).cpu().numpy(), size)
+
+
+def ensemble_labels(volume: Volume, members: Sequence[tuple[VolumeInferer, nn.Module]]) -> np.ndarray:
+    """Segment a volume by the mean class probabilities of several networks, each with its inferer; see
+    :class:`VolumeInferer`. Probabilities are held of one batch of slices.
+    """
+    if len(members) == 1:
+        inferer, network = members[0]
+        return inferer(volume, network)
+    labels = np.zeros(volume.array.shape, dtype=np.uint8, order="F")
+    slices, target = (axial_slices(array, volume.affine) for array in (volume.array, labels))
+    step = members[0][0].batch_size
+    for start in range(0, len(slices), step):
+        part = replace(volume, array=volume_of_slices(slices[start : start + step], volume.affine))
+        sums: dict[int, np.ndarray] = {}
+
+        def add(index: int, probs: np.ndarray, sums: dict[int, np.ndarray] = sums) -> None:
+            sums[index] = sums[index] + probs if index in sums else probs
+
+        for inferer, network in members:
+            inferer(part, network, on_probability=add)
+        for index, probs in sums.items():
+            target[start + index] = probs.argmax(axis=2)
+    return labels
 
 
 def keep_largest_components(labels: np.ndarray) -> None:

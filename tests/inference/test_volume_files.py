@@ -28,6 +28,14 @@ def test_label_has_shape_affine_and_values(tmp_path, codes):
         np.testing.assert_array_equal(written.header[field], source.header[field])
 
 
+@pytest.mark.parametrize(("name", "start"), [("label.nii.gz", b"\x1f\x8b"), ("label.nii", b"\x5c\x01")])
+def test_label_is_compressed_as_its_name_says(tmp_path, name, start):
+    volume = read_nifti(write_nifti(tmp_path / "ct.nii.gz", IMAGE, AFFINE))
+    write_label_volume(tmp_path / name, LABEL, volume)
+    assert (tmp_path / name).read_bytes()[:2] == start
+    np.testing.assert_array_equal(np.asarray(nibabel.load(tmp_path / name).dataobj), LABEL)
+
+
 def test_label_of_a_file_with_scale_factor_fourth_axis_and_other_byte_order(tmp_path):
     header = nibabel.Nifti1Header(endianness=">")
     header["cal_max"] = 300

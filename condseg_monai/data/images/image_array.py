@@ -19,14 +19,14 @@ def as_image_array(image: Any, mode: str = "RGB") -> np.ndarray:
 
     Args:
         image: a PIL image; or an array ``(H, W)``, ``(H, W, 1)``, ``(H, W, 3)`` or, of ``uint8`` with alpha, ``(H, W,
-            4)``: ``uint8``, ``uint16`` from 0 to 65535, or floating point from 0 to 255.
+            4)``: ``uint8``, ``uint16`` from 0 to 65535, or floating point from 0 to 1.
         mode: as for :func:`~condseg_monai.read_natural_image`.
 
     Raises:
         ValueError: if it is something else, empty, or has values out of range; the message says what was found.
     """
     if isinstance(image, Image.Image):
-        return pixels_in_mode(image_pixels(image.copy()), mode)
+        return pixels_in_mode(image_pixels(image.copy(), getattr(image, "tag_v2", None)), mode)
     array = np.asarray(image)
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
@@ -43,8 +43,9 @@ def as_image_array(image: Any, mode: str = "RGB") -> np.ndarray:
         return pixels_in_mode(array.astype(np.float32) / _WHITE * np.float32(255), mode)
     if array.dtype.kind != "f":
         raise ValueError(f"an image must be uint8, uint16 or floating point, got {array.dtype}")
-    if not np.isfinite(array).all() or array.min() < 0 or array.max() > 255:
+    if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
         raise ValueError(
-            f"a floating-point image must be in [0, 255], got {array.min():g} to {array.max():g}; scale it first"
+            f"a floating-point image must be in [0, 1], got {array.min():g} to {array.max():g}: divide it by its "
+            "white, or give uint8 or uint16"
         )
-    return pixels_in_mode(array.astype(np.float32), mode)
+    return pixels_in_mode(array.astype(np.float32) * np.float32(255), mode)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import BufferedReader, FileIO
 from os import PathLike, fspath
 from typing import Any
@@ -139,11 +139,11 @@ def pixels_in_mode(array: np.ndarray, mode: str) -> np.ndarray:
     return array.max(axis=2) if mode == "L" else array @ _LUMA
 
 
-def image_pixels(image: Image.Image) -> np.ndarray:
+def image_pixels(image: Image.Image, tags: Mapping[int, Any] | None = None) -> np.ndarray:
     """Convert a PIL image, which is turned as its EXIF says: ``(H, W)`` grey or ``(H, W, 3)``; a ValueError if it
-    cannot."""
+    cannot. ``tags`` are those of the TIFF that the image was copied from."""
     if image.mode in _SIXTEEN_BIT:
-        return _sixteen_bit_to_array(image)
+        return _sixteen_bit_to_array(image, tags or getattr(image, "tag_v2", {}))
     if image.mode not in _CONVERTIBLE:
         raise ValueError(
             f"pixels of kind {image.mode!r} have no agreed black and white; save it as RGB or as 8-bit or 16-bit grey"
@@ -165,8 +165,7 @@ def _on_black(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", colour.size, (0, 0, 0, 255)), colour).convert("RGB")
 
 
-def _sixteen_bit_to_array(image: Image.Image) -> np.ndarray:
-    tags = getattr(image, "tag_v2", {})
+def _sixteen_bit_to_array(image: Image.Image, tags: Mapping[int, Any]) -> np.ndarray:
     white = float(2 ** tags.get(258, (16,))[0] - 1)  # BitsPerSample: 12 or 16
     ImageOps.exif_transpose(image, in_place=True)
     values = np.asarray(image).astype(np.float32)

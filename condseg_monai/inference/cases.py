@@ -14,8 +14,17 @@ from typing import Any
 from condseg_monai.data.ct.volume_list import list_volumes
 from condseg_monai.data.images.image_reader import IMAGE_EXTENSIONS, UnreadableImageError, read_natural_image
 from condseg_monai.data.lists.dataset_report import no_mask_text
-from condseg_monai.data.lists.image_list import list_images, list_other_files
-from condseg_monai.data.lists.pairing import Case, DatasetError, Finding, find_cases, name_key, raise_if_any, some
+from condseg_monai.data.lists.image_list import list_deeper_images, list_images, list_other_files
+from condseg_monai.data.lists.pairing import (
+    Case,
+    DatasetError,
+    Finding,
+    case_name,
+    find_cases,
+    name_key,
+    raise_if_any,
+    some,
+)
 from condseg_monai.inference.output_record import OutputRecord, Source, content_sha256
 from condseg_monai.inference.required_checkpoint import RequiredCheckpoint
 
@@ -127,7 +136,7 @@ class Cases:
         """The file of an output of a case."""
         assert self.output_dir is not None
         folder, extension = self.outputs[kind]
-        return self.output_dir / folder / f"{_name(case)}{extension}"
+        return self.output_dir / folder / f"{case_name(case)}{extension}"
 
     def wants(self, kind: str, case: Case) -> bool:
         """Whether an output of a case is asked for and not there."""
@@ -205,7 +214,7 @@ class Cases:
         cases, failed = self.list_cases()
         by_name: dict[str, list[str]] = defaultdict(list)
         for case in cases:
-            by_name[name_key(_name(case))].append(case["image"])
+            by_name[name_key(case_name(case))].append(case["image"])
         if clashes := [" and ".join(paths) for paths in by_name.values() if len(paths) > 1]:
             lines = "\n".join(f"  - {clash}" for clash in clashes)
             raise DatasetError(f"cases of one name would write the same {self.result}; rename them:\n{lines}")
@@ -307,6 +316,8 @@ def _list_images(source: str | os.PathLike[str]) -> tuple[list[Case], list[Findi
             f"{len(others)} file(s) of {source} left out, for want of an extension of {', '.join(IMAGE_EXTENSIONS)}: "
             f"{some(others)}"
         )
+    if deeper := list_deeper_images(source):
+        _LOG.warning(f"{len(deeper)} image(s) in sub-folders of {source} left out, beside those in it: {some(deeper)}")
     return cases, []
 
 
@@ -340,10 +351,6 @@ def _list_scored(
         if largest > 0:
             raise DatasetError(no_mask_text(f"no mask of {split}", mask_threshold, largest))
     return cases, missing
-
-
-def _name(case: Case) -> str:
-    return case.get("name", Path(case["image"]).stem)
 
 
 def _kept_words(number: int) -> str:

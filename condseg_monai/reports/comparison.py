@@ -52,9 +52,9 @@ def compare_evaluations(a: Path, b: Path, common: bool = False) -> dict[str, Any
     summaries = [_summary_beside(path) for path in (a, b)]
     only_a, only_b = _only_in_one(table_a, table_b)
     if not common:
-        failed_a, failed_b = map(_failed_cases, summaries)
-        only_a = [file for file in only_a if _case_of(file) in failed_b]
-        only_b = [file for file in only_b if _case_of(file) in failed_a]
+        failed_a, failed_b = map(_failed_files, summaries)
+        only_a = [file for file in only_a if _has_failed(file, failed_b)]
+        only_b = [file for file in only_b if _has_failed(file, failed_a)]
     table_a, table_b = _without(table_a, only_a), _without(table_b, only_b)
     return {
         "a": str(a),
@@ -115,19 +115,25 @@ def _without(table: ScoreTable, files: Sequence[str]) -> ScoreTable:
     return table.select(np.array([file not in set(files) for file in table.files], dtype=bool))
 
 
-def _failed_cases(summary: Mapping[str, Any]) -> set[str]:
-    """The cases that an evaluation could not score, as :func:`_case_of` names them."""
+def _failed_files(summary: Mapping[str, Any]) -> list[str]:
+    """The files, or names, of the cases that an evaluation could not score, without extension."""
     failed = summary.get("failed", [])
     # Of volumes, reasons by path; of images, findings.
     paths = list(failed) if isinstance(failed, dict) else [path for problem in failed for path in problem["files"]]
-    return {_case_of(Path(path).name) for path in paths}
+    return [_without_extension(Path(path).as_posix()) for path in paths]
 
 
-def _case_of(file: str) -> str:
-    """The name of a case, which its image, its mask and its lines in a table (``case/organ``) share."""
-    name = file.partition("/")[0]
-    stem = nifti_stem(name) or (Path(name).stem if Path(name).suffix.lower() in IMAGE_EXTENSIONS else name)
-    return name_key(stem)
+def _has_failed(file: str, failed: Sequence[str]) -> bool:
+    """Whether a line of a table, an image's name or ``case/organ``, is of one of the failed files."""
+    is_image = Path(file).suffix.lower() in IMAGE_EXTENSIONS
+    case = _without_extension(file if is_image else file.rpartition("/")[0] or file)
+    return any(f"/{one}".endswith(f"/{case}") for one in failed)
+
+
+def _without_extension(file: str) -> str:
+    path = Path(file)
+    stem = nifti_stem(path.name) or (path.stem if path.suffix.lower() in IMAGE_EXTENSIONS else path.name)
+    return name_key((path.parent / stem).as_posix())
 
 
 def _check_images(a: ScoreTable, b: ScoreTable) -> None:

@@ -18,7 +18,7 @@ from monai.utils import ImageMetaKey, string_list_all_gather
 from torch import Tensor
 
 from condseg_monai.data.images.image_reader import read_natural_image
-from condseg_monai.data.lists.pairing import Finding
+from condseg_monai.data.lists.pairing import Finding, case_name
 from condseg_monai.inference.required_checkpoint import RequiredCheckpoint
 from condseg_monai.metrics.binary import EMPTY_MASK_RULE
 from condseg_monai.metrics.class_scores import ABSENT_CLASS_RULE
@@ -118,7 +118,7 @@ class ScoreReport:
             meta = getattr(item["image"], "meta", None)
             if meta is None:
                 raise ValueError("the batch's images have lost their metadata: keep track_meta on in the preprocessing")
-            facts: dict[str, Any] = {"file": Path(str(meta[ImageMetaKey.FILENAME_OR_OBJ])).name}
+            facts: dict[str, Any] = {"file": _file({**item, "image": str(meta[ImageMetaKey.FILENAME_OR_OBJ])})}
             label = result.get("label_original", item.get("label"))
             if label is not None:
                 height, width = label.shape[-2:]
@@ -206,7 +206,7 @@ class ScoreReport:
     def _draw(self, engine: Engine, file: str) -> CasePicture:
         evaluator: Any = engine
         dataset = evaluator.data_loader.dataset
-        index = next(i for i, case in enumerate(dataset.data) if Path(case["image"]).name == file)
+        index = next(i for i, case in enumerate(dataset.data) if _file(case) == file)
         item, network = dataset[index], getattr(evaluator.network, "module", evaluator.network)
         batch = torch.as_tensor(item["image"])[None].to(evaluator.state.device)
         uncertainty = None
@@ -224,6 +224,11 @@ class ScoreReport:
         overlay = draw(image, pred, label)
         heat = None if uncertainty is None else jpeg_uri(draw_heat_map(uncertainty, overlay.shape[:2]))
         return CasePicture(file, jpeg_uri(overlay), heat)
+
+
+def _file(case: Mapping[str, Any]) -> str:
+    """How a table calls a case: its image's file name, with the sub-folder in front if there is one."""
+    return case_name(case) + Path(case["image"]).suffix
 
 
 _DECISIONS = {True: "a probability of 0.5 is lesion", False: "the class of the largest probability is taken"}

@@ -1,6 +1,7 @@
 import csv
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -47,6 +48,25 @@ def test_every_property_is_where_monai_looks_for_it(open_config, options, traine
     workflow.evaluator.run()  # alone it loads the weights too
     saved = torch.load(trained.ckpt_dir / "model.pt", weights_only=True)
     assert all(torch.equal(value, saved[key]) for key, value in workflow.network_def.state_dict().items())
+
+
+def test_images_in_sub_folders_are_trained_on_and_scored_by_their_paths(run_config, options, tiny_dataset, tmp_path):
+    dataset = tmp_path / "dataset"
+    names = {}
+    for split in ("train", "val"):
+        stems = (tiny_dataset / f"{split}.txt").read_text().split()
+        names[split] = [f"{Path(stem).stem}/case.png" for stem in stems]
+        for stem, name in zip(stems, names[split], strict=True):
+            for folder in ("images", "masks"):
+                (dataset / folder / name).parent.mkdir(parents=True)
+                shutil.copy(next((tiny_dataset / folder).glob(f"{Path(stem).stem}.*")), dataset / folder / name)
+        (dataset / f"{split}.txt").write_text("\n".join(names[split]))
+    changed = {**options, "dataset_dir": str(dataset), "ckpt_dir": str(tmp_path / "models")}
+    run_config("train_stage2", **changed, stage1_checkpoint=None)
+    run_config("train", "evaluate", **changed)
+    assert [row["file"] for row in table(tmp_path, "val")] == names["val"]
+    page = (tmp_path / "report_val.html").read_text()
+    assert all(f'<b class="file">{name}</b>' in page for name in names["val"])  # each drawn from its own file
 
 
 def test_report_has_the_scores_of_every_image(run_config, options, trained, tmp_path):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from condseg_monai.data.lists.dataset_report import inspect_pairing
-from condseg_monai.data.lists.pairing import Case, Pairing, find_cases, find_unlisted, name_key, raise_if_any
+from condseg_monai.data.lists.pairing import Case, Pairing, case_name, find_cases, find_unlisted, name_key, raise_if_any
 
 __all__ = ["check_datalist", "datalist_hash"]
 
@@ -27,10 +27,10 @@ def check_datalist(
     """List the cases of some splits, in the order of their lists, after opening and comparing every image and mask.
 
     Expects ``images/``, ``masks/`` and ``{split}.txt`` in ``dataset_dir``; of a ``fold`` the lists are in
-    ``folds/{fold}``. A line is a stem or a file name; image and mask share the stem, behind which masks
-    may have ``mask_suffix``, with any extension of
-    ``IMAGE_EXTENSIONS``. The checks are those of ``condseg check``: errors are raised, warnings logged; ``check=False``
-    opens no image. ``mask_threshold`` and ``classes`` say what masks mean, as for
+    ``folds/{fold}``. A line is a stem or a file name, with its sub-folder of ``images/`` in front if it is in one;
+    image and mask share it but for ``mask_suffix`` behind the mask's stem, with any extension of ``IMAGE_EXTENSIONS``.
+    The checks are those of ``condseg check``: errors are raised, warnings logged; ``check=False`` opens no image.
+    ``mask_threshold`` and ``classes`` say what masks mean, as for
     :func:`~condseg_monai.data.lists.dataset_report.inspect_dataset`.
 
     Raises:
@@ -67,6 +67,6 @@ def check_files(
 
 
 def datalist_hash(datalist: Iterable[Mapping[str, str | PathLike[str]]]) -> str:
-    """SHA-256 over the stems of the images in their order: equal for equal splits, wherever and however stored."""
-    stems = (name_key(Path(case["image"]).stem) for case in datalist)
-    return hashlib.sha256("\n".join(stems).encode()).hexdigest()
+    """SHA-256 over the names of the cases in their order: equal for equal splits, wherever and however stored."""
+    names = (name_key(case_name(case)) for case in datalist)
+    return hashlib.sha256("\n".join(names).encode(errors="surrogateescape")).hexdigest()

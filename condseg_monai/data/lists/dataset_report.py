@@ -144,6 +144,7 @@ def inspect_dataset(
         if not lists:
             pairing = pair_all(root, mask_suffix)
             text = "there is no train.txt, val.txt or test.txt; all of images/ was checked"
+            text += f" (condseg split {root} makes lists)"
             pairing = pairing._replace(problems=[Finding("list", text), *pairing.problems])
         warnings = find_unlisted(root, pairing.listed, mask_suffix)
     return inspect_pairing(root, pairing, mask_threshold, classes, warnings)
@@ -178,7 +179,7 @@ def inspect_pairing(
 def _check(mask_threshold: float | None, class_values: Sequence[Any] | None, case: Case) -> _Checked:
     arrays: dict[str, np.ndarray] = {}
     problems: list[Finding] = []
-    for key in case:
+    for key in ("image", "label") if "label" in case else ("image",):
         try:
             read_numbers = key == "label" and stores_numbers(class_values)
             arrays[key] = read_pixels(case[key], numbers=True) if read_numbers else read_natural_image(case[key])

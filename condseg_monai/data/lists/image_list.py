@@ -21,7 +21,8 @@ def list_images(source: str | PathLike[str]) -> list[Case]:
             - a folder: its images by name, or those of its ``images/`` if it holds none itself, or those of its
                 sub-folders, which then have a ``name``, their path in the folder without extension;
             - a ``.txt`` list: a path a line, relative to the folder of the list, or a file name or stem in ``images/``
-                beside it; a file that is not there is listed all the same;
+                beside it; a file that is not there is listed all the same. Images of several folders have a ``name``,
+                their path without extension in the folder that all of them share;
             - one image.
 
     Raises:
@@ -31,12 +32,16 @@ def list_images(source: str | PathLike[str]) -> list[Case]:
     if path.is_dir():
         folder = _folder_of_images(path)
         found = pairing.list_image_files(folder)
-        if nested := [] if found else _in_sub_folders(folder):
-            names = [str(file.relative_to(folder).with_suffix("").as_posix()) for file in nested]
-            return [{"image": str(file), "name": name} for file, name in zip(nested, names, strict=True)]
+        if nested := [] if found else pairing.list_image_files(folder, nested=True):
+            return [_in_folder(file, folder) for file in nested]
     elif path.is_file() and path.suffix.lower() == ".txt":
         index = pairing.index_by_stem(path.parent / "images") if (path.parent / "images").is_dir() else {}
-        found = [_find(line, path.parent, index) for line in pairing.read_list(path)]
+        listed = [_find(line, path.parent, index) for line in pairing.read_list(path)]
+        found = list({file.absolute(): file for file in listed}.values())
+        folders = {file.parent.absolute() for file in found if file.is_file()}
+        if len(folders) > 1:
+            shared = Path(os.path.commonpath(folders))
+            return [_in_folder(file, shared) if file.is_file() else {"image": str(file)} for file in found]
     elif path.is_file() and path.suffix.lower() in IMAGE_EXTENSIONS:
         found = [path]
     else:
@@ -53,22 +58,22 @@ def list_other_files(source: str | PathLike[str]) -> list[Path]:
     return [other for other in others if other.is_file() or pairing.is_dangling(other)]
 
 
+def list_deeper_images(source: str | PathLike[str]) -> list[Path]:
+    """Images in sub-folders that :func:`list_images` leaves out, because the folder above them has images."""
+    path = Path(source)
+    folder = _folder_of_images(path)
+    top = pairing.list_image_files(folder) if path.is_dir() else []
+    return [file for file in pairing.list_image_files(folder, nested=True) if file not in {*top}] if top else []
+
+
 def _folder_of_images(folder: Path) -> Path:
     inner = folder / "images"
     return inner if inner.is_dir() and not pairing.list_image_files(folder) else folder
 
 
-def _in_sub_folders(folder: Path) -> list[Path]:
-    """Images below a folder; folders that are links are followed, each once, and hidden ones left out."""
-    found, seen = [], set()
-    for root, folders, _ in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        if (place := Path(root).resolve()) in seen:
-            folders.clear()
-            continue
-        seen.add(place)
-        found += pairing.list_image_files(Path(root))
-    return found
+def _in_folder(file: Path, folder: Path) -> Case:
+    """Case of a file in a folder or below it, whose name is its path there without extension."""
+    return {"image": str(file), "name": Path(os.path.relpath(file, folder)).with_suffix("").as_posix()}
 
 
 def _find(line: str, folder: Path, index: pairing.Index) -> Path:

@@ -16,7 +16,8 @@ __all__ = ["DatasetError", "Finding"]
 SPLITS = ("train", "val", "test")
 _LAYOUT = (
     "a data set is a folder with images/, masks/, train.txt, val.txt and, if wanted, test.txt; each line of a list is "
-    "the name of a file in images/, with or without its extension, and its mask has the same stem"
+    "the name of a file in images/, with or without its extension (case_1, or day_1/case_1 in a sub-folder), and its "
+    "mask has the same stem"
 )
 
 Case = dict[str, str]
@@ -61,7 +62,8 @@ def find_cases(root: Path, splits: Sequence[str], fold: int | None = None, mask_
     """Pair the lines of ``splits`` with files by name; the other lists are only searched for overlap with these.
 
     The lists are those of the data set, or in ``folds/K`` those of a fold; the test list is always the data set's.
-    Masks are called as their images, with ``mask_suffix`` behind the stem.
+    Masks are called as their images, with ``mask_suffix`` behind the stem, in the same sub-folder. If ``images/`` has
+    sub-folders, each case has a ``name`` too: its path in ``images/`` without extension.
     """
     check_splits(splits)
     lists = read_lists(root, splits, SPLITS, fold=fold, mask_suffix=mask_suffix)
@@ -114,6 +116,7 @@ def pair(
     """Pair the stems of each split with files; masks of splits in ``without_mask`` are not looked for."""
     cases: dict[str, list[Case]] = {split: [] for split in stems}
     problems = list(lists.problems)
+    has_folders = any("/" in stem for stem in lists.images)
     for split, listed in stems.items():
         folders = {"image": lists.images} if split in without_mask else {"image": lists.images, "label": lists.masks}
         for stem in dict.fromkeys(listed):
@@ -122,7 +125,8 @@ def pair(
                 files = tuple(str(path) for paths in found.values() for path in paths) or (stem,)
                 problems += [Finding("pair", f"{where.format(split)}{stem}: {text}", files) for text in wrong]
             else:
-                cases[split].append({key: str(paths[0]) for key, paths in found.items()})
+                named = {"name": stem} if has_folders else {}
+                cases[split].append({**{key: str(paths[0]) for key, paths in found.items()}, **named})
     return Pairing(cases, problems, {stem for listed in lists.stems.values() for stem in listed})
 
 
@@ -148,7 +152,7 @@ def find_unlisted(root: Path, listed: Collection[str], mask_suffix: str = "") ->
         "orphan": ("{} in masks/ without an image", [p for key in masks if key not in known for p in masks[key]]),
         "no image": (
             f"{{}} in images/ or masks/ left out, for want of an extension of {', '.join(IMAGE_EXTENSIONS)}",
-            [path for name in ("images", "masks") for path in list_other_files(root / name)],
+            [path for name in ("images", "masks") for path in list_other_files(root / name, nested=True)],
         ),
     }
     return [
@@ -164,16 +168,13 @@ def some(paths: Sequence[str | PathLike[str]], count: int = 5) -> str:
     return names if len(paths) <= count else f"{names} and {len(paths) - count} more"
 
 
-def list_image_files(folder: Path) -> list[Path]:
+def list_image_files(folder: Path, nested: bool = False) -> list[Path]:
     """Files of a folder that have an image's extension, in any case, sorted by name; hidden ones are left out.
 
-    Links to files that are gone are among them, so that whoever reads them names them.
+    Links to files that are gone are among them, so that whoever reads them names them. ``nested`` lists those of
+    sub-folders too.
     """
-    return [
-        path
-        for path in _visible(folder)
-        if path.suffix.lower() in IMAGE_EXTENSIONS and (path.is_file() or is_dangling(path))
-    ]
+    return [path for path in _visible(folder, nested) if _is_image(path)]
 
 
 def is_dangling(path: Path) -> bool:
@@ -181,10 +182,9 @@ def is_dangling(path: Path) -> bool:
     return path.is_symlink() and not path.exists()
 
 
-def list_other_files(folder: Path) -> list[Path]:
-    """What a folder has besides its image files, hidden files aside."""
-    images = set(list_image_files(folder))
-    return [path for path in _visible(folder) if path not in images]
+def list_other_files(folder: Path, nested: bool = False) -> list[Path]:
+    """What a folder has besides its image files, hidden files aside; ``nested`` lists that of sub-folders too."""
+    return [path for path in _visible(folder, nested) if not _is_image(path)]
 
 
 def read_list(path: Path) -> list[str]:
@@ -202,20 +202,32 @@ def name_key(name: str) -> str:
 
 
 def index_by_stem(folder: Path, suffix: str = "") -> Index:
-    """Image files of a folder by stem; with a ``suffix``, those whose stems end in it, by what is before it."""
+    """Image files of a folder and its sub-folders by stem, with the sub-folder in front: ``day_1/case_1``.
+
+    With a ``suffix``, they are those whose stems end in it, by what is before it.
+    """
     index: Index = {}
-    for path in list_image_files(folder):
-        stem = name_key(path.stem)
+    for path in list_image_files(folder, nested=True):
+        stem = name_key(path.relative_to(folder).with_suffix("").as_posix())
         if stem.endswith(suffix):
             index.setdefault(stem.removesuffix(suffix), []).append(path)
     return index
 
 
 def stem_of_line(line: str, images: Mapping[str, list[Path]]) -> str:
-    """The stem a line means: itself, or itself without an extension (``scan.2`` is a stem, ``scan.jpg`` is not)."""
+    """The stem a line means: itself, or itself without an extension (``scan.2`` is a stem, ``scan.jpg`` is not).
+
+    Sub-folders may be written with backslashes.
+    """
     line = name_key(line)
+    line = line if line in images else line.replace("\\", "/")
     is_stem = line in images or Path(line).suffix.lower() not in IMAGE_EXTENSIONS
     return line if is_stem else line[: -len(Path(line).suffix)]
+
+
+def case_name(case: Mapping[str, str | PathLike[str]]) -> str:
+    """Name of a case: ``name``, which those in sub-folders have, or the stem of its image."""
+    return str(case.get("name") or Path(case["image"]).stem)
 
 
 def raise_if_any(dataset_dir: str | PathLike[str], problems: Sequence[Finding]) -> None:
@@ -228,20 +240,36 @@ def raise_if_any(dataset_dir: str | PathLike[str], problems: Sequence[Finding]) 
         )
 
 
-def _visible(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_EXTENSIONS and (path.is_file() or is_dangling(path))
+
+
+def _visible(folder: Path, nested: bool = False, above: tuple[Path, ...] = ()) -> list[Path]:
+    """What is in a folder, or ``nested``, the files below it; a link to a folder above itself is left out."""
+    found = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    if not nested:
+        return found
+    above = (*above, folder.resolve())
+    files: list[Path] = []
+    for path in found:
+        if not path.is_dir():
+            files.append(path)
+        elif path.resolve() not in above:
+            files += _visible(path, nested, above)
+    return files
 
 
 def _pair_problems(stem: str, found: Mapping[str, list[Path]], folders: Mapping[str, Index]) -> list[str]:
-    if "/" in stem or "\\" in stem:
-        return ["a line is a file name in images/, not a path"]
     wrong = []
     for key, paths in found.items():
-        name = "images" if key == "image" else "masks"
+        name, index = "images" if key == "image" else "masks", folders[key]
+        if not paths and stem.startswith("images/") and stem.removeprefix("images/") in folders["image"]:
+            return ["a line is a name in images/, without images/ in front"]
         if not paths:
-            index = folders[key]
-            alike = sorted(path.name for other in index if other.startswith(stem) for path in index[other])
-            wrong.append(f"{name}/ has no such file" + (f", but it has {', '.join(alike[:3])}" if alike else ""))
+            alike = sorted(other for other in index if other.startswith(stem) or other.endswith(f"/{stem}"))
+            files = [path.relative_to(path.parents[other.count("/")]) for other in alike for path in index[other]]
+            some_files = ", ".join(map(str, files[:3]))
+            wrong.append(f"{name}/ has no such file" + (f", but it has {some_files}" if files else ""))
         elif len(paths) > 1:
             wrong.append(f"{name}/ has {' and '.join(path.name for path in paths)}; keep one of them")
     return wrong

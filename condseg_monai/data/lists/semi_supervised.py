@@ -14,7 +14,7 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
 from condseg_monai.data.lists.datalist import check_files, datalist_hash
-from condseg_monai.data.lists.pairing import Case, check_splits, pair, raise_if_any, read_lists
+from condseg_monai.data.lists.pairing import Case, case_name, check_splits, pair, raise_if_any, read_lists
 
 __all__ = ["PlaceholderLabeld", "semi_supervised_datalists"]
 
@@ -83,7 +83,7 @@ def _log_choice(root: Path, cases: Mapping[str, list[Case]], fraction: float | N
     logging.getLogger(__name__).info(
         f"{root}: {len(labeled)} labelled and {len(unlabeled)} unlabelled cases ({share:.1%} labelled), {how}; "
         f"SHA-256 {datalist_hash(labeled)} and {datalist_hash(unlabeled)}; labelled: "
-        + ", ".join(Path(case["image"]).stem for case in labeled)
+        + ", ".join(map(case_name, labeled))
     )
 
 

@@ -17,7 +17,8 @@ import numpy as np
 from condseg_monai.data.images.image_reader import read_natural_image
 from condseg_monai.data.images.mask_reader import binarize
 from condseg_monai.data.lists.datalist import datalist_hash
-from condseg_monai.data.lists.pairing import Case, DatasetError, fold_dir, name_key, pair_all, raise_if_any
+from condseg_monai.data.lists.dataset_report import no_mask_text
+from condseg_monai.data.lists.pairing import Case, DatasetError, case_name, fold_dir, name_key, pair_all, raise_if_any
 from condseg_monai.utils.files import atomic_write, write_json
 from condseg_monai.version import __version__
 
@@ -51,13 +52,13 @@ def split_dataset(
         group: see :func:`read_groups`; None: each case by itself.
         mask_threshold: mask values above it are lesion.
         mask_suffix: what masks have behind the stem of their image, such as ``_mask``.
-        overwrite: replace lists that are there.
+        overwrite: replace lists that are there, and remove those of further folds.
 
     Returns:
         The record: by list its number of cases, groups, empty masks, median lesion share and SHA-256.
 
     Raises:
-        DatasetError: listing all cases that lack a file or cannot be read.
+        DatasetError: listing all cases that lack a file or cannot be read; or if no mask reaches ``mask_threshold``.
         FileExistsError: if a list exists, unless ``overwrite``.
         ValueError: if an argument is out of range or there are fewer groups than lists.
     """
@@ -67,21 +68,24 @@ def split_dataset(
         raise DatasetError(f"{'; '.join(missing)}: a data set is a folder with images/ and masks/")
     parts = _parts(shares, folds)
     targets = _targets(root, parts, folds)
-    if existing := [path for path in targets.values() if path.exists() and not overwrite]:
+    earlier = [*targets.values(), *_further_folds(root, folds)]
+    if existing := [path for path in earlier if path.exists() and not overwrite]:
         raise FileExistsError(f"{existing[0]} exists; keep it, or give --overwrite to draw the lists anew")
     pairing = pair_all(root, mask_suffix)
     raise_if_any(root, pairing.problems)
     cases = pairing.cases["images"]
-    stems = [Path(case["image"]).stem for case in cases]
+    names = [case_name(case) for case in cases]
+    lines = [name + Path(case["image"]).suffix for name, case in zip(names, cases, strict=True)]
+    _refuse_undecodable(lines)
     areas, digests = _measure(cases, mask_threshold)
-    groups = _merged(read_groups(group, stems), digests)
+    groups = _merged(read_groups(group, names), digests)
     drawn = _draw(groups, _strata(areas), list(parts.values()), seed)
     chosen = {name: [i for i, part in enumerate(drawn) if part == k] for k, name in enumerate(parts)}
     lists = dict(chosen)
     if folds is not None:
-        numbers = [name for name in parts if name != "test"]
-        lists = {f"{name}/val": chosen[name] for name in numbers}
-        lists |= {f"{name}/train": sorted(i for n in numbers if n != name for i in chosen[n]) for name in numbers}
+        fold_names = [name for name in parts if name != "test"]
+        lists = {f"{name}/val": chosen[name] for name in fold_names}
+        lists |= {f"{name}/train": sorted(i for n in fold_names if n != name for i in chosen[n]) for name in fold_names}
         lists |= {"test": chosen["test"]} if "test" in chosen else {}
     record = {
         "seed": seed,
@@ -94,7 +98,9 @@ def split_dataset(
     }
     for name, rows in lists.items():
         with atomic_write(targets[name]) as temporary:
-            temporary.write_text("".join(f"{Path(cases[i]['image']).name}\n" for i in rows), encoding="utf-8")
+            temporary.write_text("".join(f"{lines[i]}\n" for i in rows), encoding="utf-8")
+    for path in _further_folds(root, folds):
+        path.unlink()
     write_json(root / _RECORD, record)
     return record
 
@@ -105,7 +111,7 @@ def read_groups(group: str | os.PathLike[str] | None, stems: Sequence[str]) -> l
     Args:
         group: a CSV file with a line ``name,group`` per case, a header or none; or a regular expression that is found
             in each name, whose first parenthesis, or else the whole match, is the group; None: each by itself.
-        stems: names of the cases.
+        stems: names of the cases, with the sub-folder in front if they are in one.
 
     Raises:
         ValueError: naming the cases without a group, or if the expression is none.
@@ -132,6 +138,11 @@ def read_groups(group: str | os.PathLike[str] | None, stems: Sequence[str]) -> l
     return [str(value) for value in found]
 
 
+def _refuse_undecodable(lines: Sequence[str]) -> None:
+    if wrong := [line for line in lines if any("\udc80" <= letter <= "\udcff" for letter in line)]:
+        raise DatasetError(f"{len(wrong)} name(s) are not UTF-8, as a list is: rename {', '.join(wrong[:5])}")
+
+
 def _parts(shares: Mapping[str, float] | None, folds: int | None) -> dict[str, float]:
     """Shares by list, or by number of fold and ``test``."""
     given = {"train": 0.8, "val": 0.1, "test": 0.1} if shares is None and folds is None else dict(shares or {})
@@ -155,12 +166,19 @@ def _targets(root: Path, parts: Mapping[str, float], folds: int | None) -> dict[
     return targets | ({"test": root / "test.txt"} if "test" in parts else {})
 
 
+def _further_folds(root: Path, folds: int | None) -> list[Path]:
+    """Lists of an earlier draw of more folds."""
+    found = [] if folds is None else sorted((root / "folds").glob("*/*.txt"))
+    return [path for path in found if path.parent.name.isdigit() and int(path.parent.name) >= (folds or 0)]
+
+
 def _measure(cases: Sequence[Case], mask_threshold: float) -> tuple[np.ndarray, list[str]]:
     """Share of lesion of each case, and a digest of its image's pixels."""
-    areas, digests, problems = np.zeros(len(cases)), [], []
+    areas, digests, problems, largest = np.zeros(len(cases)), [], [], 0.0
     for i, case in enumerate(cases):
         try:
-            areas[i] = binarize(read_natural_image(case["label"], "L"), mask_threshold).mean()
+            mask = read_natural_image(case["label"], "L")
+            areas[i], largest = binarize(mask, mask_threshold).mean(), max(largest, float(mask.max()))
             image = read_natural_image(case["image"])
             digests.append(hashlib.sha256(f"{image.shape}".encode() + image.tobytes()).hexdigest())
         except ValueError as error:
@@ -168,6 +186,8 @@ def _measure(cases: Sequence[Case], mask_threshold: float) -> tuple[np.ndarray, 
     if problems:
         lines = "\n".join(f"  - {problem}" for problem in problems)
         raise DatasetError(f"{len(problems)} case(s) cannot be read; fix or remove them:\n{lines}")
+    if 0 < largest <= mask_threshold:
+        raise DatasetError(no_mask_text("no mask", mask_threshold, largest))
     return areas, digests
 
 

@@ -81,6 +81,42 @@ class TestPairing:
             load(dataset, "valid")
 
 
+class TestSubFolders:
+    @pytest.fixture
+    def nested(self, tmp_path):
+        for patient in ("p1", "p2"):
+            for folder in ("images", "masks"):
+                (tmp_path / folder / patient).mkdir(parents=True)
+            write_pair(tmp_path, f"{patient}/x.jpg", f"{patient}/x.png")
+        write_lists(tmp_path, train=["p1/x"], val=["p2\\x.jpg"])
+        return tmp_path
+
+    def test_same_stem_in_two_folders_is_two_cases_with_names(self, nested):
+        cases = check_datalist(nested)
+        assert cases["train"] == [
+            {"image": str(nested / "images/p1/x.jpg"), "label": str(nested / "masks/p1/x.png"), "name": "p1/x"}
+        ]
+        assert cases["val"][0]["name"] == "p2/x"
+        assert datalist_hash(cases["train"]) != datalist_hash(cases["val"])
+
+    def test_a_linked_folder_is_one_of_them(self, nested):
+        for folder in ("images", "masks"):
+            (nested / folder / "p2").rename(nested / f"{folder}_p2")
+            (nested / folder / "p2").symlink_to(nested / f"{folder}_p2")
+        assert len(load(nested, "val")) == 1
+
+    def test_the_folder_of_a_name_is_pointed_out(self, nested):
+        write_lists(nested, train=["x"])
+        assert "train.txt: x: images/ has no such file, but it has p1/x.jpg, p2/x.jpg" in problems_of(nested)
+
+    def test_files_on_no_list_are_reported_however_deep(self, nested, caplog):
+        write_pair(nested, "p1/spare.jpg", "p1/spare.png")
+        (nested / "images/p2/notes.txt").write_text("x")
+        check_datalist(nested)
+        assert "1 file(s) in images/ on no list: spare.jpg" in caplog.text
+        assert "1 file(s) in images/ or masks/ left out" in caplog.text and "notes.txt" in caplog.text
+
+
 class TestChecks:
     def test_missing_folders_and_lists_are_all_named_with_the_layout(self, tmp_path):
         message = problems_of(tmp_path)
@@ -127,7 +163,7 @@ class TestChecks:
 
     def test_a_path_instead_of_a_name_is_pointed_out(self, dataset):
         write_lists(dataset, val=["images/c.v2.jpeg"])
-        assert "a line is a file name in images/, not a path" in problems_of(dataset)
+        assert "a line is a name in images/, without images/ in front" in problems_of(dataset)
 
     def test_image_truncated_in_its_last_rows_is_found(self, dataset):
         noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)

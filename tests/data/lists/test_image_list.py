@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from condseg_monai.data.lists.image_list import list_images, list_other_files
+from condseg_monai.data.lists.image_list import list_deeper_images, list_images, list_other_files
 from condseg_monai.data.lists.pairing import DatasetError
 
 
@@ -53,6 +53,32 @@ def test_list_of_a_data_set_may_hold_stems(tmp_path):
 def test_listed_file_that_is_not_there_is_kept_for_the_report(tmp_path):
     (tmp_path / "list.txt").write_text("missing.png\n")
     assert list_images(tmp_path / "list.txt") == [{"image": str(tmp_path / "missing.png")}]
+
+
+def test_images_of_a_list_in_several_folders_keep_their_places(tmp_path):
+    write_images(tmp_path / "images" / "a", "x.png")
+    write_images(tmp_path / "images" / "b", "x.png")
+    (tmp_path / "test.txt").write_text("b/x\na/x.png\nghost\n")
+    cases = list_images(tmp_path / "test.txt")
+    assert [case.get("name") for case in cases] == ["b/x", "a/x", None]
+    (tmp_path / "test.txt").write_text("b/x\n")
+    assert "name" not in list_images(tmp_path / "test.txt")[0]
+
+
+def test_images_below_others_are_left_out_and_listed_apart(tmp_path):
+    write_images(tmp_path, "x.png")
+    write_images(tmp_path / "sub" / "deep", "y.png")
+    assert names_of(tmp_path) == ["x.png"] and list_deeper_images(tmp_path) == [tmp_path / "sub" / "deep" / "y.png"]
+    assert list_deeper_images(tmp_path / "sub") == []
+
+
+def test_linked_folders_are_followed_and_circles_end(tmp_path):
+    write_images(tmp_path / "elsewhere", "x.png")
+    (tmp_path / "source" / "a").mkdir(parents=True)
+    (tmp_path / "source" / "patient").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "source" / "again").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "source" / "a" / "up").symlink_to(tmp_path / "source")
+    assert [case["name"] for case in list_images(tmp_path / "source")] == ["again/x", "patient/x"]
 
 
 def test_stem_with_two_files_is_not_guessed(tmp_path):

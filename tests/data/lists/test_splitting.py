@@ -1,6 +1,7 @@
 """Seeded splits and folds of a data set, stratified by lesion size, that keep groups of images together."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -105,6 +106,39 @@ def test_what_cannot_be_drawn_is_an_error_and_writes_nothing(dataset, arguments,
     assert main(["split", str(dataset), *arguments]) == 1
     assert words in capsys.readouterr().err.splitlines()[-1]
     assert sorted(path.name for path in dataset.iterdir()) == ["images", "masks"]
+
+
+def test_cases_in_sub_folders_are_listed_with_them_and_make_groups(dataset):
+    for path in [*(dataset / "images").iterdir(), *(dataset / "masks").iterdir()]:
+        target = path.parent / path.name[:3] / f"{int(path.stem[4:]) // 20}.png"  # three names, in each of 20 folders
+        target.parent.mkdir(exist_ok=True)
+        path.rename(target)
+    split_dataset(dataset, group="^(.+)/")
+    cases = check_datalist(dataset, ["train", "val", "test"])  # every line is found, and no case is on two lists
+    folders = {name: {case["name"].split("/")[0] for case in listed} for name, listed in cases.items()}
+    assert sum(map(len, cases.values())) == 60 and sum(map(len, folders.values())) == 20
+
+
+def test_lists_of_further_folds_go_with_the_others(dataset, capsys):
+    split_dataset(dataset, folds=4)
+    assert main(["split", str(dataset), "--folds", "2"]) == 1
+    assert main(["split", str(dataset), "--folds", "2", "--overwrite"]) == 0
+    assert sorted(path.parent.name for path in (dataset / "folds").glob("*/val.txt")) == ["0", "1"]
+
+
+def test_masks_that_do_not_reach_the_threshold_are_not_taken_for_empty_ones(dataset):
+    for path in (dataset / "masks").iterdir():
+        Image.fromarray(np.asarray(Image.open(path)) // 255).save(path)
+    with pytest.raises(DatasetError, match="no mask has a value above mask_threshold=127, the largest is 1"):
+        split_dataset(dataset)
+    assert split_dataset(dataset, mask_threshold=0)["lists"]["train"]["empty_masks"] == 12
+
+
+def test_name_that_is_not_utf8_is_named(dataset):
+    for name in ("images", "masks"):
+        (dataset / name / "p00_00.png").rename(dataset / name / os.fsdecode(b"\xff.png"))
+    with pytest.raises(DatasetError, match=r"1 name\(s\) are not UTF-8, as a list is"):
+        split_dataset(dataset)
 
 
 def test_lists_that_are_there_are_kept(dataset, capsys):

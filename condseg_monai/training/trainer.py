@@ -74,12 +74,21 @@ class GuardedTrainer(SupervisedTrainer):
 
     def _run_to_its_end(self) -> None:
         try:
-            super().run()
-        except KeyboardInterrupt as error:
+            self._train()
+        except BaseException as error:
+            interruption = _interruption_behind(error)
+            if interruption is None:
+                raise
             state: Any = self.state
-            state.interrupted_by = _signal_of(error)
+            state.interrupted_by = _signal_of(interruption)
             self.fire_event(RunEvents.INTERRUPTED)
-            raise
+            raise interruption from None
+        finally:
+            self.fire_event(RunEvents.ENDED)
+
+    def _train(self) -> None:
+        try:
+            super().run()
         except ValueError as error:
             if not str(error).startswith("Expected more than 1 "):  # PyTorch's batch and instance norm
                 raise
@@ -91,8 +100,6 @@ class GuardedTrainer(SupervisedTrainer):
                 "network's last stride, and normalisation needs two: raise image_size or batch_size. The last batch of "
                 "an epoch has what the others leave"
             ) from error
-        finally:
-            self.fire_event(RunEvents.ENDED)
 
     def _interruption(self, error: KeyboardInterrupt) -> str:
         saved = self.run_folder.saved_epoch if self.run_folder else 0
@@ -130,6 +137,13 @@ class GuardedTrainer(SupervisedTrainer):
 
 def _signal_of(error: KeyboardInterrupt) -> str:
     return "SIGTERM" if isinstance(error, Terminated) else "Ctrl-C"
+
+
+def _interruption_behind(error: BaseException | None) -> KeyboardInterrupt | None:
+    """The interruption that an error is or came of: torch.save complains about its file, loaders about workers."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _is_last_of_epoch(engine: Engine, iteration: int) -> bool:

@@ -16,6 +16,8 @@ __all__ = ["prepare_process", "prepare_run"]
 def prepare_process() -> None:
     """Refuse a wrong command line of ``python -m monai.bundle``, whose last line on an error is the cause from now on.
 
+    After Ctrl-C, and SIGTERM in training, a sentence is all.
+
     Another program's command line and errors are left alone.
 
     Raises:
@@ -46,6 +48,9 @@ def prepare_run(options: Mapping[str, Any]) -> None:
 
 
 def _print_cause_last(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    if isinstance(error, KeyboardInterrupt):
+        print(str(error) or "stopped by Ctrl-C", file=sys.stderr)
+        return
     sys.__excepthook__(kind, error, traceback)
     if isinstance(error, Exception):
         print(error_text(error), file=sys.stderr)

@@ -114,6 +114,20 @@ def test_sigterm_ends_a_run_as_ctrl_c_does_and_is_the_program_s_again_after_it()
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
+def test_error_that_an_interruption_caused_is_the_interruption():
+    def stop(engine):
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise RuntimeError("unexpected pos")
+
+    trainer = trainer_for(batches(1.0))
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, stop)
+    logging.getLogger("ignite").setLevel(logging.CRITICAL)
+    with pytest.raises(KeyboardInterrupt, match="stopped by Ctrl-C"):
+        trainer.run()
+
+
 def test_batch_without_file_names_says_so():
     data = batches(math.nan)
     del data[0]["image_file"]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from condseg_monai import FlexibleUNet
+from condseg_monai import FlexibleUNet, baseline_unet
 from tests.networks.contract import NetworkContract
 
 
@@ -21,3 +21,9 @@ def test_an_encoder_of_stride_four_is_brought_to_the_image_s_size():
     network = FlexibleUNet(encoder="pvt_v2_b2", decoder_channels=4).eval()
     with torch.no_grad():
         assert network(torch.rand(1, 3, 64, 50)).shape == (1, 1, 64, 50)
+
+
+@pytest.mark.parametrize("network", [baseline_unet, FlexibleUNet])
+def test_activation_checkpointing_is_refused(network):
+    with pytest.raises(ValueError, match="checkpointing of MONAI's UNets must be none, got 'block'"):
+        network(checkpointing="block")

@@ -28,9 +28,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from condseg_monai.cli import workflows
 from condseg_monai.cli.workflows import option_names, run, without_card_options
 from condseg_monai.utils.errors import root_cause
+from condseg_monai.utils.method_files import METHODS as METHOD_FILES
 from experiments.given_options import check_options, parse_options
 
 if TYPE_CHECKING:
@@ -63,17 +63,16 @@ class Method(NamedTuple):
     """Epochs of its own in the time of one of ``--epochs``."""
 
 
-_FILES = workflows.METHODS
-_MED_DISSEG = (_FILES["med_disseg"].train, _FILES["med_disseg"].stage1)
-_DEC_SEG, _STUDENT = _FILES["dec_seg"].train, _FILES["condseg_student"].train
+_MED_DISSEG = (METHOD_FILES["med_disseg"].train, METHOD_FILES["med_disseg"].stage1)
+_DEC_SEG, _STUDENT = METHOD_FILES["dec_seg"].train, METHOD_FILES["condseg_student"].train
 # The seed draws the labelled cases: the same for all of these.
 _LABELS: dict[str, Any] = {"labeled_fraction": 0.25}
 _PASSES = 2  # an epoch is one pass over the labelled images: half of a batch, a quarter of all
 _SGD = {"learning_rate": 0.01, "encoder_learning_rate": 0.01}  # DEC-Seg's optimizer, at the rate of its paper
 _ALONE = {"unlabeled_batch_size": 0}
 METHODS: dict[str, Method] = {
-    "condseg": Method("ConDSeg", _FILES["condseg"].train, _FILES["condseg"].stage1),
-    "condseg_without_cr": Method("ConDSeg without Consistency Reinforcement", _FILES["condseg"].train),
+    "condseg": Method("ConDSeg", METHOD_FILES["condseg"].train, METHOD_FILES["condseg"].stage1),
+    "condseg_without_cr": Method("ConDSeg without Consistency Reinforcement", METHOD_FILES["condseg"].train),
     "med_disseg": Method("Med-DisSeg", *_MED_DISSEG),
     "med_disseg_released": Method(
         "Med-DisSeg, dispersion as released (not normalised)", *_MED_DISSEG, {"dispersive_normalize": False}
@@ -82,8 +81,8 @@ METHODS: dict[str, Method] = {
     "dec_seg_supervised": Method("DEC-Seg, the same 25 % alone", _DEC_SEG, (), {**_LABELS, **_SGD, **_ALONE}, _PASSES),
     "condseg_student": Method("ConDSeg as DEC-Seg's student, 25 % of the labels", _STUDENT, (), _LABELS, _PASSES),
     "condseg_student_supervised": Method("ConDSeg, the same 25 % alone", _STUDENT, (), {**_LABELS, **_ALONE}, _PASSES),
-    "flexible_unet": Method("UNet's decoder on the same encoder", _FILES["flexible_unet"].train),
-    "unet": Method("MONAI's UNet", _FILES["unet"].train),
+    "flexible_unet": Method("UNet's decoder on the same encoder", METHOD_FILES["flexible_unet"].train),
+    "unet": Method("MONAI's UNet", METHOD_FILES["unet"].train),
 }
 
 

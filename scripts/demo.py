@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from condseg_monai.cli.logs import log_to, shown_log
-from condseg_monai.cli.workflows import CT, METHODS, Files, option_names
+from condseg_monai.cli.workflows import option_names
 from condseg_monai.utils.errors import root_cause
+from condseg_monai.utils.method_files import CT, METHODS, Files
 from experiments.given_options import check_options, parse_options
 
 # A network and a schedule that a CPU completes in minutes; the configs' own defaults are the paper's.

@@ -12,8 +12,9 @@ import click
 from condseg_monai.cli.config_options import ConfigCommand, given_options, with_config_options
 from condseg_monai.cli.logs import send_to_log
 from condseg_monai.cli.program import start_work, wrong_option
-from condseg_monai.cli.workflows import CT, METHODS, Files, command_of, open_run, option_names, options_for
+from condseg_monai.cli.workflows import command_of, open_run, option_names, options_for
 from condseg_monai.utils.bundle_path import bundle_dir
+from condseg_monai.utils.method_files import CT, METHODS, Files
 
 __all__ = ["command"]
 

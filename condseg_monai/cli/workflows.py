@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from condseg_monai.utils.bundle_path import bundle_dir
 from condseg_monai.utils.command_line import command_word, config_value, fire_word
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from monai.bundle import ConfigWorkflow
 
 __all__ = [
-    "CT",
-    "METHODS",
-    "Files",
     "command_of",
     "config_file",
     "open_run",
@@ -28,38 +25,6 @@ __all__ = [
     "run",
     "without_card_options",
 ]
-
-
-class Files(NamedTuple):
-    """The config files of each step of a method, by name, in the order in which they are read."""
-
-    train: tuple[str, ...]
-    predict: tuple[str, ...]
-    stage1: tuple[str, ...] = ()
-    """Empty for a method of one stage."""
-
-    @property
-    def evaluate(self) -> tuple[str, ...]:
-        """The files that score images."""
-        return (*self.train, "evaluate")
-
-    def with_overlay(self, overlay: str) -> Files:
-        """The same with another file behind those of the trainings."""
-        return self._replace(train=(*self.train, overlay), stage1=(*self.stage1, overlay) if self.stage1 else ())
-
-
-METHODS = {
-    "condseg": Files(("train_stage2",), ("inference",), ("train_stage1",)),
-    "dec_seg": Files(("train_dec_seg",), ("inference",)),
-    "med_disseg": Files(("train_stage2", "med_disseg"), ("inference",), ("train_stage1", "med_disseg")),
-    "condseg_student": Files(("train_dec_seg", "semi_supervised_condseg"), ("inference",)),
-    "flexible_unet": Files(("train_stage2", "flexible_unet"), ("inference",)),
-    "unet": Files(("train_stage2", "unet"), ("inference",)),
-}
-"""What can be trained on images."""
-
-CT = Files(("train_stage2", "synapse"), ("inference_synapse",), ("train_stage1", "synapse"))
-"""ConDSeg on CT; whole volumes are scored, after prediction."""
 
 
 def config_file(name: str) -> Path:

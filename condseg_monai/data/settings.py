@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import os
 from collections.abc import Mapping
@@ -74,7 +73,6 @@ _KINDS = {"image": "2D images", "ct": "CT volumes"}
 
 def _from_options(given: Mapping[str, Any], kind: str) -> ModelCard:
     method = METHODS[given.get("method", "condseg")]
-    defaults = {name: value.default for name, value in inspect.signature(method.network).parameters.items()}
     names = given.get("class_names") or (synapse_class_names("transunet") if kind == "ct" else None)
     classes = None if names is None or kind == "ct" else class_map(names, given.get("class_values"))
     if classes is None and "class_values" in given:
@@ -85,7 +83,7 @@ def _from_options(given: Mapping[str, Any], kind: str) -> ModelCard:
         network={
             "in_channels": given.get("channels", 3),
             "out_channels": 1 if names is None else len(names),
-            **{name: given.get(name, defaults.get(name)) for name in method.options},
+            **{name: given.get(name, default) for name, default in method.options.items()},
         },
         kind=kind,
         image_size=given.get("image_size", _CT_IMAGE_SIZE if kind == "ct" else method.image_size),

@@ -198,7 +198,11 @@ class Cases:
                     unreadable.add(image)
                     continue
                 files |= {self.path(kind, case): source for kind in self.outputs}
-            record.check(files, self.overwrite)
+            if self.overwrite:
+                for path in files:
+                    path.unlink(missing_ok=True)
+            else:
+                record.refuse_others(files)
             left = [case for case in todo if case["image"] not in unreadable]
             self.kept = [case for case in left if not any(self.wants(kind, case) for kind in self.outputs)]
             kept = {case["image"] for case in self.kept}

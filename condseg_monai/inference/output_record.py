@@ -74,18 +74,14 @@ class OutputRecord:
         except (OSError, ValueError, TypeError, KeyError, IndexError):
             self._runs, self._files = [], {}  # of an earlier version, or no record: no file is known then
 
-    def check(self, files: Mapping[Path, Source], overwrite: bool = False) -> None:
-        """Refuse files that are there and not of the same source, weights and settings, or remove all that are there.
+    def refuse_others(self, files: Mapping[Path, Source]) -> None:
+        """Refuse files that are there but of another source, other weights or other settings.
 
         Raises:
             OutputError: naming the first such file, and what differs.
         """
         for path, source in files.items():
-            if not path.is_file():
-                continue
-            if overwrite:
-                path.unlink()
-            elif reason := self._difference(path, source):
+            if path.is_file() and (reason := self._difference(path, source)):
                 raise OutputError(f"{path} is there already and {reason}; {_REMEDY}")
 
     def begin(self, files: Mapping[Path, Source]) -> None:

@@ -23,21 +23,12 @@ from condseg_monai.networks.methods import network_of
 from condseg_monai.networks.model_card import ModelCard, card_path
 from condseg_monai.utils.bundle_path import bundle_dir
 from condseg_monai.utils.files import file_sha256, write_checkpoint, write_json
+from condseg_monai.utils.method_files import training_files
 from condseg_monai.utils.options import CARD_OPTIONS
 from condseg_monai.version import __version__
 
-__all__ = ["TRAININGS", "load_model", "pack_bundle"]
+__all__ = ["load_model", "pack_bundle"]
 
-TRAININGS: dict[str, tuple[str, ...]] = {
-    "condseg": ("train_stage2",),
-    "condseg_stage1": ("train_stage1",),
-    "med_disseg": ("train_stage2", "med_disseg"),
-    "med_disseg_stage1": ("train_stage1", "med_disseg"),
-    "dec_seg": ("train_dec_seg",),
-    "flexible_unet": ("train_stage2", "flexible_unet"),
-    "unet": ("train_stage2", "unet"),
-}
-"""The configs of each method's training, in order."""
 _MARK = "condseg_pack"
 
 
@@ -152,7 +143,7 @@ def _write_models(folder: Path, checkpoint: Path, card: ModelCard, network: nn.M
 def _write_configs(folder: Path, card: ModelCard, name: str) -> None:
     folder.mkdir()
     inference = "inference_synapse" if card.kind == "ct" else "inference"
-    train = [*TRAININGS[card.method], *(["synapse"] if card.kind == "ct" else [])]
+    train = training_files(card.method, is_ct=card.kind == "ct")
     source = bundle_dir() / "configs"
     configs = {
         "inference": ConfigParser.load_config_files([str(source / f"{inference}.json")]),

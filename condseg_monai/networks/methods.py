@@ -20,25 +20,27 @@ class Method(NamedTuple):
     """A network and what is asked about it.
 
     Attributes:
-        network: takes ``in_channels``, ``out_channels`` and :attr:`options`, whose defaults are the method's.
-        options: of the configs.
+        network: takes ``in_channels``, ``out_channels`` and :attr:`options`.
+        options: of the configs, with the method's defaults.
         image_size: of weights that nothing else is known of.
     """
 
     network: Callable[..., nn.Module]
-    options: tuple[str, ...]
+    options: Mapping[str, Any]
     image_size: int = 256
 
 
-_STAGE2 = ("encoder", "decoder_channels", "cdfa", "dilation_scale")
+_STAGE1 = {"encoder": "resnet50"}
+_STAGE2 = {"encoder": "resnet50", "decoder_channels": 128, "cdfa": "paper", "dilation_scale": 1.0}
+_DEC_SEG = {"encoder": "res2net50_v1b", "cfa": True, "down_scale": True, "dcf": True}
 METHODS = {
     "condseg": Method(ConDSeg, _STAGE2),
-    "condseg_stage1": Method(ConDSegStage1, ("encoder",)),
+    "condseg_stage1": Method(ConDSegStage1, _STAGE1),
     "med_disseg": Method(MedDisSeg, _STAGE2),
-    "med_disseg_stage1": Method(MedDisSegStage1, ("encoder",)),
-    "dec_seg": Method(DECSeg, ("encoder", "cfa", "down_scale", "dcf"), image_size=352),
-    "flexible_unet": Method(FlexibleUNet, ("encoder", "decoder_channels")),
-    "unet": Method(baseline_unet, ("decoder_channels",)),
+    "med_disseg_stage1": Method(MedDisSegStage1, _STAGE1),
+    "dec_seg": Method(DECSeg, _DEC_SEG, image_size=352),
+    "flexible_unet": Method(FlexibleUNet, {"encoder": "resnet50", "decoder_channels": 32}),
+    "unet": Method(baseline_unet, {"decoder_channels": 128}),
 }
 """Every method, by the name that model cards have."""
 

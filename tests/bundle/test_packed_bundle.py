@@ -23,8 +23,10 @@ from PIL import Image
 
 from condseg_monai import ModelCard, Segmenter
 from condseg_monai.cli.commands import main
-from condseg_monai.inference.packed_bundle import TRAININGS, pack_bundle
+from condseg_monai.cli.workflows import config_file
+from condseg_monai.inference.packed_bundle import pack_bundle
 from condseg_monai.networks.methods import METHODS as ALL_METHODS
+from condseg_monai.utils.method_files import training_files
 from tests.bundle.models import save_model
 from tests.bundle.test_consumers import SCHEMA
 
@@ -51,8 +53,11 @@ def elsewhere(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_every_method_has_a_training_to_pack():
-    assert TRAININGS.keys() == ALL_METHODS.keys()
+@pytest.mark.parametrize("method", ALL_METHODS)
+def test_every_method_has_a_training_to_pack(method):
+    parser = ConfigParser()
+    parser.read_config([config_file(name) for name in training_files(method)])
+    assert parser.get_parsed_content("model#method") == method
 
 
 @pytest.mark.parametrize("name", [*METHODS, "ct", "classes"])

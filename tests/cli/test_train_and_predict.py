@@ -15,8 +15,9 @@ import pytest
 from PIL import Image
 
 from condseg_monai.cli.commands import main
-from condseg_monai.cli.workflows import METHODS, config_file
+from condseg_monai.cli.workflows import config_file
 from condseg_monai.data.synthetic.ct_phantom import make_synthetic_ct
+from condseg_monai.utils.method_files import METHODS
 
 SMALL = ["--encoder", "resnet18", "--encoder_weights", "null", "--image_size", "32", "--batch_size", "2"]
 SMALL += ["--epochs", "1", "--num_workers", "0", "--device", "cpu", "--decoder_channels", "8"]

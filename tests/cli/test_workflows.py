@@ -6,15 +6,8 @@ import shlex
 
 import pytest
 
-from condseg_monai.cli.workflows import (
-    CT,
-    METHODS,
-    command_of,
-    config_file,
-    open_run,
-    options_for,
-    without_card_options,
-)
+from condseg_monai.cli.workflows import command_of, config_file, open_run, options_for, without_card_options
+from condseg_monai.utils.method_files import CT, METHODS
 
 
 @pytest.mark.parametrize("files", [*METHODS.values(), CT])

@@ -2,7 +2,8 @@
 
 import pytest
 
-from condseg_monai.cli.workflows import METHODS, option_names
+from condseg_monai.cli.workflows import option_names
+from condseg_monai.utils.method_files import METHODS
 from experiments.given_options import check_options, parse_options
 
 

@@ -71,6 +71,13 @@ def test_network_is_built_from_its_card(method):
     assert not describes(card, {**network.state_dict(), "more": torch.zeros(1)})
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_options_have_the_defaults_of_the_network(method):
+    with torch.device("meta"):
+        network = network_of(ModelCard(method, {}))
+    assert describes(ModelCard(method, dict(METHODS[method].options)), network.state_dict())
+
+
 def test_unknown_networks_cannot_be_built():
     with pytest.raises(ValueError, match=r"none of condseg, .*\('custom'\)"):
         network_of(ModelCard("custom", {}))

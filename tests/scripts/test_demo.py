@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import demo
@@ -16,22 +14,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from condseg_monai.cli.workflows import METHODS
 from condseg_monai.reports.drawing import LABEL_COLOR, PREDICTION_COLOR, draw_heat_map
 from condseg_monai.reports.score_table import ScoreTable
+from condseg_monai.utils.method_files import METHODS
 
 TINY = ["--image_size=32", "--decoder_channels=4", "--epochs=1", "--stage1_epochs=1", "--device=cpu"]
 CONDSEG = METHODS["condseg"]
-
-
-@pytest.fixture(autouse=True)
-def same_loggers() -> Iterator[None]:
-    """Give MONAI's loggers back what the demo takes from them."""
-    loggers = [logger for logger in logging.root.manager.loggerDict.values() if isinstance(logger, logging.Logger)]
-    before = [(logger, list(logger.handlers), list(logger.filters), logger.propagate) for logger in loggers]
-    yield
-    for logger, handlers, filters, propagate in before:
-        logger.handlers[:], logger.filters[:], logger.propagate = handlers, filters, propagate
 
 
 class TestCommandLine:

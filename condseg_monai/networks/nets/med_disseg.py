@@ -7,7 +7,6 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
-from condseg_monai.networks.encoders import Encoder
 from condseg_monai.networks.nets.condseg import ConDSeg
 from condseg_monai.networks.nets.condseg_stage1 import ConDSegStage1
 
@@ -43,16 +42,9 @@ class MedDisSegStage1(ConDSegStage1):
     """
 
     def __init__(
-        self,
-        in_channels: int = 3,
-        out_channels: int = 1,
-        encoder: str | Encoder = "resnet50",
-        *,
-        act: str = "telu",
-        elat: bool = True,
-        **kwargs: Any,
+        self, in_channels: int = 3, out_channels: int = 1, *, act: str = "telu", elat: bool = True, **kwargs: Any
     ) -> None:
-        super().__init__(in_channels, out_channels, encoder, act=act, elat=elat, **kwargs)
+        super().__init__(in_channels, out_channels, act=act, elat=elat, **kwargs)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images to mask logits ``(B, out_channels, H, W)``, in training mode with the features."""
@@ -70,29 +62,9 @@ class MedDisSeg(ConDSeg):
     """
 
     def __init__(
-        self,
-        in_channels: int = 3,
-        out_channels: int = 1,
-        encoder: str | Encoder = "resnet50",
-        decoder_channels: int = 128,
-        cdfa: str = "paper",
-        *,
-        dilation_scale: float = 1.0,
-        act: str = "telu",
-        cbat: bool = True,
-        **kwargs: Any,
+        self, in_channels: int = 3, out_channels: int = 1, *, act: str = "telu", cbat: bool = True, **kwargs: Any
     ) -> None:
-        super().__init__(
-            in_channels,
-            out_channels,
-            encoder,
-            decoder_channels,
-            cdfa,
-            dilation_scale=dilation_scale,
-            act=act,
-            cbat=cbat,
-            **kwargs,
-        )
+        super().__init__(in_channels, out_channels, act=act, cbat=cbat, **kwargs)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images to mask logits ``(B, out_channels, H, W)``, in training mode with regions and features."""

@@ -61,6 +61,7 @@ def draw_curves(output_dir: str | os.PathLike[str]) -> Path | None:
         return None
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # takes half a second
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(7 * len(histories), 10), layout="constrained")
     axes = figure.subplots(3, len(histories), squeeze=False, sharex="col")
@@ -75,6 +76,7 @@ def draw_curves(output_dir: str | os.PathLike[str]) -> Path | None:
         column[1].set_ylim(0, 1)
         column[2].set_yscale("log")
         column[2].set_xlabel("epoch")
+        column[2].xaxis.set_major_locator(MaxNLocator(integer=True))
     path = folder / "curves.png"
     with atomic_write(path) as temporary, temporary.open("wb") as stream:
         FigureCanvasAgg(figure).print_png(stream)

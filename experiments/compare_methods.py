@@ -129,7 +129,7 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, dict[str, Any]]
         parser.error(f"--epochs must be at least 3: a third of them is stage 1, got {options.epochs}")
     try:
         given = parse_options(arguments[at + 1 :])
-        check_options(given, option_names(file for name in options.methods for file in files_of(name)))
+        check_options(given, set().union(*(option_names(files_of(name)) for name in options.methods)))
     except ValueError as error:
         parser.error(f"after --: {error}")
     return options, given

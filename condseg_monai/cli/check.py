@@ -68,7 +68,7 @@ def _class_rows(report: DatasetReport) -> list[tuple[str, ...]]:
 
 @click.command("check", cls=ConfigCommand, short_help="Look for mistakes in a data set.")
 @click.argument("dataset_dir", metavar="DIR", type=click.Path(path_type=Path))
-@with_config_options(("mask_threshold", "mask_suffix", "class_names", "class_values"))
+@with_config_options(("mask_threshold", "mask_suffix", "class_names", "class_values", "fold"))
 @click.option("--json", "as_json", is_flag=True, help="print JSON, with all file names, instead of a table")
 def command(
     dataset_dir: Path,
@@ -76,6 +76,7 @@ def command(
     mask_suffix: str | None,
     class_names: list[str] | None,
     class_values: list[Any] | None,
+    fold: int | None,
     as_json: bool,
 ) -> int:
     """Open every image and mask of a data set and report what is wrong, as training does before it starts.
@@ -96,6 +97,6 @@ def command(
     classes = None if class_names is None else class_map(class_names, class_values)
     if classes and mask_threshold is not None:
         raise ValueError("--mask_threshold is of binary masks, and --class_names of several classes: leave one out")
-    report = inspect_dataset(dataset_dir, mask_threshold=mask_threshold, classes=classes, mask_suffix=mask_suffix or "")
+    report = inspect_dataset(dataset_dir, None, mask_threshold, classes, mask_suffix or "", fold)
     click.echo(json.dumps(report.as_dict(), indent=2) if as_json else report_as_text(report))
     return 1 if report.errors else 0

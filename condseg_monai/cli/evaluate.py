@@ -75,7 +75,7 @@ def _evaluate_folds(run_dir: Path, dataset_dir: Path, output_dir: Path | None, g
     tables = [scores / f"fold_{fold}" / "scores_val.csv" for fold in numbers]
     summary = pool_folds(tables, scores, overwrite=bool(given.get("overwrite")))
     click.echo(f"\nout of fold: {summary['images']} images in {len(numbers)} folds\n\n{_table(summary)}")
-    click.echo(f"\ntable  {scores / 'scores_out_of_fold.csv'}")
+    click.echo(f"\nreport  {scores / 'report_out_of_fold.html'}")
     return int(failed)
 
 

@@ -22,8 +22,8 @@ _PAPER = "paper"
 _PRESET = "preset_"
 _OWN = {"bundle_root", "stage", "dataset_dir", "output_dir"}
 _FILES = (*METHODS.values(), CT)
-_STAGE1 = option_names({file for files in _FILES for file in files.stage1}) - _OWN
-_NAMES = option_names({file for files in _FILES for file in files.train}) - _OWN | _STAGE1
+_STAGE1 = set().union(*(option_names(files.stage1) for files in _FILES)) - _OWN
+_NAMES = set().union(*(option_names(files.train) for files in _FILES)) - _OWN | _STAGE1
 _PRESETS = sorted(file.stem.removeprefix(_PRESET) for file in (bundle_dir() / "configs").glob(f"{_PRESET}*.json"))
 
 
@@ -69,7 +69,7 @@ def command(
     if preset != _PAPER:
         files = files.with_overlay(_PRESET + preset)
     given = given_options(ctx, options)
-    _refuse_others(given, files, f"--method {method}")
+    _refuse_others(given, files, "a training on CT" if is_ct else f"--method {method}")
     run_dir = (output_dir or Path("runs") / dataset_dir.resolve().name).absolute()
     if given.get("fold") is not None:
         run_dir /= f"fold_{given['fold']}"

@@ -38,9 +38,11 @@ def read_configs(files: Iterable[str]) -> list[dict[str, Any]]:
 
 
 def option_names(files: Iterable[str]) -> set[str]:
-    """Names of the options of config files that are read together."""
-    blocks = (config.get("options", config.get("+options", {})) for config in read_configs(files))
-    return {name for block in blocks for name in block if name != "_target_"}
+    """Names of the options that config files use when they are read together."""
+    configs = read_configs(files)
+    blocks = (config.get("options", config.get("+options", {})) for config in configs)
+    unused = {name for config in configs for name in config.get("unused_options", ())}
+    return {name for block in blocks for name in block if name != "_target_"} - unused
 
 
 def without_card_options(files: Sequence[str], options: Mapping[str, Any]) -> dict[str, Any]:

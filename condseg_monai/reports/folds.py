@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from condseg_monai.reports.evaluation_page import html_report
+from condseg_monai.reports.report_files import ReportFiles
 from condseg_monai.reports.score_table import ScoreTable
-from condseg_monai.reports.summary import json_numbers, summarize_scores
-from condseg_monai.utils.files import write_json
+from condseg_monai.reports.summary import summarize_scores
 
 __all__ = ["pool_folds"]
 
@@ -19,11 +21,11 @@ __all__ = ["pool_folds"]
 def pool_folds(
     tables: Sequence[str | os.PathLike[str]], output_dir: str | os.PathLike[str], overwrite: bool = False
 ) -> dict[str, Any]:
-    """Pool the score tables of folds: ``scores_out_of_fold.csv`` and ``summary_out_of_fold.json``.
+    """Pool the score tables of folds: ``scores_out_of_fold.csv``, ``summary_out_of_fold.json`` and a page.
 
     Args:
         tables: ``scores_val.csv`` of each fold.
-        output_dir: where the two files go.
+        output_dir: where the three files go.
         overwrite: replace them.
 
     Returns:
@@ -31,28 +33,25 @@ def pool_folds(
         95 % bootstrap intervals.
 
     Raises:
-        FileExistsError: if the table exists, unless ``overwrite``.
+        FileExistsError: if one of them exists, unless ``overwrite``.
         ValueError: if an image is in two folds, or the tables have different scores.
     """
-    folder = Path(output_dir)
-    target = folder / "scores_out_of_fold.csv"
-    if target.exists() and not overwrite:
-        raise FileExistsError(f"{target} exists; give another folder, or overwrite it")
+    files = ReportFiles(Path(output_dir), "out_of_fold")
+    if not overwrite:
+        files.refuse_earlier()
     read = [ScoreTable.read(table) for table in tables]
     if not read:
         raise ValueError("tables must be one or more, got none")
-    files = [file for table in read for file in table.files]
-    if twice := sorted({file for file in files if files.count(file) > 1}):
+    images = [file for table in read for file in table.files]
+    if twice := [file for file, count in Counter(images).items() if count > 1]:
         raise ValueError(f"{len(twice)} image(s) are in two folds, {twice[0]} for one: score folds of one split")
     if other := [table for table, one in zip(tables, read, strict=True) if one.scores.keys() != read[0].scores.keys()]:
         raise ValueError(f"{other[0]} has other scores than {tables[0]}; score all folds with the same options")
     pooled = ScoreTable(
-        files,
+        images,
         {name: np.concatenate([table.scores[name] for table in read]) for name in read[0].scores},
         {name: np.concatenate([table.images[name] for table in read]) for name in read[0].images},
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    pooled.write(target)
     summary = {
         "images": len(pooled),
         "folds": [
@@ -61,5 +60,7 @@ def pool_folds(
         ],
         "scores": summarize_scores(pooled),
     }
-    write_json(folder / "summary_out_of_fold.json", json_numbers(summary))
+    files.write(
+        pooled, summary, html_report("Evaluation out of fold", pooled, summary, [], [], next(iter(pooled.scores)))
+    )
     return summary

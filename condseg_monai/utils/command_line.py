@@ -43,6 +43,7 @@ def check_command_line(argv: Sequence[str] | None = None) -> None:
     config = _load(files)
     names = [re.split("#|::", name.lstrip("+"))[0] for name in given]
     known = {*config, *re.findall(r"[@%](\w+)", str(config)), "_meta_", *_monai_names()}
+    known -= set(config.get("unused_options", ()))
     if unknown := [name for name in names if name not in known]:
         words_of_files = ", ".join(Path(file).name for file in _files(files)) or "no config file"
         raise ValueError(

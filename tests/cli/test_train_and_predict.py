@@ -103,6 +103,12 @@ def test_option_that_contradicts_the_model_card_is_the_last_line(data, trained, 
     ("arguments", "words"),
     [
         (["train", "DATA", "--method", "unet", "--dispersive_kind", "hinge"], "--method unet has no such option"),
+        (["train", "DATA", "--method", "unet", "--encoder", "resnet18"], "--method unet has no such option"),
+        (
+            ["train", "DATA", "--method", "flexible_unet", "--cdfa", "paper"],
+            "--method flexible_unet has no such option",
+        ),
+        (["train", "DATA", "--task", "ct", "--fold", "0"], "a training on CT has no such option"),
         (["train", "DATA", "--epochs", "many"], "epochs must be an integer from 1, got 'many'"),
         (["train", "DATA", "--image_size", "[64,96]"], "image_size must be an integer from 1, or null, got [64, 96]"),
         (["train", "DATA", "--learning_rate", "nan"], "learning_rate must be a number from 0, got 'nan'"),
@@ -143,7 +149,8 @@ def test_missing_model_is_an_error_that_says_what_was_looked_for(data, tmp_path,
 @pytest.mark.slow
 @pytest.mark.parametrize("method", sorted({*METHODS} - {"condseg"}))
 def test_every_method_is_trained_evaluated_and_used(data, tmp_path, method, capsys):
-    small = [word for word in SMALL if method != "dec_seg" or word not in ("--decoder_channels", "8")]
+    without = {"dec_seg": ("--decoder_channels", "8"), "unet": ("--encoder", "resnet18", "--encoder_weights", "null")}
+    small = [word for word in SMALL if word not in without.get(method, ())]
     if method in ("dec_seg", "condseg_student"):
         small += ["--labeled_fraction", "0.5"]
     assert main(["train", str(data), "--output_dir", str(tmp_path / "run"), "--method", method, *small]) == 0

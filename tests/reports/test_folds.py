@@ -24,7 +24,9 @@ def test_all_images_are_pooled(tmp_path):
     assert [fold["images"] for fold in summary["folds"]] == [2, 1]
     assert ScoreTable.read(tmp_path / "out" / "scores_out_of_fold.csv").files == ["a", "b", "c"]
     assert json.loads((tmp_path / "out" / "summary_out_of_fold.json").read_text())["images"] == 3
-    with pytest.raises(FileExistsError, match=r"scores_out_of_fold\.csv exists"):
+    page = (tmp_path / "out" / "report_out_of_fold.html").read_text()
+    assert "Evaluation out of fold" in page and "0.500" in page
+    with pytest.raises(FileExistsError, match=r"scores_out_of_fold\.csv is of an earlier report"):
         pool_folds(tables, tmp_path / "out")
 
 

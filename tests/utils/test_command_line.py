@@ -64,6 +64,13 @@ def test_option_of_another_config_is_refused(words, config):
         check(config, *words)
 
 
+def test_option_that_an_overlay_leaves_unused_is_refused(config, tmp_path):
+    overlay = tmp_path / "overlay.json"
+    overlay.write_text(json.dumps({"unused_options": ["encoder"]}))
+    with pytest.raises(ValueError, match=r"no such option: encoder, in mine\.json, overlay\.json"):
+        check(f"{config},{overlay}", "--encoder", "resnet18")
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -113,6 +113,7 @@ def inspect_dataset(
     mask_threshold: float | None = None,
     classes: Mapping[str, Any] | None = None,
     mask_suffix: str = "",
+    fold: int | None = None,
 ) -> DatasetReport:
     """Pair, open and compare the files of a data set; what is wrong is in the result and raises nothing.
 
@@ -132,13 +133,15 @@ def inspect_dataset(
             (:func:`~condseg_monai.data.images.mask_reader.read_mask`).
         classes: of masks of several classes, the value of each by its name, background first.
         mask_suffix: what masks have behind the stem of their image, such as ``_mask``.
+        fold: check the lists of this fold, see :func:`~condseg_monai.data.lists.splitting.split_dataset`.
 
     Raises:
         ValueError: if a split is none of the three.
     """
     root = Path(dataset_dir)
-    lists = [split for split in SPLITS if (root / f"{split}.txt").is_file()] if splits is None else splits
-    pairing = find_cases(root, lists, mask_suffix=mask_suffix)
+    there = ["train", "val"] if fold is not None else [name for name in SPLITS if (root / f"{name}.txt").is_file()]
+    lists = there if splits is None else splits
+    pairing = find_cases(root, lists, fold, mask_suffix)
     warnings: list[Finding] = []
     if (root / "images").is_dir() and (root / "masks").is_dir():
         if not lists:

@@ -68,7 +68,7 @@ def split_dataset(
         raise DatasetError(f"{'; '.join(missing)}: a data set is a folder with images/ and masks/")
     parts = _parts(shares, folds)
     targets = _targets(root, parts, folds)
-    earlier = [*targets.values(), *_further_folds(root, folds)]
+    earlier = [*targets.values(), *_further_folds(root, folds), root / _RECORD]
     if existing := [path for path in earlier if path.exists() and not overwrite]:
         raise FileExistsError(f"{existing[0]} exists; keep it, or give --overwrite to draw the lists anew")
     pairing = pair_all(root, mask_suffix)

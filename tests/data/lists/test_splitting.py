@@ -75,6 +75,17 @@ def test_folds_validate_on_each_case_once(dataset):
     assert pairing.problems == [] and len(pairing.cases["val"]) == 15
 
 
+def test_lists_of_a_fold_can_be_checked(dataset, capsys):
+    split_dataset(dataset, {"test": 0.2}, folds=4)
+    assert main(["check", str(dataset), "--fold", "1"]) == 0
+    first_words = [line.split()[:2] for line in capsys.readouterr().out.splitlines() if line]
+    assert ["train", "36"] in first_words and ["val", "12"] in first_words
+    (dataset / "folds" / "1" / "val.txt").write_text("nothing.png\n")
+    assert main(["check", str(dataset), "--fold", "1"]) == 1 and main(["check", str(dataset), "--fold", "0"]) == 0
+    assert main(["check", str(dataset), "--fold", "7"]) == 1
+    assert "folds/7/train.txt is missing" in capsys.readouterr().out
+
+
 def test_equal_pictures_stay_together(dataset):
     for i in range(1, 60, 2):  # every second picture is that of the one before it
         first = sorted((dataset / "images").iterdir())[i - 1]
@@ -148,6 +159,8 @@ def test_lists_that_are_there_are_kept(dataset, capsys):
     assert (dataset / "val.txt").read_text() == "mine\n" and not (dataset / "train.txt").exists()
     assert main(["split", str(dataset), "--overwrite"]) == 0
     assert "condseg train" in capsys.readouterr().out
+    assert main(["split", str(dataset), "--folds", "3", "--test", "0"]) == 1
+    assert "split.json exists" in capsys.readouterr().err
 
 
 def test_cases_without_a_mask_or_damaged_are_all_named(dataset):

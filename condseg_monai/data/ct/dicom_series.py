@@ -46,11 +46,17 @@ _HEADER = [
 _LENGTHS = {"ImageOrientationPatient": 6, "ImagePositionPatient": 3, "PixelSpacing": 2}  # of values; others have one
 _BACK_AND_FORTH_S = 5.0  # a scan passes each place once; contrast phases are further apart
 _SPACING_TOLERANCE = 0.1  # of the distance of slices; positions are often rounded to a tenth of a millimetre
+_PLACE_TOLERANCE = 0.25  # of a voxel, along each axis
 
 
 def list_dicom_files(folder: str | os.PathLike[str]) -> list[Path]:
     """DICOM files of one folder, whatever they are called and with or without preamble, by name; a DICOMDIR is none."""
     return [path for path in sorted(Path(folder).iterdir()) if path.is_file() and _is_dicom(path)]
+
+
+def is_named_as_dicom(path: Path) -> bool:
+    """Whether a file has an extension of DICOM, so that it should be a slice."""
+    return path.suffix.lower() in _NAMED_AS_DICOM and not path.name.startswith(".")
 
 
 def read_dicom_series(folder: str | os.PathLike[str]) -> Volume:
@@ -69,9 +75,9 @@ def read_dicom_series(folder: str | os.PathLike[str]) -> Volume:
         raise ImportError('DICOM needs pydicom: pip install "condseg_monai[dicom]"')
     path = Path(folder)
     files = list_dicom_files(path)
+    _check_other_files(path, files)
     if not files:
         raise VolumeError(f"{path} has no DICOM file")
-    _check_other_files(path, files)
     headers = [_header(file) for file in files]
     _check_series(path, files, headers)
     order, affine = _geometry(path, files, headers)
@@ -116,7 +122,7 @@ def _check_other_files(folder: Path, files: Sequence[Path]) -> None:
     others = [path for path in sorted(folder.iterdir()) if path not in known and (path.is_file() or is_dangling(path))]
     others = [path for path in others if not path.name.startswith(".") and path.name.upper() != "DICOMDIR"]
     for path in others:
-        if path.suffix.lower() in _NAMED_AS_DICOM or not os.access(path, os.R_OK):
+        if is_named_as_dicom(path) or not os.access(path, os.R_OK):
             raise VolumeError(
                 f"{path} is not a DICOM file that can be read; get it again, or take it out of the folder"
             )
@@ -214,7 +220,21 @@ def _geometry(folder: Path, files: Sequence[Path], headers: Sequence[Any]) -> tu
     lps = np.eye(4)
     step = (positions[-1] - positions[0]) / (len(positions) - 1)
     lps[:3] = np.stack([along_row * column_spacing, along_column * row_spacing, step, positions[0]], axis=1)
+    _check_line(folder, [files[i] for i in order], positions, lps)
     return order, np.diag([-1.0, -1.0, 1.0, 1.0]) @ lps
+
+
+def _check_line(folder: Path, files: Sequence[Path], positions: np.ndarray, lps: np.ndarray) -> None:
+    """Refuse slices beside the straight line from the first to the last, which one affine would misplace."""
+    places = (positions - lps[:3, 3]) @ np.linalg.inv(lps[:3, :3]).T  # in voxels
+    places[:, 2] -= np.arange(len(places))
+    if (apart := np.abs(places).max(axis=1)).max() > _PLACE_TOLERANCE:
+        worst = int(apart.argmax())
+        away_mm = float(np.linalg.norm(lps[:3, :3] @ places[worst]))
+        raise VolumeError(
+            f"{folder} has slices that are not in one line: {files[worst].name} lies {away_mm:.1f} mm from where the "
+            "first and the last slice would have it; give slices of each field of view and distance their own folder"
+        )
 
 
 def _check_steps(folder: Path, files: Sequence[Path], depths: np.ndarray) -> None:

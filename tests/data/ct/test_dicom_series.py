@@ -173,6 +173,21 @@ class TestBadInput:
         with pytest.raises(VolumeError, match=r"misses slices.*5 mm mostly.*-285 mm .* to -275 mm"):
             read_dicom_series(folder)
 
+    @pytest.mark.parametrize(
+        ("move", "words"),
+        [
+            (lambda k: (30 * (3 <= k <= 5), 0, 0), "lies 30.0 mm from where"),  # another field of view
+            (lambda k: (0, 0, 0.4 * abs(k - 4)), r"lies 1\.6 mm from where"),  # 4.6 mm apart, later 5.4
+        ],
+    )
+    def test_slices_that_are_not_in_one_line(self, series, move, words):
+        folder, files = series
+        for k, path in enumerate(files):
+            place = np.array(pydicom.dcmread(path).ImagePositionPatient, dtype=float) + move(k)
+            edit(path, ImagePositionPatient=[f"{value:g}" for value in place])
+        with pytest.raises(VolumeError, match=f"not in one line.*{words}"):
+            read_dicom_series(folder)
+
     def test_slice_twice(self, series):
         folder, files = series
         dataset = pydicom.dcmread(files[3])

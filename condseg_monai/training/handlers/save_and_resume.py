@@ -26,7 +26,7 @@ from condseg_monai.metrics.bootstrap import bootstrap_interval
 from condseg_monai.metrics.score_metric import ScoreMetric
 from condseg_monai.networks.methods import describes
 from condseg_monai.networks.model_card import ModelCard, card_path
-from condseg_monai.networks.state_dicts import optional_path
+from condseg_monai.networks.state_dicts import load_failure, optional_path
 from condseg_monai.training.handlers.training_history import TrainingHistory
 from condseg_monai.training.run_folder import RunFolder
 from condseg_monai.training.tracking import EventWriter
@@ -344,7 +344,7 @@ class SaveAndResume:
             version = state["version"]
         except Exception as error:  # unpickling raises a dozen kinds
             raise ValueError(
-                f"resume: {path} cannot be read as a training state ({error}); move it away to start anew"
+                f"resume: {path} cannot be read as a training state ({load_failure(error)}); move it away to start anew"
             ) from error
         if version != _VERSION:
             raise ValueError(f"resume: {path} has version {version}, this package reads {_VERSION}")

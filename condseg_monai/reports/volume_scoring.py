@@ -17,6 +17,7 @@ from condseg_monai.data.ct.volume import (
     Volume,
     VolumeError,
     axial_affine,
+    axial_axes,
     axial_slices,
     axial_spacing,
     class_numbers,
@@ -91,7 +92,8 @@ def score_volumes(
             pred_labels = _axial_labels(pred_volume, len(pred_class_names))
             true_labels = to_pred[_axial_labels(label_volume, len(label_class_names))]
             spacing = axial_spacing(pred_volume.affine)
-            scores = organ_scores(pred_labels, true_labels, len(pred_class_names), spacing, empty)
+            axes = axial_axes(pred_volume.affine)
+            scores = organ_scores(pred_labels, true_labels, len(pred_class_names), axes, empty)
             pictures: list[np.ndarray] = []
             if len(scored) < num_pictures:
                 image = _image(pictured.get(case), pred_volume)

@@ -83,6 +83,24 @@ def test_turned_copies_score_the_same(folders):
     assert 0.5 < results[0][0] < 0.95
 
 
+def test_distances_and_volumes_of_a_tilted_gantry_are_those_in_the_patient(folders):
+    affine = AFFINE.copy()
+    affine[1, 2] = 2.5
+    preds, labels = np.zeros_like(LABEL), np.zeros_like(LABEL)
+    preds[10, 5, 4], labels[10, 8, 7] = 1, 1
+    labels[10, 5, 4] = 2
+    for name, array in (("pred", preds), ("label", labels)):
+        write_nifti(folders / "tilted" / name / "a.nii", *turned(array, affine, "LIP"))
+    summary = score_volumes(
+        folders / "tilted" / "pred", folders / "tilted" / "label", NAMES, NAMES, folders / "out", num_pictures=1
+    )
+    apart = np.linalg.norm(affine[:3, :3] @ (0, 3, 3))
+    assert summary["organs"]["left kidney"]["hd95_mm"]["mean"] == pytest.approx(apart)
+    diagonal = np.linalg.norm(affine[:3, :3] @ LABEL.shape)
+    assert summary["organs"]["right kidney"]["hd95_mm"]["mean"] == pytest.approx(diagonal)
+    assert summary["millilitres"]["a"]["left kidney"]["label"] == pytest.approx(1.5 * 2 * 5 / 1000)
+
+
 def test_organs_are_matched_by_name(folders):
     """Labels of BTCV, with thirteen organs in another order."""
     numbers = np.array([0, *(BTCV_ORGANS.index(name) + 1 for name in NAMES[1:])], np.uint8)

@@ -98,6 +98,15 @@ def axial_spacing(affine: np.ndarray) -> tuple[float, float, float]:
     return float(spacing[0]), float(spacing[1]), float(spacing[2])
 
 
+def axial_axes(affine: np.ndarray) -> np.ndarray:
+    """Return the axes of :func:`axial_slices` in millimetres, ``(3,)`` as :func:`axial_spacing`, or ``(3, 3)``, a column
+    per axis, where they are at no right angles, as of a tilted gantry.
+    """
+    axes = axial_affine(affine, (1, 1, 1))[:3, :3]
+    spacing = np.array(axial_spacing(affine))
+    return spacing if np.abs(axes.T @ axes / np.outer(spacing, spacing) - np.eye(3)).max() < 1e-3 else axes
+
+
 def axial_affine(affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Return the affine from indices into :func:`axial_slices` of a volume of this shape to millimetres, RAS."""
     return np.asarray(affine, dtype=float) @ inv_ornt_aff(_to_slices(affine), shape[:3])

@@ -121,8 +121,9 @@ def _check_other_files(folder: Path, files: Sequence[Path]) -> None:
     known = set(files)
     others = [path for path in sorted(folder.iterdir()) if path not in known and (path.is_file() or is_dangling(path))]
     others = [path for path in others if not path.name.startswith(".") and path.name.upper() != "DICOMDIR"]
+    kinds = {_extension(path) for path in files}  # mostly one, or none: a damaged slice is called as the others
     for path in others:
-        if is_named_as_dicom(path) or not os.access(path, os.R_OK):
+        if is_named_as_dicom(path) or _extension(path) in kinds or not os.access(path, os.R_OK):
             raise VolumeError(
                 f"{path} is not a DICOM file that can be read; get it again, or take it out of the folder"
             )
@@ -130,10 +131,18 @@ def _check_other_files(folder: Path, files: Sequence[Path]) -> None:
         _LOG.warning(f"{len(others)} file(s) of {folder} left out, which are no DICOM: {some(others)}")
 
 
+def _extension(path: Path) -> str:
+    """The extension in lower case; none of names that end in numbers, 1.2.840.7 for one."""
+    return "" if path.suffix[1:].isdigit() else path.suffix.lower()
+
+
 def read_dicom_header(file: Path, tags: list[str] | None = None) -> Any:
     """All but the pixels of a DICOM file with or without preamble; a VolumeError if it is damaged."""
     try:
-        return pydicom.dcmread(file, stop_before_pixels=True, specific_tags=tags, force=True)
+        dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=tags, force=True)
+        for _ in dataset:  # values are made when they are asked for, and a damaged one raises then
+            pass
+        return dataset
     except Exception as error:  # pydicom lets many kinds of exception out of a damaged file
         raise VolumeError(f"{file} is not a DICOM file that can be read: {error}") from error
 
@@ -143,19 +152,19 @@ def _header(file: Path) -> Any:
 
 
 def _pixels(file: Path) -> np.ndarray:
-    syntax = None
+    needed = ""
     try:
         dataset = pydicom.dcmread(file, force=True)
         if "TransferSyntaxUID" not in dataset.file_meta:  # a file without preamble has none
             explicit, implicit = pydicom.uid.ExplicitVRLittleEndian, pydicom.uid.ImplicitVRLittleEndian
             dataset.file_meta.TransferSyntaxUID = implicit if dataset.original_encoding[0] else explicit
         syntax = dataset.file_meta.TransferSyntaxUID
+        if syntax.is_compressed and not pydicom.pixels.get_decoder(syntax).is_available:
+            needed = f' ({syntax.name}), which needs python-gdcm: pip install "condseg_monai[dicom]"'
         return np.asarray(dataset.pixel_array)
     except Exception as error:
-        if syntax is not None and syntax.is_compressed and not pydicom.pixels.get_decoder(syntax).is_available:
-            raise VolumeError(
-                f'{file} is compressed ({syntax.name}), which needs python-gdcm: pip install "condseg_monai[dicom]"'
-            ) from error
+        if needed:
+            raise VolumeError(f"{file} is compressed{needed}") from error
         raise VolumeError(f"the pixels of {file} cannot be decoded: {error}") from error
 
 

@@ -167,6 +167,33 @@ class TestBadInput:
                 read_dicom_series(folder)
             (folder / name).unlink()
 
+    @pytest.mark.parametrize("extension", ["", ".img", ".7"])
+    def test_a_damaged_slice_at_an_end_is_not_left_out(self, series, extension):
+        """One of those between would be missed."""
+        folder, files = series
+        for path in files:
+            path.rename(path.with_name(path.name + extension))
+        (folder / "README.txt").write_text("no image")
+        (folder / (files[0].name + extension)).write_bytes(bytes(999))
+        with pytest.raises(VolumeError, match=rf"{files[0].name + extension} is not a DICOM file"):
+            read_dicom_series(folder)
+
+    @pytest.mark.parametrize(
+        ("old", "new"),
+        [
+            (b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.9.2.1\0"),  # the transfer syntax
+            (b"\x28\0\x52\x10DS", b"\x28\0\x52\x10\x44\x14"),  # the type of RescaleIntercept
+            (b"-1024", b"-1x24"),
+        ],
+    )
+    def test_damaged_values_are_named_with_their_file(self, series, old, new):
+        folder, files = series
+        content = files[3].read_bytes()
+        assert content.count(old) == 1
+        files[3].write_bytes(content.replace(old, new))
+        with pytest.raises(VolumeError, match=files[3].name):
+            read_dicom_series(folder)
+
     def test_missing_slice(self, series):
         folder, files = series
         files[4].unlink()

@@ -99,8 +99,9 @@ def axial_spacing(affine: np.ndarray) -> tuple[float, float, float]:
 
 
 def axial_axes(affine: np.ndarray) -> np.ndarray:
-    """Return the axes of :func:`axial_slices` in millimetres, ``(3,)`` as :func:`axial_spacing`, or ``(3, 3)``, a column
-    per axis, where they are at no right angles, as of a tilted gantry.
+    """Return :func:`axial_spacing`, ``(3,)``, or where axes are at no right angles, as of a tilted gantry, all of them.
+
+    These are ``(3, 3)`` in millimetres, a column per axis of :func:`axial_slices`.
     """
     axes = axial_affine(affine, (1, 1, 1))[:3, :3]
     spacing = np.array(axial_spacing(affine))

@@ -12,6 +12,7 @@ import torch
 from condseg_monai.cli.commands import main
 from condseg_monai.data.ct.synapse import BTCV_ORGANS
 from condseg_monai.data.ct.volume import axial_slices
+from condseg_monai.metrics.volume_scores import organ_scores
 from condseg_monai.networks.class_names import set_class_names
 from condseg_monai.reports.drawing import draw_planes
 from condseg_monai.reports.score_table import ScoreTable
@@ -217,6 +218,26 @@ def test_labels_that_a_slope_left_a_little_off_are_whole_numbers(folders):
         write_nifti(pred, LABEL, AFFINE)
     assert command(folders) == 0
     assert (ScoreTable.read(folders / "out" / "scores_volumes.csv").scores["dice"] == 1).all()
+
+
+def test_a_report_that_another_process_wrote_meanwhile_is_kept(folders, monkeypatch):
+    def score_and_meet_another(*args):
+        (folders / "out").mkdir(exist_ok=True)
+        (folders / "out" / "summary_volumes.json").write_text("of another")
+        return organ_scores(*args)
+
+    monkeypatch.setattr("condseg_monai.reports.volume_scoring.organ_scores", score_and_meet_another)
+    assert command(folders) == 1
+    assert [(path.name, path.read_text()) for path in (folders / "out").iterdir()] == [
+        ("summary_volumes.json", "of another")
+    ]
+
+
+@pytest.mark.parametrize(("content", "words"), [("{half", "is damaged or no JSON"), ("[1]", "holds no JSON object")])
+def test_a_damaged_record_of_the_inference_is_named(folders, capsys, content, words):
+    (folders / "pred" / "inference.json").write_text(content)
+    assert command(folders) == 1
+    assert f"{folders / 'pred' / 'inference.json'} {words}" in capsys.readouterr().err
 
 
 def test_a_broken_picture_costs_no_case_its_scores(folders, caplog):

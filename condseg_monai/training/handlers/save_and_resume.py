@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import time
@@ -32,7 +31,7 @@ from condseg_monai.training.run_folder import RunFolder
 from condseg_monai.training.tracking import EventWriter
 from condseg_monai.training.trainer import RunEvents
 from condseg_monai.utils.environment import describe_environment
-from condseg_monai.utils.files import file_sha256, write_checkpoint, write_json
+from condseg_monai.utils.files import file_sha256, read_json_object, write_checkpoint, write_json
 from condseg_monai.version import __version__
 
 __all__ = ["SaveAndResume"]
@@ -441,8 +440,8 @@ def _now() -> str:
 
 
 def _read_record(path: Path) -> dict[str, Any]:
-    record = json.loads(path.read_text(encoding="utf-8"))
+    record = read_json_object(path)
     kinds = {"options": dict, "splits": dict, "resumed": list, "checkpoints": dict}
-    if not isinstance(record, dict) or not all(isinstance(record.get(name), kind) for name, kind in kinds.items()):
+    if not all(isinstance(record.get(name), kind) for name, kind in kinds.items()):
         raise ValueError(f"{path} is no record of a training")
     return record

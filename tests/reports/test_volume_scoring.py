@@ -181,6 +181,7 @@ def paired(root, preds, labels):
         (["s1_ct", "s2_ct"], ["s1/label", "s2/label"], {"s1_ct": "s1/label.nii.gz", "s2_ct": "s2/label.nii.gz"}),
         (["s1_ct"], ["s1/ct", "s1/label"], {"s1_ct": "s1/label.nii.gz"}),  # images beside their labels
         (["ct"], ["label", "ct"], {"ct": "label.nii.gz"}),
+        (["caf\u00e9"], ["cafe\u0301"], {"caf\u00e9": "cafe\u0301.nii.gz"}),  # as macOS stores it
     ],
 )
 def test_predictions_get_the_label_of_their_name(tmp_path, preds, labels, expected):

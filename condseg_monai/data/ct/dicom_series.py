@@ -39,7 +39,7 @@ _SAME: dict[str, tuple[str, float]] = {
     "PixelSpacing": ("pixel spacings", 1e-4),
 }
 _HEADER = [
-    *("AcquisitionTime", "InstanceNumber", "Modality", "NumberOfFrames"),
+    *("AcquisitionDateTime", "AcquisitionTime", "InstanceNumber", "Modality", "NumberOfFrames"),
     *("PhotometricInterpretation", "RescaleIntercept", "RescaleSlope", "SamplesPerPixel", "SeriesDescription"),
     *("SeriesInstanceUID", *_GEOMETRY, *_SAME),
 ]
@@ -282,13 +282,17 @@ def _check_times(folder: Path, files: Sequence[Path], headers: Sequence[Any]) ->
 
 def _seconds(header: Any) -> float | None:
     """The time of day a slice was acquired; None if it is not said."""
-    match = re.fullmatch(r"(\d\d):?(\d\d):?(\d\d(?:\.\d*)?)", str(header.get("AcquisitionTime") or "").strip())
+    date_and_time = str(header.get("AcquisitionDateTime") or "").strip()
+    text = str(header.get("AcquisitionTime") or "").strip() or re.sub(r"[+-]\d{4}$", "", date_and_time)[8:]
+    match = re.fullmatch(r"(\d\d):?(\d\d):?(\d\d(?:\.\d*)?)", text)
     return None if match is None else float(match[1]) * 3600 + float(match[2]) * 60 + float(match[3])
 
 
 def _shared(header: Any, name: str) -> str:
     """A value that all slices share, as text; of ImageType what the standard says: origin, patient, kind."""
     value = header.get(name, "")
+    if isinstance(value, float):
+        return f"{value:g}"  # 120 is 120.0
     return str(list(value)[:3]) if name == "ImageType" and not isinstance(value, str) else str(value)
 
 

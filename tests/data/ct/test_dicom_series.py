@@ -126,6 +126,12 @@ class TestOddFiles:
         with pytest.raises(VolumeError, match=r"needs python-gdcm: pip install \"condseg_monai\[dicom\]"):
             read_dicom_series(folder)
 
+    def test_one_number_in_two_spellings_is_one_number(self, series):
+        folder, files = series
+        for k, path in enumerate(files):
+            edit(path, KVP="120.0" if k % 2 else "120")
+        read_dicom_series(folder)
+
     def test_times_that_grow_along_the_scan_are_one_scan(self, series):
         folder, files = series
         for k, path in enumerate(files):
@@ -146,10 +152,18 @@ class TestBadInput:
         with pytest.raises(VolumeError, match="no RescaleSlope and RescaleIntercept"):
             read_dicom_series(tmp_path / "s")
 
-    def test_slices_of_two_phases_between_each_other(self, series):
+    @pytest.mark.parametrize(
+        ("name", "before", "after"),
+        [
+            ("AcquisitionTime", "", ""),
+            ("AcquisitionDateTime", "20200101", "+0100"),
+            ("AcquisitionDateTime", "20200101", ""),
+        ],
+    )
+    def test_slices_of_two_phases_between_each_other(self, series, name, before, after):
         folder, files = series
         for k, path in enumerate(files):
-            edit(path, AcquisitionTime=f"1200{30 * (k % 2) + k:02d}")
+            edit(path, **{name: f"{before}1200{30 * (k % 2) + k:02d}{after}"})
         with pytest.raises(VolumeError, match="different acquisition times between each other"):
             read_dicom_series(folder)
 

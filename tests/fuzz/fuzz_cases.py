@@ -156,7 +156,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--timeout_s", type=float, default=60, help="for one file [60]")
     options = parser.parse_args(arguments)
     warnings.simplefilter("ignore")
-    logging.disable()
     outcomes: Counter[tuple[str, str]] = Counter()
     slowest = 0.0
     with tempfile.TemporaryDirectory(prefix="fuzz_cases_") as name:
@@ -185,5 +184,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    logging.disable()  # here, since tests call main
     limit_memory()
     sys.exit(main())

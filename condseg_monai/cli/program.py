@@ -75,13 +75,6 @@ def start_work(context: click.Context, if_stopped: str, log_file: Path | None = 
         log_file: gets everything that is logged.
     """
     context.find_root().obj["if_stopped"] = f": {if_stopped}"
-
-    def terminate(*_: Any) -> None:
-        context.find_root().obj["terminated"] = True
-        raise Terminated
-
-    signal.signal(signal.SIGTERM, terminate)
-
     if log_file is not None:
         log_to(log_file)
 
@@ -124,10 +117,17 @@ def run_program(program: click.Group, arguments: Sequence[str] | None = None) ->
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file's name need not be text
-    before = signal.getsignal(signal.SIGTERM)
+    state: dict[str, Any] = {"debug": False, "if_stopped": "", "terminated": False}
+
+    def terminate(*_: Any) -> None:
+        state["terminated"] = True
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
     with shown_log() as screen:
         try:
-            return _run(program, arguments, {"debug": False, "if_stopped": "", "terminated": False, "screen": screen})
+            state["screen"] = screen
+            return _run(program, arguments, state)
         finally:
             signal.signal(signal.SIGTERM, before)
 

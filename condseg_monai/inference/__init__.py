@@ -2,6 +2,7 @@
 
 from condseg_monai.inference.case_loader import CaseLoader, CasePostprocessing, predict_cases
 from condseg_monai.inference.cases import image_cases, scored_cases, volume_cases
+from condseg_monai.inference.finite_output import CheckFinited
 from condseg_monai.inference.predictions import SaveImagePredictiond
 from condseg_monai.inference.region_inferer import RegionInferer
 from condseg_monai.inference.required_checkpoint import RequiredCheckpoint, RequiredCheckpointLoader
@@ -11,6 +12,7 @@ from condseg_monai.inference.volumes import VolumeInference
 __all__ = [
     "CaseLoader",
     "CasePostprocessing",
+    "CheckFinited",
     "RegionInferer",
     "RequiredCheckpoint",
     "RequiredCheckpointLoader",

@@ -27,6 +27,7 @@ from condseg_monai.data.lists.pairing import (
 )
 from condseg_monai.inference.output_record import OutputRecord, Source, content_sha256
 from condseg_monai.inference.required_checkpoint import RequiredCheckpoint
+from condseg_monai.utils.interruption import interruption_behind, signal_of, sigterm_interrupts
 
 __all__ = ["Cases", "RunError", "image_cases", "scored_cases", "volume_cases"]
 
@@ -99,16 +100,24 @@ class Cases:
 
     @contextmanager
     def started(self, **record: Any) -> Iterator[None]:
-        """Start, and finish when the block ends, in whatever way; see :meth:`start` and :meth:`finish`."""
-        self.start()
-        try:
-            yield
-        except RunError:
-            raise
-        except BaseException as error:
-            self._finish(f"the run ended before: {error or type(error).__name__}")
-            raise
-        self.finish(**record)
+        """Start, and finish when the block ends, in whatever way; see :meth:`start` and :meth:`finish`.
+
+        Raises:
+            KeyboardInterrupt: on Ctrl-C and SIGTERM, after the record is written; the message says how to continue.
+        """
+        with sigterm_interrupts():
+            self.start()
+            try:
+                yield
+            except RunError:
+                raise
+            except BaseException as error:
+                interruption = interruption_behind(error)
+                if interruption is None:
+                    self._finish(f"the run ended before: {error or type(error).__name__}")
+                    raise
+                raise type(interruption)(self._interrupted(signal_of(interruption))) from None
+            self.finish(**record)
 
     def start(self) -> None:
         """Load the checkpoint, log what the run will do, and raise a RunError before any work if it cannot succeed."""
@@ -158,6 +167,13 @@ class Cases:
                 lines[_MOST_NAMED:] = [f"  - and {len(lines) - _MOST_NAMED} more, see the log"]
             raise RunError(f"{len(failed)} of {number} cases have no {self.result}:\n" + "\n".join(lines))
 
+    def _interrupted(self, by: str) -> str:
+        failed, number = self._finish(f"the run was stopped by {by} before")
+        if self.output_dir is None:
+            return f"stopped by {by}: nothing was written; start again"
+        done = number - len(failed)
+        return f"stopped by {by}: {done} of {number} cases have their {self.result}; the same command makes the others"
+
     def _finish(self, unfinished: str = "no output was written", **record: Any) -> tuple[dict[str, str], int]:
         failed: dict[str, str] = {}
         for finding in self.failed:
@@ -193,8 +209,9 @@ class Cases:
                 image = case["image"]
                 try:
                     source = Source(image, content_sha256(image))
+                    [self.wants(kind, case) for kind in self.outputs]  # a name may be too long
                 except OSError as error:
-                    self.fail(Finding("unreadable", f"{image} cannot be read: {error}", (image,)))
+                    self.fail(Finding("unreadable", f"{image} cannot be used: {error}", (image,)))
                     unreadable.add(image)
                     continue
                 files |= {self.path(kind, case): source for kind in self.outputs}

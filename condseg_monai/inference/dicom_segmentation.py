@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import unicodedata
 from collections.abc import Sequence
 from typing import Any
@@ -109,10 +108,21 @@ def _sources(volume: Volume) -> list[Any]:
             if not dataset.get(name):
                 setattr(dataset, name, pydicom.uid.generate_uid(entropy_srcs=[name, *seed]))
         for name in _IDENTIFYING:
-            odd_date = name.endswith("Date") and not re.fullmatch(r"\d{8}", str(dataset.get(name)))
-            if name not in dataset or odd_date:  # highdicom takes 19700101, not 1970-01-01
+            if name not in dataset or not _is_proper(name, str(dataset.get(name))):
                 setattr(dataset, name, "")
     return datasets
+
+
+def _is_proper(name: str, value: str) -> bool:
+    """Whether highdicom takes a date, a time or a sex: it raises at 1970-01-01, 12:00:00 and MALE."""
+    if name.endswith("Sex"):
+        return value in ("F", "M", "O")
+    kinds = {"Date": pydicom.valuerep.DA, "Time": pydicom.valuerep.TM}
+    try:
+        kinds.get(name[-4:], str)(value)
+    except ValueError:
+        return False
+    return True
 
 
 def _description(number: int, name: str) -> Any:

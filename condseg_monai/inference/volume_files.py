@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 import nibabel
 import numpy as np
+from nibabel.affines import voxel_sizes
 
 from condseg_monai.data.ct.nifti import qform_of
 from condseg_monai.data.ct.volume import Volume, axial_slices, volume_of_slices
@@ -107,6 +108,10 @@ def _header(volume: Volume, shape: tuple[int, ...], dtype: Any, slope: float = 1
         header.set_qform(volume.affine, code="scanner")
         if not np.allclose(header.get_qform(), header.get_sform(), atol=1e-3):
             header.set_qform(None, code="unknown")  # it has no shear, as of a tilted gantry, and would misplace labels
-    elif header["sform_code"] > 0 and qform_of(header) is None:
-        header["qform_code"] = 0
+    elif header["sform_code"] > 0:
+        if qform_of(header) is None:
+            header["qform_code"] = 0
+        sizes = voxel_sizes(header.get_sform())
+        if not np.allclose(header["pixdim"][1:4], sizes, rtol=1e-3, atol=0):
+            header["pixdim"][1:4] = sizes  # ITK takes the spacing from here, and would misplace labels
     return header

@@ -15,6 +15,7 @@ from condseg_monai.data.ct.slice_resize import resize_label_slice, resize_scores
 from condseg_monai.data.ct.synapse import CT_WINDOW_HU, window_ct
 from condseg_monai.data.ct.volume import Volume, axial_slices, volume_of_slices
 from condseg_monai.data.images.normalization import normalize_image
+from condseg_monai.inference.finite_output import check_finite
 from condseg_monai.training.precision_inferer import check_precision, in_precision
 
 __all__ = ["RESIZINGS", "VolumeInferer", "ensemble_labels", "keep_largest_components"]
@@ -74,8 +75,8 @@ class VolumeInferer:
         ``on_uncertainty`` its uncertainty ``(H, W)``; ``on_progress`` the number of slices of each batch.
 
         Raises:
-            ValueError: if uncertainty is wanted of a network without, there are over 256 classes, or float16 meets a
-                CPU.
+            ValueError: if uncertainty is wanted of a network without, there are over 256 classes, float16 meets a CPU,
+                or the network's output is not finite.
         """
         predict_regions = getattr(network, "predict_regions", None)
         if on_uncertainty is not None and predict_regions is None:
@@ -89,6 +90,7 @@ class VolumeInferer:
                     logits, regions = in_precision(self.precision, batch, predict_regions)
                 else:
                     logits, regions = in_precision(self.precision, batch, network), None
+                check_finite(logits)
                 probs = _class_probs(logits)
                 for i in range(len(batch)):
                     target[start + i] = self._labels(probs[i : i + 1], start + i, slices.shape[1:], on_probability)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from monai.metrics.utils import get_mask_edges, get_surface_distance
 from numpy.typing import ArrayLike
+from scipy.spatial import cKDTree
 from torch import Tensor
 
 from condseg_monai.metrics.score_metric import ScoreMetric, check_pair
@@ -20,6 +22,8 @@ __all__ = [
     "surface_distance_scores",
     "surface_distances",
 ]
+
+Spacing = float | Sequence[float] | np.ndarray
 
 SURFACE_DISTANCES = ("hd95", "asd")
 """95th percentile of the Hausdorff distance, average symmetric surface distance."""
@@ -35,11 +39,12 @@ EMPTY_DISTANCES = {
 
 
 def surface_distances(
-    pred: ArrayLike, label: ArrayLike, spacing: float | Sequence[float] = 1.0
+    pred: ArrayLike, label: ArrayLike, spacing: Spacing = 1.0
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Measure from each boundary to the other, with MONAI's functions, in single precision.
 
     The boundary of a mask is the pixels that touch its outside by an edge; what lies beyond the image is outside.
+    ``spacing`` may also be ``(N, N)``, a column per axis, of axes that are at no right angles: a tilted gantry.
 
     Returns:
         Of each boundary pixel of the prediction the distance to the label's boundary, and the other way round; ``None``
@@ -48,17 +53,21 @@ def surface_distances(
     pred_mask, label_mask = _as_mask("pred", pred), _as_mask("label", label)
     if pred_mask.shape != label_mask.shape:
         raise ValueError(f"pred and label must have one shape, got pred {pred_mask.shape} and label {label_mask.shape}")
+    axes = np.asarray(spacing, dtype=float) if np.ndim(spacing) == 2 else None
     steps = _spacing(spacing, pred_mask.ndim)
     if not pred_mask.any() or not label_mask.any():
         return None
     pred_edge, label_edge = get_mask_edges(pred_mask, label_mask)
+    if axes is not None:  # MONAI's transform of distances has axes at right angles alone
+        pred_points, label_points = (np.argwhere(edge) @ axes.T for edge in (pred_edge, label_edge))
+        return cKDTree(label_points).query(pred_points)[0], cKDTree(pred_points).query(label_points)[0]
     to_label = get_surface_distance(pred_edge, label_edge, spacing=steps)
     to_pred = get_surface_distance(label_edge, pred_edge, spacing=steps)
     return np.asarray(to_label, dtype=np.float64), np.asarray(to_pred, dtype=np.float64)
 
 
 def surface_distance_scores(
-    pred: ArrayLike, label: ArrayLike, *, empty: str, spacing: float | Sequence[float] = 1.0
+    pred: ArrayLike, label: ArrayLike, *, empty: str, spacing: Spacing = 1.0
 ) -> dict[str, float]:
     """Return HD95 and the average symmetric surface distance of two masks.
 
@@ -69,7 +78,7 @@ def surface_distance_scores(
         pred: predicted mask, ``(H, W)`` or ``(H, W, D)``, bool or holding only 0 and 1.
         label: true mask, same shape.
         empty: what to return where a mask is empty: a name in ``EMPTY_DISTANCES``.
-        spacing: distance of neighbouring pixels, one for all axes or one for each.
+        spacing: distance of neighbouring pixels, one for all axes or one for each, or ``(N, N)`` axes.
 
     Returns:
         ``hd95`` and ``asd`` in the unit of ``spacing``.
@@ -142,7 +151,7 @@ class SurfaceDistanceMetric(ScoreMetric):
         return torch.tensor(rows, dtype=torch.float64, device=label.device)
 
 
-def _distance_of_empty(pred: ArrayLike, label: ArrayLike, empty: str, spacing: float | Sequence[float]) -> float:
+def _distance_of_empty(pred: ArrayLike, label: ArrayLike, empty: str, spacing: Spacing) -> float:
     """The distance if there is no pixel in ``pred``, ``label`` or both."""
     label_mask = _as_mask("label", label)
     if empty == "nan":
@@ -151,6 +160,9 @@ def _distance_of_empty(pred: ArrayLike, label: ArrayLike, empty: str, spacing: f
         return 0.0
     if empty == "inf":
         return float("inf")
+    if np.ndim(spacing) == 2:
+        corners = np.array([*product((-1, 1), repeat=label_mask.ndim)]) * label_mask.shape
+        return float(np.linalg.norm(corners @ np.asarray(spacing, dtype=float).T, axis=1).max())
     return float(np.linalg.norm(np.multiply(label_mask.shape, _spacing(spacing, label_mask.ndim))))
 
 
@@ -159,8 +171,10 @@ def _check_empty(empty: str) -> None:
         raise ValueError(f"empty must be one of {', '.join(EMPTY_DISTANCES)}, got {empty!r}")
 
 
-def _spacing(spacing: float | Sequence[float], axes: int) -> tuple[float, ...]:
-    steps = tuple(float(step) for step in np.broadcast_to(np.asarray(spacing, dtype=float), (axes,)))
+def _spacing(spacing: Spacing, axes: int) -> tuple[float, ...]:
+    values = np.asarray(spacing, dtype=float)
+    values = np.linalg.norm(values, axis=0) if values.ndim == 2 else values
+    steps = tuple(float(step) for step in np.broadcast_to(values, (axes,)))
     if not all(0 < step < float("inf") for step in steps):
         raise ValueError(f"spacing must be positive, got {spacing}")
     return steps

@@ -8,7 +8,12 @@ from typing import NamedTuple
 import numpy as np
 from scipy.ndimage import find_objects
 
-from condseg_monai.metrics.surface_distance import EMPTY_DISTANCES, surface_distance_scores, surface_distances
+from condseg_monai.metrics.surface_distance import (
+    EMPTY_DISTANCES,
+    Spacing,
+    surface_distance_scores,
+    surface_distances,
+)
 
 __all__ = ["TRANSUNET_RULE", "VOLUME_SCORES", "OrganScores", "organ_scores", "transunet_scores"]
 
@@ -58,11 +63,12 @@ def organ_scores(
     pred: np.ndarray,
     label: np.ndarray,
     num_classes: int,
-    spacing_mm: Sequence[float] = (1.0, 1.0, 1.0),
+    spacing_mm: Spacing = (1.0, 1.0, 1.0),
     empty: str = "diagonal",
 ) -> list[OrganScores]:
     """Score each organ of a volume, ``(D, H, W)`` class numbers: classes 1 to ``num_classes - 1``.
 
+    ``spacing_mm`` is that of the three axes, or ``(3, 3)``, a column per axis, where they are at no right angles.
     ``empty`` is the distance where an organ is missed or made up, see ``EMPTY_DISTANCES``.
     """
     if pred.shape != label.shape or pred.ndim != 3:
@@ -72,7 +78,7 @@ def organ_scores(
     for name, array in (("pred", pred), ("label", label)):
         if array.min() < 0 or array.max() >= num_classes:
             raise ValueError(f"{name} must hold classes 0 to {num_classes - 1}, got {array.min():g} to {array.max():g}")
-    millilitres = float(np.prod(spacing_mm)) / 1000
+    millilitres = float(abs(np.linalg.det(spacing_mm)) if np.ndim(spacing_mm) == 2 else np.prod(spacing_mm)) / 1000
     boxes = [find_objects(array.astype(np.uint8, copy=False), max_label=num_classes - 1) for array in (pred, label)]
     scores = []
     for number in range(1, num_classes):

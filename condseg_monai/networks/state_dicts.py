@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -46,7 +47,8 @@ def read_state_dict(
         raise
     except Exception as error:  # unpickling raises a dozen kinds, none of which names the file
         raise ValueError(
-            f"{what}: {os.fspath(path)} is damaged or no PyTorch file of plain tensors ({error}); give another"
+            f"{what}: {os.fspath(path)} is damaged or no PyTorch file of plain tensors ({load_failure(error)}); give "
+            "another"
         ) from error
     for wrapper in wrappers:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
@@ -59,6 +61,16 @@ def read_state_dict(
                 f"{what}: {os.fspath(path)} holds values that are not finite numbers, in {key} for one; give another"
             )
     return loaded
+
+
+def load_failure(error: Exception) -> str:
+    """Say why ``torch.load(weights_only=True)`` failed, without PyTorch's advice to load what may run code."""
+    blocked = re.search(r"(?:Unsupported global: GLOBAL|unsupported GLOBAL) (\S+)", str(error))
+    if blocked is not None:
+        return f"it holds {blocked[1]}, which is not loaded, since it could run code"
+    if "weights_only" in str(error):
+        return "it holds more than tensors, which is not loaded, since it could run code"
+    return f"{type(error).__name__}: {error}"
 
 
 def describe_differences(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:

@@ -14,25 +14,33 @@ __all__ = ["ReportFiles"]
 
 
 class ReportFiles:
-    """``scores_{name}.csv``, ``summary_{name}.json``, ``report_{name}.html`` and ``failures_{name}.json``."""
+    """``scores_{name}.csv``, ``summary_{name}.json``, ``report_{name}.html`` and ``failures_{name}.json``.
 
-    def __init__(self, save_dir: str | Path, name: str) -> None:
-        folder = Path(save_dir)
+    ``overwrite`` replaces those of an earlier report.
+    """
+
+    def __init__(self, save_dir: str | Path, name: str, overwrite: bool = False) -> None:
+        folder, self.overwrite = Path(save_dir), overwrite
         self.table = folder / f"scores_{name}.csv"
         self.summary = folder / f"summary_{name}.json"
         self.page = folder / f"report_{name}.html"
         self.failures = folder / f"failures_{name}.json"
 
     def refuse_earlier(self) -> None:
-        """Raise ``FileExistsError`` if there is one of the files."""
-        for path in (self.table, self.summary, self.page, self.failures):
+        """Raise ``FileExistsError`` if there is one of the files, unless ``overwrite``."""
+        for path in () if self.overwrite else (self.table, self.summary, self.page, self.failures):
             if path.exists():
                 raise FileExistsError(
                     f"{path} is of an earlier report: choose another output_dir, or set overwrite to replace the report"
                 )
 
     def write(self, table: ScoreTable, summary: Mapping[str, Any], page: str, failed: Sequence[Any] = ()) -> None:
-        """Write the first three, and ``failures_{name}.json`` if there is something that could not be scored."""
+        """Write the first three, and ``failures_{name}.json`` if there is something that could not be scored.
+
+        Raises:
+            FileExistsError: if another process has written one since :meth:`refuse_earlier`, unless ``overwrite``.
+        """
+        self.refuse_earlier()
         with atomic_write(self.table) as temporary:
             table.write(temporary)
         write_json(self.summary, json_numbers(summary))

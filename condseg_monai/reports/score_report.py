@@ -83,11 +83,10 @@ class ScoreReport:
         if num_cases < 0:
             raise ValueError(f"num_cases must not be negative, got {num_cases}")
         self.name = name
-        self.files = ReportFiles(save_dir, name)
+        self.files = ReportFiles(save_dir, name, overwrite)
         self.unfinished_path = Path(save_dir) / f"unfinished_scores_{name}.csv"
         self.checkpoint = checkpoint
         self.context = dict(context or {})
-        self.overwrite = overwrite
         self.pooled = dict(pooled or {})
         self.postprocessing = postprocessing
         self.num_cases = num_cases
@@ -106,8 +105,7 @@ class ScoreReport:
 
     def start(self, engine: Engine) -> None:
         """Start a new list of images; raise ``FileExistsError`` if there is a report and ``overwrite`` is false."""
-        if not self.overwrite:
-            self.files.refuse_earlier()
+        self.files.refuse_earlier()
         self._images, self._on_disk = [], 0
 
     def collect(self, engine: Engine) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from condseg_monai.data.ct.volume import (
     Volume,
     VolumeError,
     axial_affine,
+    axial_axes,
     axial_slices,
     axial_spacing,
     class_numbers,
@@ -29,7 +29,7 @@ from condseg_monai.networks.state_dicts import read_state_dict
 from condseg_monai.reports.drawing import draw_planes
 from condseg_monai.reports.report_files import ReportFiles
 from condseg_monai.reports.volume_report import ScoredVolume, write_volume_report
-from condseg_monai.utils.files import file_sha256
+from condseg_monai.utils.files import file_sha256, read_json_object
 
 __all__ = ["pair_volumes", "predicted_classes", "score_volumes"]
 
@@ -74,9 +74,8 @@ def score_volumes(
         FileExistsError: if the folder has a report of this name, unless ``overwrite``.
         ValueError: if an organ of the predictions is none of the labels, or no volume could be scored.
     """
-    files = ReportFiles(save_dir, name)
-    if not overwrite:
-        files.refuse_earlier()
+    files = ReportFiles(save_dir, name, overwrite)
+    files.refuse_earlier()
     missing = [organ for organ in pred_class_names[1:] if organ not in label_class_names]
     if missing:
         raise ValueError(f"the labels have no {', '.join(missing)}: they have {', '.join(label_class_names[1:])}")
@@ -91,7 +90,8 @@ def score_volumes(
             pred_labels = _axial_labels(pred_volume, len(pred_class_names))
             true_labels = to_pred[_axial_labels(label_volume, len(label_class_names))]
             spacing = axial_spacing(pred_volume.affine)
-            scores = organ_scores(pred_labels, true_labels, len(pred_class_names), spacing, empty)
+            axes = axial_axes(pred_volume.affine)
+            scores = organ_scores(pred_labels, true_labels, len(pred_class_names), axes, empty)
             pictures: list[np.ndarray] = []
             if len(scored) < num_pictures:
                 image = _image(pictured.get(case), pred_volume)
@@ -144,7 +144,7 @@ def predicted_classes(pred: Path, checkpoint: Path | None) -> tuple[tuple[str, .
     record = (pred if pred.is_dir() else pred.parent) / "inference.json"
     context: dict[str, Any] = {}
     if record.is_file():
-        content = json.loads(record.read_text(encoding="utf-8"))
+        content = read_json_object(record)
         context = {key: content.get(key) for key in ("checkpoint", "checkpoint_sha256", "resizing", "keep_largest")}
         context["class_names"] = content.get("class_names")
     names = context.get("class_names")

@@ -14,7 +14,7 @@ from monai.networks import get_state_dict
 from torch import Tensor
 
 from condseg_monai.training.run_folder import RunFolder
-from condseg_monai.utils.interruption import Terminated, sigterm_interrupts
+from condseg_monai.utils.interruption import interruption_behind, signal_of, sigterm_interrupts
 
 __all__ = ["GuardedTrainer", "NonFiniteLossError", "RunEvents"]
 
@@ -76,11 +76,11 @@ class GuardedTrainer(SupervisedTrainer):
         try:
             self._train()
         except BaseException as error:
-            interruption = _interruption_behind(error)
+            interruption = interruption_behind(error)
             if interruption is None:
                 raise
             state: Any = self.state
-            state.interrupted_by = _signal_of(interruption)
+            state.interrupted_by = signal_of(interruption)
             self.fire_event(RunEvents.INTERRUPTED)
             raise interruption from None
         finally:
@@ -103,7 +103,7 @@ class GuardedTrainer(SupervisedTrainer):
 
     def _interruption(self, error: KeyboardInterrupt) -> str:
         saved = self.run_folder.saved_epoch if self.run_folder else 0
-        text = f"training was stopped by {_signal_of(error)} in epoch {self.state.epoch} of {self.state.max_epochs}"
+        text = f"training was stopped by {signal_of(error)} in epoch {self.state.epoch} of {self.state.max_epochs}"
         if saved == 0:
             return f"{text}, before anything was saved: the same command begins anew"
         return f"{text}; epoch {saved} is saved, and the same command with --resume true continues after it"
@@ -133,17 +133,6 @@ class GuardedTrainer(SupervisedTrainer):
                 f"{engine.state.epoch}, {ruined[0]} for one, though every loss was. The checkpoints are those from "
                 "before. Start anew with a lower learning_rate"
             )
-
-
-def _signal_of(error: KeyboardInterrupt) -> str:
-    return "SIGTERM" if isinstance(error, Terminated) else "Ctrl-C"
-
-
-def _interruption_behind(error: BaseException | None) -> KeyboardInterrupt | None:
-    """The interruption that an error is or came of: torch.save complains about its file, loaders about workers."""
-    while error is not None and not isinstance(error, KeyboardInterrupt):
-        error = error.__cause__ or error.__context__
-    return error
 
 
 def _is_last_of_epoch(engine: Engine, iteration: int) -> bool:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["atomic_write", "file_sha256", "remove_unfinished", "write_checkpoint", "write_json"]
+__all__ = ["atomic_write", "file_sha256", "read_json_object", "remove_unfinished", "write_checkpoint", "write_json"]
 
 _LONGEST_NAME = 240  # bytes; a file's name has 255, of which an unfinished one takes up to ten more
 
@@ -63,6 +63,17 @@ def write_json(path: str | os.PathLike[str], content: Any) -> None:
     """
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8")
+
+
+def read_json_object(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a JSON object; a ValueError names a file that is none."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{os.fspath(path)} is damaged or no JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{os.fspath(path)} holds no JSON object but {type(content).__name__}")
+    return content
 
 
 def write_checkpoint(path: str | os.PathLike[str], content: Any) -> None:

@@ -8,11 +8,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["Terminated", "sigterm_interrupts"]
+__all__ = ["Terminated", "interruption_behind", "signal_of", "sigterm_interrupts"]
 
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM, raised as Ctrl-C is, so that whatever handles the one handles the other."""
+
+
+def signal_of(error: KeyboardInterrupt) -> str:
+    """What a user calls the signal that an interruption came from."""
+    return "SIGTERM" if isinstance(error, Terminated) else "Ctrl-C"
+
+
+def interruption_behind(error: BaseException | None) -> KeyboardInterrupt | None:
+    """The interruption that an error is or came of: torch.save complains about its file, loaders about workers."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 @contextmanager

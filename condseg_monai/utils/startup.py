@@ -9,6 +9,7 @@ from typing import Any
 
 from condseg_monai.utils.command_line import check_command_line, is_bundle_program
 from condseg_monai.utils.errors import error_text
+from condseg_monai.utils.interruption import signal_of
 
 __all__ = ["prepare_process", "prepare_run"]
 
@@ -16,7 +17,7 @@ __all__ = ["prepare_process", "prepare_run"]
 def prepare_process() -> None:
     """Refuse a wrong command line of ``python -m monai.bundle``, whose last line on an error is the cause from now on.
 
-    After Ctrl-C, and SIGTERM in training, a sentence is all.
+    After Ctrl-C, and SIGTERM in a run, a sentence is all.
 
     Another program's command line and errors are left alone.
 
@@ -49,7 +50,7 @@ def prepare_run(options: Mapping[str, Any]) -> None:
 
 def _print_cause_last(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
     if isinstance(error, KeyboardInterrupt):
-        print(str(error) or "stopped by Ctrl-C", file=sys.stderr)
+        print(str(error) or f"stopped by {signal_of(error)}", file=sys.stderr)
         return
     sys.__excepthook__(kind, error, traceback)
     if isinstance(error, Exception):

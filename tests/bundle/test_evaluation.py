@@ -11,6 +11,7 @@ from condseg_monai.data.images.image_reader import read_natural_image
 from condseg_monai.metrics.binary import binary_counts, binary_scores, pooled_scores
 from condseg_monai.metrics.saliency import saliency_scores
 from condseg_monai.metrics.surface_distance import surface_distance_scores
+from condseg_monai.utils.errors import root_cause
 from condseg_monai.utils.files import file_sha256
 
 METRICS = {
@@ -183,6 +184,20 @@ def test_bad_files_cost_no_other_case_its_scores(run_config, options, tiny_datas
     run_config("train", "evaluate", **{**options, "overwrite": "true", "progress_bar": "no"})
     assert table(tmp_path / "eval", "val") == expected
     assert not (tmp_path / "eval" / "failures_val.json").exists()
+
+
+def test_output_that_is_not_finite_is_not_scored(run_config, options, trained, tmp_path):
+    """A variance below 0 gives NaN, and a comparison with that is false: it would be background."""
+    models = shutil.copytree(trained.ckpt_dir, tmp_path / "models")
+    weights = torch.load(models / "model.pt")
+    torch.save({k: -v.abs() - 1 if k.endswith("running_var") else v for k, v in weights.items()}, models / "model.pt")
+    card = json.loads((models / "model.json").read_text())
+    (models / "model.json").write_text(json.dumps({**card, "weights": {}}))
+    change = {"ckpt_dir": str(models), "output_dir": str(tmp_path / "eval")}
+    with pytest.raises(RuntimeError) as error:
+        run_config("train", "evaluate", **{**options, **change})
+    assert "output is not finite" in str(root_cause(error.value))
+    assert not (tmp_path / "eval" / "scores_val.csv").exists()
 
 
 def test_killed_evaluation_leaves_the_scores_so_far(run_config, options, tmp_path):

@@ -242,6 +242,17 @@ class TestInterruptions:
         failed = json.loads((tmp_path / "out" / "inference.json").read_text())["failed"]
         assert list(failed) == [str(tmp_path / "in" / "broken.jpg")]
 
+    def test_output_that_is_not_finite_is_no_mask(self, run_config, options, tmp_path):
+        """A comparison with NaN is false, so that it would be background."""
+        write(tmp_path / "in", "black.png", np.zeros((30, 40, 3), np.uint8))
+        write(tmp_path / "in", "white.png", np.full((30, 40, 3), 255, np.uint8))
+        torch.save({"weight": torch.full((1, 3, 1, 1), 3e38), "bias": torch.tensor([-10.0])}, tmp_path / "model.pt")
+        with pytest.raises(RuntimeError) as raised:
+            run_config("inference", workflow_type="infer", **{**options, "ckpt_dir": str(tmp_path)})
+        text = str(raised.value.__cause__ or raised.value)
+        assert "1 of 2 cases have no mask" in text and "white.png: ValueError: the network's output is not" in text
+        assert outputs(tmp_path) == {"black.png", "inference.json"}
+
     def test_existing_masks_are_kept_unless_overwritten(self, run_config, options, tmp_path):
         for name in ("a.png", "b.png"):
             write(tmp_path / "in", name, picture(letter(30, 40)))

@@ -15,6 +15,7 @@ from PIL import Image
 
 from condseg_monai.cli.commands import condseg_program, main
 from condseg_monai.data.lists.published_splits import published_list
+from tests.ct import AFFINE, phantom, write_nifti
 
 
 @pytest.fixture
@@ -135,6 +136,19 @@ def test_termination_is_one_sentence_and_code_143(monkeypatch, tmp_path, capsys)
     assert main(["predict", "model.pt", str(tmp_path), str(tmp_path / "out")]) == 143
     assert capsys.readouterr().err.strip() == "stopped by SIGTERM: the same command continues; what is done is kept"
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_termination_of_a_preparation_leaves_nothing(monkeypatch, tmp_path, capsys):
+    def terminate(*_, **__):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    for name in ("ct", "label"):
+        write_nifti(tmp_path / "src" / f"{name}.nii", phantom()[0], AFFINE)
+    monkeypatch.setattr("condseg_monai.data.prepare.synapse._write_case", terminate)
+    words = ["prepare", "synapse", str(tmp_path / "src"), str(tmp_path / "out")]
+    assert main([*words, "--source_labels", "btcv"]) == 143
+    assert capsys.readouterr().err.strip() == "stopped by SIGTERM"
+    assert [path.name for path in tmp_path.iterdir()] == ["src"]
 
 
 def test_interruption_is_one_sentence_and_code_130(monkeypatch, tmp_path, capsys):

@@ -1,5 +1,6 @@
 import json
 import shutil
+import signal
 from contextlib import suppress
 from pathlib import Path
 
@@ -58,7 +59,7 @@ class TestImages:
         cases = image_cases(images, tmp_path / "out", checkpoint)
         cases.start()
         write_masks(tmp_path / "out", "a", "b c", "d")
-        with pytest.raises(RunError, match=r"1 of 4 cases have no mask:\n.*e\.png cannot be read"):
+        with pytest.raises(RunError, match=r"1 of 4 cases have no mask:\n.*e\.png cannot be used"):
             cases.finish()
 
     def test_cases_with_all_outputs_are_kept_unless_overwritten(self, images, tmp_path, checkpoint):
@@ -228,13 +229,37 @@ class TestImages:
         assert [Path(file).name for file in record["segmented"]] == ["a.png"]
         assert set(record["failed"].values()) == {"the run ended before: no memory"}
 
+    @pytest.mark.parametrize(("number", "by"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM")])
+    def test_interrupted_run_says_how_to_continue_and_leaves_its_record(self, images, tmp_path, checkpoint, number, by):
+        with (
+            pytest.raises(KeyboardInterrupt, match=f"stopped by {by}: 1 of 3 cases have their mask; the same command"),
+            image_cases(images, tmp_path / "out", checkpoint).started(),
+        ):
+            write_masks(tmp_path / "out", "a")
+            signal.raise_signal(number)
+        record = json.loads((tmp_path / "out" / "inference.json").read_text())
+        assert [Path(file).name for file in record["segmented"]] == ["a.png"]
+        assert set(record["failed"].values()) == {f"the run was stopped by {by} before"}
+
+    def test_output_whose_name_would_be_too_long_costs_its_case_only(self, tmp_path, checkpoint):
+        """A volume in folders has their names in its own, and .nii is shorter than .nii.gz."""
+        for name in ("a.nii", f"{'b' * 251}.nii", f"{'c' * 150}/{'d' * 150}.nii"):
+            (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "in" / name).write_bytes(b"volume")
+        cases = volume_cases(tmp_path / "in", tmp_path / "out", checkpoint)
+        cases.start()
+        assert [case["name"] for case in cases.todo] == ["a"]
+        (tmp_path / "out" / "a.nii.gz").write_bytes(b"label")
+        with pytest.raises(RunError, match=r"2 of 3 cases have no label:\n.*name too long"):
+            cases.finish()
+
     def test_source_that_disappears_costs_its_case_only(self, images, tmp_path, checkpoint):
         cases = image_cases(images, tmp_path / "out", checkpoint)
         assert len(cases.todo) == 3
         (images / "a.png").unlink()
         cases.start()
         write_masks(tmp_path / "out", "b c", "d")
-        with pytest.raises(RunError, match=r"1 of 3 cases have no mask:\n.*a\.png cannot be read"):
+        with pytest.raises(RunError, match=r"1 of 3 cases have no mask:\n.*a\.png cannot be used"):
             cases.finish()
 
 

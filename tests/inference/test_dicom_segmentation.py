@@ -119,6 +119,22 @@ def test_odd_identifiers_do_not_keep_a_file_from_being_written(tmp_path):
     assert str(found.PatientName) == "Yamada^Tarou=\u5c71\u7530^\u592a\u90ce" and not found.PatientBirthDate
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("StudyTime", "12:00:00"), ("StudyDate", "20209999"), ("PatientBirthDate", "01.02.70"), ("PatientSex", "MALE")],
+)
+def test_values_that_dicom_does_not_have_are_left_empty(tmp_path, name, value):
+    for path in write_dicom(tmp_path / "s", *turned(IMAGE, AFFINE, "LPS")):
+        dataset = pydicom.dcmread(path)
+        setattr(dataset, name, value)
+        dataset.save_as(path)
+    series = read_dicom_series(tmp_path / "s")
+    write_dicom_seg(tmp_path / "seg.dcm", turned(LABEL, AFFINE, "LPS")[0], series, NAMES)
+    found = pydicom.dcmread(tmp_path / "seg.dcm")
+    assert not found[name].value and found.PatientID == "1" and found.StudyID == "1"
+
+
 def test_what_cannot_be_written_is_refused(written, tmp_path):
     series, labels, _ = written
     nifti = read_nifti(write_nifti(tmp_path / "ct.nii", IMAGE, AFFINE))

@@ -68,6 +68,25 @@ def test_itk_finds_labels_where_they_are(tmp_path, codes):
             np.testing.assert_allclose(place, (affine @ [*index, 1])[:3], atol=1e-3, err_msg=forms)
 
 
+@pytest.mark.parametrize("qform_code", [0, 1])
+@pytest.mark.parametrize("fields", [{"pixdim": [1] * 8}, {"pixdim": [1] + 7 * [0]}, {"quatern_b": np.nan}])
+def test_itk_finds_labels_where_the_sform_says_whatever_the_rest_of_the_header(tmp_path, fields, qform_code):
+    sitk = pytest.importorskip("SimpleITK")
+    image = nibabel.Nifti1Image(IMAGE, AFFINE)
+    image.set_sform(AFFINE, code=1)
+    image.set_qform(AFFINE, code=qform_code)
+    nibabel.save(image, tmp_path / "ct.nii")
+    content = (tmp_path / "ct.nii").read_bytes()
+    header = nibabel.Nifti1Header(content[:348], check=False)
+    for name, value in fields.items():
+        header[name] = value
+    (tmp_path / "ct.nii").write_bytes(header.binaryblock + content[348:])
+    write_label_volume(tmp_path / "label.nii.gz", LABEL, read_nifti(tmp_path / "ct.nii"))
+    found = sitk.ReadImage(str(tmp_path / "label.nii.gz"))
+    place = np.array(found.TransformIndexToPhysicalPoint((3, 4, 8))) * (-1, -1, 1)
+    np.testing.assert_allclose(place, (AFFINE @ [3, 4, 8, 1])[:3], atol=1e-3)
+
+
 def test_no_reader_places_labels_of_a_tilted_gantry_elsewhere(tmp_path):
     """A qform has no shear, so that it is left unset; ITK, which takes no shear at all, then refuses the file."""
     sitk = pytest.importorskip("SimpleITK")

@@ -122,6 +122,13 @@ class TestStreaming:
             VolumeInferer()(volume(IMAGE, AFFINE), nn.Conv2d(3, 2, 1), on_uncertainty={}.__setitem__)
 
 
+def test_output_that_is_not_finite_is_no_label():
+    network = nn.Conv2d(3, 2, 1)
+    network.bias.data[1] = float("nan")
+    with pytest.raises(ValueError, match="output is not finite"):
+        VolumeInferer(image_size=16)(volume(IMAGE, AFFINE), network)
+
+
 @pytest.mark.parametrize("change", [{"image_size": 0}, {"batch_size": 0}, {"resizing": "x"}, {"precision": "x"}])
 def test_arguments_out_of_range_are_refused(change):
     with pytest.raises(ValueError, match=next(iter(change))):

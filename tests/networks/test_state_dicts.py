@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import pickle
+
 import pytest
 import torch
 from torch import nn
@@ -29,6 +32,26 @@ def test_damaged_files_are_named(network, tmp_path):
         path.write_bytes(damaged)
         with pytest.raises(ValueError, match=r"stage1_checkpoint: .*model\.pt is damaged or no PyTorch file"):
             read_state_dict(path, "stage1_checkpoint")
+
+
+class _Attack:
+    def __reduce__(self):
+        return os.system, ("exit 1",)
+
+
+@pytest.mark.parametrize(
+    ("save", "words"),
+    [
+        (lambda path: torch.save({"a": torch.zeros(2), "b": _Attack()}, path), r"it holds (posix|nt)\.system, which"),
+        (lambda path: path.write_bytes(pickle.dumps(_Attack())), "is not loaded, since it could run code"),
+        (lambda path: torch.save(nn.Linear(1, 1), path), r"it holds torch\.nn\.modules\.linear\.Linear, which"),
+    ],
+)
+def test_no_error_advises_to_load_what_may_run_code(save, words, tmp_path):
+    save(tmp_path / "model.pt")
+    with pytest.raises(ValueError, match=words) as raised:
+        read_state_dict(tmp_path / "model.pt", "checkpoint")
+    assert "weights_only" not in str(raised.value)
 
 
 @pytest.mark.parametrize("content", [[1, 2], {"epoch": 3}])

@@ -12,6 +12,7 @@ import torch
 from condseg_monai.cli.commands import main
 from condseg_monai.data.ct.synapse import BTCV_ORGANS
 from condseg_monai.data.ct.volume import axial_slices
+from condseg_monai.metrics.volume_scores import organ_scores
 from condseg_monai.networks.class_names import set_class_names
 from condseg_monai.reports.drawing import draw_planes
 from condseg_monai.reports.score_table import ScoreTable
@@ -81,6 +82,24 @@ def test_turned_copies_score_the_same(folders):
             results.append(list(summary["mean"].values()))
     np.testing.assert_allclose(results, results[:1] * len(results), atol=1e-9)
     assert 0.5 < results[0][0] < 0.95
+
+
+def test_distances_and_volumes_of_a_tilted_gantry_are_those_in_the_patient(folders):
+    affine = AFFINE.copy()
+    affine[1, 2] = 2.5
+    preds, labels = np.zeros_like(LABEL), np.zeros_like(LABEL)
+    preds[10, 5, 4], labels[10, 8, 7] = 1, 1
+    labels[10, 5, 4] = 2
+    for name, array in (("pred", preds), ("label", labels)):
+        write_nifti(folders / "tilted" / name / "a.nii", *turned(array, affine, "LIP"))
+    summary = score_volumes(
+        folders / "tilted" / "pred", folders / "tilted" / "label", NAMES, NAMES, folders / "out", num_pictures=1
+    )
+    apart = np.linalg.norm(affine[:3, :3] @ (0, 3, 3))
+    assert summary["organs"]["left kidney"]["hd95_mm"]["mean"] == pytest.approx(apart)
+    diagonal = np.linalg.norm(affine[:3, :3] @ LABEL.shape)
+    assert summary["organs"]["right kidney"]["hd95_mm"]["mean"] == pytest.approx(diagonal)
+    assert summary["millilitres"]["a"]["left kidney"]["label"] == pytest.approx(1.5 * 2 * 5 / 1000)
 
 
 def test_organs_are_matched_by_name(folders):
@@ -162,6 +181,7 @@ def paired(root, preds, labels):
         (["s1_ct", "s2_ct"], ["s1/label", "s2/label"], {"s1_ct": "s1/label.nii.gz", "s2_ct": "s2/label.nii.gz"}),
         (["s1_ct"], ["s1/ct", "s1/label"], {"s1_ct": "s1/label.nii.gz"}),  # images beside their labels
         (["ct"], ["label", "ct"], {"ct": "label.nii.gz"}),
+        (["caf\u00e9"], ["cafe\u0301"], {"caf\u00e9": "cafe\u0301.nii.gz"}),  # as macOS stores it
     ],
 )
 def test_predictions_get_the_label_of_their_name(tmp_path, preds, labels, expected):
@@ -199,6 +219,26 @@ def test_labels_that_a_slope_left_a_little_off_are_whole_numbers(folders):
         write_nifti(pred, LABEL, AFFINE)
     assert command(folders) == 0
     assert (ScoreTable.read(folders / "out" / "scores_volumes.csv").scores["dice"] == 1).all()
+
+
+def test_a_report_that_another_process_wrote_meanwhile_is_kept(folders, monkeypatch):
+    def score_and_meet_another(*args):
+        (folders / "out").mkdir(exist_ok=True)
+        (folders / "out" / "summary_volumes.json").write_text("of another")
+        return organ_scores(*args)
+
+    monkeypatch.setattr("condseg_monai.reports.volume_scoring.organ_scores", score_and_meet_another)
+    assert command(folders) == 1
+    assert [(path.name, path.read_text()) for path in (folders / "out").iterdir()] == [
+        ("summary_volumes.json", "of another")
+    ]
+
+
+@pytest.mark.parametrize(("content", "words"), [("{half", "is damaged or no JSON"), ("[1]", "holds no JSON object")])
+def test_a_damaged_record_of_the_inference_is_named(folders, capsys, content, words):
+    (folders / "pred" / "inference.json").write_text(content)
+    assert command(folders) == 1
+    assert f"{folders / 'pred' / 'inference.json'} {words}" in capsys.readouterr().err
 
 
 def test_a_broken_picture_costs_no_case_its_scores(folders, caplog):

@@ -39,18 +39,24 @@ _SAME: dict[str, tuple[str, float]] = {
     "PixelSpacing": ("pixel spacings", 1e-4),
 }
 _HEADER = [
-    *("AcquisitionTime", "InstanceNumber", "Modality", "NumberOfFrames"),
+    *("AcquisitionDateTime", "AcquisitionTime", "InstanceNumber", "Modality", "NumberOfFrames"),
     *("PhotometricInterpretation", "RescaleIntercept", "RescaleSlope", "SamplesPerPixel", "SeriesDescription"),
     *("SeriesInstanceUID", *_GEOMETRY, *_SAME),
 ]
 _LENGTHS = {"ImageOrientationPatient": 6, "ImagePositionPatient": 3, "PixelSpacing": 2}  # of values; others have one
 _BACK_AND_FORTH_S = 5.0  # a scan passes each place once; contrast phases are further apart
 _SPACING_TOLERANCE = 0.1  # of the distance of slices; positions are often rounded to a tenth of a millimetre
+_PLACE_TOLERANCE = 0.25  # of a voxel, along each axis
 
 
 def list_dicom_files(folder: str | os.PathLike[str]) -> list[Path]:
     """DICOM files of one folder, whatever they are called and with or without preamble, by name; a DICOMDIR is none."""
     return [path for path in sorted(Path(folder).iterdir()) if path.is_file() and _is_dicom(path)]
+
+
+def is_named_as_dicom(path: Path) -> bool:
+    """Whether a file has an extension of DICOM, so that it should be a slice."""
+    return path.suffix.lower() in _NAMED_AS_DICOM and not path.name.startswith(".")
 
 
 def read_dicom_series(folder: str | os.PathLike[str]) -> Volume:
@@ -69,9 +75,9 @@ def read_dicom_series(folder: str | os.PathLike[str]) -> Volume:
         raise ImportError('DICOM needs pydicom: pip install "condseg_monai[dicom]"')
     path = Path(folder)
     files = list_dicom_files(path)
+    _check_other_files(path, files)
     if not files:
         raise VolumeError(f"{path} has no DICOM file")
-    _check_other_files(path, files)
     headers = [_header(file) for file in files]
     _check_series(path, files, headers)
     order, affine = _geometry(path, files, headers)
@@ -115,8 +121,9 @@ def _check_other_files(folder: Path, files: Sequence[Path]) -> None:
     known = set(files)
     others = [path for path in sorted(folder.iterdir()) if path not in known and (path.is_file() or is_dangling(path))]
     others = [path for path in others if not path.name.startswith(".") and path.name.upper() != "DICOMDIR"]
+    kinds = {_extension(path) for path in files}  # mostly one, or none: a damaged slice is called as the others
     for path in others:
-        if path.suffix.lower() in _NAMED_AS_DICOM or not os.access(path, os.R_OK):
+        if is_named_as_dicom(path) or _extension(path) in kinds or not os.access(path, os.R_OK):
             raise VolumeError(
                 f"{path} is not a DICOM file that can be read; get it again, or take it out of the folder"
             )
@@ -124,10 +131,18 @@ def _check_other_files(folder: Path, files: Sequence[Path]) -> None:
         _LOG.warning(f"{len(others)} file(s) of {folder} left out, which are no DICOM: {some(others)}")
 
 
+def _extension(path: Path) -> str:
+    """The extension in lower case; none of names that end in numbers, 1.2.840.7 for one."""
+    return "" if path.suffix[1:].isdigit() else path.suffix.lower()
+
+
 def read_dicom_header(file: Path, tags: list[str] | None = None) -> Any:
     """All but the pixels of a DICOM file with or without preamble; a VolumeError if it is damaged."""
     try:
-        return pydicom.dcmread(file, stop_before_pixels=True, specific_tags=tags, force=True)
+        dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=tags, force=True)
+        for _ in dataset:  # values are made when they are asked for, and a damaged one raises then
+            pass
+        return dataset
     except Exception as error:  # pydicom lets many kinds of exception out of a damaged file
         raise VolumeError(f"{file} is not a DICOM file that can be read: {error}") from error
 
@@ -137,19 +152,19 @@ def _header(file: Path) -> Any:
 
 
 def _pixels(file: Path) -> np.ndarray:
-    syntax = None
+    needed = ""
     try:
         dataset = pydicom.dcmread(file, force=True)
         if "TransferSyntaxUID" not in dataset.file_meta:  # a file without preamble has none
             explicit, implicit = pydicom.uid.ExplicitVRLittleEndian, pydicom.uid.ImplicitVRLittleEndian
             dataset.file_meta.TransferSyntaxUID = implicit if dataset.original_encoding[0] else explicit
         syntax = dataset.file_meta.TransferSyntaxUID
+        if syntax.is_compressed and not pydicom.pixels.get_decoder(syntax).is_available:
+            needed = f' ({syntax.name}), which needs python-gdcm: pip install "condseg_monai[dicom]"'
         return np.asarray(dataset.pixel_array)
     except Exception as error:
-        if syntax is not None and syntax.is_compressed and not pydicom.pixels.get_decoder(syntax).is_available:
-            raise VolumeError(
-                f'{file} is compressed ({syntax.name}), which needs python-gdcm: pip install "condseg_monai[dicom]"'
-            ) from error
+        if needed:
+            raise VolumeError(f"{file} is compressed{needed}") from error
         raise VolumeError(f"the pixels of {file} cannot be decoded: {error}") from error
 
 
@@ -214,7 +229,21 @@ def _geometry(folder: Path, files: Sequence[Path], headers: Sequence[Any]) -> tu
     lps = np.eye(4)
     step = (positions[-1] - positions[0]) / (len(positions) - 1)
     lps[:3] = np.stack([along_row * column_spacing, along_column * row_spacing, step, positions[0]], axis=1)
+    _check_line(folder, [files[i] for i in order], positions, lps)
     return order, np.diag([-1.0, -1.0, 1.0, 1.0]) @ lps
+
+
+def _check_line(folder: Path, files: Sequence[Path], positions: np.ndarray, lps: np.ndarray) -> None:
+    """Refuse slices beside the straight line from the first to the last, which one affine would misplace."""
+    places = (positions - lps[:3, 3]) @ np.linalg.inv(lps[:3, :3]).T  # in voxels
+    places[:, 2] -= np.arange(len(places))
+    if (apart := np.abs(places).max(axis=1)).max() > _PLACE_TOLERANCE:
+        worst = int(apart.argmax())
+        away_mm = float(np.linalg.norm(lps[:3, :3] @ places[worst]))
+        raise VolumeError(
+            f"{folder} has slices that are not in one line: {files[worst].name} lies {away_mm:.1f} mm from where the "
+            "first and the last slice would have it; give slices of each field of view and distance their own folder"
+        )
 
 
 def _check_steps(folder: Path, files: Sequence[Path], depths: np.ndarray) -> None:
@@ -253,13 +282,17 @@ def _check_times(folder: Path, files: Sequence[Path], headers: Sequence[Any]) ->
 
 def _seconds(header: Any) -> float | None:
     """The time of day a slice was acquired; None if it is not said."""
-    match = re.fullmatch(r"(\d\d):?(\d\d):?(\d\d(?:\.\d*)?)", str(header.get("AcquisitionTime") or "").strip())
+    date_and_time = str(header.get("AcquisitionDateTime") or "").strip()
+    text = str(header.get("AcquisitionTime") or "").strip() or re.sub(r"[+-]\d{4}$", "", date_and_time)[8:]
+    match = re.fullmatch(r"(\d\d):?(\d\d):?(\d\d(?:\.\d*)?)", text)
     return None if match is None else float(match[1]) * 3600 + float(match[2]) * 60 + float(match[3])
 
 
 def _shared(header: Any, name: str) -> str:
     """A value that all slices share, as text; of ImageType what the standard says: origin, patient, kind."""
     value = header.get(name, "")
+    if isinstance(value, float):
+        return f"{value:g}"  # 120 is 120.0
     return str(list(value)[:3]) if name == "ImageType" and not isinstance(value, str) else str(value)
 
 

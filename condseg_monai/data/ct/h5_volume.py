@@ -17,6 +17,8 @@ __all__ = ["H5_EXTENSION", "h5_stem", "open_h5", "read_h5_volume"]
 h5py, _has_h5py = optional_import("h5py")
 
 H5_EXTENSION = ".npy.h5"
+MAX_VOLUME_BYTES = 1 << 32
+"""An array that unpacks to more is refused: a few megabytes may hold gigabytes. 2000 slices of 512 x 512 have half."""
 
 
 def h5_stem(path: str | os.PathLike[str]) -> str | None:
@@ -40,13 +42,17 @@ def read_h5_volume(path: str | os.PathLike[str], key: str = "image") -> Volume:
 
     Raises:
         ImportError: if h5py is not installed.
-        VolumeError: if there is no such file or array, or an image is not in [0, 1].
+        VolumeError: if there is no such file or array, it has over 4 GiB, or an image is not in [0, 1].
     """
     file = Path(path)
     if not file.is_file():
         raise VolumeError(f"{file} does not exist")
     try:
         with open_h5(file) as content:
+            if content[key].nbytes > MAX_VOLUME_BYTES:
+                raise ValueError(
+                    f"it unpacks to {content[key].nbytes} bytes, more than the limit of {MAX_VOLUME_BYTES}"
+                )
             stack = np.asarray(content[key])
             depth, height, width = (float(size) for size in content.attrs.get("spacing_mm", (1, 1, 1)))
     except (OSError, KeyError, ValueError, TypeError) as error:

@@ -77,11 +77,12 @@ def _read_compressed(file: Path, stored: Any) -> np.ndarray:
 
 
 def qform_of(header: Any) -> np.ndarray | None:
-    """The affine of a header's qform; None if it is unset or no rotation."""
+    """The affine of a header's qform; None if it is unset, no rotation or not finite."""
     try:
-        return header.get_qform(coded=True)[0]
+        qform = header.get_qform(coded=True)[0]
     except ValueError:  # a quaternion longer than 1
         return None
+    return qform if qform is not None and np.isfinite(qform).all() else None
 
 
 def _millimetres(file: Path, header: Any) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
@@ -23,6 +22,7 @@ from condseg_monai.data.ct.h5_volume import open_h5
 from condseg_monai.data.ct.slice_resize import resize_label_slice, resize_slice
 from condseg_monai.data.lists.pairing import DatasetError, check_splits, read_list
 from condseg_monai.data.lists.published_splits import published_list
+from condseg_monai.utils.files import read_json_object
 
 __all__ = ["LoadSliced", "ResizeSliced", "check_slices"]
 
@@ -34,7 +34,7 @@ _LAYOUT = (
 )
 _MOST_NAMED = 20
 MAX_SLICE_BYTES = 1 << 28
-"""An ``.npz`` that unpacks to more is refused: a few megabytes may hold gigabytes. 4096 x 4096 slices have a third."""
+"""A slice that unpacks to more is refused: a few megabytes may hold gigabytes. 4096 x 4096 slices have a third."""
 
 SliceCase = dict[str, Any]
 
@@ -91,14 +91,12 @@ def read_slice(path: str | PathLike[str], index: int = -1) -> tuple[np.ndarray, 
         if file.suffix == ".npz":
             with file.open("rb") as stream, zipfile.ZipFile(stream) as archive:
                 size = sum(member.file_size for member in archive.infolist())
-            if size > MAX_SLICE_BYTES:
-                raise DatasetError(
-                    f"{file} unpacks to {size} bytes, more than the limit of {MAX_SLICE_BYTES} of a slice"
-                )
+            _check_unpacked(file, size)
             with np.load(file, allow_pickle=False) as content:
                 image, label = content["image"], content["label"]
         else:
             with open_h5(file) as content:
+                _check_unpacked(file, sum(content[key].nbytes // len(content[key]) for key in ("image", "label")))
                 image, label = content["image"][index], content["label"][index]
     except DatasetError:
         raise
@@ -112,6 +110,11 @@ def read_slice(path: str | PathLike[str], index: int = -1) -> tuple[np.ndarray, 
             f"{file}: the label must hold whole numbers from 0 to 255, got {label.min()} to {label.max()}"
         )
     return image.astype(np.float32), numbers
+
+
+def _check_unpacked(file: Path, size: int) -> None:
+    if size > MAX_SLICE_BYTES:
+        raise DatasetError(f"{file} unpacks to {size} bytes, more than the limit of {MAX_SLICE_BYTES} of a slice")
 
 
 class LoadSliced(MapTransform):
@@ -153,7 +156,10 @@ class ResizeSliced(Transform):
 
 def _class_problems(root: Path, class_names: Sequence[str]) -> list[str]:
     record = root / "dataset.json"
-    names = json.loads(record.read_text(encoding="utf-8")).get("class_names") if record.is_file() else None
+    try:
+        names = read_json_object(record).get("class_names") if record.is_file() else None
+    except ValueError as error:
+        return [str(error)]
     if names is None or list(names) == list(class_names):
         return []
     listed, asked = ", ".join(names), ", ".join(class_names)

@@ -98,6 +98,16 @@ def axial_spacing(affine: np.ndarray) -> tuple[float, float, float]:
     return float(spacing[0]), float(spacing[1]), float(spacing[2])
 
 
+def axial_axes(affine: np.ndarray) -> np.ndarray:
+    """Return :func:`axial_spacing`, ``(3,)``, or where axes are at no right angles, as of a tilted gantry, all of them.
+
+    These are ``(3, 3)`` in millimetres, a column per axis of :func:`axial_slices`.
+    """
+    axes = axial_affine(affine, (1, 1, 1))[:3, :3]
+    spacing = np.array(axial_spacing(affine))
+    return spacing if np.abs(axes.T @ axes / np.outer(spacing, spacing) - np.eye(3)).max() < 1e-3 else axes
+
+
 def axial_affine(affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Return the affine from indices into :func:`axial_slices` of a volume of this shape to millimetres, RAS."""
     return np.asarray(affine, dtype=float) @ inv_ornt_aff(_to_slices(affine), shape[:3])

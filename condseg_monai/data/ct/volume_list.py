@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from condseg_monai.data.ct.dicom_series import list_dicom_files, read_dicom_series
+from condseg_monai.data.ct.dicom_series import is_named_as_dicom, list_dicom_files, read_dicom_series
 from condseg_monai.data.ct.h5_volume import H5_EXTENSION, h5_stem, read_h5_volume
 from condseg_monai.data.ct.nifti import NIFTI_EXTENSIONS, nifti_stem, read_nifti
 from condseg_monai.data.ct.volume import Volume
@@ -29,8 +29,9 @@ def list_volumes(
     series in it, however deep; or a ``.txt`` list of them, relative to its folder. What lies in a folder is named by
     its path below it, a file without its extension, ``_`` between the parts.
 
-    Left out of a folder are labels, by :func:`~condseg_monai.data.ct.volume_names.is_label_name` of their path, which
-    the log says; what is hidden; and ``output_dir``, if it is in there.
+    Left out of a folder are labels, by :func:`~condseg_monai.data.ct.volume_names.is_label_name` of their path, and
+    files of other kinds, which the log says; what is hidden; and ``output_dir``, if it is in there. A folder of files
+    that are named as DICOM is a series, also where none of them can be read.
 
     Raises:
         DatasetError: if ``source`` is none of these, or there is no volume in it.
@@ -95,21 +96,25 @@ def read_volume(path: str | os.PathLike[str]) -> Volume:
 
 
 def _in_folder(folder: Path, output_dir: Path | None) -> list[tuple[str, Path]]:
-    files, series, labels = [], [], []
+    files, series, labels, others = [], [], [], []
     for parent in folders_below(folder):
         if output_dir is not None and parent != folder and parent.resolve().is_relative_to(output_dir):
             continue
         place = parent.relative_to(folder)
-        for path in sorted(parent.iterdir()):
+        found = [path for path in sorted(parent.iterdir()) if path.is_file() or is_dangling(path)]
+        found = [path for path in found if not path.name.startswith(".")]
+        for path in found:
             stem = volume_stem(path)
-            if stem is None or path.name.startswith(".") or not (path.is_file() or is_dangling(path)):
-                continue
-            if is_label_name((place / stem).as_posix()):
+            if stem is not None and is_label_name((place / stem).as_posix()):
                 labels.append(path)
-            else:
+            elif stem is not None:
                 files.append(("_".join((*place.parts, stem)), path))
-        if list_dicom_files(parent):
-            series.append(("_".join(place.parts) or folder.resolve().name, parent))
+        if any(map(is_named_as_dicom, found)) or list_dicom_files(parent):
+            series.append(("_".join(place.parts) or folder.resolve().name, parent))  # reading it names other files
+        else:
+            others += [path for path in found if volume_stem(path) is None]
     if labels:
         _LOG.warning(f"{len(labels)} file(s) of {folder} left out, which are named as labels: {some(labels)}")
+    if others:
+        _LOG.warning(f"{len(others)} file(s) of {folder} left out, which are no volumes by name: {some(others)}")
     return files + series

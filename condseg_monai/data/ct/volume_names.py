@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Container
 
+from condseg_monai.data.lists.pairing import name_key
+
 __all__: list[str] = []
 
 _WORD = r"(?<![A-Za-z])(?i:{})(?![a-z])"
@@ -29,7 +31,7 @@ def case_key(name: str) -> str:
         >>> case_key("imagesTr/liver_7"), case_key("s0001/ct"), case_key("label0001"), case_key("case0001")
         ('Tr/liver_7', 's0001', '0001', '0001')
     """
-    key = _TRANSUNET_CASE.sub("", _IMAGE_WORDS.sub("", _LABEL_WORDS.sub("", name)))
+    key = _TRANSUNET_CASE.sub("", _IMAGE_WORDS.sub("", _LABEL_WORDS.sub("", name_key(name))))
     return re.sub(r"[\W_]*/[\W_]*|^[\W_]+", "/", key).strip("/_-. ")
 
 

@@ -88,21 +88,32 @@ def check_folders(source: Path, destination: Path, overwrite: bool) -> None:
         raise ValueError(f"{destination} and {source} must not be inside each other")
     if destination.exists() and not destination.is_dir():
         raise FileExistsError(f"{destination} is a file; give a folder")
-    if destination.is_dir() and any(destination.iterdir()):
+    if _is_filled(destination):
         if not overwrite:
             raise FileExistsError(f"{destination} is not empty; give a new folder, or --overwrite to replace it")
         if not (destination / RECORD).is_file():
             raise FileExistsError(f"{destination} has no {RECORD}, so it was not made by prepare: remove it yourself")
 
 
+def _is_filled(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.iterdir())
+
+
 @contextmanager
 def built_beside(destination: Path) -> Iterator[Path]:
-    """Yield a folder that takes the place of ``destination`` when the block ends, and goes if the block fails."""
+    """Yield a folder that takes the place of ``destination`` when the block ends, and goes if the block fails.
+
+    Raises:
+        FileExistsError: if ``destination`` was empty or not there, and another process has filled it since.
+    """
     destination.parent.mkdir(parents=True, exist_ok=True)
+    replaces = _is_filled(destination)
     work = Path(tempfile.mkdtemp(dir=destination.parent, prefix=f".{destination.name}."))
     try:
         (work / "new").mkdir()
         yield work / "new"
+        if not replaces and _is_filled(destination):
+            raise FileExistsError(f"{destination} was filled by another process meanwhile, and stays as it is")
         if destination.exists():
             destination.rename(work / "old")
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import time
@@ -26,13 +25,13 @@ from condseg_monai.metrics.bootstrap import bootstrap_interval
 from condseg_monai.metrics.score_metric import ScoreMetric
 from condseg_monai.networks.methods import describes
 from condseg_monai.networks.model_card import ModelCard, card_path
-from condseg_monai.networks.state_dicts import optional_path
+from condseg_monai.networks.state_dicts import load_failure, optional_path
 from condseg_monai.training.handlers.training_history import TrainingHistory
 from condseg_monai.training.run_folder import RunFolder
 from condseg_monai.training.tracking import EventWriter
 from condseg_monai.training.trainer import RunEvents
 from condseg_monai.utils.environment import describe_environment
-from condseg_monai.utils.files import file_sha256, write_checkpoint, write_json
+from condseg_monai.utils.files import file_sha256, read_json_object, write_checkpoint, write_json
 from condseg_monai.version import __version__
 
 __all__ = ["SaveAndResume"]
@@ -344,7 +343,7 @@ class SaveAndResume:
             version = state["version"]
         except Exception as error:  # unpickling raises a dozen kinds
             raise ValueError(
-                f"resume: {path} cannot be read as a training state ({error}); move it away to start anew"
+                f"resume: {path} cannot be read as a training state ({load_failure(error)}); move it away to start anew"
             ) from error
         if version != _VERSION:
             raise ValueError(f"resume: {path} has version {version}, this package reads {_VERSION}")
@@ -441,8 +440,8 @@ def _now() -> str:
 
 
 def _read_record(path: Path) -> dict[str, Any]:
-    record = json.loads(path.read_text(encoding="utf-8"))
+    record = read_json_object(path)
     kinds = {"options": dict, "splits": dict, "resumed": list, "checkpoints": dict}
-    if not isinstance(record, dict) or not all(isinstance(record.get(name), kind) for name, kind in kinds.items()):
+    if not all(isinstance(record.get(name), kind) for name, kind in kinds.items()):
         raise ValueError(f"{path} is no record of a training")
     return record

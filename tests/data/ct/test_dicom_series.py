@@ -126,6 +126,12 @@ class TestOddFiles:
         with pytest.raises(VolumeError, match=r"needs python-gdcm: pip install \"condseg_monai\[dicom\]"):
             read_dicom_series(folder)
 
+    def test_one_number_in_two_spellings_is_one_number(self, series):
+        folder, files = series
+        for k, path in enumerate(files):
+            edit(path, KVP="120.0" if k % 2 else "120")
+        read_dicom_series(folder)
+
     def test_times_that_grow_along_the_scan_are_one_scan(self, series):
         folder, files = series
         for k, path in enumerate(files):
@@ -146,10 +152,18 @@ class TestBadInput:
         with pytest.raises(VolumeError, match="no RescaleSlope and RescaleIntercept"):
             read_dicom_series(tmp_path / "s")
 
-    def test_slices_of_two_phases_between_each_other(self, series):
+    @pytest.mark.parametrize(
+        ("name", "before", "after"),
+        [
+            ("AcquisitionTime", "", ""),
+            ("AcquisitionDateTime", "20200101", "+0100"),
+            ("AcquisitionDateTime", "20200101", ""),
+        ],
+    )
+    def test_slices_of_two_phases_between_each_other(self, series, name, before, after):
         folder, files = series
         for k, path in enumerate(files):
-            edit(path, AcquisitionTime=f"1200{30 * (k % 2) + k:02d}")
+            edit(path, **{name: f"{before}1200{30 * (k % 2) + k:02d}{after}"})
         with pytest.raises(VolumeError, match="different acquisition times between each other"):
             read_dicom_series(folder)
 
@@ -167,10 +181,52 @@ class TestBadInput:
                 read_dicom_series(folder)
             (folder / name).unlink()
 
+    @pytest.mark.parametrize("extension", ["", ".img", ".7"])
+    def test_a_damaged_slice_at_an_end_is_not_left_out(self, series, extension):
+        """One of those between would be missed."""
+        folder, files = series
+        for path in files:
+            path.rename(path.with_name(path.name + extension))
+        (folder / "README.txt").write_text("no image")
+        (folder / (files[0].name + extension)).write_bytes(bytes(999))
+        with pytest.raises(VolumeError, match=rf"{files[0].name + extension} is not a DICOM file"):
+            read_dicom_series(folder)
+
+    @pytest.mark.parametrize(
+        ("old", "new"),
+        [
+            (b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.9.2.1\0"),  # the transfer syntax
+            (b"\x28\0\x52\x10DS", b"\x28\0\x52\x10\x44\x14"),  # the type of RescaleIntercept
+            (b"-1024", b"-1x24"),
+        ],
+    )
+    def test_damaged_values_are_named_with_their_file(self, series, old, new):
+        folder, files = series
+        content = files[3].read_bytes()
+        assert content.count(old) == 1
+        files[3].write_bytes(content.replace(old, new))
+        with pytest.raises(VolumeError, match=files[3].name):
+            read_dicom_series(folder)
+
     def test_missing_slice(self, series):
         folder, files = series
         files[4].unlink()
         with pytest.raises(VolumeError, match=r"misses slices.*5 mm mostly.*-285 mm .* to -275 mm"):
+            read_dicom_series(folder)
+
+    @pytest.mark.parametrize(
+        ("move", "words"),
+        [
+            (lambda k: (30 * (3 <= k <= 5), 0, 0), "lies 30.0 mm from where"),  # another field of view
+            (lambda k: (0, 0, 0.4 * abs(k - 4)), r"lies 1\.6 mm from where"),  # 4.6 mm apart, later 5.4
+        ],
+    )
+    def test_slices_that_are_not_in_one_line(self, series, move, words):
+        folder, files = series
+        for k, path in enumerate(files):
+            place = np.array(pydicom.dcmread(path).ImagePositionPatient, dtype=float) + move(k)
+            edit(path, ImagePositionPatient=[f"{value:g}" for value in place])
+        with pytest.raises(VolumeError, match=f"not in one line.*{words}"):
             read_dicom_series(folder)
 
     def test_slice_twice(self, series):

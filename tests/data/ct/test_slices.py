@@ -10,6 +10,7 @@ import pytest
 from condseg_monai.data.ct import slices as module
 from condseg_monai.data.ct.slices import LoadSliced, ResizeSliced, check_slices, read_slice
 from condseg_monai.data.lists.pairing import DatasetError
+from tests.ct import write_h5
 
 NAMES = ("background", "liver", "spleen")
 TRAIN = ["case0005_slice000", "case0005_slice001", "case0006_slice000"]
@@ -124,6 +125,14 @@ def test_an_archive_that_unpacks_to_gigabytes_is_refused_by_a_stated_limit(datas
         check_slices(dataset, ["train"], NAMES)
 
 
+def test_a_slice_of_a_volume_that_unpacks_to_gigabytes_is_refused_too(dataset, monkeypatch):
+    monkeypatch.setattr(module, "MAX_SLICE_BYTES", 1 << 20)
+    slices = np.zeros((2, 512, 512), np.float32)
+    path = write_h5(dataset / "a.npy.h5", slices, slices)
+    with pytest.raises(DatasetError, match=r"a\.npy\.h5 unpacks to 2097152 bytes, .* limit of 1048576"):
+        read_slice(path, 0)
+
+
 def test_unchecked_files_are_not_opened(dataset, monkeypatch):
     monkeypatch.setattr(module, "read_slice", lambda *_: pytest.fail("opened"))
     assert len(check_slices(dataset, ["train"], NAMES, check=False)["train"]) == 3
@@ -150,6 +159,9 @@ def test_the_classes_that_prepare_wrote_down_must_be_those_of_the_training(datas
     with pytest.raises(DatasetError, match="the classes are background, spleen, liver, but class_names"):
         check_slices(dataset, ["train"], NAMES)
     assert check_slices(dataset, ["train"], ["background", "spleen", "liver"])["train"]
+    (dataset / "dataset.json").write_text("[half")
+    with pytest.raises(DatasetError, match=r"dataset\.json is damaged or no JSON"):
+        check_slices(dataset, ["train"], NAMES)
 
 
 def test_a_changed_file_changes_its_case(dataset):

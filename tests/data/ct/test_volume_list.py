@@ -1,5 +1,6 @@
 import pytest
 
+from condseg_monai.data.ct.volume import VolumeError
 from condseg_monai.data.ct.volume_list import list_volumes, read_volume
 from condseg_monai.data.lists.pairing import DatasetError
 from tests.ct import AFFINE, phantom, turned, write_dicom, write_h5, write_nifti
@@ -60,3 +61,17 @@ def test_nothing_to_do_is_an_error(tmp_path):
     for source, words in (("empty", "has no volume"), ("a.png", "is not a volume"), ("nowhere", "does not exist")):
         with pytest.raises(DatasetError, match=words):
             list_volumes(tmp_path / source)
+
+
+def test_no_folder_or_file_is_left_out_without_a_word(tmp_path, caplog):
+    write_nifti(tmp_path / "a.nii.gz", IMAGE, AFFINE)
+    for name in ("damaged/1.dcm", "other/ct.nrrd"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(bytes(999))
+    (tmp_path / "gone").mkdir()
+    (tmp_path / "gone" / "1.dcm").symlink_to("nowhere")
+    assert [name for name, _ in list_volumes(tmp_path)] == ["a", "damaged", "gone"]
+    assert "1 file(s)" in caplog.text and "ct.nrrd" in caplog.text
+    for name in ("damaged", "gone"):
+        with pytest.raises(VolumeError, match=r"1\.dcm is not a DICOM file"):
+            read_volume(tmp_path / name)

@@ -11,6 +11,7 @@ from condseg_monai.data.lists.dataset_report import inspect_dataset
 from condseg_monai.data.lists.pairing import DatasetError, read_list
 from condseg_monai.data.lists.published_splits import published_list
 from condseg_monai.data.prepare.images import prepare_dataset
+from condseg_monai.data.prepare.new_folder import built_beside
 
 
 def encoded(kind: str, array: np.ndarray) -> bytes:
@@ -277,6 +278,13 @@ class TestDestination:
         with pytest.raises(FileExistsError, match="was not made by prepare"):
             self.prepare(source, tmp_path / "mine", overwrite=True)
         assert names_in(tmp_path) == ["dst", "mine", "src"] and names_in(tmp_path / "mine") == ["thesis.txt"]
+
+    def test_a_folder_that_another_process_filled_meanwhile_is_kept(self, tmp_path):
+        with pytest.raises(FileExistsError, match="filled by another process"), built_beside(tmp_path / "data") as new:
+            (new / "train.txt").touch()
+            (tmp_path / "data").mkdir()
+            (tmp_path / "data" / "mine").touch()
+        assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["mine"]
 
     def test_a_failure_keeps_the_earlier_folder(self, tmp_path, source, monkeypatch):
         self.prepare(source, tmp_path / "dst")

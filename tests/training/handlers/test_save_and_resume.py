@@ -405,6 +405,9 @@ def test_state_of_another_shape_is_named(tmp_path, change):
 
 def test_state_that_is_no_mapping_is_named(tmp_path):
     trainer_for(tmp_path, epochs=2).run()
+    torch.save([torch.nn.Identity()], tmp_path / "resume_run.state")
+    with pytest.raises(ValueError, match=r"it holds torch\S+Identity, which is not loaded, since it could run code\)"):
+        trainer_for(tmp_path, resume=True).run()
     torch.save([1, 2], tmp_path / "resume_run.state")
     with pytest.raises(ValueError, match=r"resume_run\.state cannot be read as a training state"):
         trainer_for(tmp_path, resume=True).run()

@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 
 from condseg_monai.networks.model_card import card_path
@@ -79,6 +80,6 @@ def _unpack(path: Path) -> Path:
                 if name in names:
                     with archive.open(name) as source, (folder / names[name].name).open("wb") as target:
                         shutil.copyfileobj(source, target)
-    except (zipfile.BadZipFile, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError) as error:  # encrypted: a RuntimeError
         raise ValueError(f"model {path} cannot be read as a zip: {error}") from error
     return folder / _CHECKPOINT

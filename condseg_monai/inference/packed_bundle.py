@@ -22,6 +22,7 @@ from condseg_monai.inference.required_checkpoint import RequiredCheckpoint
 from condseg_monai.networks.methods import network_of
 from condseg_monai.networks.model_card import ModelCard, card_path
 from condseg_monai.utils.bundle_path import bundle_dir
+from condseg_monai.utils.command_line import config_value
 from condseg_monai.utils.files import file_sha256, write_checkpoint, write_json
 from condseg_monai.utils.method_files import training_files
 from condseg_monai.utils.options import CARD_OPTIONS
@@ -77,10 +78,12 @@ def pack_bundle(
     Raises:
         FileExistsError: if ``destination`` exists, unless ``overwrite`` and it was packed by this function.
         FileNotFoundError: if there is no such model or it has no card.
-        ValueError: if the model cannot be used.
+        ValueError: if the model cannot be used, or MONAI would evaluate the bundle's name.
     """
     target = Path(destination)
     name = target.name.removesuffix(".zip")
+    if name.startswith(("$", "@", "%")):
+        raise ValueError(f"destination {target} begins with {name[0]}, which MONAI's configs evaluate: rename it")
     _check_destination(target, overwrite)
     checkpoint, card, network = load_model(model)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -164,9 +167,9 @@ def _write_configs(folder: Path, card: ModelCard, name: str) -> None:
 
 
 def _option_values(card: ModelCard) -> dict[str, Any]:
-    """Options of the configs that the card decides, with its values."""
+    """Options of the configs that the card decides, with its values, of which MONAI must evaluate none."""
     settings = card.settings()
-    values = {option: settings[option] for option in CARD_OPTIONS if settings.get(option) is not None}
+    values = {option: config_value(settings[option]) for option in CARD_OPTIONS if settings.get(option) is not None}
     values.pop("class_names" if card.is_binary else "threshold", None)  # of the other kind of mask
     return values
 
@@ -207,7 +210,7 @@ def _metadata(card: ModelCard, name: str) -> dict[str, Any]:
         _MARK: {"condseg_monai": __version__, "weights": card.weights.get("sha256")},
     }
     if best := card.training.get("best"):
-        content["eval_metrics"] = {best["metric"]: best["value"]}
+        content["eval_metrics"] = {str(best["metric"]): float(best["value"])}
     return content
 
 

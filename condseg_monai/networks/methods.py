@@ -53,14 +53,23 @@ def network_of(card: ModelCard, **arguments: Any) -> nn.Module:
         **arguments: of the network, added to the card's or in their place.
 
     Raises:
-        ValueError: if the card is of a network that is none of :data:`METHODS`.
+        ValueError: if the card is of a network that is none of :data:`METHODS`, or lacks an argument of it or has
+            another.
     """
     if card.method not in METHODS:
         raise ValueError(
             f"the model card says that its network is none of {', '.join(METHODS)} ({card.method!r}), so it cannot be "
             "built from the card; build it yourself, or give the config your network_def"
         )
-    return METHODS[card.method].network(**{**card.network, **arguments})
+    method = METHODS[card.method]
+    names = {"in_channels", "out_channels", *method.options}
+    if wrong := sorted(names ^ card.network.keys()):
+        raise ValueError(
+            f"the model card's network must have {', '.join(sorted(names))}, as {card.method} is made of, but "
+            f"{wrong[0]} is {'no argument of it' if wrong[0] in card.network else 'missing'}: take the card that came "
+            "with the weights"
+        )
+    return method.network(**{**card.network, **arguments})
 
 
 def describes(card: ModelCard, state_dict: Mapping[str, Tensor]) -> bool:

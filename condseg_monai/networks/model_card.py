@@ -58,6 +58,20 @@ class ModelCard:
     training: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Raise ``ValueError`` if the classes are not those of the output, or MONAI would evaluate the name of one."""
+        if wrong := [name for name in self.class_names if str(name).startswith(("$", "@", "%"))]:
+            raise ValueError(
+                f"class_names: {wrong[0]!r} begins with $, @ or %, which MONAI's configs evaluate: rename it"
+            )
+        channels = self.network.get("out_channels")
+        if channels is not None and len(self.class_names) != max(2, channels):
+            raise ValueError(
+                f"class_names has {len(self.class_names)} names, and the network {channels} output channels"
+            )
+        if channels == 1 and self.class_values is not None:
+            raise ValueError("class_values are of several classes, and the network has one output channel")
+
     @property
     def classes(self) -> dict[str, Any] | None:
         """The value of each class in a mask by its name, background first; None for a binary mask and for CT."""
@@ -129,29 +143,34 @@ class ModelCard:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ValueError(f"{path} cannot be read as a model card ({error}); {_REMEDY}") from error
         if not isinstance(content, dict) or content.get("schema") != _SCHEMA:
             raise ValueError(f"{path} is no model card: its schema is not {_SCHEMA!r}; {_REMEDY}")
-        if content.get("schema_version") != _VERSION:
+        version = content.get("schema_version")
+        if type(version) is not int or version != _VERSION:
             raise ValueError(
-                f"{path} has version {content.get('schema_version')!r} of the model card, this package reads "
-                f"{_VERSION}; update condseg_monai"
+                f"{path} has version {version!r} of the model card, this package reads {_VERSION}; use the version of "
+                "condseg_monai that wrote it"
             )
         try:
             return cls(**_values_of(content))
         except KeyError as error:
             raise ValueError(f"{path}: the model card has no entry {error}; {_REMEDY}") from error
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"{path}: {error}; {_REMEDY}") from error
 
 
+_INPUT = {"kind", "image_size", "anti_aliasing", "normalization", "window_hu"}
+_OUTPUT = {"threshold", "class_names", "class_values"}
 _FACTS = ("weights", "training", "versions")
 _REMEDY = "take the card that came with the weights, or move it away and give the options yourself"
 
 
 def _values_of(content: Mapping[str, Any]) -> dict[str, Any]:
     reads, writes = _mapping(content, "input"), _mapping(content, "output")
+    if unknown := sorted(reads.keys() - _INPUT | writes.keys() - _OUTPUT):
+        raise ValueError(f"the model card has an entry {unknown[0]}, which this package does not know")
     size, window, names = reads["image_size"], reads["window_hu"], writes["class_names"]
     # cards of the first trainings had neither
     class_values, anti_aliasing = writes.get("class_values"), reads.get("anti_aliasing", False)
@@ -168,6 +187,8 @@ def _values_of(content: Mapping[str, Any]) -> dict[str, Any]:
         "class_values": tuple(class_values) if isinstance(class_values, list) else class_values,
         **{name: _mapping(content, name) for name in _FACTS},
     }
+    if not isinstance(values["weights"].get("sha256"), str):
+        raise ValueError("the model card has no SHA-256 of its weights")
     plain = (bool, int, float, str, type(None))
     checks = {
         "method": isinstance(values["method"], str),

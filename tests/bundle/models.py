@@ -25,7 +25,8 @@ def save_model(folder: Path, method: str = "condseg", seed: int = 0, **card: Any
     models.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
     shape = {"in_channels": 3, "out_channels": len(card["class_names"]) if "class_names" in card else 1}
-    shape |= {name: value for name, value in _ARGUMENTS.items() if name in METHODS[method].options}
+    options = METHODS[method].options
+    shape |= {**options, **{name: value for name, value in _ARGUMENTS.items() if name in options}}
     model = ModelCard(method, shape, **{"image_size": 32, **card})
     network = network_of(model)
     for module in network.modules():

@@ -315,3 +315,22 @@ class TestExport:
         assert (tmp_path / "model.ts").read_text() == "mine"
         assert main(["export", str(packed / "runs" / "unet"), str(tmp_path / "model.bin")]) == 2
         assert "ends in neither .ts nor .onnx" in capsys.readouterr().err
+
+
+def test_nothing_of_a_card_is_evaluated_by_a_packed_bundle(elsewhere):
+    touch = f'$__import__("pathlib").Path("{elsewhere / "evaluated"}").touch()'
+    names = ("background", "lesion", "tool#1")
+    run = save_model(elsewhere / "run", class_names=names, class_values=(0, 1, 2), normalization=touch)
+    pack_bundle(run, elsewhere / "packed", torchscript=False)
+    parser = ConfigParser()
+    parser.read_config(elsewhere / "packed" / "configs" / "inference.json")
+    parser.read_meta(elsewhere / "packed" / "configs" / "metadata.json")
+    assert tuple(parser.get_parsed_content("class_names")) == names
+    assert parser.get_parsed_content("normalization") == touch
+    parser.get_parsed_content("_meta_")
+    assert not (elsewhere / "evaluated").exists()
+
+
+def test_name_that_monai_would_evaluate_is_no_name_of_a_bundle(elsewhere):
+    with pytest.raises(ValueError, match=r"destination .*%w begins with %, which MONAI's configs evaluate: rename it"):
+        pack_bundle(elsewhere, elsewhere / "%w")

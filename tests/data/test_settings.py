@@ -1,5 +1,7 @@
 """Settings of a model: from the card beside its weights, else from options and defaults."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -9,7 +11,8 @@ from condseg_monai.networks.methods import METHODS
 from condseg_monai.networks.model_card import ModelCard
 
 NETWORK = {"in_channels": 3, "out_channels": 1, "encoder": "resnet18", "decoder_channels": 8, "cdfa": "paper"}
-CARD = ModelCard("condseg", NETWORK, image_size=64)
+NETWORK["dilation_scale"] = 1.0
+CARD = ModelCard("condseg", NETWORK, image_size=64, weights={"sha256": "ab"})
 
 
 @pytest.fixture
@@ -62,7 +65,7 @@ def test_classes_have_names_values_and_a_channel_each():
 
 def test_class_values_survive_the_file_and_are_compared(tmp_path):
     options = {"class_names": ["background", "lesion"], "class_values": [[0, 0, 0], [255, 0, 0]], "channels": 1}
-    model_settings(options, method="condseg").write(tmp_path / "model.json")
+    replace(model_settings(options, method="condseg"), weights=CARD.weights).write(tmp_path / "model.json")
     card = model_settings(options, tmp_path / "model.pt")
     assert card.classes == {"background": [0, 0, 0], "lesion": [255, 0, 0]}
     for other in ({"class_values": [0, 1]}, {"channels": 3}):

@@ -10,11 +10,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
-import torch
 
-from condseg_monai.networks.methods import network_of
-from condseg_monai.networks.model_card import ModelCard
 from condseg_monai.utils.bundle_path import BUNDLE_FILES, bundle_dir, copy_bundle
+from tests.bundle.models import save_model
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BUILT_FROM = ("setup.py", "setup.cfg", "pyproject.toml", "MANIFEST.in", "README.md", "CHANGELOG.md", "LICENSE")
@@ -75,14 +73,8 @@ def test_installed_program_writes_its_bundle_out(installed, tmp_path):
 
 
 def test_installed_program_segments_images_from_any_folder(installed, tiny_dataset, tmp_path):
-    card = ModelCard(
-        "condseg",
-        {"in_channels": 3, "out_channels": 1, "encoder": "resnet18", "decoder_channels": 8, "cdfa": "paper"},
-        image_size=32,
-    )
-    torch.save(network_of(card).state_dict(), tmp_path / "model.pt")
-    card.write(tmp_path / "model.json")
-    result = _condseg(installed, tmp_path, "predict", "model.pt", tiny_dataset / "images", "out")
+    save_model(tmp_path)
+    result = _condseg(installed, tmp_path, "predict", "models/model.pt", tiny_dataset / "images", "out")
     assert result.returncode == 0, result.stderr
     assert len(list((tmp_path / "out").glob("*.png"))) == 9
     assert str(installed / "condseg_monai" / "bundle" / "configs" / "inference.json") in result.stdout

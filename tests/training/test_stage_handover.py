@@ -5,7 +5,9 @@ import torch
 
 from condseg_monai import ConDSeg, ConDSegStage1, DECSeg, ModelCard
 from condseg_monai.networks.class_names import class_names_of
+from condseg_monai.networks.methods import METHODS
 from condseg_monai.training.stage_handover import start_from_model, start_from_stage1
+from condseg_monai.utils.files import file_sha256
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +109,8 @@ def test_model_given_as_stage_1_names_the_option_that_takes_it(network, tmp_path
 
 def test_card_says_that_a_file_is_a_whole_model(network, tmp_path):
     path = save(DECSeg(encoder="resnet18").state_dict(), tmp_path / "model.pt")
-    ModelCard("dec_seg", {"in_channels": 3, "out_channels": 1, "encoder": "resnet18"}).write(tmp_path / "model.json")
+    shape = {"in_channels": 3, "out_channels": 1, **METHODS["dec_seg"].options, "encoder": "resnet18"}
+    ModelCard("dec_seg", shape, weights={"sha256": file_sha256(path)}).write(tmp_path / "model.json")
     with pytest.raises(ValueError, match="is a whole model"):
         start_from_stage1(network, path)
 

@@ -61,7 +61,7 @@ def convert_checkpoint(source: Path, target: Path, model: str, overwrite: bool =
     method = shape.pop("method")
     ModelCard(
         method=method,
-        network={"in_channels": 3, "out_channels": 1, **shape},
+        network={"in_channels": 3, "out_channels": 1, **METHODS[method].options, **shape},
         image_size=METHODS[method].image_size,
         normalization="released",
         weights={"file": target.name, "sha256": file_sha256(target)},

@@ -50,9 +50,11 @@ class SemiSupervisedLoss(nn.Module):
 
     Args:
         supervised: the loss of the labelled images, ``(output, target) -> scalar``.
-        scale_weight: of :func:`probability_distance` of the full and the down scale, on all clean images.
+        scale_weight: of :func:`probability_distance` of the full and the down scale, added over the labelled, the
+            unlabelled and the perturbed images.
         perturbation_weight: likewise of clean and perturbed unlabelled images, added over the mask outputs.
-        generative_weight: of the mean squared difference of the generated images and their targets, added over both.
+        generative_weight: of the mean squared difference of the generated images and their targets, in [0, 1], added
+            over both.
 
     Raises:
         ValueError: if a weight is negative or not finite.
@@ -60,7 +62,7 @@ class SemiSupervisedLoss(nn.Module):
     Example:
         >>> from types import SimpleNamespace
         >>> zero, one = torch.zeros(1, 1, 2, 2), torch.ones(1, 1, 2, 2)
-        >>> step = SimpleNamespace(labeled=zero, scales=None, clean=[zero], perturbed=[zero], rebuilt=[(zero, one)])
+        >>> step = SimpleNamespace(labeled=zero, scales=[], clean=[zero], perturbed=[zero], rebuilt=[(zero, one)])
         >>> loss = SemiSupervisedLoss(nn.BCEWithLogitsLoss(), generative_weight=2.0)
         >>> round(loss(step, one).item(), 4), loss.terms["generative_consistency"].item()  # log 2 + 2 * 1
         (2.6931, 1.0)
@@ -91,7 +93,7 @@ class SemiSupervisedLoss(nn.Module):
         self.terms = {}
         supervised = self.supervised(input.labeled, target)
         nothing = supervised.new_zeros(())
-        scale = nothing if input.scales is None else probability_distance(*input.scales)
+        scale = sum((probability_distance(full, down) for full, down in input.scales), nothing)
         pairs = zip(input.clean, input.perturbed, strict=True)
         perturbation = sum((probability_distance(clean, perturbed) for clean, perturbed in pairs), nothing)
         generative = sum((_image_distance(drawn, image) for drawn, image in input.rebuilt), nothing)

@@ -31,8 +31,8 @@ class SemiSupervisedPrepareBatch(PrepareBatch):
         >>> prepare = SemiSupervisedPrepareBatch(lambda x: 1 - x, lambda x: x - 0.5)
         >>> batch = {"image": torch.ones(3, 3, 4, 4), "label": torch.zeros(3, 1, 4, 4)}
         >>> views, label, _, options = prepare({**batch, "labeled": torch.tensor([True, False, False])})
-        >>> views.shape[0], label.shape[0], options, views[-1].max().item()
-        (5, 1, {'labeled': 1}, -0.5)
+        >>> views.shape[0], label.shape[0], options["labeled"], views[-1].max().item(), options["images"].shape[0]
+        (5, 1, 1, -0.5, 4)
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class SemiSupervisedPrepareBatch(PrepareBatch):
         device: str | torch.device | None = None,
         non_blocking: bool = False,
         **kwargs: Any,
-    ) -> tuple[Tensor, Tensor, tuple[()], dict[str, int]]:
+    ) -> tuple[Tensor, Tensor, tuple[()], dict[str, Any]]:
         """Build the views of one batch.
 
         Args:
@@ -63,7 +63,8 @@ class SemiSupervisedPrepareBatch(PrepareBatch):
 
         Returns:
             Views ``(L + 2 U, 3, H, W)``, normalised: labelled, unlabelled, these perturbed; the labels
-            ``(L, 1, H, W)``; no positional and one keyword argument for the network, ``labeled``: L.
+            ``(L, 1, H, W)``; no positional and two keyword arguments for the network: ``labeled``, L, and ``images``,
+            the last ``2 U`` before normalisation.
 
         Raises:
             ValueError: if the batch has no labelled image, or the perturbation changes the images' shape.
@@ -80,7 +81,7 @@ class SemiSupervisedPrepareBatch(PrepareBatch):
             if perturbed.shape != unknown.shape:
                 raise ValueError(f"perturbation must keep {tuple(unknown.shape)}, got {tuple(perturbed.shape)}")
             views = torch.cat([self.normalization(x) for x in (known, unknown, perturbed) if len(x) > 0])
-        return views, label, (), {"labeled": len(known)}
+        return views, label, (), {"labeled": len(known), "images": torch.cat([unknown, perturbed])}
 
 
 class SemiSupervisedTrainer(GuardedTrainer):

@@ -51,7 +51,8 @@ def dataset(tiny_dataset, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def options(tiny_options, dataset):
-    return {**tiny_options, "dataset_dir": str(dataset), "early_stop_patience": 9}
+    # 64: at 32 pixels the down scale, a multiple of 32, would be no smaller
+    return {**tiny_options, "dataset_dir": str(dataset), "early_stop_patience": 9, "image_size": 64}
 
 
 def folders(path):
@@ -209,4 +210,4 @@ def test_one_channel_is_that_of_student_generators_and_images(open_config, optio
     network = workflow.parser.get_parsed_content("training_network_def")
     assert {generator.output.out_channels for generator in network.generators} == {1}
     assert network.student.in_channels == 1
-    assert workflow.parser.get_parsed_content("train#dataset")[0]["image"].shape == (1, 32, 32)
+    assert workflow.parser.get_parsed_content("train#dataset")[0]["image"].shape == (1, 64, 64)

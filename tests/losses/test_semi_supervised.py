@@ -18,11 +18,11 @@ SIX = math.log(6)  # sigmoid 6 / 7
 
 
 def step():
-    """Two labelled and one unlabelled image, every distance known."""
+    """Two labelled images, an unlabelled one and its perturbed copy, every distance known."""
     zero, logits = torch.zeros(1, 1, 2, 2), torch.full((1, 1, 2, 2), SIX)  # probabilities 1 / 2 and 6 / 7
     return SimpleNamespace(
         labeled=torch.zeros(2, 1, 2, 2),
-        scales=(torch.zeros(3, 1, 2, 2), torch.full((3, 1, 2, 2), SIX)),
+        scales=[(torch.zeros(n, 1, 2, 2), torch.full((n, 1, 2, 2), SIX)) for n in (2, 1, 1)],
         clean=[zero, zero],
         perturbed=[logits, zero],
         rebuilt=[
@@ -33,7 +33,7 @@ def step():
 
 
 DISTANCE = (6 / 7 - 1 / 2) ** 2
-TERMS = {"scale_consistency": DISTANCE, "perturbation_consistency": DISTANCE, "generative_consistency": 1.0 + 4.0}
+TERMS = {"scale_consistency": 3 * DISTANCE, "perturbation_consistency": DISTANCE, "generative_consistency": 1.0 + 4.0}
 
 
 @pytest.mark.parametrize("rampup", [1.0, 0.25])
@@ -53,7 +53,7 @@ def test_each_weight_moves_its_own_term(rampup):
 
 def test_a_step_without_unlabelled_images_is_supervised():
     empty = torch.zeros(0, 1, 2, 2)
-    bare = SimpleNamespace(labeled=torch.zeros(2, 1, 2, 2), scales=None, clean=[empty], perturbed=[empty], rebuilt=[])
+    bare = SimpleNamespace(labeled=torch.zeros(2, 1, 2, 2), scales=[], clean=[empty], perturbed=[empty], rebuilt=[])
     loss = SemiSupervisedLoss(MaskLoss())
     target = torch.ones(2, 1, 2, 2)
     assert loss(bare, target).item() == pytest.approx(mask_loss(bare.labeled, target).item())

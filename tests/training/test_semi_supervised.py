@@ -31,7 +31,10 @@ def test_views_are_sorted_whatever_the_order_of_the_batch():
     views, label, arguments, options = prepare(batch(), "cpu")
     assert views[:, 0, 0, 0].tolist() == pytest.approx([1, 3, 0, 2, 5, 7])
     assert label[:, 0, 0, 0].tolist() == [1, 0]
-    assert (arguments, options) == ((), {"labeled": 2})
+    assert arguments == () and options["labeled"] == 2
+    assert options["images"][:, 0, 0, 0].tolist() == pytest.approx(
+        [0, 0.2, 0.5, 0.7]
+    )  # what generators draw: in [0, 1]
 
 
 def test_labelled_images_alone_are_not_perturbed():

@@ -41,7 +41,7 @@ class ImageGenerator(nn.Module):
         self.output = nn.Conv2d(_WIDTHS[0], out_channels, kernel_size=3, padding=1)
 
     def forward(self, logits: Tensor) -> Tensor:
-        """Map logits ``(B, in_channels, H, W)`` to a normalised image ``(B, out_channels, H, W)``."""
+        """Map logits ``(B, in_channels, H, W)`` to an image ``(B, out_channels, H, W)`` in about [0, 1]."""
         if logits.ndim != 4:
             raise ValueError(f"logits must be (B, C, H, W), got {tuple(logits.shape)}")
         x = self.input(pad_to_multiple(logits, 16))

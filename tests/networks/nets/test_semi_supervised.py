@@ -39,12 +39,23 @@ def test_every_image_is_where_it_belongs():
     assert output.labeled[:, 0, 0, 0].tolist() == [0, 1]
     assert [logits[:, 0, 0, 0].tolist() for logits in output.clean] == [[2, 3, 4]]
     assert [logits[:, 0, 0, 0].tolist() for logits in output.perturbed] == [[5, 6, 7]]
-    assert [scale[:, 0, 0, 0].tolist() for scale in output.scales] == [[0, 1, 2, 3, 4]] * 2
+    groups = [[0, 1], [2, 3, 4], [5, 6, 7]]
+    assert [[scale[:, 0, 0, 0].tolist() for scale in pair] for pair in output.scales] == [
+        [group] * 2 for group in groups
+    ]
     (first, perturbed), (second, clean) = output.rebuilt
     assert perturbed[:, 0, 0, 0].tolist() == [5, 6, 7]
     assert clean[:, 0, 0, 0].tolist() == [2, 3, 4]
     assert first.shape == second.shape == (U, 3, 64, 96)
     assert seen == [[2, 3, 4], [5, 6, 7]]  # each generator the other's prediction
+
+
+def test_generators_draw_the_images_before_normalisation():
+    network, unit = SemiSupervisedNetwork(Marking()).train(), images()[L:] / 10
+    (_, perturbed), (_, clean) = network(images(), labeled=L, images=unit).rebuilt
+    assert torch.equal(torch.cat([clean, perturbed]), unit)
+    with pytest.raises(ValueError, match=r"images must be \(6, 3, 64, 96\), as x without the labelled, got \(5, 3"):
+        network(images(), labeled=L, images=unit[1:])
 
 
 def test_a_student_of_one_scale_is_shown_a_smaller_copy():
@@ -53,10 +64,10 @@ def test_a_student_of_one_scale_is_shown_a_smaller_copy():
     network.student.register_forward_hook(lambda _module, inputs, _output: sizes.append(tuple(inputs[0].shape)))
     x = torch.rand(L + 2 * U, 3, 70, 128)
     output = network(x, labeled=L)
-    assert sizes == [(8, 3, 70, 128), (5, 3, 64, 64)]
-    smaller = F.interpolate(x[:5], size=(64, 64), mode="bilinear", align_corners=False)[:, :1]
+    assert sizes == [(8, 3, 70, 128), (8, 3, 64, 64)]
+    smaller = F.interpolate(x, size=(64, 64), mode="bilinear", align_corners=False)[:, :1]
     expected = F.interpolate(smaller, size=(70, 128), mode="bilinear", align_corners=False)
-    torch.testing.assert_close(output.scales[1], expected)
+    torch.testing.assert_close(torch.cat([down for _, down in output.scales]), expected)
 
 
 def test_dec_seg_brings_its_own_scales():
@@ -67,8 +78,8 @@ def test_dec_seg_brings_its_own_scales():
     output = network(torch.rand(L + 2 * U, 3, 64, 64), labeled=L)
     assert passes == [1]
     assert len(output.clean) == len(output.perturbed) == 3
-    assert torch.equal(output.scales[0][L:], output.clean[0])  # the full scale
-    assert torch.equal(output.scales[1][L:], output.clean[1])  # the down scale
+    for (full, down), expected in zip(output.scales[1:], (output.clean, output.perturbed), strict=True):
+        assert torch.equal(full, expected[0]) and torch.equal(down, expected[1])
     assert output.labeled.mask.shape == (L, 1, 64, 64)
 
 
@@ -79,7 +90,8 @@ def test_every_part_is_trained(student):
     torch.manual_seed(0)
     network = SemiSupervisedNetwork(student).train()
     output = network(torch.rand(5, 3, 64, 64), labeled=1)
-    tensors = [*(output.labeled if isinstance(output.labeled, tuple) else [output.labeled]), *output.scales]
+    tensors = [*(output.labeled if isinstance(output.labeled, tuple) else [output.labeled])]
+    tensors += [scale for pair in output.scales for scale in pair]
     tensors += [*output.clean, *output.perturbed, *(drawn for drawn, _ in output.rebuilt)]
     sum(tensor.square().mean() for tensor in tensors).backward()
     assert [name for name, p in network.named_parameters() if p.grad is None] == []
@@ -88,7 +100,7 @@ def test_every_part_is_trained(student):
 def test_what_is_not_asked_for_is_not_computed():
     network = SemiSupervisedNetwork(Marking(), scales=False, generative=False).train()
     output = network(images(), labeled=L)
-    assert output.scales is None and output.rebuilt == []
+    assert output.scales == [] and output.rebuilt == []
     assert list(network.generators.parameters()) == []
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
@@ -20,6 +21,7 @@ from condseg_monai.utils.options import OPTION_GROUPS, OPTIONS, option_defaults,
 __all__ = ["ConfigCommand", "config_defaults", "given_options", "with_config_options"]
 
 _STAGE1 = "stage1_"
+_ENCLOSED = re.compile(r"\[((?:[^\[\]]|\[[^\[\]]*\])*)\]")  # brackets around it all, others within
 _OTHER_SPELLINGS = {"class_names": ("--classes",)}
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -138,4 +140,7 @@ def _literal(text: Any, names: bool) -> Any:
         value = ast.literal_eval(text)
         if not names or not isinstance(value, (int, float)):
             return list(value) if isinstance(value, tuple) else value
-    return [name.strip() for name in text.strip("[]").split(",")] if names and text.lower() != "null" else text
+    if not names or text.lower() == "null":
+        return text
+    enclosed = _ENCLOSED.fullmatch(text.strip())
+    return [name.strip() for name in (enclosed[1] if enclosed else text).split(",")]

@@ -18,7 +18,7 @@ from condseg_monai.cli.workflows import read_configs
 from condseg_monai.utils.bundle_path import bundle_dir
 from condseg_monai.utils.options import OPTION_GROUPS, OPTIONS, option_defaults, read_options
 
-__all__ = ["ConfigCommand", "config_defaults", "given_options", "with_config_options"]
+__all__ = ["ConfigCommand", "config_defaults", "given_options", "read_classes", "with_config_options"]
 
 _STAGE1 = "stage1_"
 _ENCLOSED = re.compile(r"\[((?:[^\[\]]|\[[^\[\]]*\])*)\]")  # brackets around it all, others within
@@ -116,6 +116,19 @@ def given_options(ctx: click.Context, options: Mapping[str, Any]) -> dict[str, A
     """Leave out the options that were not given on the command line."""
     given = ParameterSource.COMMANDLINE
     return {name: value for name, value in options.items() if ctx.get_parameter_source(name) is given}
+
+
+def read_classes(
+    class_names: list[str] | None, class_values: list[Any] | None, mask_threshold: float | None
+) -> dict[str, Any] | None:
+    """The value of each class by its name, by the options of a command; None for binary masks."""
+    from condseg_monai.data.images.mask_values import class_map
+
+    if class_names is None and class_values is not None:
+        raise ValueError("--class_values are those of --class_names: give the names too")
+    if class_names and mask_threshold is not None:
+        raise ValueError("--mask_threshold is of binary masks, and --class_names of several classes: leave one out")
+    return None if class_names is None else class_map(class_names, class_values)
 
 
 @cache

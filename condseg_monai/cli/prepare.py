@@ -53,7 +53,7 @@ class _PrepareCommand(Command):
     help="make a list that is not published, val or test, of N training cases drawn by --seed; synapse: val=odd takes "
     "every second slice",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="of the splits that are ours")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="of the splits that are ours")
 @click.option(
     "--organ_order",
     default="transunet",

@@ -1,5 +1,7 @@
 """Settings of a model: from the card beside its weights, else from options and defaults."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -70,6 +72,13 @@ def test_class_values_survive_the_file_and_are_compared(tmp_path):
             model_settings(other, tmp_path / "model.pt")
     with pytest.raises(ValueError, match="threshold is of a binary mask"):
         model_settings({"threshold": 0.3}, tmp_path / "model.pt")
+
+
+def test_card_with_values_that_no_mask_can_have_is_refused(tmp_path):
+    card = model_settings({"class_names": ["background", "lesion"], "class_values": [0, 1]}, method="condseg")
+    replace(card, class_values=(0, 70000)).write(tmp_path / "model.json")
+    with pytest.raises(ValueError, match=r"model\.json: class_values: lesion has 70000"):
+        model_settings({}, tmp_path / "model.pt")
 
 
 def test_values_without_names_raise():

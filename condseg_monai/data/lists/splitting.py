@@ -168,9 +168,9 @@ def _refuse_unlistable(lines: Sequence[str]) -> None:
     """Refuse names that are not read back from a list as they are written."""
     if wrong := [line for line in lines if any("\udc80" <= letter <= "\udcff" for letter in line)]:
         raise DatasetError(f"{len(wrong)} name(s) are not UTF-8, as a list is: rename {', '.join(wrong[:5])}")
-    if wrong := [line for line in lines if f"{line}\n".splitlines() != [line.strip()]]:
+    if wrong := [line for line in lines if f"{line}\n".splitlines() != [line.strip()] or "\\" in line]:
         raise DatasetError(
-            f"{len(wrong)} name(s) have a line break, or a blank at an end, which a list cannot have: rename "
+            f"{len(wrong)} name(s) have a line break, a backslash or a blank at an end, as none on a list can: rename "
             + ", ".join(map(repr, wrong[:5]))
         )
 

@@ -165,7 +165,7 @@ def test_name_that_is_not_utf8_is_named(dataset):
         split_dataset(dataset)
 
 
-@pytest.mark.parametrize("stem", ["a\nb", "a\u2028b", "a\x0bb", "a\x85b", " a"])
+@pytest.mark.parametrize("stem", ["a\nb", "a\u2028b", "a\x0bb", "a\x85b", " a", "a\\b"])
 def test_name_that_a_list_cannot_have_is_named(dataset, stem):
     for name in ("images", "masks"):
         (dataset / name / "p00_00.png").rename(dataset / name / f"{stem}.png")

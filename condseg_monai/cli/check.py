@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from condseg_monai.cli.config_options import ConfigCommand, with_config_options
+from condseg_monai.cli.config_options import ConfigCommand, read_classes, with_config_options
 from condseg_monai.utils.text_tables import text_table
 
 if TYPE_CHECKING:
@@ -84,7 +84,6 @@ def command(
     DIR has images/, masks/, train.txt and the other lists. The exit code is 1 if there are errors; warnings do not
     count.
     """
-    from condseg_monai.data.images.mask_values import class_map
     from condseg_monai.data.lists.dataset_report import inspect_dataset
     from condseg_monai.data.lists.pairing import DatasetError, folder_problem
 
@@ -92,11 +91,7 @@ def command(
         raise ValueError(f"mask_threshold must be in [0, 255), got {mask_threshold:g}")
     if problem := folder_problem(dataset_dir):
         raise DatasetError(problem)
-    if class_names is None and class_values is not None:
-        raise ValueError("--class_values are those of --class_names: give the names too")
-    classes = None if class_names is None else class_map(class_names, class_values)
-    if classes and mask_threshold is not None:
-        raise ValueError("--mask_threshold is of binary masks, and --class_names of several classes: leave one out")
+    classes = read_classes(class_names, class_values, mask_threshold)
     report = inspect_dataset(dataset_dir, None, mask_threshold, classes, mask_suffix or "", fold)
     click.echo(json.dumps(report.as_dict(), indent=2) if as_json else report_as_text(report))
     return 1 if report.errors else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
@@ -17,9 +18,10 @@ from condseg_monai.cli.workflows import read_configs
 from condseg_monai.utils.bundle_path import bundle_dir
 from condseg_monai.utils.options import OPTION_GROUPS, OPTIONS, option_defaults, read_options
 
-__all__ = ["ConfigCommand", "config_defaults", "given_options", "with_config_options"]
+__all__ = ["ConfigCommand", "config_defaults", "given_options", "read_classes", "with_config_options"]
 
 _STAGE1 = "stage1_"
+_ENCLOSED = re.compile(r"\[((?:[^\[\]]|\[[^\[\]]*\])*)\]")  # brackets around it all, others within
 _OTHER_SPELLINGS = {"class_names": ("--classes",)}
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -116,6 +118,19 @@ def given_options(ctx: click.Context, options: Mapping[str, Any]) -> dict[str, A
     return {name: value for name, value in options.items() if ctx.get_parameter_source(name) is given}
 
 
+def read_classes(
+    class_names: list[str] | None, class_values: list[Any] | None, mask_threshold: float | None
+) -> dict[str, Any] | None:
+    """The value of each class by its name, by the options of a command; None for binary masks."""
+    from condseg_monai.data.images.mask_values import class_map
+
+    if class_names is None and class_values is not None:
+        raise ValueError("--class_values are those of --class_names: give the names too")
+    if class_names and mask_threshold is not None:
+        raise ValueError("--mask_threshold is of binary masks, and --class_names of several classes: leave one out")
+    return None if class_names is None else class_map(class_names, class_values)
+
+
 @cache
 def config_defaults() -> dict[str, str]:
     """The default of every option, as the configs have it."""
@@ -138,4 +153,7 @@ def _literal(text: Any, names: bool) -> Any:
         value = ast.literal_eval(text)
         if not names or not isinstance(value, (int, float)):
             return list(value) if isinstance(value, tuple) else value
-    return [name.strip() for name in text.strip("[]").split(",")] if names and text.lower() != "null" else text
+    if not names or text.lower() == "null":
+        return text
+    enclosed = _ENCLOSED.fullmatch(text.strip())
+    return [name.strip() for name in (enclosed[1] if enclosed else text).split(",")]

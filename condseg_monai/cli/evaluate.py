@@ -61,12 +61,13 @@ def command(
 
 
 def _evaluate_folds(run_dir: Path, dataset_dir: Path, output_dir: Path | None, given: Mapping[str, Any]) -> int:
-    from condseg_monai.reports.folds import pool_folds
+    from condseg_monai.reports.folds import check_folds, pool_folds
 
-    numbers = sorted(int(path.name[5:]) for path in run_dir.glob("fold_*") if path.name[5:].isdigit())
-    if not numbers:
-        raise FileNotFoundError(f"{run_dir} has no fold_0, fold_1, ...: train them with condseg train DIR --fold K")
+    numbers = check_folds(run_dir, dataset_dir, given.get("mask_suffix", ""))
     failed, scores = False, output_dir or run_dir / "scores"
+    for fold in numbers:  # before the first is scored
+        _refuse_earlier(scores / f"fold_{fold}", "val", given)
+    _refuse_earlier(scores, "out_of_fold", given)
     for fold in numbers:
         click.echo(f"fold {fold}")
         folder = scores / f"fold_{fold}"
@@ -88,6 +89,7 @@ def _evaluate(
         raise ValueError(f"{checkpoint} segments CT volumes: use condseg predict, then condseg score-volumes")
     run_dir = checkpoint.parent.parent if checkpoint.parent.name == "models" else checkpoint.parent
     scores = (output_dir or run_dir / "scores").absolute()
+    _refuse_earlier(scores, split, given)
     places = {"dataset_dir": str(dataset_dir.absolute()), "output_dir": str(scores), "checkpoint": str(checkpoint)}
     settings = {**places, "split": split, **given}
     click.echo(command_of(_FILES, settings))
@@ -97,6 +99,13 @@ def _evaluate(
     workflow.run()
     workflow.finalize()
     return json.loads((scores / f"summary_{split}.json").read_text(encoding="utf-8")), scores / f"report_{split}.html"
+
+
+def _refuse_earlier(folder: Path, name: str, given: Mapping[str, Any]) -> None:
+    from condseg_monai.reports.report_files import ReportFiles
+
+    if not given.get("overwrite"):
+        ReportFiles(folder, name).refuse_earlier()
 
 
 def _table(summary: Mapping[str, Any]) -> str:

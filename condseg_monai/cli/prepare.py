@@ -53,7 +53,7 @@ class _PrepareCommand(Command):
     help="make a list that is not published, val or test, of N training cases drawn by --seed; synapse: val=odd takes "
     "every second slice",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="of the splits that are ours")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="of the splits that are ours")
 @click.option(
     "--organ_order",
     default="transunet",
@@ -104,12 +104,17 @@ def _draw_annotations(
     overwrite: bool,
     **_: Any,
 ) -> None:
+    from condseg_monai.data.lists.pairing import some
     from condseg_monai.data.prepare.annotations import prepare_annotations
 
     names = None if class_names is None else class_names.split(",")
     record = prepare_annotations(kind, source, destination, names, allow_empty, overwrite)
     regions = ", ".join(f"{count} {name}" for name, count in record["regions"].items())
     click.echo(f"{destination}: {record['images']} images, {record['empty_masks']} without a region; {regions}")
+    if left_out := record["left_out"]:
+        click.echo(
+            f"  left out {len(left_out)} image(s) that no file annotates: {some(left_out)}; dataset.json names all"
+        )
     click.echo(f"Next\n  condseg split {shlex.quote(str(destination))}")
 
 

@@ -62,6 +62,11 @@ def model_settings(
     if card.kind != kind:
         config = {"image": "inference.json", "ct": "inference_synapse.json"}[card.kind]
         raise ValueError(f"{checkpoint} segments {_KINDS[card.kind]}, not {_KINDS[kind]}: use configs/{config}")
+    if card.class_values is not None:
+        try:
+            class_map(card.class_names, card.class_values)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
     _refuse_contradictions(given, card, path)
     if given.get("threshold", card.threshold) != card.threshold and not card.is_binary:
         raise ValueError(f"threshold is of a binary mask, and {path} has {len(card.class_names)} classes: leave it out")

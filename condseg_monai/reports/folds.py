@@ -10,12 +10,62 @@ from typing import Any
 
 import numpy as np
 
+from condseg_monai.data.lists.datalist import datalist_hash
+from condseg_monai.data.lists.pairing import find_cases, fold_dir, raise_if_any
+from condseg_monai.inference.model_files import find_model
+from condseg_monai.networks.model_card import ModelCard, card_path
 from condseg_monai.reports.evaluation_page import html_report
 from condseg_monai.reports.report_files import ReportFiles
 from condseg_monai.reports.score_table import ScoreTable
 from condseg_monai.reports.summary import summarize_scores
 
-__all__ = ["pool_folds"]
+__all__ = ["check_folds", "pool_folds"]
+
+
+def check_folds(
+    run_dir: str | os.PathLike[str], dataset_dir: str | os.PathLike[str], mask_suffix: str = ""
+) -> list[int]:
+    """Numbers of the folds, after seeing to it that each has a model, trained on the list of its fold as it is now.
+
+    A model's card has the hash of the names it was trained on; ``val.txt`` has none of these, or the lists are refused.
+    On which images the model was selected does not matter for that.
+
+    Args:
+        run_dir: with the folder of a run in ``fold_K`` for each fold.
+        dataset_dir: with lists in ``folds/K``.
+        mask_suffix: what masks have behind the stem of their image.
+
+    Raises:
+        DatasetError: if the lists of a fold are not right.
+        FileNotFoundError: naming the fold without a model, or without lists.
+        ValueError: naming the fold whose model was trained on other images.
+    """
+    runs, root = Path(run_dir), Path(dataset_dir)
+    numbers = {int(path.name[5:]) for path in runs.glob("fold_*") if path.name[5:].isdigit()}
+    drawn = {int(path.parent.name) for path in root.glob("folds/*/val.txt") if path.parent.name.isdigit()}
+    if not numbers:
+        raise FileNotFoundError(f"{runs} has no fold_0, fold_1, ...: train them with condseg train DIR --fold K")
+    if missing := sorted(drawn - numbers):
+        names = ", ".join(f"fold_{fold}" for fold in missing)
+        raise FileNotFoundError(f"{runs} has no {names}: train with condseg train {root} --fold {missing[0]}")
+    if unknown := sorted(numbers - drawn):
+        raise FileNotFoundError(
+            f"{runs / f'fold_{unknown[0]}'} is there, but {fold_dir(root, unknown[0]) / 'val.txt'} is not: draw the "
+            "lists again as they were, or move the run away"
+        )
+    for fold in sorted(numbers):
+        pairing = find_cases(root, ("train", "val"), fold, mask_suffix)
+        raise_if_any(root, pairing.problems)
+        checkpoint = find_model(str(runs / f"fold_{fold}"))
+        card = card_path(checkpoint)
+        splits = ModelCard.read(card).training.get("splits", {}) if card.is_file() else {}
+        if splits.get("train", {}).get("sha256") != datalist_hash(pairing.cases["train"]):
+            raise ValueError(
+                f"fold {fold}: by its model card {checkpoint} was not trained on {fold_dir(root, fold) / 'train.txt'} "
+                "as it is now, so that it may have seen the images of val.txt: train the fold again, or draw the lists "
+                "again as they were"
+            )
+    return sorted(numbers)
 
 
 def pool_folds(

@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from condseg_monai import ModelCard, network_of
 from condseg_monai.data.images.normalization import normalize_image
-from condseg_monai.data.lists.datalist import check_datalist, datalist_hash
+from condseg_monai.data.lists.datalist import check_datalist, content_hash, datalist_hash
 from condseg_monai.utils.files import file_sha256
 
 METRICS = {"val_loss", "val_mean_iou", "val_mean_dice", "val_recall", "val_precision", "val_accuracy", "val_f2"}
@@ -140,8 +140,9 @@ def test_record_holds_options_splits_and_result(trained, tiny_dataset):
     assert record["options"]["device"] == "cpu"
     assert record["options"]["stage1_checkpoint"] == str(trained.ckpt_dir / "stage1.pt")
     for name, split, count in (("train", "train", 4), ("validation", "val", 3)):
-        expected = datalist_hash(check_datalist(tiny_dataset, (split,))[split])
-        assert record["splits"][name] == {"count": count, "sha256": expected}
+        cases = check_datalist(tiny_dataset, (split,))[split]
+        expected = {"count": count, "sha256": datalist_hash(cases), "files_sha256": content_hash(cases)}
+        assert record["splits"][name] == expected
     assert record["starts_from"]["sha256"] == file_sha256(trained.ckpt_dir / "stage1.pt")
     assert record["environment"]["packages"]["monai"]
     assert record["result"]["iterations"] == 2

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from condseg_monai.cli.commands import main
+from condseg_monai.cli.config_options import OptionValue
 from condseg_monai.data.images.mask_reader import read_mask
 
 COLOURS = np.array([[0, 0, 0], [255, 0, 0], [0, 128, 255]], dtype=np.uint8)
@@ -42,6 +43,19 @@ def test_check_counts_masks_and_pixels_of_each_class(data, capsys):
     assert report["splits"]["train"]["classes"]["tool"] == {"masks": 2, "share": 0.25}
     assert main(["check", str(data), *CLASSES, "--class_values", VALUES]) == 0
     assert ["train", "tool", "2", "25.00", "%"] in [line.split() for line in capsys.readouterr().out.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("background,lesion[1]", ["background", "lesion[1]"]),
+        ("[background, lesion[1]]", ["background", "lesion[1]"]),
+        ("[a],[b]", ["[a]", "[b]"]),
+        ("['a','b']", ["a", "b"]),
+    ],
+)
+def test_brackets_belong_to_a_name_unless_they_enclose_all(text, names):
+    assert OptionValue("class_names").convert(text, None, None) == names
 
 
 @pytest.mark.parametrize(

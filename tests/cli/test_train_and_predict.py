@@ -60,6 +60,9 @@ def test_model_of_a_run_is_evaluated(data, trained, capsys):
     assert output.out.startswith("python -m monai.bundle run --config_file ")
     assert "test: 2 images" in output.out and "mean_dice" in output.out and "INFO" not in output.out + output.err
     assert (run / "scores" / "report_test.html").is_file()
+    assert main(["evaluate", str(run), str(data)]) == 1
+    output = capsys.readouterr()
+    assert "scores_test.csv is of an earlier report" in output.err and "cases" not in output.out + output.err
 
 
 def test_model_of_a_run_segments_images_and_the_command_shown_does_the_same(data, trained, tmp_path, capsys):

@@ -1,11 +1,18 @@
 """Scores of all folds of a cross-validation, each image scored by the model that did not see it."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from condseg_monai.reports.folds import pool_folds
+from condseg_monai.cli.commands import main
+from condseg_monai.data.lists.datalist import datalist_hash
+from condseg_monai.data.lists.pairing import find_cases
+from condseg_monai.data.lists.splitting import split_dataset
+from condseg_monai.networks.model_card import ModelCard
+from condseg_monai.reports.folds import check_folds, pool_folds
 from condseg_monai.reports.score_table import ScoreTable
 
 
@@ -34,3 +41,75 @@ def test_image_in_two_folds_is_refused(tmp_path):
     tables = [table(tmp_path / name, ["a"], [0.5]) for name in ("0.csv", "1.csv")]
     with pytest.raises(ValueError, match=r"1 image\(s\) are in two folds, a for one"):
         pool_folds(tables, tmp_path)
+
+
+@pytest.fixture
+def folds(tmp_path):
+    """A data set of two folds, and the folder of their runs: weights of no content, with cards."""
+    data, runs = tmp_path / "data", tmp_path / "runs"
+    for name in ("images", "masks"):
+        (data / name).mkdir(parents=True)
+        for i in range(8):
+            Image.new("L", (4, 4), 10 * i if name == "images" else 255).save(data / name / f"{i}.png")
+    split_dataset(data, folds=2)
+    for fold in range(2):
+        cases = find_cases(data, ("train",), fold).cases["train"]
+        (runs / f"fold_{fold}" / "models").mkdir(parents=True)
+        (runs / f"fold_{fold}" / "models" / "model.pt").touch()
+        card = ModelCard("unet", {}, training={"splits": {"train": {"sha256": datalist_hash(cases)}}})
+        card.write(runs / f"fold_{fold}" / "models" / "model.json")
+    return runs, data
+
+
+def test_models_of_the_lists_as_they_are_pass(folds):
+    assert check_folds(*folds) == [0, 1]
+
+
+def test_model_that_was_trained_on_other_lists_is_refused(folds, capsys):
+    runs, data = folds
+    split_dataset(data, folds=2, seed=5, overwrite=True)
+    assert main(["evaluate", str(runs), str(data), "--folds"]) == 1
+    said = capsys.readouterr().err
+    assert (
+        f"fold 0: by its model card {runs}/fold_0/models/model.pt was not trained on {data}/folds/0/train.txt" in said
+    )
+    assert "train the fold again, or draw the lists again as they were" in said
+    split_dataset(data, folds=2, overwrite=True)
+    assert check_folds(runs, data) == [0, 1]
+
+
+def test_copy_of_another_fold_and_a_model_without_a_card_are_refused(folds):
+    runs, data = folds
+    shutil.rmtree(runs / "fold_1")
+    shutil.copytree(runs / "fold_0", runs / "fold_1")
+    with pytest.raises(ValueError, match=r"^fold 1: "):
+        check_folds(runs, data)
+    (runs / "fold_0" / "models" / "model.json").unlink()
+    with pytest.raises(ValueError, match=r"^fold 0: "):
+        check_folds(runs, data)
+
+
+def test_folds_without_a_model_or_without_lists_are_named(folds):
+    runs, data = folds
+    split_dataset(data, folds=4, overwrite=True)
+    with pytest.raises(
+        FileNotFoundError, match=r"runs has no fold_2, fold_3: train with condseg train .*data --fold 2"
+    ):
+        check_folds(runs, data)
+    split_dataset(data, folds=2, overwrite=True)
+    (data / "folds" / "1" / "val.txt").unlink()
+    with pytest.raises(
+        FileNotFoundError, match=r"fold_1 is there, but .*folds/1/val\.txt is not: draw the lists again"
+    ):
+        check_folds(runs, data)
+
+
+@pytest.mark.parametrize("report", ["fold_1/scores_val.csv", "summary_out_of_fold.json"])
+def test_earlier_report_is_refused_before_the_first_fold_is_scored(folds, report, capsys):
+    runs, data = folds
+    path = runs / "scores" / report
+    path.parent.mkdir(parents=True)
+    path.touch()
+    assert main(["evaluate", str(runs), str(data), "--folds"]) == 1
+    output = capsys.readouterr()
+    assert f"{path} is of an earlier report" in output.err and output.out == ""

@@ -22,7 +22,7 @@ def class_map(class_names: Sequence[str], class_values: Sequence[Any] | None = N
 
     Raises:
         ValueError: if a name is there twice, or the values are not one per class, all numbers or all colours, all
-            different.
+            different; naming the class, if a number is not from 0 to 65535, or a colour not of 0 to 255.
 
     Example:
         >>> class_map(["background", "lesion", "tool"])
@@ -38,18 +38,20 @@ def class_map(class_names: Sequence[str], class_values: Sequence[Any] | None = N
             f"class_values must be a number or a colour [red, green, blue] for each of the {len(names)} classes "
             f"({', '.join(names)}), all different, got {class_values!r}"
         )
+    for name, value in zip(names, values, strict=True):
+        levels, highest = (value, 255) if isinstance(value, tuple) else ((value,), 65535)
+        if not all(0 <= level <= highest for level in levels):
+            raise ValueError(
+                f"class_values: {name} has {value}, and a mask file holds numbers from 0 to 65535, colours of 0 to 255"
+            )
     return {name: list(value) if isinstance(value, tuple) else value for name, value in zip(names, values, strict=True)}
 
 
 def _plain(value: Any) -> Any:
     """An integer, or a tuple of three; None for anything else."""
     if isinstance(value, (list, tuple)):
-        return tuple(value) if len(value) == 3 and all(_is_level(item) for item in value) else None
-    return value if type(value) is int and value >= 0 else None
-
-
-def _is_level(value: Any) -> bool:
-    return type(value) is int and 0 <= value <= 255
+        return tuple(value) if len(value) == 3 and all(type(item) is int for item in value) else None
+    return value if type(value) is int else None
 
 
 def class_indices(mask: np.ndarray, class_values: Sequence[Any]) -> np.ndarray:

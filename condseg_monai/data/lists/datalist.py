@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,9 @@ from typing import Any
 from condseg_monai.data.lists.dataset_report import inspect_pairing
 from condseg_monai.data.lists.pairing import Case, Pairing, case_name, find_cases, find_unlisted, name_key, raise_if_any
 
-__all__ = ["check_datalist", "datalist_hash"]
+__all__ = ["check_datalist", "content_hash", "datalist_hash"]
+
+_HASHED_BYTES = 8 << 20
 
 
 def check_datalist(
@@ -70,3 +74,19 @@ def datalist_hash(datalist: Iterable[Mapping[str, str | PathLike[str]]]) -> str:
     """SHA-256 over the names of the cases in their order: equal for equal splits, wherever and however stored."""
     names = (name_key(case_name(case)) for case in datalist)
     return hashlib.sha256("\n".join(names).encode(errors="surrogateescape")).hexdigest()
+
+
+def content_hash(datalist: Iterable[Mapping[str, Any]]) -> str:
+    """SHA-256 over image and label files of the cases in their order: equal for equal files, in whichever folder.
+
+    Of each file its size counts and the first 8 MiB, which is all of an image or a slice. Large volumes are not read to
+    the end, and those of many cases once, so that a training starts without delay.
+    """
+    digest_of = cache(_file_digest)
+    files = (f"{key} {digest_of(str(case[key]))}" for case in datalist for key in ("image", "label") if key in case)
+    return hashlib.sha256("\n".join(files).encode()).hexdigest()
+
+
+def _file_digest(path: str) -> str:
+    with Path(path).open("rb") as stream:
+        return f"{os.fstat(stream.fileno()).st_size} {hashlib.sha256(stream.read(_HASHED_BYTES)).hexdigest()}"

@@ -15,10 +15,19 @@ from typing import Any
 import numpy as np
 
 from condseg_monai.data.images.image_reader import read_natural_image
-from condseg_monai.data.images.mask_reader import binarize
+from condseg_monai.data.images.mask_reader import binarize, read_mask
 from condseg_monai.data.lists.datalist import datalist_hash
 from condseg_monai.data.lists.dataset_report import no_mask_text
-from condseg_monai.data.lists.pairing import Case, DatasetError, case_name, fold_dir, name_key, pair_all, raise_if_any
+from condseg_monai.data.lists.pairing import (
+    Case,
+    DatasetError,
+    case_name,
+    fold_dir,
+    name_key,
+    pair_all,
+    raise_if_any,
+    stem_of_line,
+)
 from condseg_monai.utils.files import atomic_write, write_json
 from condseg_monai.version import __version__
 
@@ -37,6 +46,7 @@ def split_dataset(
     mask_threshold: float = 127,
     mask_suffix: str = "",
     overwrite: bool = False,
+    classes: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write the lists of a data set, ``images/`` and ``masks/``, and ``split.json``, a record of how they were made.
 
@@ -53,6 +63,8 @@ def split_dataset(
         mask_threshold: mask values above it are lesion.
         mask_suffix: what masks have behind the stem of their image, such as ``_mask``.
         overwrite: replace lists that are there, and remove those of further folds.
+        classes: of masks of several classes, the value of each by its name, background first; lesion is all but the
+            background then, and ``mask_threshold`` has no meaning.
 
     Returns:
         The record: by list its number of cases, groups, empty masks, median lesion share and SHA-256.
@@ -76,8 +88,8 @@ def split_dataset(
     cases = pairing.cases["images"]
     names = [case_name(case) for case in cases]
     lines = [name + Path(case["image"]).suffix for name, case in zip(names, cases, strict=True)]
-    _refuse_undecodable(lines)
-    areas, digests = _measure(cases, mask_threshold)
+    _refuse_unlistable(lines)
+    areas, digests = _measure(cases, mask_threshold, None if classes is None else list(classes.values()))
     groups = _merged(read_groups(group, names), digests)
     drawn = _draw(groups, _strata(areas), list(parts.values()), seed)
     chosen = {name: [i for i, part in enumerate(drawn) if part == k] for k, name in enumerate(parts)}
@@ -92,7 +104,8 @@ def split_dataset(
         "shares": None if folds is not None and not shares else parts,
         "folds": folds,
         "group": None if group is None else str(group),
-        "mask_threshold": mask_threshold,
+        "mask_threshold": None if classes else mask_threshold,
+        "classes": None if classes is None else dict(classes),
         "condseg_monai": __version__,
         "lists": {name: _facts([*map(cases.__getitem__, rows)], rows, areas, groups) for name, rows in lists.items()},
     }
@@ -109,12 +122,13 @@ def read_groups(group: str | os.PathLike[str] | None, stems: Sequence[str]) -> l
     """Say which group each case is of.
 
     Args:
-        group: a CSV file with a line ``name,group`` per case, a header or none; or a regular expression that is found
-            in each name, whose first parenthesis, or else the whole match, is the group; None: each by itself.
+        group: a CSV file with a line ``name,group`` per case, a header or none, whose names are as in a list; or a
+            regular expression that is found in each name, whose first parenthesis, or else the whole match, is the
+            group; None: each by itself.
         stems: names of the cases, with the sub-folder in front if they are in one.
 
     Raises:
-        ValueError: naming the cases without a group, or if the expression is none.
+        ValueError: naming the cases without a group or with two, or if the expression is none.
     """
     if group is None:
         return list(stems)
@@ -123,7 +137,7 @@ def read_groups(group: str | os.PathLike[str] | None, stems: Sequence[str]) -> l
             rows = [row for row in csv.reader(stream) if row]
         if wrong := [row for row in rows if len(row) != 2]:
             raise ValueError(f"group: {group} must have two columns, name and group, got {','.join(wrong[0])}")
-        by_name = {name_key(Path(name).stem): value for name, value in rows} | {name_key(n): v for n, v in rows}
+        by_name = _groups_by_name([(name.strip(), value.strip()) for name, value in rows], stems)
         found: list[str | None] = [by_name.get(name_key(stem)) for stem in stems]
     else:
         try:
@@ -138,9 +152,27 @@ def read_groups(group: str | os.PathLike[str] | None, stems: Sequence[str]) -> l
     return [str(value) for value in found]
 
 
-def _refuse_undecodable(lines: Sequence[str]) -> None:
+def _groups_by_name(rows: Sequence[tuple[str, str]], stems: Sequence[str]) -> dict[str, str]:
+    """Group of each case that ``rows`` name: as in a list or, of files elsewhere, by the stem alone."""
+    cases: dict[str, list[Path]] = {name_key(stem): [] for stem in stems}
+    by_name: dict[str, str] = {}
+    for name, value in rows:
+        stem = stem_of_line(name, cases)
+        stem = stem if stem in cases else name_key(Path(name).stem)
+        if by_name.setdefault(stem, value) != value and stem in cases:
+            raise ValueError(f"group: {stem} is in two groups, {by_name[stem]} and {value}; correct the file")
+    return by_name
+
+
+def _refuse_unlistable(lines: Sequence[str]) -> None:
+    """Refuse names that are not read back from a list as they are written."""
     if wrong := [line for line in lines if any("\udc80" <= letter <= "\udcff" for letter in line)]:
         raise DatasetError(f"{len(wrong)} name(s) are not UTF-8, as a list is: rename {', '.join(wrong[:5])}")
+    if wrong := [line for line in lines if f"{line}\n".splitlines() != [line.strip()] or "\\" in line]:
+        raise DatasetError(
+            f"{len(wrong)} name(s) have a line break, a backslash or a blank at an end, as none on a list can: rename "
+            + ", ".join(map(repr, wrong[:5]))
+        )
 
 
 def _parts(shares: Mapping[str, float] | None, folds: int | None) -> dict[str, float]:
@@ -172,13 +204,18 @@ def _further_folds(root: Path, folds: int | None) -> list[Path]:
     return [path for path in found if path.parent.name.isdigit() and int(path.parent.name) >= (folds or 0)]
 
 
-def _measure(cases: Sequence[Case], mask_threshold: float) -> tuple[np.ndarray, list[str]]:
+def _measure(
+    cases: Sequence[Case], mask_threshold: float, class_values: Sequence[Any] | None
+) -> tuple[np.ndarray, list[str]]:
     """Share of lesion of each case, and a digest of its image's pixels."""
     areas, digests, problems, largest = np.zeros(len(cases)), [], [], 0.0
     for i, case in enumerate(cases):
         try:
-            mask = read_natural_image(case["label"], "L")
-            areas[i], largest = binarize(mask, mask_threshold).mean(), max(largest, float(mask.max()))
+            if class_values is None:
+                mask = read_natural_image(case["label"], "L")
+                areas[i], largest = binarize(mask, mask_threshold).mean(), max(largest, float(mask.max()))
+            else:
+                areas[i] = (read_mask(case["label"], class_values=class_values) > 0).mean()
             image = read_natural_image(case["image"])
             digests.append(hashlib.sha256(f"{image.shape}".encode() + image.tobytes()).hexdigest())
         except ValueError as error:

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from condseg_monai.data.images.image_reader import read_natural_image
-from condseg_monai.data.lists.pairing import DatasetError
+from condseg_monai.data.lists.pairing import DatasetError, list_image_files
 from condseg_monai.data.prepare.new_folder import RECORD, built_beside, check_folders
 from condseg_monai.utils.files import write_json
 from condseg_monai.version import __version__
@@ -52,7 +52,8 @@ def prepare_annotations(
         overwrite: replace a folder that this function made.
 
     Returns:
-        What ``dataset.json`` in ``destination`` says: images, masks without a region, regions by name.
+        What ``dataset.json`` in ``destination`` says: images, masks without a region, regions by name, and images
+        ``left_out`` because no file annotates them.
 
     Raises:
         DatasetError: listing every file or annotation that cannot be used.
@@ -96,6 +97,7 @@ def prepare_annotations(
         if problems:
             lines = "\n".join(f"  - {problem}" for problem in problems)
             raise DatasetError(f"{len(problems)} problem(s) in {root}:\n{lines}")
+        annotated = {path.resolve() for path in names.values()}
         record = {
             "title": f"{kind} annotations of {root.resolve()}",
             "made_by": f"condseg_monai {__version__} prepare",
@@ -103,6 +105,7 @@ def prepare_annotations(
             "images": len(names),
             "empty_masks": empty,
             "regions": counts,
+            "left_out": [str(p) for p in list_image_files(root, nested=True) if p.resolve() not in annotated],
             "class_names": None if class_names is None else list(class_names),
         }
         write_json(folder / RECORD, record)

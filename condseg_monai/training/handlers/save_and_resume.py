@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
-from condseg_monai.data.lists.datalist import datalist_hash
+from condseg_monai.data.lists.datalist import content_hash, datalist_hash
 from condseg_monai.metrics.bootstrap import bootstrap_interval
 from condseg_monai.metrics.score_metric import ScoreMetric
 from condseg_monai.networks.methods import describes
@@ -62,9 +63,10 @@ class SaveAndResume:
 
     Where the run replaces another one, that one's files stay until the first epoch is complete.
 
-    The record is a JSON file: options, environment, count and SHA-256 of each split, the best metric, the SHA-256 of
-    every checkpoint this run wrote, each time it was resumed, and how it ended: ``result``, or ``interrupted``.
-    Checkpoints of modules in ``best`` get a :class:`~condseg_monai.ModelCard` beside them.
+    The record is a JSON file: options, environment, of each split the count, the SHA-256 of its names and that of its
+    files, the best metric, the SHA-256 of every checkpoint this run wrote, each time it was resumed, and how it ended:
+    ``result``, or ``interrupted``. Checkpoints of modules in ``best`` get a :class:`~condseg_monai.ModelCard` beside
+    them.
 
     In a distributed run all processes need this handler: each loads, the first one writes.
 
@@ -79,7 +81,7 @@ class SaveAndResume:
         average: the moving average of the network's weights, part of the state.
         lr_scheduler: the scheduler of the trainer's optimizer.
         options: recorded; a resumed run must have them as they were, but for :data:`MAY_CHANGE`.
-        splits: datalists by name, recorded; a resumed run must have the same cases in the same order.
+        splits: datalists by name, recorded; a resumed run must have the same cases in the same order, and equal files.
         starts_from: the checkpoint that training starts from; its path and SHA-256 are recorded.
         summary_writer: TensorBoard's writer, which gets the run's folder; what a killed run wrote after the saved state
             is taken back.
@@ -354,7 +356,8 @@ class SaveAndResume:
                 "away to start anew"
             )
         now = self._must_match()
-        was = {"method": now["method"], **state["must_match"]}  # the states of the first trainings had none
+        later = {name: now[name] for name in now if name == "method" or name.endswith(" files")}
+        was = {**later, **state["must_match"]}  # the states of the first trainings had none of these
         changed = [f"{k} was {was.get(k)}, now is {now.get(k)}" for k in {**was, **now} if was.get(k) != now.get(k)]
         if changed:
             more = [f"and {len(changed) - 8} more"] if len(changed) > 8 else []
@@ -374,9 +377,17 @@ class SaveAndResume:
         if self.options.get("lr_schedule") in ("plateau", "poly"):  # the others are fixed to the run's length
             may_change = may_change | {"epochs"}
         options = {name: value for name, value in self.options.items() if name not in may_change}
-        lists = {f"{name} list": datalist_hash(datalist) for name, datalist in self.splits.items()}
+        lists = {f"{name} list": facts["sha256"] for name, facts in self._split_facts.items()}
+        lists |= {f"{name} files": facts["files_sha256"] for name, facts in self._split_facts.items()}
         method = None if self.card is None else self.card.method
         return {"method": method, **options, **lists, "number of processes": idist.get_world_size()}
+
+    @cached_property
+    def _split_facts(self) -> dict[str, dict[str, Any]]:
+        return {
+            name: {"count": len(cases), "sha256": datalist_hash(cases), "files_sha256": content_hash(cases)}
+            for name, cases in self.splits.items()
+        }
 
     def _begin_record(self) -> None:
         if idist.get_rank() > 0:
@@ -387,7 +398,7 @@ class SaveAndResume:
                 "started": _now(),
                 "resumed": [],
                 "options": self.options,
-                "splits": {k: {"count": len(v), "sha256": datalist_hash(v)} for k, v in self.splits.items()},
+                "splits": self._split_facts,
                 "starts_from": None if start is None else {"checkpoint": str(start), "sha256": _sha256(start)},
                 "environment": describe_environment(),
                 "best": None,

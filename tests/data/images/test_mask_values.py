@@ -55,7 +55,9 @@ def test_class_map_counts_up_from_0():
         (["a", "b"], [0], "class_values must be a number or a colour"),
         (["a", "b"], [0, 0], "all different"),
         (["a", "b"], [0, [1, 2, 3]], "class_values must be"),
-        (["a", "b"], [[0, 0, 0], [1, 2, 256]], "class_values must be"),
+        (["a", "b"], [[0, 0, 0], [1, 2, 256]], r"class_values: b has \(1, 2, 256\), and a mask file holds"),
+        (["a", "b"], [0, 70000], "class_values: b has 70000, and a mask file holds numbers from 0 to 65535, colours"),
+        (["a", "b"], [-1, 0], "class_values: a has -1"),
         (["a", "b"], [0, 1.5], "class_values must be"),
     ],
 )

@@ -1,3 +1,4 @@
+import shutil
 import unicodedata
 import zlib
 from pathlib import Path
@@ -6,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from condseg_monai.data.lists.datalist import check_datalist, datalist_hash
+from condseg_monai.data.lists.datalist import check_datalist, content_hash, datalist_hash
 from condseg_monai.data.lists.pairing import DatasetError
 
 
@@ -234,3 +235,24 @@ class TestHash:
         # printf 'a\nb' | sha256sum
         expected = "7e18f737311b2dc3b2f269dd78396b0351f14fb66efa879f768cb23181883c78"
         assert datalist_hash([{"image": "a.png"}, {"image": "b.png"}]) == expected
+
+    def test_of_content_depends_on_the_files_and_not_on_their_folder(self, dataset, tmp_path_factory):
+        moved = shutil.copytree(dataset, tmp_path_factory.mktemp("moved") / "data")
+        here, there = (check_datalist(root)["train"] for root in (dataset, moved))
+        before = content_hash(here)
+        assert content_hash(there) == before != content_hash(here[::-1])
+        Image.new("L", (6, 4), 128).save(moved / "masks" / "b.png")
+        assert content_hash(there) != before
+
+    def test_of_content_reads_a_volume_of_many_slices_once_and_not_to_its_end(self, tmp_path, monkeypatch):
+        volume = tmp_path / "case.npy.h5"
+        with volume.open("wb") as stream:
+            stream.truncate(64 << 20)
+        opened, real_open = [], Path.open
+        monkeypatch.setattr(Path, "open", lambda path, *mode: opened.append(path) or real_open(path, *mode))
+        slices = [{"image": str(volume), "label": str(volume), "slice": i} for i in range(3)]
+        before = content_hash(slices)
+        assert opened == [volume]
+        with volume.open("ab") as stream:
+            stream.write(b"more")
+        assert content_hash(slices) != before

@@ -103,6 +103,19 @@ def test_groups_come_from_a_csv_or_a_pattern(tmp_path):
     assert read_groups(None, ["a", "b"]) == ["a", "b"]
 
 
+def test_names_of_a_csv_may_be_written_as_in_a_list(tmp_path):
+    (tmp_path / "groups.csv").write_text("name, group\na/p00.png, P0\n a/p01 ,P0 \nb\\p00.png,P1\nscan.2,P1\n")
+    assert read_groups(tmp_path / "groups.csv", ["a/p00", "a/p01", "b/p00", "scan.2"]) == ["P0", "P0", "P1", "P1"]
+    (tmp_path / "groups.csv").write_text("images/a.png,x\nb.jpg,x\n")
+    assert read_groups(tmp_path / "groups.csv", ["a", "b"]) == ["x", "x"]
+
+
+def test_name_with_two_groups_is_named(tmp_path):
+    (tmp_path / "groups.csv").write_text("a,x\nb,y\na.png,z\n")
+    with pytest.raises(ValueError, match="group: a is in two groups, x and z"):
+        read_groups(tmp_path / "groups.csv", ["a", "b"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -150,6 +163,35 @@ def test_name_that_is_not_utf8_is_named(dataset):
         (dataset / name / "p00_00.png").rename(dataset / name / os.fsdecode(b"\xff.png"))
     with pytest.raises(DatasetError, match=r"1 name\(s\) are not UTF-8, as a list is"):
         split_dataset(dataset)
+
+
+@pytest.mark.parametrize("stem", ["a\nb", "a\u2028b", "a\x0bb", "a\x85b", " a", "a\\b"])
+def test_name_that_a_list_cannot_have_is_named(dataset, stem):
+    for name in ("images", "masks"):
+        (dataset / name / "p00_00.png").rename(dataset / name / f"{stem}.png")
+    with pytest.raises(DatasetError) as error:
+        split_dataset(dataset)
+    assert str(error.value).endswith(f"rename {f'{stem}.png'!r}") and not (dataset / "train.txt").exists()
+
+
+def test_several_classes_are_spread_by_what_is_not_background(dataset, capsys):
+    for path in (dataset / "masks").iterdir():
+        mask = np.asarray(Image.open(path)) // 255
+        Image.fromarray(mask * (1 + mask.sum() % 2).astype(np.uint8)).save(path)
+    assert main(["split", str(dataset)]) == 1
+    assert "or class_names for several classes" in capsys.readouterr().err
+    assert main(["split", str(dataset), "--classes", "background,lesion,tool"]) == 0
+    record = json.loads((dataset / "split.json").read_text())
+    assert record["classes"] == {"background": 0, "lesion": 1, "tool": 2} and record["mask_threshold"] is None
+    assert record["lists"]["train"]["empty_masks"] == 12
+    values = ["--class_names", "background,lesion", "--class_values", "0,1", "--overwrite"]
+    assert main(["split", str(dataset), *values]) == 1
+    assert "values of no class: 2" in capsys.readouterr().err
+
+
+def test_negative_seed_is_a_wrong_call(dataset, capsys):
+    assert main(["split", str(dataset), "--seed", "-1"]) == 2
+    assert "'--seed': -1 is not in the range x>=0" in capsys.readouterr().err
 
 
 def test_lists_that_are_there_are_kept(dataset, capsys):

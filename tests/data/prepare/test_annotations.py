@@ -100,6 +100,16 @@ def test_images_without_a_region_are_empty_if_asked(source, tmp_path):
     assert not masks(tmp_path / "out")["a"].any()
 
 
+def test_images_without_an_annotation_are_left_out_and_named(source, tmp_path, capsys):
+    labelme(source, "a.png", shape("polyp", SQUARE))
+    assert main(["prepare", "labelme", str(source.parent), str(tmp_path / "out")]) == 0
+    assert "left out 1 image(s) that no file annotates: b.jpg; dataset.json" in capsys.readouterr().out
+    assert json.loads((tmp_path / "out" / "dataset.json").read_text())["left_out"] == [str(source / "b.jpg")]
+    labelme(source, "b.jpg", shape("polyp", SQUARE))
+    assert main(["prepare", "labelme", str(source.parent), str(tmp_path / "out"), "--overwrite"]) == 0
+    assert "left out" not in capsys.readouterr().out
+
+
 def test_missing_image_and_damaged_file_are_named(source, tmp_path, capsys):
     labelme(source, "gone.png", shape("polyp", SQUARE))
     (source / "broken.json").write_text("{")

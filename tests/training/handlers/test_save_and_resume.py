@@ -2,6 +2,7 @@
 
 import errno
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from monai.handlers import ValidationHandler
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
-from condseg_monai.data.lists.datalist import datalist_hash
+from condseg_monai.data.lists.datalist import content_hash, datalist_hash
 from condseg_monai.networks.model_card import ModelCard
 from condseg_monai.training.handlers.early_stop import EarlyStop
 from condseg_monai.training.handlers.epoch_seed import EpochSeed
@@ -24,9 +25,22 @@ from condseg_monai.training.trainer import GuardedTrainer
 from condseg_monai.utils.files import file_sha256
 from condseg_monai.utils.interruption import Terminated
 
-CASES = [{"image": f"images/{i}.png", "label": f"masks/{i}.png"} for i in range(2)]
 FILES = ["final.pt", "model.pt", "resume_run.state", "run_run.json"]
 RISING = [0.1 * epoch for epoch in range(1, 10)]
+
+
+@pytest.fixture
+def cases(tmp_path):
+    return cases_in(tmp_path / "data")
+
+
+def cases_in(folder):
+    """Two cases, whose files have some content."""
+    for name in ("images", "masks"):
+        (folder / name).mkdir(parents=True)
+        for i in range(2):
+            (folder / name / f"{i}.png").write_text(f"{name} {i}")
+    return [{"image": str(folder / "images" / f"{i}.png"), "label": str(folder / "masks" / f"{i}.png")} for i in (0, 1)]
 
 
 def trainer_for(
@@ -96,19 +110,20 @@ def test_best_and_final_are_bare_state_dicts_of_their_epochs(tmp_path):
     assert same(saved(tmp_path, "final.pt"), weights(trainer))
 
 
-def test_record_holds_options_splits_start_best_result_and_the_hash_of_every_file(tmp_path):
+def test_record_holds_options_splits_start_best_result_and_the_hash_of_every_file(tmp_path, cases):
     (tmp_path / "stage1.pt").write_bytes(b"weights")
     trainer = trainer_for(
         tmp_path / "run",
         scores=[0.1, 0.5, 0.3],
         options={"encoder": "a"},
-        splits={"train": CASES},
+        splits={"train": cases},
         starts_from=str(tmp_path / "stage1.pt"),
     )
     trainer.run()
     found = record(tmp_path / "run")
     assert found["options"] == {"encoder": "a"}
-    assert found["splits"] == {"train": {"count": 2, "sha256": datalist_hash(CASES)}}
+    hashes = {"sha256": datalist_hash(cases), "files_sha256": content_hash(cases)}
+    assert found["splits"] == {"train": {"count": 2, **hashes}}
     assert found["starts_from"]["sha256"] == file_sha256(tmp_path / "stage1.pt")
     assert found["environment"]["packages"]["monai"] and found["environment"]["command"]
     assert found["best"] == {"metric": "score", "value": 0.5, "epoch": 2, "interval_95": None}
@@ -254,16 +269,34 @@ def test_gradient_scaler_is_restored(tmp_path):
     assert scaler.loaded == {"scale": 1024.0}
 
 
-def test_other_cases_and_options_are_named(tmp_path):
+def test_other_cases_and_options_are_named(tmp_path, cases):
     first = {"encoder": "a", "image_size": 32, "num_workers": 0, "loss": "x"}
-    trainer_for(tmp_path, splits={"train": CASES}, options=first).run()
+    trainer_for(tmp_path, splits={"train": cases}, options=first).run()
     second = {"encoder": "b", "image_size": 32, "num_workers": 4, "lr": 1}
-    trainer = trainer_for(tmp_path, epochs=4, splits={"train": CASES[:1]}, options=second, resume=True)
+    trainer = trainer_for(tmp_path, epochs=4, splits={"train": cases[:1]}, options=second, resume=True)
     with pytest.raises(ValueError) as error:
         trainer.run()
     message = str(error.value)
     assert all(text in message for text in ("encoder was a, now is b", "loss was x, now is None", "train list was"))
     assert not any(text in message for text in ("image_size", "num_workers"))
+
+
+def test_other_files_of_the_same_names_are_refused_and_a_moved_folder_is_not(tmp_path, cases):
+    run, moved = tmp_path / "run", cases_in(tmp_path / "moved")
+    trainer_for(run, splits={"train": cases}).run()
+    trainer_for(run, epochs=4, splits={"train": moved}, resume=True).run()
+    Path(moved[1]["label"]).write_text("MASKS 1")  # of the same size
+    with pytest.raises(ValueError, match=r"had other settings: train files was \w{64}, now is \w{64}\. Set them"):
+        trainer_for(run, epochs=5, splits={"train": moved}, resume=True).run()
+
+
+def test_state_of_an_earlier_version_without_the_hash_of_files_is_resumed(tmp_path, cases):
+    trainer_for(tmp_path, splits={"train": cases}).run()
+    state = saved(tmp_path)
+    del state["must_match"]["train files"]
+    torch.save(state, tmp_path / "resume_run.state")
+    trainer_for(tmp_path, epochs=4, splits={"train": cases}, resume=True).run()
+    assert record(tmp_path)["result"]["epochs"] == 4
 
 
 @pytest.mark.parametrize("schedule", [{"lr_schedule": "cosine"}, {}])

@@ -167,6 +167,9 @@ class Segmenter:
         self._lock = threading.Lock()
         self._local = threading.local()
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(repr(str(model)) for model in self.models)})"
+
     @property
     def card(self) -> ModelCard:
         """The model card of the model, of several the first one's; without a card, the defaults."""

@@ -11,7 +11,7 @@ import click
 
 from condseg_monai.cli.config_options import ConfigCommand, given_options, with_config_options
 from condseg_monai.cli.logs import send_to_log
-from condseg_monai.cli.program import read_model, start_work
+from condseg_monai.cli.program import LEARN_MORE, read_model, start_work
 from condseg_monai.cli.workflows import command_of, open_run, option_names
 from condseg_monai.utils.text_tables import text_table
 
@@ -56,7 +56,10 @@ def command(
     if folds:
         return _evaluate_folds(Path(model), dataset_dir, output_dir, given)
     summary, report = _evaluate(model, dataset_dir, split, output_dir, given)
-    click.echo(f"\n{split}: {summary['images']} images\n\n{_table(summary)}\n\nreport  {report}")
+    title = f"{split}: {summary['images']} images, scored at their own size"
+    click.echo(f"\n{title}\n\n{_table(summary)}\n\nreport  {report}")
+    if summary.get("missed_images_original") == summary["images"]:
+        click.echo(f"warning: no lesion was found in any image; {LEARN_MORE}", err=True)
     return int(bool(summary.get("failed")))
 
 

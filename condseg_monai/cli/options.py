@@ -23,6 +23,7 @@ def command(names: Sequence[str], as_json: bool) -> None:
 
     Where configs differ, the default is that of stage 2, and those of others follow.
     """
+    names = [name.removeprefix("--") for name in names]
     for name in names:
         if name not in OPTIONS:
             like = difflib.get_close_matches(name, OPTIONS, n=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -32,4 +33,5 @@ def command(
 
     send_to_log()
     pack_bundle(model, destination, not no_torchscript, half, overwrite)
-    click.echo(f"{destination}: the bundle; its docs/README.md says how to use it")
+    click.echo(f"{destination}: the bundle; docs/README.md in it says how to use it")
+    click.echo(f"Next\n  condseg predict {shlex.quote(str(destination))} IMAGES OUT")

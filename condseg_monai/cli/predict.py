@@ -35,6 +35,8 @@ def command(ctx: click.Context, model: str, source: Path, output_dir: Path, kind
     DICOM series, or a folder of them. What is in OUT already, of the same source, weights and settings, is kept. The
     exit code is 1 if something failed.
     """
+    if output_dir.suffix.lower() in (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"):
+        raise click.BadParameter(f"{output_dir} is the name of an image, and OUT is a folder", param_hint="OUT")
     start_work(ctx, "the same command continues; what is done is kept")
     checkpoint, card = read_model(model)
     files = _FILES[kind or (card.kind if card else "image")]

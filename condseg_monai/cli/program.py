@@ -20,8 +20,9 @@ from condseg_monai.utils.interruption import Terminated
 if TYPE_CHECKING:
     from condseg_monai.networks.model_card import ModelCard
 
-__all__ = ["Command", "NamesIn", "read_model", "run_program", "start_work", "wrong_option"]
+__all__ = ["LEARN_MORE", "Command", "NamesIn", "read_model", "run_program", "start_work", "wrong_option"]
 
+LEARN_MORE = "train longer, from ImageNet weights (condseg encoders), with --preset recommended or --class_balance 0.5"
 FAILED, WRONG_CALL, INTERRUPTED, TERMINATED = 1, 2, 130, 143
 
 

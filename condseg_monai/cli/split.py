@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ __all__ = ["command"]
 @click.option("--val", type=float, default=0.1, show_default=True, help="share of val.txt")
 @click.option("--test", type=float, default=0.1, show_default=True, help="share of test.txt; 0: none")
 @click.option("--folds", type=click.IntRange(2), metavar="K", help="make K folds instead of train.txt and val.txt")
-@click.option("--group", metavar="PATTERN|CSV", help="keep the images of a patient together, see below")
+@click.option("--group", metavar="PATTERN|CSV", help="keep the images of a patient together, see above")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--mask_threshold", type=float, help="mask values above it are lesion  [default: 127]")
 @click.option("--mask_suffix", default="", help="what masks have behind their image's stem, such as _mask")
@@ -65,5 +66,9 @@ def command(
             )
         )
     click.echo(text_table(rows, left=(0,)))
-    fold = " --fold 0" if folds else ""
-    click.echo(f"\n{dataset_dir / 'split.json'} has how they were drawn\nNext\n  condseg train {dataset_dir}{fold}")
+    words = ["condseg", "train", str(dataset_dir), *(["--fold", "0"] if folds else [])]
+    words += [] if mask_threshold is None else ["--mask_threshold", f"{mask_threshold:g}"]
+    words += ["--mask_suffix", mask_suffix] if mask_suffix else []
+    words += [] if class_names is None else ["--class_names", ",".join(class_names)]
+    words += [] if class_values is None else ["--class_values", str(class_values)]
+    click.echo(f"\n{dataset_dir / 'split.json'} has how they were drawn\nNext\n  {shlex.join(words)}")

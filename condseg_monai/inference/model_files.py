@@ -40,7 +40,9 @@ def find_model(model: str | os.PathLike[str]) -> Path:
             str(file.relative_to(path)) for folder in ("", "models") for file in (path / folder).glob("*.pt")
         )
         there = f"; there are {', '.join(others)}: give one of these files" if others else ""
-        raise FileNotFoundError(f"model {path} is a folder without models/{_CHECKPOINT} or {_CHECKPOINT}{there}")
+        raise FileNotFoundError(
+            f"model {path} is a folder without models/{_CHECKPOINT} or {_CHECKPOINT}{there or ': give that of a run'}"
+        )
     if path.suffix.lower() == ".zip" and path.is_file():
         return _unpack(path)
     if path.is_file():

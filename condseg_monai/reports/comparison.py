@@ -94,9 +94,10 @@ def _tables_of(path: Path, split: str | None) -> list[Path]:
         raise FileNotFoundError(f"{path} does not exist; give a folder of an evaluation or its scores_*.csv")
     if not path.is_dir():
         return [path]
+    path = path if any(path.glob("scores_*.csv")) else path / "scores"  # of a run
     found = sorted(path.glob("scores_*.csv"))
     if not found:
-        raise ValueError(f"{path} has no scores_*.csv: run the evaluation first")
+        raise ValueError(f"{path.parent} has no scores_*.csv, nor has its folder scores: run the evaluation first")
     if split is None:
         return found
     wanted = path / f"scores_{split}.csv"

@@ -94,7 +94,8 @@ def start_from_model(
 
     Args:
         network: is changed in place.
-        init_from: a state_dict of any model; ``None`` or ``"null"`` to start from ``encoder_weights`` instead.
+        init_from: a state_dict of any model, or the folder of its run, with ``models/model.pt``; ``None`` or ``"null"``
+            to start from ``encoder_weights`` instead.
         encoder_weights: see :func:`~condseg_monai.networks.encoders.load_encoder_weights`.
 
     Raises:
@@ -106,8 +107,11 @@ def start_from_model(
     if path is None:
         load_encoder_weights(network, encoder_weights)
         return
+    path = path / "models" / "model.pt" if path.is_dir() else path
     if not path.is_file():
-        raise FileNotFoundError(f"init_from: {path} does not exist; give the checkpoint of a trained model")
+        raise FileNotFoundError(
+            f"init_from: {path} does not exist; give the checkpoint of a trained model, or the folder of its run"
+        )
     found = read_state_dict(path, "init_from")
     own = {key: value for key, value in network.state_dict().items() if key != CLASS_NAMES_KEY}
     fitting = {key: value for key, value in found.items() if key in own and value.shape == own[key].shape}

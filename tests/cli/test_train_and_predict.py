@@ -58,8 +58,15 @@ def test_model_of_a_run_is_evaluated(data, trained, capsys):
     assert main(["evaluate", str(run), str(data)]) == 0
     output = capsys.readouterr()
     assert output.out.startswith("python -m monai.bundle run --config_file ")
-    assert "test: 2 images" in output.out and "mean_dice" in output.out and "INFO" not in output.out + output.err
+    assert (
+        "test: 2 images, scored at their own size" in output.out
+        and "mean_dice" in output.out
+        and "INFO" not in output.out + output.err
+    )
     assert (run / "scores" / "report_test.html").is_file()
+    found_nothing = json.loads((run / "scores" / "summary_test.json").read_text())["missed_images_original"] == 2
+    assert ("no lesion was found in any image; train longer" in output.err) == found_nothing
+    assert main(["compare", str(run), str(run)]) == 0  # finds the scores in the run's folder
     assert main(["evaluate", str(run), str(data)]) == 1
     output = capsys.readouterr()
     assert "scores_test.csv is of an earlier report" in output.err and "cases" not in output.out + output.err
@@ -118,6 +125,7 @@ def test_option_that_contradicts_the_model_card_is_the_last_line(data, trained, 
         (["train", "DATA", "--resume", "maybe"], "resume must be true or false, got 'maybe'"),
         (["train", "DATA", "--lr", "0.1"], "No such option '--lr'"),
         (["train", "DATA", "--checkpoint", "x.pt"], "No such option '--checkpoint'"),
+        (["predict", "RUN", "DATA", "mask.png"], "mask.png is the name of an image, and OUT is a folder"),
         (["train", "nowhere"], "Directory 'nowhere' does not exist"),
         (["predict", "RUN", "DATA", "OUT", "--keep_largest"], "inference.json, which this model needs, has no such"),
     ],

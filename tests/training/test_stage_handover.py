@@ -171,5 +171,7 @@ def test_class_names_are_the_network_s_own(tmp_path):
         ConDSeg(encoder="resnet18", decoder_channels=8, out_channels=2, class_names=["background", name])
         for name in ("liver", "colon")
     )
-    start_from_model(second, save(first.state_dict(), tmp_path / "model.pt"))
+    (tmp_path / "run" / "models").mkdir(parents=True)
+    save(first.state_dict(), tmp_path / "run" / "models" / "model.pt")
+    start_from_model(second, tmp_path / "run")
     assert class_names_of(second) == ("background", "colon")

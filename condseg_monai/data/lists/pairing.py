@@ -88,7 +88,8 @@ def read_lists(
     files = {name: fold_dir(root, None if name == "test" else fold) / f"{name}.txt" for name in {*splits, *others}}
     missing = [f"{name}/ is missing" for name in ("images", "masks") if not (root / name).is_dir()]
     no_list = [f"{files[name].relative_to(root)} is missing" for name in splits if not files[name].is_file()]
-    missing += [*no_list, f"condseg split {root} makes lists"] if no_list else []
+    folds = "" if fold is None else " --folds K"
+    missing += [*no_list, f"condseg split {root}{folds} makes lists"] if no_list else []
     if problem := folder_problem(root) or (f"{', '.join(missing)}; {layout}" if missing else None):
         return Lists({}, {}, {}, [Finding("layout", problem)])
     lists = Lists(index_by_stem(root / "images"), index_by_stem(root / "masks", mask_suffix), {}, [])
@@ -235,8 +236,8 @@ def raise_if_any(dataset_dir: str | PathLike[str], problems: Sequence[Finding]) 
     if problems:
         lines = "\n".join(f"  - {problem.text}" for problem in problems)
         raise DatasetError(
-            f"the data set {fspath(dataset_dir)} has {len(problems)} problem(s); "
-            f"fix them or take the cases off the lists:\n{lines}"
+            f"the data set {fspath(dataset_dir)} has {len(problems)} problem(s); fix them or take the cases off the "
+            f"lists (masks called x_mask.png: mask_suffix _mask):\n{lines}"
         )
 
 

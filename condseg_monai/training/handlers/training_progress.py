@@ -16,12 +16,15 @@ from condseg_monai.training.trainer import RunEvents
 
 __all__ = ["TrainingProgress"]
 
+_SILENCE = 30.0  # seconds
+
 
 class TrainingProgress:
     """Log a line after each epoch, and show a bar over the whole run if the standard error is a terminal.
 
     A line has the mean loss of the epoch's steps, ``val_loss`` and key metric of its validation, the best so far, the
-    epoch's seconds, and the time left until the last of all epochs. Lines that are logged appear above the bar.
+    epoch's seconds, and the time left until the last of all epochs. Lines that are logged appear above the bar. Where
+    there is no bar, a line every half minute says how far a long epoch is.
 
     Args:
         evaluator: the engine that validates.
@@ -35,7 +38,7 @@ class TrainingProgress:
         self.bar = bar
         self._losses: list[float] = []
         self._first = 0  # iterations before this start
-        self._start = self._epoch_start = 0.0
+        self._start = self._epoch_start = self._said = 0.0
         self._tqdm: tqdm | None = None
         self._open = ExitStack()
 
@@ -61,6 +64,7 @@ class TrainingProgress:
         """Begin an epoch; with the first one, the clock and the bar."""
         state = engine.state
         self._losses, self._epoch_start = [], time.monotonic()
+        self._said = self._epoch_start
         if self._tqdm is None:
             self._start, self._first = self._epoch_start, state.iteration
             self._tqdm = self._open.enter_context(
@@ -84,6 +88,10 @@ class TrainingProgress:
         if self._tqdm is not None:
             self._tqdm.set_postfix_str(", ".join([f"loss {self._losses[-1]:.4f}", *self._score()]), refresh=False)
             self._tqdm.update()
+            if self._tqdm.disable and time.monotonic() > self._said + _SILENCE:
+                self._said, state = time.monotonic(), engine.state
+                step = f"step {len(self._losses)} of {state.epoch_length}"
+                logging.getLogger(__name__).info(f"epoch {state.epoch}/{state.max_epochs}: {step}")
 
     def validates(self, evaluator: Engine) -> None:
         """Show that a validation runs."""

@@ -221,6 +221,7 @@ def test_masks_may_have_a_suffix_behind_the_stem(dataset, capsys):
         path.rename(path.with_stem(f"{path.stem}_mask"))
     suffix = ["--mask_suffix", "_mask"]
     assert main(["split", str(dataset), *suffix]) == 0
+    assert "--mask_suffix _mask" in capsys.readouterr().out  # in the command that comes next
     assert main(["check", str(dataset), *suffix]) == 0
     assert main(["check", str(dataset)]) == 1
     cases = check_datalist(dataset, ["val"], mask_suffix="_mask")["val"]

@@ -53,6 +53,14 @@ def test_every_epoch_has_a_line_with_scores_where_it_was_validated(caplog):
     assert lines[3].startswith("epoch 3/3: loss ") and "val" not in lines[3]
 
 
+def test_long_epoch_says_how_far_it_is(monkeypatch, caplog):
+    monkeypatch.setattr("condseg_monai.training.handlers.training_progress._SILENCE", -1.0)
+    caplog.set_level(logging.INFO)
+    run()
+    lines = [r.getMessage() for r in caplog.records if r.name.endswith("training_progress")]
+    assert lines[1:3] == ["epoch 1/3: step 1 of 2", "epoch 1/3: step 2 of 2"] and lines[3].startswith("epoch 1/3: loss")
+
+
 def test_bar_is_shown_on_a_terminal_only(monkeypatch):
     for stream, bar, is_shown in ((Terminal(), True, True), (Terminal(), False, False), (io.StringIO(), True, False)):
         monkeypatch.setattr(sys, "stderr", stream)

@@ -25,7 +25,7 @@ from condseg_monai.data.lists.pairing import (
     raise_if_any,
     some,
 )
-from condseg_monai.inference.output_record import OutputRecord, Source, content_sha256
+from condseg_monai.inference.output_record import OutputRecord, Source, content_sha256, has_record
 from condseg_monai.inference.required_checkpoint import RequiredCheckpoint
 
 __all__ = ["Cases", "RunError", "image_cases", "scored_cases", "volume_cases"]
@@ -314,13 +314,14 @@ def _scores(formats: Sequence[str], save_probability: str, save_uncertainty: str
 
 
 def _list_images(source: str | os.PathLike[str]) -> tuple[list[Case], list[Finding]]:
-    cases = list_images(source)
+    cases = _without_outputs(list_images(source), source)
     if others := list_other_files(source):
         _LOG.warning(
             f"{len(others)} file(s) of {source} left out, for want of an extension of {', '.join(IMAGE_EXTENSIONS)}: "
             f"{some(others)}"
         )
-    if deeper := list_deeper_images(source):
+    deeper = [str(file) for file in list_deeper_images(source)]
+    if deeper := sorted({*deeper} - _outputs_among(deeper, source)):
         _LOG.warning(f"{len(deeper)} image(s) in sub-folders of {source} left out, beside those in it: {some(deeper)}")
     return cases, []
 
@@ -331,7 +332,28 @@ def _list_volumes(
     volumes = list_volumes(source, output_dir)
     if others := [str(path) for _, path in volumes if dicom_seg and path.is_file()]:
         raise DatasetError(f"save_dicom_seg needs DICOM series, and {', '.join(others[:3])} is none; leave it off")
-    return [{"image": str(path), "name": name} for name, path in volumes], []
+    return _without_outputs([{"image": str(path), "name": name} for name, path in volumes], source), []
+
+
+def _without_outputs(cases: list[Case], source: str | os.PathLike[str]) -> list[Case]:
+    """Leave out of a source folder what earlier runs wrote into folders in it."""
+    written = _outputs_among([case["image"] for case in cases], source)
+    if not written:
+        return cases
+    if len(written) == len(cases):
+        raise DatasetError(f"{source} has nothing but outputs of earlier runs: {some(sorted(written))}")
+    _LOG.info(f"{len(written)} output(s) of earlier runs in {source} left out")
+    return [case for case in cases if case["image"] not in written]
+
+
+def _outputs_among(files: Sequence[str], source: str | os.PathLike[str]) -> set[str]:
+    """Those of the files below a source folder that lie in a folder with a record of inference."""
+    root = Path(source)
+    if not root.is_dir():
+        return set()
+    folders = {folder for file in files for folder in Path(file).parents if root in folder.parents}
+    recorded = {folder for folder in folders if has_record(folder)}
+    return {file for file in files if not recorded.isdisjoint(Path(file).parents)}
 
 
 def _list_scored(

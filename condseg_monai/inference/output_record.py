@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from condseg_monai.utils.files import file_sha256, write_json
 
-__all__ = ["OutputError", "OutputRecord", "Source", "content_sha256"]
+__all__ = ["OutputError", "OutputRecord", "Source", "content_sha256", "has_record"]
 
 _NAME = "inference.json"
 _REMEDY = "give another output_dir, or make it again with --overwrite true"
@@ -128,6 +128,15 @@ class OutputRecord:
 
     def _key(self, path: Path) -> str:
         return path.relative_to(self.folder).as_posix()
+
+
+def has_record(folder: Path) -> bool:
+    """Whether a folder has the record of a run that wrote its outputs there."""
+    try:
+        content = json.loads((folder / _NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and "checkpoint_sha256" in content
 
 
 def content_sha256(path: str | os.PathLike[str]) -> str:

@@ -209,6 +209,31 @@ class TestImages:
             with pytest.raises(RunError, match=r"probability/a\.png is one of the inputs and would be overwritten"):
                 cases.start()
 
+    def test_outputs_of_earlier_runs_in_the_source_folder_are_no_inputs(self, images, tmp_path, checkpoint, caplog):
+        source = tmp_path / "source"
+        for day in ("a", "b"):
+            shutil.copytree(images, source / day)
+        out = source / "out"
+        first = image_cases(source, out, checkpoint)
+        first.start()
+        for case in first.todo[:-1]:
+            write_masks(first.path("mask", case).parent, first.path("mask", case).stem)
+        with pytest.raises(RunError, match="1 of 6 cases have no mask"):
+            first.finish()
+        with caplog.at_level("INFO"):
+            again = image_cases(source, out, checkpoint)
+            again.start()
+            assert names(again) == ["d.tif"] and len(again.kept) == 5
+            elsewhere = image_cases(source, tmp_path / "elsewhere", checkpoint)
+            assert len(elsewhere.todo) == 6
+        assert f"5 output(s) of earlier runs in {source} left out" in caplog.text
+        again._record.release()
+        for day in ("a", "b"):
+            shutil.rmtree(source / day)
+        with pytest.raises(RunError, match="has nothing but outputs of earlier runs: "):
+            image_cases(source, tmp_path / "elsewhere", checkpoint).start()
+        image_cases(out, tmp_path / "elsewhere", checkpoint).start()  # asked for by name
+
     def test_a_second_run_in_the_folder_is_refused(self, images, tmp_path, checkpoint):
         first = image_cases(images, tmp_path / "out", checkpoint)
         first.start()

@@ -11,7 +11,7 @@ import click
 
 from condseg_monai.cli.config_options import ConfigCommand, given_options, with_config_options
 from condseg_monai.cli.logs import send_to_log
-from condseg_monai.cli.program import start_work, wrong_option
+from condseg_monai.cli.program import PathValue, start_work, wrong_option
 from condseg_monai.cli.workflows import command_of, open_run, option_names, options_for
 from condseg_monai.utils.bundle_path import bundle_dir
 from condseg_monai.utils.method_files import CT, METHODS, Files
@@ -28,7 +28,7 @@ _PRESETS = sorted(file.stem.removeprefix(_PRESET) for file in (bundle_dir() / "c
 
 
 @click.command("train", cls=ConfigCommand, short_help="Train a model, in both stages.")
-@click.argument("dataset_dir", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("dataset_dir", metavar="DIR", type=PathValue(exists=True, file_okay=False))
 @click.option(
     "--method", type=click.Choice([*METHODS]), default="condseg", show_default=True, help="which network and training"
 )
@@ -40,9 +40,7 @@ _PRESETS = sorted(file.stem.removeprefix(_PRESET) for file in (bundle_dir() / "c
     help="a set of options; those given here come on top",
 )
 @click.option("--task", type=click.Choice(["images", "ct"]), help="what DIR holds [seen from its folders]")
-@click.option(
-    "--output_dir", metavar="RUN", type=click.Path(path_type=Path), help="the run's folder [runs/NAME OF DIR]"
-)
+@click.option("--output_dir", metavar="RUN", type=PathValue(), help="the run's folder [runs/NAME OF DIR]")
 @with_config_options(_NAMES, _STAGE1)
 @click.pass_context
 def command(

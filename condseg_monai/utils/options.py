@@ -433,7 +433,9 @@ def _read(name: str, value: Any) -> Any:
 
 
 def _fits(option: Option, value: Any) -> bool:
-    if option.kind in ("text", "texts", "path"):
+    if option.kind == "path":
+        return isinstance(value, str) and value != ""  # Path takes it for the current folder
+    if option.kind in ("text", "texts"):
         return isinstance(value, str) and (not option.choices or value in option.choices)
     if option.kind == "values" and isinstance(value, (list, tuple)):
         return len(value) == 3 and all(isinstance(item, int) for item in value)

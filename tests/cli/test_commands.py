@@ -112,6 +112,9 @@ def test_help_of_prepare_names_the_files_of_each_data_set(capsys):
         ),
         (["prepare", "cvc", "SRC", "DST"], "'cvc' is not one of 'kvasir-seg', "),
         (["convert", "A", "B"], "Missing option '--model'"),
+        (["predict", "MODEL", str(Path(__file__).parent), ""], "'OUT': the path is empty"),
+        (["train", str(Path(__file__).parent), "--output_dir", ""], "'--output_dir': the path is empty"),
+        (["train", str(Path(__file__).parent), "--ckpt_dir="], "ckpt_dir must be a path, got ''"),
         (["score-volumes", "A", "B", "--output_dir", "C"], "give one of --source_labels and --class_names"),
     ],
 )

@@ -144,6 +144,8 @@ def test_missing_model_is_an_error_that_says_what_was_looked_for(data, tmp_path,
     assert "is a folder without models/model.pt or model.pt" in capsys.readouterr().err
     assert main(["predict", str(tmp_path / "no"), str(data), str(tmp_path / "out")]) == 1
     assert "no does not exist: give a .pt file" in capsys.readouterr().err
+    assert main(["predict", "", str(data), str(tmp_path / "out")]) == 1
+    assert "model is empty: give a .pt file" in capsys.readouterr().err
 
 
 @pytest.mark.slow

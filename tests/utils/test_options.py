@@ -30,6 +30,7 @@ def test_every_flag_reads_the_words_of_a_command_line(word, meant):
         ("lr_schedule", "cosin", "one of plateau, cosine, poly"),
         ("labeled_fraction", 2, "a number from 0 to 1, or null"),
         ("split", None, "text"),
+        *((name, "", "a path") for name in ("output_dir", "dataset_dir", "ckpt_dir", "checkpoint")),
         ("class_names", "background,liver", "a list of names"),
         ("pixel_spacing", [1.0, "2"], "a number or a list of numbers"),
         ("window_hu", [], "a number or a list of numbers"),

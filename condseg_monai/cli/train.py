@@ -75,6 +75,8 @@ def command(
     settings = {**places, "ckpt_dir": str(run_dir / "models"), **given}
     stages = [("Stage 1", files.stage1)] if files.stage1 and not {"stage1_checkpoint", "init_from"} & {*given} else []
     stages.append(("Stage 2" if stages else "Training", files.train))
+    for _, stage in stages:
+        _check_options(stage, options_for(stage, settings))
     start_work(ctx, "the same command with --resume continues from the last saved state", run_dir / "log.txt")
     for number, (title, stage) in enumerate(stages):
         click.echo(f"{chr(10) * bool(number)}{title}\n  {command_of(stage, options_for(stage, settings))}")
@@ -86,6 +88,16 @@ def _refuse_others(given: Mapping[str, Any], files: Files, what: str) -> None:
     stage1 = {f"stage1_{name}" for name in option_names(files.stage1)}
     for name in given.keys() - option_names((*files.stage1, *files.train)) - stage1:
         raise wrong_option(name, f"{what} has no such option; condseg options says which configs have it")
+
+
+def _check_options(files: tuple[str, ...], options: Mapping[str, Any]) -> None:
+    """Raise what the folder and the network of a stage would raise after the stage before it, hours later."""
+    import torch  # takes seconds, and --help should not
+
+    parser = open_run(files, options).parser
+    parser.get_parsed_content("run_folder").check()
+    with torch.device("meta"):  # no memory, no random numbers
+        parser.get_parsed_content("network_def")
 
 
 def _train(files: tuple[str, ...], options: Mapping[str, Any]) -> None:

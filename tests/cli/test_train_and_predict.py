@@ -130,6 +130,30 @@ def test_run_of_another_training_is_not_replaced(data, trained, capsys):
     assert "stage1.pt is of another run: continue that run with --resume" in capsys.readouterr().err.splitlines()[-1]
 
 
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_option_that_the_network_refuses_is_refused_before_stage_1(data, tmp_path, method, monkeypatch, capsys):
+    def train(*_):
+        raise RuntimeError("every option is in order")
+
+    monkeypatch.setattr("condseg_monai.cli.train._train", train)
+    words = ["train", str(data), "--method", method, "--output_dir", str(tmp_path / "run")]
+    assert main(words) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == "error: every option is in order"
+    shutil.rmtree(tmp_path / "run")
+    if method in ("condseg", "med_disseg"):
+        assert main([*words, "--decoder_channels", "15"]) == 1
+        assert "decoder_channels" in capsys.readouterr().err.splitlines()[-1]
+        assert not (tmp_path / "run").exists()
+
+
+def test_model_of_another_run_is_refused_before_stage_1(data, tmp_path, capsys):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "model.pt").write_bytes(b"")
+    assert main(["train", str(data), "--output_dir", str(tmp_path), *SMALL]) == 1
+    assert "model.pt is of another run" in capsys.readouterr().err.splitlines()[-1]
+    assert {file.name for file in tmp_path.rglob("*")} == {"models", "model.pt"}
+
+
 def test_interrupted_training_says_how_to_continue(data, tmp_path, monkeypatch, capsys):
     def interrupt(_):
         raise KeyboardInterrupt

@@ -149,16 +149,21 @@ class Cases:
         the ``checkpoint`` with its SHA-256, and ``record``.
 
         Raises:
-            RunError: listing the cases without a result, if there are any; all others have theirs.
+            RunError: listing the cases without a result, if there are any; all others have theirs. Or if the record
+                cannot be written.
         """
-        failed, number = self._finish(**record)
+        failed, number, unrecorded = self._finish(**record)
         if failed:
             lines = [f"  - {path}: {reason.removeprefix(f'{path}: ')}" for path, reason in failed.items()]
             if len(lines) > _MOST_NAMED:
                 lines[_MOST_NAMED:] = [f"  - and {len(lines) - _MOST_NAMED} more, see the log"]
-            raise RunError(f"{len(failed)} of {number} cases have no {self.result}:\n" + "\n".join(lines))
+            also = f"{unrecorded}; " if unrecorded else ""
+            raise RunError(f"{also}{len(failed)} of {number} cases have no {self.result}:\n" + "\n".join(lines))
+        if unrecorded:
+            raise RunError(unrecorded)
 
-    def _finish(self, unfinished: str = "no output was written", **record: Any) -> tuple[dict[str, str], int]:
+    def _finish(self, unfinished: str = "no output was written", **record: Any) -> tuple[dict[str, str], int, str]:
+        """Return why cases have no result, how many cases there are, and why the record could not be written."""
         failed: dict[str, str] = {}
         for finding in self.failed:
             name = finding.files[0]
@@ -169,15 +174,16 @@ class Cases:
         bad = {path for finding in self.failed for path in finding.files} | failed.keys()
         done = [case["image"] for case in self.todo if bad.isdisjoint(case.values())]
         number = len(done) + len(self.kept) + len(failed)
+        unrecorded = ""
         if self._record is not None:
             kept = [case["image"] for case in self.kept]
             content = {"segmented": done, "kept": kept, "failed": dict(failed)}
             try:
                 self._record.finish(**content, **record)
             except OSError as error:
-                failed[str(self._record.path)] = f"the record cannot be written: {error}"
+                unrecorded = f"the record {self._record.path} cannot be written: {error}"
         _LOG.info(f"{len(done)} cases done, {_kept_words(len(self.kept))}, {len(failed)} failed")
-        return failed, number
+        return failed, number, unrecorded
 
     def _claim_outputs(self, todo: list[Case]) -> OutputRecord:
         """Take the cases whose outputs are all there out of ``todo``, and record what the others will be made of."""
@@ -187,6 +193,8 @@ class Cases:
         record = OutputRecord(self.output_dir, {**self.checkpoint.describe(), "settings": settings})
         record.claim()
         try:
+            if folders := [path for case in todo for kind in self.outputs if (path := self.path(kind, case)).is_dir()]:
+                raise DatasetError(f"output_dir: {folders[0]} is a folder where a file would be written; move it away")
             files: dict[Path, Source] = {}
             unreadable = set()
             for case in todo:

@@ -185,6 +185,39 @@ class TestImages:
         last.start()
         assert names(last) == ["d.tif"]
 
+    def test_mask_that_was_changed_since_is_refused(self, images, tmp_path, checkpoint):
+        out = tmp_path / "out"
+        with image_cases(images, out, checkpoint).started():
+            write_masks(out, "a", "b c", "d")
+        with image_cases(images, out, checkpoint).started():  # keeps the hashes
+            pass
+        record = json.loads((out / "inference.json").read_text())
+        (out / "a.png").write_bytes(b"drawn by hand")
+        with pytest.raises(RunError, match=r"a\.png is there already and was changed since it was written; give"):
+            image_cases(images, out, checkpoint).start()
+        for entry in record["files"].values():
+            del entry["output_sha256"]
+        (out / "inference.json").write_text(json.dumps(record))  # of an earlier version
+        with image_cases(images, out, checkpoint).started():
+            pass
+
+    def test_record_that_cannot_be_written_is_no_case(self, images, tmp_path, checkpoint, monkeypatch):
+        cases = image_cases(images, tmp_path / "out", checkpoint)
+        cases.start()
+        write_masks(tmp_path / "out", "a", "b c")
+
+        def write(*_):
+            raise OSError("no space")
+
+        monkeypatch.setattr("condseg_monai.inference.output_record.write_json", write)
+        with pytest.raises(RunError, match=r"inference\.json cannot be written: no space; 1 of 3 cases have no mask"):
+            cases.finish()
+
+    def test_folder_in_the_place_of_a_mask_stops_before_any_work(self, images, tmp_path, checkpoint):
+        (tmp_path / "out" / "a.png").mkdir(parents=True)
+        with pytest.raises(RunError, match=r"a\.png is a folder where a file would be written; move it away"):
+            image_cases(images, tmp_path / "out", checkpoint).start()
+
     def test_other_images_may_go_into_the_same_folder(self, images, tmp_path, checkpoint):
         with image_cases(images, tmp_path / "out", checkpoint).started():
             write_masks(tmp_path / "out", "a", "b c", "d")

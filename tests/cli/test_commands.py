@@ -84,6 +84,11 @@ def test_useless_arguments_are_one_line_on_stderr(tmp_path, capsys, arguments, w
 COMMANDS = sorted(condseg_program.commands)
 
 
+def test_export_into_a_folder_is_refused_before_the_model_is_read(tmp_path, capsys):
+    assert main(["export", "no model", str(tmp_path), "--format", "onnx", "--overwrite"]) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == f"error: {tmp_path} is a folder: give the path of a file"
+
+
 def test_every_command_has_a_line_of_help(capsys):
     assert main(["--help"]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from condseg_monai.utils.options import OPTIONS
+from condseg_monai.utils.options import OPTIONS, read_options
 
 __all__ = ["check_command_line", "command_word", "config_value", "fire_word", "is_bundle_program", "unknown_options"]
 
@@ -51,18 +51,16 @@ def check_command_line(argv: Sequence[str] | None = None) -> None:
             f"{unknown_options(unknown, OPTIONS.keys() & known)}, in {words_of_files}; docs/README.md of the bundle "
             "lists all options and the configs that have them"
         )
+    block = config.get("options", {})
     parts = [re.split("#|::", name.lstrip("+"))[:2] for name in given]
-    if options := [part[1] for part in parts if part[0] == "options" and len(part) > 1]:
-        if unknown := [name for name in options if name not in config.get("options", {})]:
-            raise ValueError(f"options#{unknown[0]}: {unknown_options(unknown, config.get('options', {}))}")
-    for name, value in in_file.items():
-        is_text = name in OPTIONS and OPTIONS[name].kind in ("text", "texts", "path")
-        if is_text and name not in written and config_value(value) != value and not _is_literal(value):
-            raise ValueError(
-                f"{name} {value!r} of {written['args_file']} would not arrive as it is, since MONAI reads such texts as "
-                f"Python: write {json.dumps(config_value(value))} there, or use the command condseg, which takes any "
-                "text"
-            )
+    if unknown := [part[1] for part in parts if part[0] == "options" and len(part) > 1 and part[1] not in block]:
+        raise ValueError(f"options#{unknown[0]}: {unknown_options(unknown, block)}")
+    device = str(given.get("device", "cpu")).strip("'\"")
+    if not device.startswith(("$", "@")):
+        read_options(device=device)  # configs look at the device before they read all options
+    for name in in_file.keys() & OPTIONS.keys() - written.keys():
+        if OPTIONS[name].kind in ("text", "texts", "path"):
+            _check_value(name, in_file[name], written["args_file"])
     for name, word in written.items():
         if name in OPTIONS and OPTIONS[name].kind in ("text", "texts", "path"):
             _check_text(name, word)
@@ -123,6 +121,14 @@ def fire_word(value: Any) -> str:
     if is_texts or (isinstance(value, str) and DefaultParseValue(value) != value):
         value = json.dumps(value, separators=(",", ":"))
     return shlex.quote(str(value))
+
+
+def _check_value(name: str, value: Any, file: str) -> None:
+    if config_value(value) != value and not _is_literal(value):
+        raise ValueError(
+            f"{name} {value!r} of {file} would not arrive as it is, since MONAI reads such texts as Python: write "
+            f"{json.dumps(config_value(value))} there, or use the command condseg, which takes any text"
+        )
 
 
 def _check_text(name: str, word: str) -> None:

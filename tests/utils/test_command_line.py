@@ -29,7 +29,14 @@ TEXTS += ["it's", 'say "x"', "back\\slash", "$'#", "ä#ö", "None ", "x:y", "[1"
 @pytest.fixture
 def config(tmp_path):
     file = tmp_path / "mine.json"
-    options = {"learning_rate": 0.1, "dataset_dir": "d", "output_dir": "o", "encoder": None, "class_names": ["a", "b"]}
+    options = {
+        "learning_rate": 0.1,
+        "dataset_dir": "d",
+        "output_dir": "o",
+        "encoder": None,
+        "class_names": ["a", "b"],
+        "device": "cpu",
+    }
     file.write_text(json.dumps({**options, "my_step": "$print(@my_rate)", "my_network": {}, "run": []}))
     return str(file)
 
@@ -122,6 +129,12 @@ def test_part_that_the_block_of_options_does_not_have_is_refused(tmp_path):
         with pytest.raises(ValueError, match=r"no such option: learning_rat \(did you mean learning_rate\?\)"):
             check(str(file), f"--{name}", "1")
     check(str(file), "--options#learning_rate", "1")
+
+
+def test_device_that_there_is_not_is_refused(config):
+    with pytest.raises(ValueError, match="device must be cpu, cuda"):
+        check(config, "--device", "cud")
+    check(config, "--device", "cuda:1")
 
 
 def test_class_names_that_would_change_are_refused(config):

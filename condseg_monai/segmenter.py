@@ -29,6 +29,7 @@ from condseg_monai.inference.volume_files import write_label_volume
 from condseg_monai.inference.volume_inferer import ensemble_labels, keep_largest_components
 from condseg_monai.networks.model_card import ModelCard, card_path
 from condseg_monai.reports.overlay import draw_mask
+from condseg_monai.utils.options import read_options
 
 __all__ = ["Segmentation", "Segmenter"]
 
@@ -149,12 +150,19 @@ class Segmenter:
         keep_largest: bool = False,
         check_values: bool = True,
     ) -> None:
-        if tile_size is not None and tile_size < 1:
-            raise ValueError(f"tile_size must be positive or None, got {tile_size}")
+        if tile_size is not None and (not isinstance(tile_size, int) or tile_size < 1):
+            raise ValueError(f"tile_size must be a positive integer or None, got {tile_size!r}")
+        for name, flag in {"tta": tta, "keep_largest": keep_largest, "check_values": check_values}.items():
+            if not isinstance(flag, bool):
+                raise TypeError(f"{name} must be True or False, got {flag!r}")
         if not 0 <= overlap < 1 or (batch_size is not None and batch_size < 1):
             raise ValueError(f"overlap must be in [0, 1) and batch_size positive, got {overlap} and {batch_size}")
-        if threshold is not None and not 0 < threshold < 1:
-            raise ValueError(f"threshold must be between 0 and 1, got {threshold}")
+        if threshold is not None and not (isinstance(threshold, (int, float)) and 0 < threshold < 1):
+            raise ValueError(f"threshold must be between 0 and 1, got {threshold!r}")
+        if not isinstance(model, (str, os.PathLike, Sequence)):
+            raise TypeError(f"model must be a path or a list of paths, got {model!r}")
+        if device is not None:
+            read_options(device=device)
         self.models = [model] if isinstance(model, (str, os.PathLike)) else list(model)
         self.threshold, self.tta, self.tile_size, self.overlap = threshold, tta, tile_size, overlap
         self.keep_largest, self.check_values = keep_largest, check_values
@@ -247,7 +255,11 @@ class Segmenter:
         if isinstance(item, Tensor):
             if item.ndim != 3 or item.shape[0] not in (1, 3):
                 raise ValueError(f"a tensor must be (1, H, W) or (3, H, W), got {tuple(item.shape)}")
-            item = item.detach().cpu().numpy().transpose(1, 2, 0)
+            try:
+                item = (item.float() if item.dtype == torch.bfloat16 else item).detach().cpu().numpy()
+            except (RuntimeError, TypeError) as error:  # sparse, without values
+                raise ValueError(f"a tensor of {item.layout} on {item.device} is no image: {error}") from error
+            item = item.transpose(1, 2, 0)
         array = as_image_array(item, mode)
         return array if array.ndim == 3 else array[..., None]
 

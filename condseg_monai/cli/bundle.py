@@ -7,14 +7,14 @@ from pathlib import Path
 
 import click
 
-from condseg_monai.cli.program import Command
+from condseg_monai.cli.program import Command, PathValue
 from condseg_monai.utils.bundle_path import bundle_dir, copy_bundle
 
 __all__ = ["command"]
 
 
 @click.command("bundle", cls=Command, short_help="Write the MONAI bundle into a folder.")
-@click.argument("destination", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("destination", metavar="DIR", type=PathValue())
 def command(destination: Path) -> None:
     """Write the MONAI bundle, its configs and documentation, into DIR, a new or empty folder.
 

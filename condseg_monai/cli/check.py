@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from condseg_monai.cli.config_options import ConfigCommand, read_classes, with_config_options
+from condseg_monai.cli.program import PathValue
 from condseg_monai.utils.text_tables import text_table
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def _class_rows(report: DatasetReport) -> list[tuple[str, ...]]:
 
 
 @click.command("check", cls=ConfigCommand, short_help="Look for mistakes in a data set.")
-@click.argument("dataset_dir", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("dataset_dir", metavar="DIR", type=PathValue())
 @with_config_options(("mask_threshold", "mask_suffix", "class_names", "class_values", "fold"))
 @click.option("--json", "as_json", is_flag=True, help="print JSON, with all file names, instead of a table")
 def command(

@@ -8,15 +8,15 @@ from typing import Any
 
 import click
 
-from condseg_monai.cli.program import Command
+from condseg_monai.cli.program import Command, PathValue
 from condseg_monai.utils.text_tables import text_table
 
 __all__ = ["command"]
 
 
 @click.command("compare", cls=Command, short_help="Compare two evaluations image by image.")
-@click.argument("a", type=click.Path(path_type=Path))
-@click.argument("b", type=click.Path(path_type=Path))
+@click.argument("a", type=PathValue())
+@click.argument("b", type=PathValue())
 @click.option("--split", help="the split to compare, such as test, of folders that have several")
 @click.option("--common", is_flag=True, help="leave out and name all images that one of the two lacks")
 @click.option("--json", "as_json", is_flag=True, help="print JSON instead of a table")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from condseg_monai.cli.program import Command, NamesIn
+from condseg_monai.cli.program import Command, NamesIn, PathValue
 
 __all__ = ["command"]
 
@@ -14,8 +14,8 @@ _MODELS = NamesIn("condseg_monai.networks.released.condseg", "RELEASED_MODELS")
 
 
 @click.command("convert", cls=Command, short_help="Convert a released checkpoint.")
-@click.argument("source", type=click.Path(path_type=Path))
-@click.argument("target", type=click.Path(path_type=Path))
+@click.argument("source", type=PathValue())
+@click.argument("target", type=PathValue())
 @click.option("--model", required=True, type=_MODELS, help="what the released file holds")
 @click.option("--overwrite", is_flag=True, help="replace TARGET if it exists")
 def command(source: Path, target: Path, model: str, overwrite: bool) -> None:

@@ -11,7 +11,7 @@ import click
 
 from condseg_monai.cli.config_options import ConfigCommand, given_options, with_config_options
 from condseg_monai.cli.logs import send_to_log
-from condseg_monai.cli.program import LEARN_MORE, read_model, start_work
+from condseg_monai.cli.program import LEARN_MORE, PathValue, read_model, start_work
 from condseg_monai.cli.workflows import command_of, open_run, option_names
 from condseg_monai.utils.text_tables import text_table
 
@@ -29,10 +29,10 @@ _NAMES = (
 
 @click.command("evaluate", cls=ConfigCommand, short_help="Score a model on a data set.")
 @click.argument("model")
-@click.argument("dataset_dir", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("dataset_dir", metavar="DIR", type=PathValue(exists=True, file_okay=False))
 @click.option("--split", default="test", show_default=True, help="the list of DIR to score")
 @click.option("--folds", is_flag=True, help="score every fold of a run on its own val list, and pool the scores")
-@click.option("--output_dir", metavar="OUT", type=click.Path(path_type=Path), help="[scores in the model's run folder]")
+@click.option("--output_dir", metavar="OUT", type=PathValue(), help="[scores in the model's run folder]")
 @with_config_options(_NAMES)
 @click.pass_context
 def command(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from condseg_monai.cli.program import Command, start_work
+from condseg_monai.cli.program import Command, PathValue, start_work
 
 __all__ = ["command"]
 
@@ -15,7 +15,7 @@ _FORMATS = ("torchscript", "onnx")
 
 @click.command("export", cls=Command, short_help="Export a trained model to TorchScript or ONNX.")
 @click.argument("model")
-@click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
+@click.argument("path", metavar="FILE", type=PathValue())
 @click.option(
     "--format", "format_", type=click.Choice(_FORMATS), help="the default is told by the ending, .ts or .onnx"
 )

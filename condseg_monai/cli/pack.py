@@ -7,14 +7,14 @@ from pathlib import Path
 
 import click
 
-from condseg_monai.cli.program import Command, start_work
+from condseg_monai.cli.program import Command, PathValue, start_work
 
 __all__ = ["command"]
 
 
 @click.command("pack", cls=Command, short_help="Make a MONAI bundle of a trained model.")
 @click.argument("model")
-@click.argument("destination", metavar="DST", type=click.Path(path_type=Path))
+@click.argument("destination", metavar="DST", type=PathValue())
 @click.option("--half", is_flag=True, help="store the weights as float16")
 @click.option("--no_torchscript", is_flag=True, help="leave out models/model.ts")
 @click.option("--overwrite", is_flag=True, help="replace DST if it was packed before")

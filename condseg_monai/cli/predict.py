@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from condseg_monai.cli.config_options import ConfigCommand, given_options, with_config_options
-from condseg_monai.cli.program import read_model, start_work, wrong_option
+from condseg_monai.cli.program import PathValue, read_model, start_work, wrong_option
 from condseg_monai.cli.workflows import command_of, option_names, run
 
 __all__ = ["command"]
@@ -20,8 +20,8 @@ _NAMES = {name for files in _FILES.values() for name in option_names(files)} - _
 
 @click.command("predict", cls=ConfigCommand, short_help="Segment images or CT volumes.")
 @click.argument("model")
-@click.argument("source", type=click.Path(exists=True, path_type=Path))
-@click.argument("output_dir", metavar="OUT", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("source", type=PathValue(exists=True))
+@click.argument("output_dir", metavar="OUT", type=PathValue(file_okay=False))
 @click.option(
     "--kind", type=click.Choice([*_FILES]), help="what the model segments [as its model card says, else image]"
 )

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from condseg_monai.cli.program import Command, NamesIn
+from condseg_monai.cli.program import Command, NamesIn, PathValue
 from condseg_monai.utils.options import OPTIONS
 
 __all__ = ["command"]
@@ -41,8 +41,8 @@ class _PrepareCommand(Command):
     metavar="DATASET",
     type=NamesIn("condseg_monai.data.prepare.download_layouts", "LAYOUTS", _SYNAPSE, *_ANNOTATIONS),
 )
-@click.argument("source", metavar="SRC", type=click.Path(path_type=Path))
-@click.argument("destination", metavar="DST", type=click.Path(path_type=Path))
+@click.argument("source", metavar="SRC", type=PathValue())
+@click.argument("destination", metavar="DST", type=PathValue())
 @click.option("--link", is_flag=True, help="make symbolic links instead of copies")
 @click.option("--overwrite", is_flag=True, help="replace DST if an earlier prepare made it")
 @click.option("--allow_missing", is_flag=True, help="leave cases without files off the lists")

@@ -20,7 +20,7 @@ from condseg_monai.utils.interruption import Terminated
 if TYPE_CHECKING:
     from condseg_monai.networks.model_card import ModelCard
 
-__all__ = ["LEARN_MORE", "Command", "NamesIn", "read_model", "run_program", "start_work", "wrong_option"]
+__all__ = ["LEARN_MORE", "Command", "NamesIn", "PathValue", "read_model", "run_program", "start_work", "wrong_option"]
 
 LEARN_MORE = "train longer, from ImageNet weights (condseg encoders), with --preset recommended or --class_balance 0.5"
 FAILED, WRONG_CALL, INTERRUPTED, TERMINATED = 1, 2, 130, 143
@@ -65,6 +65,23 @@ class NamesIn(click.ParamType):
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
         """The names, in the help of a command."""
         return self.choice().get_metavar(param, ctx)
+
+
+class PathValue(click.Path):
+    """Path of a file or folder; an empty text, which ``Path`` takes for the current folder, is refused.
+
+    Args:
+        **attributes: of :class:`click.Path`.
+    """
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(path_type=Path, **attributes)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path, or fail if there is none."""
+        if value == "":
+            self.fail("the path is empty; . is the current folder", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 def start_work(context: click.Context, if_stopped: str, log_file: Path | None = None) -> None:

@@ -9,13 +9,14 @@ from typing import Any
 import click
 
 from condseg_monai.cli.config_options import ConfigCommand, read_classes, with_config_options
+from condseg_monai.cli.program import PathValue
 from condseg_monai.utils.text_tables import text_table
 
 __all__ = ["command"]
 
 
 @click.command("split", cls=ConfigCommand, short_help="Draw the lists of a data set.")
-@click.argument("dataset_dir", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("dataset_dir", metavar="DIR", type=PathValue(exists=True, file_okay=False))
 @click.option("--val", type=float, default=0.1, show_default=True, help="share of val.txt")
 @click.option("--test", type=float, default=0.1, show_default=True, help="share of test.txt; 0: none")
 @click.option("--folds", type=click.IntRange(2), metavar="K", help="make K folds instead of train.txt and val.txt")

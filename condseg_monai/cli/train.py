@@ -12,7 +12,7 @@ import click
 
 from condseg_monai.cli.config_options import ConfigCommand, given_options, with_config_options
 from condseg_monai.cli.logs import send_to_log
-from condseg_monai.cli.program import LEARN_MORE, start_work, wrong_option
+from condseg_monai.cli.program import LEARN_MORE, PathValue, start_work, wrong_option
 from condseg_monai.cli.workflows import command_of, open_run, option_names, options_for
 from condseg_monai.utils.bundle_path import bundle_dir
 from condseg_monai.utils.method_files import CT, METHODS, Files
@@ -29,7 +29,7 @@ _PRESETS = sorted(file.stem.removeprefix(_PRESET) for file in (bundle_dir() / "c
 
 
 @click.command("train", cls=ConfigCommand, short_help="Train a model, in both stages.")
-@click.argument("dataset_dir", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("dataset_dir", metavar="DIR", type=PathValue(exists=True, file_okay=False))
 @click.option(
     "--method", type=click.Choice([*METHODS]), default="condseg", show_default=True, help="which network and training"
 )
@@ -41,9 +41,7 @@ _PRESETS = sorted(file.stem.removeprefix(_PRESET) for file in (bundle_dir() / "c
     help="a set of options; those given here come on top",
 )
 @click.option("--task", type=click.Choice(["images", "ct"]), help="what DIR holds [seen from its folders]")
-@click.option(
-    "--output_dir", metavar="RUN", type=click.Path(path_type=Path), help="the run's folder [runs/NAME OF DIR]"
-)
+@click.option("--output_dir", metavar="RUN", type=PathValue(), help="the run's folder [runs/NAME OF DIR]")
 @with_config_options(_NAMES, _STAGE1)
 @click.pass_context
 def command(
@@ -78,6 +76,8 @@ def command(
     settings = {**places, "ckpt_dir": str(run_dir / "models"), **given}
     stages = [("Stage 1", files.stage1)] if files.stage1 and not {"stage1_checkpoint", "init_from"} & {*given} else []
     stages.append(("Stage 2" if stages else "Training", files.train))
+    for _, stage in stages:
+        _check_options(stage, options_for(stage, settings))
     start_work(ctx, "the same command with --resume continues from the last saved state", run_dir / "log.txt")
     for number, (title, stage) in enumerate(stages):
         click.echo(f"{chr(10) * bool(number)}{title}\n  {command_of(stage, options_for(stage, settings))}")
@@ -89,6 +89,16 @@ def _refuse_others(given: Mapping[str, Any], files: Files, what: str) -> None:
     stage1 = {f"stage1_{name}" for name in option_names(files.stage1)}
     for name in given.keys() - option_names((*files.stage1, *files.train)) - stage1:
         raise wrong_option(name, f"{what} has no such option; condseg options says which configs have it")
+
+
+def _check_options(files: tuple[str, ...], options: Mapping[str, Any]) -> None:
+    """Raise what the folder and the network of a stage would raise after the stage before it, hours later."""
+    import torch  # takes seconds, and --help should not
+
+    parser = open_run(files, options).parser
+    parser.get_parsed_content("run_folder").check()
+    with torch.device("meta"):  # no memory, no random numbers
+        parser.get_parsed_content("network_def")
 
 
 def _train(files: tuple[str, ...], options: Mapping[str, Any]) -> None:

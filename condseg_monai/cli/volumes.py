@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from condseg_monai.cli.program import Command
+from condseg_monai.cli.program import Command, PathValue
 from condseg_monai.utils.options import OPTIONS
 from condseg_monai.utils.text_tables import text_table
 
@@ -18,9 +18,9 @@ _BTCV = "btcv"
 
 
 @click.command("score-volumes", cls=Command, short_help="Score predicted label volumes, organ by organ.")
-@click.argument("pred", type=click.Path(path_type=Path))
-@click.argument("label", type=click.Path(path_type=Path))
-@click.option("--output_dir", type=click.Path(path_type=Path), required=True, help="folder of the report")
+@click.argument("pred", type=PathValue())
+@click.argument("label", type=PathValue())
+@click.option("--output_dir", type=PathValue(), required=True, help="folder of the report")
 @click.option(
     "--source_labels",
     type=click.Choice((_BTCV, *OPTIONS["organ_order"].choices)),
@@ -29,10 +29,10 @@ _BTCV = "btcv"
 @click.option("--class_names", metavar="A,B,...", help="or the organs' names, background first")
 @click.option(
     "--checkpoint",
-    type=click.Path(path_type=Path),
+    type=PathValue(),
     help="tells the predictions' classes where inference.json does not",
 )
-@click.option("--images", type=click.Path(path_type=Path), help="the CT volumes, for the pictures")
+@click.option("--images", type=PathValue(), help="the CT volumes, for the pictures")
 @click.option(
     "--empty_distance",
     type=click.Choice(OPTIONS["empty_distance"].choices),

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from condseg_monai.data.images.image_reader import UnreadableImageError
 from condseg_monai.data.lists.pairing import Case, DatasetError, Finding
 from condseg_monai.inference.cases import Cases
+from condseg_monai.utils.interruption import leave_signals_to_parent
 
 __all__ = ["CaseLoader", "CasePostprocessing", "predict_cases"]
 
@@ -32,7 +33,13 @@ class CaseLoader:
         self, dataset: Dataset, cases: Cases, batch_size: int = 1, num_workers: int = 0, progress: bool = True
     ) -> None:
         self.dataset, self.cases, self.progress = dataset, cases, progress
-        self._loader = DataLoader(_Attempts(dataset), batch_size, num_workers=num_workers, collate_fn=list)
+        self._loader = DataLoader(
+            _Attempts(dataset),
+            batch_size,
+            num_workers=num_workers,
+            collate_fn=list,
+            worker_init_fn=leave_signals_to_parent,
+        )
 
     def __iter__(self) -> Iterator[list[dict[str, Any]]]:
         any_read = False

@@ -25,7 +25,7 @@ from condseg_monai.data.lists.pairing import (
     raise_if_any,
     some,
 )
-from condseg_monai.inference.output_record import OutputRecord, Source, content_sha256
+from condseg_monai.inference.output_record import OutputRecord, Source, content_sha256, has_record
 from condseg_monai.inference.required_checkpoint import RequiredCheckpoint
 from condseg_monai.utils.interruption import interruption_behind, signal_of, sigterm_interrupts
 
@@ -158,23 +158,28 @@ class Cases:
         the ``checkpoint`` with its SHA-256, and ``record``.
 
         Raises:
-            RunError: listing the cases without a result, if there are any; all others have theirs.
+            RunError: listing the cases without a result, if there are any; all others have theirs. Or if the record
+                cannot be written.
         """
-        failed, number = self._finish(**record)
+        failed, number, unrecorded = self._finish(**record)
         if failed:
             lines = [f"  - {path}: {reason.removeprefix(f'{path}: ')}" for path, reason in failed.items()]
             if len(lines) > _MOST_NAMED:
                 lines[_MOST_NAMED:] = [f"  - and {len(lines) - _MOST_NAMED} more, see the log"]
-            raise RunError(f"{len(failed)} of {number} cases have no {self.result}:\n" + "\n".join(lines))
+            also = f"{unrecorded}; " if unrecorded else ""
+            raise RunError(f"{also}{len(failed)} of {number} cases have no {self.result}:\n" + "\n".join(lines))
+        if unrecorded:
+            raise RunError(unrecorded)
 
     def _interrupted(self, by: str) -> str:
-        failed, number = self._finish(f"the run was stopped by {by} before")
+        failed, number, _ = self._finish(f"the run was stopped by {by} before")
         if self.output_dir is None:
             return f"stopped by {by}: nothing was written; start again"
         done = number - len(failed)
         return f"stopped by {by}: {done} of {number} cases have their {self.result}; the same command makes the others"
 
-    def _finish(self, unfinished: str = "no output was written", **record: Any) -> tuple[dict[str, str], int]:
+    def _finish(self, unfinished: str = "no output was written", **record: Any) -> tuple[dict[str, str], int, str]:
+        """Return why cases have no result, how many cases there are, and why the record could not be written."""
         failed: dict[str, str] = {}
         for finding in self.failed:
             name = finding.files[0]
@@ -185,15 +190,16 @@ class Cases:
         bad = {path for finding in self.failed for path in finding.files} | failed.keys()
         done = [case["image"] for case in self.todo if bad.isdisjoint(case.values())]
         number = len(done) + len(self.kept) + len(failed)
+        unrecorded = ""
         if self._record is not None:
             kept = [case["image"] for case in self.kept]
             content = {"segmented": done, "kept": kept, "failed": dict(failed)}
             try:
                 self._record.finish(**content, **record)
             except OSError as error:
-                failed[str(self._record.path)] = f"the record cannot be written: {error}"
+                unrecorded = f"the record {self._record.path} cannot be written: {error}"
         _LOG.info(f"{len(done)} cases done, {_kept_words(len(self.kept))}, {len(failed)} failed")
-        return failed, number
+        return failed, number, unrecorded
 
     def _claim_outputs(self, todo: list[Case]) -> OutputRecord:
         """Take the cases whose outputs are all there out of ``todo``, and record what the others will be made of."""
@@ -203,6 +209,8 @@ class Cases:
         record = OutputRecord(self.output_dir, {**self.checkpoint.describe(), "settings": settings})
         record.claim()
         try:
+            if folders := [path for case in todo for kind in self.outputs if (path := self.path(kind, case)).is_dir()]:
+                raise DatasetError(f"output_dir: {folders[0]} is a folder where a file would be written; move it away")
             files: dict[Path, Source] = {}
             unreadable = set()
             for case in todo:
@@ -331,13 +339,14 @@ def _scores(formats: Sequence[str], save_probability: str, save_uncertainty: str
 
 
 def _list_images(source: str | os.PathLike[str]) -> tuple[list[Case], list[Finding]]:
-    cases = list_images(source)
+    cases = _without_outputs(list_images(source), source)
     if others := list_other_files(source):
         _LOG.warning(
             f"{len(others)} file(s) of {source} left out, for want of an extension of {', '.join(IMAGE_EXTENSIONS)}: "
             f"{some(others)}"
         )
-    if deeper := list_deeper_images(source):
+    deeper = [str(file) for file in list_deeper_images(source)]
+    if deeper := sorted({*deeper} - _outputs_among(deeper, source)):
         _LOG.warning(f"{len(deeper)} image(s) in sub-folders of {source} left out, beside those in it: {some(deeper)}")
     return cases, []
 
@@ -348,7 +357,28 @@ def _list_volumes(
     volumes = list_volumes(source, output_dir)
     if others := [str(path) for _, path in volumes if dicom_seg and path.is_file()]:
         raise DatasetError(f"save_dicom_seg needs DICOM series, and {', '.join(others[:3])} is none; leave it off")
-    return [{"image": str(path), "name": name} for name, path in volumes], []
+    return _without_outputs([{"image": str(path), "name": name} for name, path in volumes], source), []
+
+
+def _without_outputs(cases: list[Case], source: str | os.PathLike[str]) -> list[Case]:
+    """Leave out of a source folder what earlier runs wrote into folders in it."""
+    written = _outputs_among([case["image"] for case in cases], source)
+    if not written:
+        return cases
+    if len(written) == len(cases):
+        raise DatasetError(f"{source} has nothing but outputs of earlier runs: {some(sorted(written))}")
+    _LOG.info(f"{len(written)} output(s) of earlier runs in {source} left out")
+    return [case for case in cases if case["image"] not in written]
+
+
+def _outputs_among(files: Sequence[str], source: str | os.PathLike[str]) -> set[str]:
+    """Those of the files below a source folder that lie in a folder with a record of inference."""
+    root = Path(source)
+    if not root.is_dir():
+        return set()
+    folders = {folder for file in files for folder in Path(file).parents if root in folder.parents}
+    recorded = {folder for folder in folders if has_record(folder)}
+    return {file for file in files if not recorded.isdisjoint(Path(file).parents)}
 
 
 def _list_scored(

@@ -44,12 +44,15 @@ def export_model(
 
     Raises:
         FileExistsError: if ``path`` exists.
+        IsADirectoryError: if it is a folder.
         ImportError: if ONNX is not installed; the message names the extra.
         ValueError: if ``format`` is unknown, or the export computes something else.
     """
     if format not in EXPORT_FORMATS:
         raise ValueError(f"format must be one of {', '.join(EXPORT_FORMATS)}, got {format!r}")
     target = Path(path)
+    if target.is_dir():
+        raise IsADirectoryError(f"{target} is a folder: give the path of a file")
     if target.exists() and not overwrite:
         raise FileExistsError(f"{target} exists: give another path, or --overwrite to replace it")
     _, card, network = load_model(model)

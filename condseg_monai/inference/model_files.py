@@ -29,8 +29,11 @@ def find_model(model: str | os.PathLike[str]) -> Path:
 
     Raises:
         FileNotFoundError: if there is none; the message says what is there.
-        ValueError: if the zip is damaged or has no such file, or the file is no checkpoint by its name.
+        ValueError: if it is empty text, the zip is damaged or has no such file, or the file is no checkpoint by its
+            name.
     """
+    if model == "":  # Path takes it for the current folder
+        raise ValueError("model is empty: give a .pt file, the folder of a run or bundle, or a zip")
     path = Path(model)
     if path.is_dir():
         for file in (path / "models" / _CHECKPOINT, path / _CHECKPOINT):

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from condseg_monai.utils.files import file_sha256, write_json
 
-__all__ = ["OutputError", "OutputRecord", "Source", "content_sha256"]
+__all__ = ["OutputError", "OutputRecord", "Source", "content_sha256", "has_record"]
 
 _NAME = "inference.json"
 _REMEDY = "give another output_dir, or make it again with --overwrite true"
@@ -33,8 +33,8 @@ class Source(NamedTuple):
 class OutputRecord:
     """What each file of an output folder was made of: ``inference.json`` in it.
 
-    It names runs (weights and settings) and by file the source and the run. Files are in it before they are written, so
-    that those of a killed run are known as its own.
+    It names runs (weights and settings) and by file the source, the run and, once it is done, the SHA-256 of what was
+    written. Files are in it before they are written, so that those of a killed run are known as its own.
 
     Args:
         folder: of the outputs.
@@ -92,7 +92,7 @@ class OutputRecord:
             self._runs.append(made_by)
         run = self._runs.index(known[0] if known else made_by)
         self._files |= {
-            self._key(path): {"source": source.path, "sha256": source.sha256, "run": run}
+            self._key(path): {**self._kept_hash(path), "source": source.path, "sha256": source.sha256, "run": run}
             for path, source in files.items()
         }
         self._write({})
@@ -100,6 +100,9 @@ class OutputRecord:
     def finish(self, **record: Any) -> None:
         """Write the record with what came of the run, and let others into the folder."""
         try:
+            for name, entry in self._files.items():
+                if "output_sha256" not in entry and (self.folder / name).is_file():
+                    entry["output_sha256"] = file_sha256(self.folder / name)
             self._write(record)
         finally:
             self.release()
@@ -118,6 +121,9 @@ class OutputRecord:
             return f"{self.path.name} beside it does not say what it was made of"
         if entry["sha256"] != source.sha256:
             return f"was made of another file, {entry.get('source')}, not of {source.path} as it is now"
+        # of a killed run, or an earlier version, nobody knows what was written
+        if entry.get("output_sha256", written := file_sha256(path)) != written:
+            return "was changed since it was written"
         made, now = self._runs[entry["run"]], self.made_by
         if made.get("checkpoint_sha256") != now.get("checkpoint_sha256"):
             return f"is of other weights, {made.get('checkpoint')}, not of {now.get('checkpoint')}"
@@ -126,8 +132,22 @@ class OutputRecord:
         words = (f"{name} {was.get(name)} instead of {is_now.get(name)}" for name in names)
         return f"was made with {', '.join(words)}" if names else ""
 
+    def _kept_hash(self, path: Path) -> dict[str, str]:
+        """The hash of an output that is kept, as it was recorded; none of one that is made now."""
+        entry = self._files.get(self._key(path), {}) if path.is_file() else {}
+        return {"output_sha256": entry["output_sha256"]} if "output_sha256" in entry else {}
+
     def _key(self, path: Path) -> str:
         return path.relative_to(self.folder).as_posix()
+
+
+def has_record(folder: Path) -> bool:
+    """Whether a folder has the record of a run that wrote its outputs there."""
+    try:
+        content = json.loads((folder / _NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and "checkpoint_sha256" in content
 
 
 def content_sha256(path: str | os.PathLike[str]) -> str:

@@ -58,6 +58,10 @@ class RunFolder:
         """What there is of a run: checkpoints, state and history. A record alone is of a run that saved nothing."""
         return [file for file in (*self.checkpoints, self.state, self.history) if file.is_file()]
 
+    def has_other_stages(self) -> bool:
+        """Whether another stage has saved checkpoints in the folder, which only ``resume`` keeps."""
+        return any(file not in self.checkpoints for file in self.path.glob("*.pt"))
+
     def check(self) -> None:
         """Refuse the folder before any work.
 

@@ -104,6 +104,8 @@ class GuardedTrainer(SupervisedTrainer):
     def _interruption(self, error: KeyboardInterrupt) -> str:
         saved = self.run_folder.saved_epoch if self.run_folder else 0
         text = f"training was stopped by {signal_of(error)} in epoch {self.state.epoch} of {self.state.max_epochs}"
+        if saved == 0 and self.run_folder and self.run_folder.has_other_stages():
+            return f"{text}, before anything of it was saved; the same command with --resume true keeps what is there"
         if saved == 0:
             return f"{text}, before anything was saved: the same command begins anew"
         return f"{text}; epoch {saved} is saved, and the same command with --resume true continues after it"

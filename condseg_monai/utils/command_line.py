@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from condseg_monai.utils.options import OPTIONS
+from condseg_monai.utils.options import OPTIONS, read_options
 
 __all__ = ["check_command_line", "command_word", "config_value", "fire_word", "is_bundle_program", "unknown_options"]
 
@@ -38,7 +38,8 @@ def check_command_line(argv: Sequence[str] | None = None) -> None:
     if not is_bundle_program(argv):
         return
     written = dict(_options_of(words))
-    given = {**_load(written.get("args_file")), **written}
+    in_file = _load(written.get("args_file"))
+    given = {**in_file, **written}
     files = given.get("config_file")
     config = _load(files)
     names = [re.split("#|::", name.lstrip("+"))[0] for name in given]
@@ -50,6 +51,16 @@ def check_command_line(argv: Sequence[str] | None = None) -> None:
             f"{unknown_options(unknown, OPTIONS.keys() & known)}, in {words_of_files}; docs/README.md of the bundle "
             "lists all options and the configs that have them"
         )
+    block = config.get("options", {})
+    parts = [re.split("#|::", name.lstrip("+"))[:2] for name in given]
+    if unknown := [part[1] for part in parts if part[0] == "options" and len(part) > 1 and part[1] not in block]:
+        raise ValueError(f"options#{unknown[0]}: {unknown_options(unknown, block)}")
+    device = str(given.get("device", "cpu")).strip("'\"")
+    if not device.startswith(("$", "@")):
+        read_options(device=device)  # configs look at the device before they read all options
+    for name in in_file.keys() & OPTIONS.keys() - written.keys():
+        if OPTIONS[name].kind in ("text", "texts", "path"):
+            _check_value(name, in_file[name], written["args_file"])
     for name, word in written.items():
         if name in OPTIONS and OPTIONS[name].kind in ("text", "texts", "path"):
             _check_text(name, word)
@@ -112,6 +123,14 @@ def fire_word(value: Any) -> str:
     return shlex.quote(str(value))
 
 
+def _check_value(name: str, value: Any, file: str) -> None:
+    if config_value(value) != value and not _is_literal(value):
+        raise ValueError(
+            f"{name} {value!r} of {file} would not arrive as it is, since MONAI reads such texts as Python: write "
+            f"{json.dumps(config_value(value))} there, or use the command condseg, which takes any text"
+        )
+
+
 def _check_text(name: str, word: str) -> None:
     from fire.parser import DefaultParseValue
 
@@ -125,13 +144,17 @@ def _check_text(name: str, word: str) -> None:
         intended = word
     else:
         intended = read
-    is_literal = isinstance(intended, str) and intended.startswith("$") and _is_quoted(intended[1:])
-    if is_literal or (intended == read and config_value(intended) == intended):
+    if _is_literal(intended) or (intended == read and config_value(intended) == intended):
         return
     raise ValueError(
         f"{name} {intended!r} would not arrive as it is, since MONAI reads such texts as Python: write --{name} "
         f"{command_word(intended)}, or use the command condseg, which takes any text"
     )
+
+
+def _is_literal(value: Any) -> bool:
+    """Whether a value is an expression that is a text in quotes, as :func:`config_value` writes it, or null."""
+    return isinstance(value, str) and (value == "$None" or (value.startswith("$") and _is_quoted(value[1:])))
 
 
 def _is_quoted(text: str) -> bool:

@@ -1,14 +1,15 @@
-"""SIGTERM as an exception, so that it ends work as Ctrl-C does."""
+"""SIGTERM as an exception, so that it ends work as Ctrl-C does, and workers that say nothing of either."""
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["Terminated", "interruption_behind", "signal_of", "sigterm_interrupts"]
+__all__ = ["Terminated", "interruption_behind", "leave_signals_to_parent", "signal_of", "sigterm_interrupts"]
 
 
 class Terminated(KeyboardInterrupt):
@@ -42,6 +43,16 @@ def sigterm_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def leave_signals_to_parent(_: int) -> None:
+    """Say nothing in a loader's worker of Ctrl-C and SIGTERM, which a terminal and a scheduler send to all processes.
+
+    The ``worker_init_fn`` of a loader. Ctrl-C does nothing: the parent ends its workers. SIGTERM, with which it does,
+    ends the worker as if it were done: PyTorch raises errors in the parent for any other end.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 
 
 def _raise(*_: Any) -> None:

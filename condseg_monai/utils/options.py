@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -174,7 +175,7 @@ _DATA: dict[str, Option] = {
         choices=("1", "3"),
         null=True,
     ),
-    "image_size": _integer(1, "images are resized to this square", null=True),
+    "image_size": Option("integer", "images are resized to this square", 16, 8192, null=True),
     "mask_threshold": _number(
         0,
         "mask values above it are lesion; applied before any resize. null: 127, and masks that have areas of more than "
@@ -192,7 +193,7 @@ _DATA: dict[str, Option] = {
         *("imagenet", "released"),
         null=True,
     ),
-    "threshold": _number(0, "probability above which a pixel is lesion", 1, null=True),
+    "threshold": _number(0.00001, "probability above which a pixel is lesion", 0.99999, null=True),
     "zoom": _number(
         1,
         "training images are scaled by a random factor from 1 / zoom to zoom and shifted by up to a tenth, the border "
@@ -421,6 +422,8 @@ def _read(name: str, value: Any) -> Any:
         return None
     if option.kind == "flag":
         return read_flag(value, name)
+    if name == "device" and not re.fullmatch(r"(cpu|cuda|mps|xpu)(:\d+)?", str(value)):
+        raise ValueError(f"device must be cpu, cuda, a GPU by number such as cuda:1, mps or xpu, got {value!r}")
     is_list = isinstance(value, (list, tuple)) and option.kind in ("numbers", "texts", "values")
     items = list(value) if is_list else [value]
     if (
@@ -433,7 +436,9 @@ def _read(name: str, value: Any) -> Any:
 
 
 def _fits(option: Option, value: Any) -> bool:
-    if option.kind in ("text", "texts", "path"):
+    if option.kind == "path":
+        return isinstance(value, str) and value != ""  # Path takes it for the current folder
+    if option.kind in ("text", "texts"):
         return isinstance(value, str) and (not option.choices or value in option.choices)
     if option.kind == "values" and isinstance(value, (list, tuple)):
         return len(value) == 3 and all(isinstance(item, int) for item in value)

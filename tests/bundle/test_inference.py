@@ -258,12 +258,16 @@ class TestInterruptions:
             write(tmp_path / "in", name, picture(letter(30, 40)))
         run_config("inference", workflow_type="infer", **options)
         mask = tmp_path / "out" / "a.png"
-        whole = mask.read_bytes()
-        mask.write_bytes(b"mine")
+        whole, written = mask.read_bytes(), mask.stat().st_mtime_ns
         (tmp_path / "out" / "b.png").unlink()
         run_config("inference", workflow_type="infer", **options)
-        assert mask.read_bytes() == b"mine" and (tmp_path / "out" / "b.png").is_file()
+        assert mask.stat().st_mtime_ns == written and (tmp_path / "out" / "b.png").is_file()
         run_config("inference", workflow_type="infer", **options)  # nothing left to do
+        assert mask.stat().st_mtime_ns == written
+        mask.write_bytes(b"mine")
+        with pytest.raises(RuntimeError) as raised:
+            run_config("inference", workflow_type="infer", **options)
+        assert "a.png is there already and was changed since it was written" in str(raised.value.__cause__)
         assert mask.read_bytes() == b"mine"
         run_config("inference", workflow_type="infer", **options, overwrite=True)
         assert mask.read_bytes() == whole

@@ -227,15 +227,16 @@ def test_existing_labels_are_kept_unless_overwritten(run, tmp_path):
     write_nifti(tmp_path / "in" / "a.nii.gz", IMAGE, AFFINE)
     run()
     label = tmp_path / "out" / "a.nii.gz"
-    whole = label.read_bytes()
-    label.write_bytes(b"mine")
+    whole, written = label.read_bytes(), label.stat().st_mtime_ns
     run(overwrite="false")
-    assert label.read_bytes() == b"mine" and record(tmp_path)["kept"] == [str(tmp_path / "in" / "a.nii.gz")]
+    assert label.stat().st_mtime_ns == written and record(tmp_path)["kept"] == [str(tmp_path / "in" / "a.nii.gz")]
     file = tmp_path / "out" / "inference.json"
     old = {**record(tmp_path)["runs"][0], "checkpoint": "old.pt", "checkpoint_sha256": "0" * 64}
     file.write_text(json.dumps({**record(tmp_path), "runs": [old]}))
     said = failure(run, overwrite="false")
     assert "is of other weights" in said and "old.pt" in said and "--overwrite true" in said
+    label.write_bytes(b"mine")
+    assert "was changed since it was written" in failure(run, overwrite="false")
     run(overwrite="true")
     assert label.read_bytes() == whole
 

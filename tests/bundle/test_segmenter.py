@@ -119,6 +119,31 @@ def test_list_gives_a_list_in_its_order(run_dir, images):
     assert segmenter.predict([]) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("tile_size", 1.5), ("threshold", "0.3"), ("model", None), ("device", "cud"), ("device", "meta")),
+        *(("tta", "no"), ("keep_largest", "no"), ("check_values", 0)),
+    ],
+)
+def test_wrong_argument_is_named(name, value):
+    with pytest.raises((TypeError, ValueError), match=rf"^{name} must be .*, got {value!r}"):
+        Segmenter(**{"model": "x.pt", name: value})
+
+
+def test_images_in_memory_that_cannot_be_read_are_named_by_their_index(run_dir, images, tmp_path):
+    (tmp_path / "half.png").write_bytes((images / "odd.png").read_bytes()[:500])
+    segmenter = Segmenter(run_dir, device="cpu")
+    tensor = torch.rand(3, 20, 20)
+    bad = [tensor.to_sparse(), tensor.to("meta"), Image.new("RGB", (0, 0)), Image.open(tmp_path / "half.png")]
+    for item in bad:
+        with pytest.raises(ValueError, match="image"):
+            segmenter.predict(item)
+        with pytest.raises(ValueError, match="image 1 of the list: "):
+            segmenter.predict([IMAGES["grey.png"], item])
+    assert segmenter.predict(tensor.to(torch.bfloat16)).mask.shape == (20, 20)
+
+
 def test_model_is_a_checkpoint_a_folder_or_a_zip(run_dir, tmp_path):
     expected = Segmenter(run_dir, device="cpu").predict(IMAGES["odd.png"]).probability
     bundle = shutil.copytree(run_dir, tmp_path / "bundle")

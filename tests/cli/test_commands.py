@@ -85,6 +85,11 @@ def test_useless_arguments_are_one_line_on_stderr(tmp_path, capsys, arguments, w
 COMMANDS = sorted(condseg_program.commands)
 
 
+def test_export_into_a_folder_is_refused_before_the_model_is_read(tmp_path, capsys):
+    assert main(["export", "no model", str(tmp_path), "--format", "onnx", "--overwrite"]) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == f"error: {tmp_path} is a folder: give the path of a file"
+
+
 def test_every_command_has_a_line_of_help(capsys):
     assert main(["--help"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -113,6 +118,9 @@ def test_help_of_prepare_names_the_files_of_each_data_set(capsys):
         ),
         (["prepare", "cvc", "SRC", "DST"], "'cvc' is not one of 'kvasir-seg', "),
         (["convert", "A", "B"], "Missing option '--model'"),
+        (["predict", "MODEL", str(Path(__file__).parent), ""], "'OUT': the path is empty"),
+        (["train", str(Path(__file__).parent), "--output_dir", ""], "'--output_dir': the path is empty"),
+        (["train", str(Path(__file__).parent), "--ckpt_dir="], "ckpt_dir must be a path, got ''"),
         (["score-volumes", "A", "B", "--output_dir", "C"], "give one of --source_labels and --class_names"),
     ],
 )

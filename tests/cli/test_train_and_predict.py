@@ -120,7 +120,11 @@ def test_option_that_contradicts_the_model_card_is_the_last_line(data, trained, 
         ),
         (["train", "DATA", "--task", "ct", "--fold", "0"], "a training on CT has no such option"),
         (["train", "DATA", "--epochs", "many"], "epochs must be an integer from 1, got 'many'"),
-        (["train", "DATA", "--image_size", "[64,96]"], "image_size must be an integer from 1, or null, got [64, 96]"),
+        (
+            ["train", "DATA", "--image_size", "[64,96]"],
+            "image_size must be an integer from 16 to 8192, or null, got [64, 96]",
+        ),
+        (["train", "DATA", "--device", "meta"], "device must be cpu, cuda, a GPU by number such as cuda:1, mps"),
         (["train", "DATA", "--learning_rate", "nan"], "learning_rate must be a number from 0, got 'nan'"),
         (["train", "DATA", "--resume", "maybe"], "resume must be true or false, got 'maybe'"),
         (["train", "DATA", "--lr", "0.1"], "No such option '--lr'"),
@@ -141,6 +145,30 @@ def test_run_of_another_training_is_not_replaced(data, trained, capsys):
     assert "stage1.pt is of another run: continue that run with --resume" in capsys.readouterr().err.splitlines()[-1]
 
 
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_option_that_the_network_refuses_is_refused_before_stage_1(data, tmp_path, method, monkeypatch, capsys):
+    def train(*_):
+        raise RuntimeError("every option is in order")
+
+    monkeypatch.setattr("condseg_monai.cli.train._train", train)
+    words = ["train", str(data), "--method", method, "--output_dir", str(tmp_path / "run")]
+    assert main(words) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == "error: every option is in order"
+    shutil.rmtree(tmp_path / "run")
+    if method in ("condseg", "med_disseg"):
+        assert main([*words, "--decoder_channels", "15"]) == 1
+        assert "decoder_channels" in capsys.readouterr().err.splitlines()[-1]
+        assert not (tmp_path / "run").exists()
+
+
+def test_model_of_another_run_is_refused_before_stage_1(data, tmp_path, capsys):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "model.pt").write_bytes(b"")
+    assert main(["train", str(data), "--output_dir", str(tmp_path), *SMALL]) == 1
+    assert "model.pt is of another run" in capsys.readouterr().err.splitlines()[-1]
+    assert {file.name for file in tmp_path.rglob("*")} == {"models", "model.pt"}
+
+
 def test_interrupted_training_says_how_to_continue(data, tmp_path, monkeypatch, capsys):
     def interrupt(_):
         raise KeyboardInterrupt
@@ -155,6 +183,8 @@ def test_missing_model_is_an_error_that_says_what_was_looked_for(data, tmp_path,
     assert "is a folder without models/model.pt or model.pt" in capsys.readouterr().err
     assert main(["predict", str(tmp_path / "no"), str(data), str(tmp_path / "out")]) == 1
     assert "no does not exist: give a .pt file" in capsys.readouterr().err
+    assert main(["predict", "", str(data), str(tmp_path / "out")]) == 1
+    assert "model is empty: give a .pt file" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -186,6 +186,39 @@ class TestImages:
         last.start()
         assert names(last) == ["d.tif"]
 
+    def test_mask_that_was_changed_since_is_refused(self, images, tmp_path, checkpoint):
+        out = tmp_path / "out"
+        with image_cases(images, out, checkpoint).started():
+            write_masks(out, "a", "b c", "d")
+        with image_cases(images, out, checkpoint).started():  # keeps the hashes
+            pass
+        record = json.loads((out / "inference.json").read_text())
+        (out / "a.png").write_bytes(b"drawn by hand")
+        with pytest.raises(RunError, match=r"a\.png is there already and was changed since it was written; give"):
+            image_cases(images, out, checkpoint).start()
+        for entry in record["files"].values():
+            del entry["output_sha256"]
+        (out / "inference.json").write_text(json.dumps(record))  # of an earlier version
+        with image_cases(images, out, checkpoint).started():
+            pass
+
+    def test_record_that_cannot_be_written_is_no_case(self, images, tmp_path, checkpoint, monkeypatch):
+        cases = image_cases(images, tmp_path / "out", checkpoint)
+        cases.start()
+        write_masks(tmp_path / "out", "a", "b c")
+
+        def write(*_):
+            raise OSError("no space")
+
+        monkeypatch.setattr("condseg_monai.inference.output_record.write_json", write)
+        with pytest.raises(RunError, match=r"inference\.json cannot be written: no space; 1 of 3 cases have no mask"):
+            cases.finish()
+
+    def test_folder_in_the_place_of_a_mask_stops_before_any_work(self, images, tmp_path, checkpoint):
+        (tmp_path / "out" / "a.png").mkdir(parents=True)
+        with pytest.raises(RunError, match=r"a\.png is a folder where a file would be written; move it away"):
+            image_cases(images, tmp_path / "out", checkpoint).start()
+
     def test_other_images_may_go_into_the_same_folder(self, images, tmp_path, checkpoint):
         with image_cases(images, tmp_path / "out", checkpoint).started():
             write_masks(tmp_path / "out", "a", "b c", "d")
@@ -209,6 +242,31 @@ class TestImages:
             cases = image_cases(source, tmp_path / "out", checkpoint, save_probability="png", overwrite=overwrite)
             with pytest.raises(RunError, match=r"probability/a\.png is one of the inputs and would be overwritten"):
                 cases.start()
+
+    def test_outputs_of_earlier_runs_in_the_source_folder_are_no_inputs(self, images, tmp_path, checkpoint, caplog):
+        source = tmp_path / "source"
+        for day in ("a", "b"):
+            shutil.copytree(images, source / day)
+        out = source / "out"
+        first = image_cases(source, out, checkpoint)
+        first.start()
+        for case in first.todo[:-1]:
+            write_masks(first.path("mask", case).parent, first.path("mask", case).stem)
+        with pytest.raises(RunError, match="1 of 6 cases have no mask"):
+            first.finish()
+        with caplog.at_level("INFO"):
+            again = image_cases(source, out, checkpoint)
+            again.start()
+            assert names(again) == ["d.tif"] and len(again.kept) == 5
+            elsewhere = image_cases(source, tmp_path / "elsewhere", checkpoint)
+            assert len(elsewhere.todo) == 6
+        assert f"5 output(s) of earlier runs in {source} left out" in caplog.text
+        again._record.release()
+        for day in ("a", "b"):
+            shutil.rmtree(source / day)
+        with pytest.raises(RunError, match="has nothing but outputs of earlier runs: "):
+            image_cases(source, tmp_path / "elsewhere", checkpoint).start()
+        image_cases(out, tmp_path / "elsewhere", checkpoint).start()  # asked for by name
 
     def test_a_second_run_in_the_folder_is_refused(self, images, tmp_path, checkpoint):
         first = image_cases(images, tmp_path / "out", checkpoint)

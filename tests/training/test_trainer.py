@@ -7,6 +7,7 @@ import torch
 from ignite.engine import Events
 from torch import nn
 
+from condseg_monai.training.run_folder import RunFolder
 from condseg_monai.training.trainer import GuardedTrainer, NonFiniteLossError, RunEvents
 from condseg_monai.utils.interruption import Terminated
 
@@ -112,6 +113,15 @@ def test_sigterm_ends_a_run_as_ctrl_c_does_and_is_the_program_s_again_after_it()
         trainer.run()
     assert ended == ["SIGTERM"]
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_interrupted_stage_2_names_the_option_that_keeps_stage_1(tmp_path):
+    (tmp_path / "stage1.pt").write_bytes(b"")
+    trainer = trainer_for(batches(1.0))
+    trainer.run_folder = RunFolder({"ckpt_dir": tmp_path}, "stage2", ["model.pt"])
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt, match="the same command with --resume true keeps what is there"):
+        trainer.run()
 
 
 def test_error_that_an_interruption_caused_is_the_interruption():

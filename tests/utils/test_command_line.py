@@ -29,7 +29,14 @@ TEXTS += ["it's", 'say "x"', "back\\slash", "$'#", "ä#ö", "None ", "x:y", "[1"
 @pytest.fixture
 def config(tmp_path):
     file = tmp_path / "mine.json"
-    options = {"learning_rate": 0.1, "dataset_dir": "d", "output_dir": "o", "encoder": None, "class_names": ["a", "b"]}
+    options = {
+        "learning_rate": 0.1,
+        "dataset_dir": "d",
+        "output_dir": "o",
+        "encoder": None,
+        "class_names": ["a", "b"],
+        "device": "cpu",
+    }
     file.write_text(json.dumps({**options, "my_step": "$print(@my_rate)", "my_network": {}, "run": []}))
     return str(file)
 
@@ -100,6 +107,34 @@ def test_text_that_would_change_is_refused_with_a_way_to_write_it(text, config):
     assert f"dataset_dir {text!r}" in str(refused.value)
     way = shlex.split(str(refused.value).partition("write --dataset_dir ")[2].partition(", or use")[0])
     check(config, "--dataset_dir", *way)
+
+
+def test_text_of_an_args_file_that_would_change_is_refused_with_a_way_to_write_it(config, tmp_path):
+    args_file = tmp_path / "args.json"
+    args_file.write_text(json.dumps({"dataset_dir": "set#9"}))
+    with pytest.raises(ValueError, match=r"dataset_dir 'set#9' of .*args\.json would not arrive as it is") as refused:
+        check(config, "--args_file", str(args_file))
+    way = str(refused.value).partition("write ")[2].partition(" there, or use")[0]
+    for value in (json.loads(way), "plain", "2024_11_28", None):
+        args_file.write_text(json.dumps({"dataset_dir": value}))
+        check(config, "--args_file", str(args_file))
+    args_file.write_text(json.dumps({"dataset_dir": "set#9"}))
+    check(config, "--args_file", str(args_file), "--dataset_dir", "plain")  # takes its place
+
+
+def test_part_that_the_block_of_options_does_not_have_is_refused(tmp_path):
+    file = tmp_path / "mine.json"
+    file.write_text(json.dumps({"learning_rate": 0.1, "options": {"learning_rate": "@learning_rate"}, "run": []}))
+    for name in ("options#learning_rat", "options::learning_rat"):
+        with pytest.raises(ValueError, match=r"no such option: learning_rat \(did you mean learning_rate\?\)"):
+            check(str(file), f"--{name}", "1")
+    check(str(file), "--options#learning_rate", "1")
+
+
+def test_device_that_there_is_not_is_refused(config):
+    with pytest.raises(ValueError, match="device must be cpu, cuda"):
+        check(config, "--device", "cud")
+    check(config, "--device", "cuda:1")
 
 
 def test_class_names_that_would_change_are_refused(config):

@@ -26,7 +26,13 @@ def as_image_array(image: Any, mode: str = "RGB") -> np.ndarray:
         ValueError: if it is something else, empty, or has values out of range; the message says what was found.
     """
     if isinstance(image, Image.Image):
-        return pixels_in_mode(image_pixels(image.copy(), getattr(image, "tag_v2", None)), mode)
+        if 0 in image.size:
+            raise ValueError(f"an image must have pixels, got a size of {image.width}x{image.height}")
+        try:
+            read = image.copy()
+        except (OSError, SyntaxError, AttributeError) as error:  # truncated, broken, closed
+            raise ValueError(f"the image cannot be read: {error}") from error
+        return pixels_in_mode(image_pixels(read, getattr(image, "tag_v2", None)), mode)
     array = np.asarray(image)
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]

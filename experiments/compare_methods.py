@@ -72,7 +72,12 @@ _SGD = {"learning_rate": 0.01, "encoder_learning_rate": 0.01}  # DEC-Seg's optim
 _ALONE = {"unlabeled_batch_size": 0}
 METHODS: dict[str, Method] = {
     "condseg": Method("ConDSeg", METHOD_FILES["condseg"].train, METHOD_FILES["condseg"].stage1),
-    "condseg_without_cr": Method("ConDSeg without Consistency Reinforcement", METHOD_FILES["condseg"].train),
+    "condseg_one_stage": Method("ConDSeg, stage 2 alone", METHOD_FILES["condseg"].train),
+    "condseg_without_cr": Method(
+        "ConDSeg without Consistency Reinforcement",
+        METHOD_FILES["condseg_without_cr"].train,
+        METHOD_FILES["condseg_without_cr"].stage1,
+    ),
     "med_disseg": Method("Med-DisSeg", *_MED_DISSEG),
     "med_disseg_released": Method(
         "Med-DisSeg, dispersion as released (not normalised)", *_MED_DISSEG, {"dispersive_normalize": False}

@@ -41,6 +41,7 @@ OVERLAYS = {  # each is read after a base
     "semi_supervised_condseg": ["condseg", "semi_supervised_condseg"],
     "synapse": ["synapse"],
     "unet": ["unet"],
+    "without_cr": ["without_cr"],
 }
 NAMED = {"transforms": ("read", "augment"), "train": ("handlers",), "validate": ("handlers",)}
 NOTE = {"_generated_": "by bundle/config_source/build.py from the parts beside it: change those"}

@@ -27,6 +27,7 @@ class Files(NamedTuple):
 
 METHODS = {
     "condseg": Files(("train_stage2",), ("inference",), ("train_stage1",)),
+    "condseg_without_cr": Files(("train_stage2",), ("inference",), ("train_stage1", "without_cr")),
     "dec_seg": Files(("train_dec_seg",), ("inference",)),
     "med_disseg": Files(("train_stage2", "med_disseg"), ("inference",), ("train_stage1", "med_disseg")),
     "condseg_student": Files(("train_dec_seg", "semi_supervised_condseg"), ("inference",)),

@@ -26,6 +26,7 @@ OVERLAYS = {
     "semi_supervised_condseg": (SEMI_SUPERVISED,),
     "flexible_unet": ("train", "train_stage2"),
     "unet": ("train", "train_stage2"),
+    "without_cr": ("train_stage1",),
 }
 PAIRS = [(base, overlay) for overlay, bases in OVERLAYS.items() for base in bases]
 COMBINATIONS = [*((base,) for base in BASES), *PAIRS]

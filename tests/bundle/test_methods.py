@@ -14,7 +14,16 @@ from monai.networks.nets import UNet
 from PIL import Image
 from torch import nn
 
-from condseg_monai import ConDSeg, DECSeg, FlexibleUNet, MedDisSeg, MedDisSegStage1, baseline_unet
+from condseg_monai import (
+    ConDSeg,
+    ConDSegStage1,
+    DECSeg,
+    FlexibleUNet,
+    MaskLoss,
+    MedDisSeg,
+    MedDisSegStage1,
+    baseline_unet,
+)
 from condseg_monai.utils.options import CARD_OPTIONS
 
 NOT_FOR_INFERENCE = {"encoder_weights", "epochs", "dataset_dir", "stage1_checkpoint", *CARD_OPTIONS}
@@ -36,6 +45,9 @@ METHODS = {
     "med_disseg": Method(("train_stage2", "med_disseg"), ("inference",), MedDisSeg),
     "med_disseg_stage1": Method(
         ("train_stage1", "med_disseg"), (), MedDisSegStage1, checkpoint="stage1.pt", record="run_stage1.json"
+    ),
+    "condseg_stage1_without_cr": Method(
+        ("train_stage1", "without_cr"), (), ConDSegStage1, checkpoint="stage1.pt", record="run_stage1.json"
     ),
     "unet": Method(("train_stage2", "unet"), ("inference",), UNet),
     "flexible_unet": Method(("train_stage2", "flexible_unet"), ("inference",), FlexibleUNet),
@@ -84,6 +96,18 @@ def test_every_property_is_where_monai_looks_for_it(trained, open_config, tmp_pa
     workflow = open_config(*trained.method.train, **trained.options, **folders)
     workflow.initialize()
     assert workflow.check_properties() == []
+
+
+def test_first_stage_without_consistency_reinforcement_sees_each_image_once(open_config, tiny_options, tmp_path):
+    workflow = open_config("train_stage1", "without_cr", **tiny_options, output_dir=str(tmp_path))
+    batch = {"image": torch.rand(2, 3, 32, 32), "label": torch.zeros(2, 1, 32, 32)}
+    images, label = workflow.parser.get_parsed_content("train#prepare_batch")(batch)
+    assert torch.equal(images, batch["image"]) and torch.equal(label, batch["label"])
+    assert isinstance(workflow.parser.get_parsed_content("loss"), MaskLoss)
+    clean = open_config("train_stage1", **tiny_options, output_dir=str(tmp_path))
+    assert len(clean.parser.get_parsed_content("train#prepare_batch")(batch)[0]) == 4  # with it: two views
+    cases = [w.parser.get_parsed_content("train#dataset")[0]["image"] for w in (workflow, clean)]
+    assert cases[0].min() < 0 <= cases[1].min()  # normalised here, there after the recolouring
 
 
 def test_overlay_evaluates(trained, run_config, tmp_path):

@@ -56,7 +56,8 @@ def folds(tmp_path):
         cases = find_cases(data, ("train",), fold).cases["train"]
         (runs / f"fold_{fold}" / "models").mkdir(parents=True)
         (runs / f"fold_{fold}" / "models" / "model.pt").touch()
-        card = ModelCard("unet", {}, training={"splits": {"train": {"sha256": datalist_hash(cases)}}})
+        splits = {"train": {"sha256": datalist_hash(cases)}}
+        card = ModelCard("unet", {}, weights={"sha256": "0" * 64}, training={"splits": splits})
         card.write(runs / f"fold_{fold}" / "models" / "model.json")
     return runs, data
 

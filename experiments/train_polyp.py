@@ -1,13 +1,15 @@
 r"""Train the reference model ``condseg_polyp`` on Kvasir-SEG, on a CPU, in steps that can be stopped at any time.
 
     nice -n 19 .venv/bin/python -m experiments.train_polyp --dataset_dir KVASIR --output_dir runs/condseg_polyp
-    .venv/bin/python -m experiments.train_polyp --dataset_dir KVASIR --output_dir runs/condseg_polyp --score_test
+    .venv/bin/python -m experiments.train_polyp --dataset_dir KVASIR --output_dir runs/condseg_polyp \
+        --ship small condseg_polyp
 
 The first command does what is left to do: stopped and given again it continues after the last complete epoch, and a run
 that has ended stays as it is. ``KVASIR`` has ``images/``, ``masks/``, ``train.txt`` (880) and ``val.txt`` (120).
 
 80 images of ``train.txt``, drawn with seed 0, are held out: everything is chosen by them. The official ``val.txt`` is
-the test list here, which only the second command reads; ``test_looks.txt`` in the output folder counts how often.
+the test list here, which only the second command reads; ``test_looks.txt`` in the output folder counts how often. It
+writes a step's best weights as float16 into the bundle, scores that file, and puts the scores into its model card.
 
 1. ``stage1``: Consistency Reinforcement from ImageNet weights, at 128 pixels;
 2. ``small``: stage 2 from that encoder, at 128 pixels, where a step takes a quarter of the time;
@@ -24,11 +26,15 @@ import logging
 import random
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from condseg_monai.cli.workflows import open_run, run, without_card_options
+from condseg_monai.networks.model_card import card_path
+from condseg_monai.utils.bundle_path import bundle_dir
+from condseg_monai.utils.files import file_sha256, write_checkpoint
 from experiments.given_options import parse_options
 
 OPTIONS: dict[str, Any] = {
@@ -40,6 +46,9 @@ OPTIONS: dict[str, Any] = {
     "early_stop_patience": 1000,
     "progress_bar": False,
 }
+
+
+SCORES = ("val_mean_iou", "val_mean_dice", "val_mean_iou_original", "val_mean_dice_original")
 
 
 class Step(NamedTuple):
@@ -72,8 +81,8 @@ def main() -> None:
     output_dir: Path = arguments.output_dir.resolve()
     dataset_dir = output_dir / "dataset"
     make_dataset(arguments.dataset_dir.resolve(), dataset_dir, arguments.held_out)
-    if arguments.score_test:
-        score_test(output_dir, {**OPTIONS, **given})
+    if arguments.ship:
+        ship(output_dir, *arguments.ship, arguments.models_dir, given)
         return
     for step, epochs, size in zip(STEPS, arguments.epochs, arguments.image_sizes, strict=True):
         step = step._replace(epochs=epochs, image_size=size)
@@ -89,7 +98,10 @@ def parse(words: Sequence[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
     parser.add_argument("--epochs", type=int, nargs=3, default=[step.epochs for step in STEPS], help="of the steps")
     parser.add_argument("--image_sizes", type=int, nargs=3, default=[step.image_size for step in STEPS])
     parser.add_argument("--held_out", type=int, default=80, help="images of train.txt to choose by")
-    parser.add_argument("--score_test", action="store_true", help="score the result on val.txt, and count it")
+    parser.add_argument(
+        "--ship", nargs=2, metavar=("STEP", "NAME"), help="a step's model as NAME.pt, scored on val.txt"
+    )
+    parser.add_argument("--models_dir", type=Path, default=bundle_dir() / "models", help="where NAME.pt goes")
     try:
         return parser.parse_args(words[:at]), parse_options(words[at + 1 :])
     except ValueError as error:
@@ -140,17 +152,24 @@ def load(network: Any, checkpoint: Path) -> None:
     network.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True))
 
 
-def score_test(output_dir: Path, options: dict[str, Any]) -> None:
-    """Score the result on the test list, and note that it was looked at."""
-    models, eval_dir = output_dir / "full" / "models", output_dir / "full" / "test"
-    places = {"dataset_dir": str(output_dir / "dataset"), "ckpt_dir": str(models), "output_dir": str(eval_dir)}
+def ship(output_dir: Path, step: str, name: str, models_dir: Path, given: dict[str, Any]) -> None:
+    """Write a model as float16 with its card, score it on the test list, and note that the list was looked at."""
+    from condseg_monai.inference.packed_bundle import load_model
+
+    _, card, network = load_model(output_dir / step)
+    target, scores = models_dir / f"{name}.pt", output_dir / step / "test"
+    write_checkpoint(target, {k: v.half() if v.is_floating_point() else v for k, v in network.state_dict().items()})
+    card = replace(card, weights={"file": target.name, "sha256": file_sha256(target)})
+    card.write(card_path(target))
+    places = {"dataset_dir": str(output_dir / "dataset"), "checkpoint": str(target), "output_dir": str(scores)}
     files = ("train_stage2", "evaluate")
-    options = {**options, **places, "split": "test", "precision": "float32", "overwrite": True}
-    run(files, without_card_options(files, options))
+    run(files, {**without_card_options(files, given), **places, "split": "test", "overwrite": True})
     with (output_dir / "test_looks.txt").open("a", encoding="utf-8") as looks:
-        looks.write(f"{datetime.now(timezone.utc).isoformat(timespec='seconds')}\n")
-    summary = json.loads((eval_dir / "summary_test.json").read_text(encoding="utf-8"))
-    print(json.dumps(summary, indent=2))
+        looks.write(f"{datetime.now(timezone.utc).isoformat(timespec='seconds')} {step}\n")
+    summary = json.loads((scores / "summary_test.json").read_text(encoding="utf-8"))
+    test = {"images": summary["images"], "scores": {name: summary["scores"][name] for name in SCORES}}
+    replace(card, training={**card.training, "test": test}).write(card_path(target))
+    print(json.dumps(test, indent=2))
 
 
 if __name__ == "__main__":

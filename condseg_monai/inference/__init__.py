@@ -3,6 +3,7 @@
 from condseg_monai.inference.case_loader import CaseLoader, CasePostprocessing, predict_cases
 from condseg_monai.inference.cases import image_cases, scored_cases, volume_cases
 from condseg_monai.inference.finite_output import CheckFinited
+from condseg_monai.inference.model_files import default_checkpoint
 from condseg_monai.inference.predictions import SaveImagePredictiond
 from condseg_monai.inference.region_inferer import RegionInferer
 from condseg_monai.inference.required_checkpoint import RequiredCheckpoint, RequiredCheckpointLoader
@@ -19,6 +20,7 @@ __all__ = [
     "SaveImagePredictiond",
     "VolumeInference",
     "VolumeInferer",
+    "default_checkpoint",
     "image_cases",
     "predict_cases",
     "scored_cases",

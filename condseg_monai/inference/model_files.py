@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from condseg_monai.networks.model_card import card_path
 from condseg_monai.utils.bundle_path import bundle_dir
 
-__all__ = ["find_model", "shipped_models"]
+__all__ = ["default_checkpoint", "find_model", "shipped_models"]
 
 _CHECKPOINT = "model.pt"
 
@@ -64,6 +64,12 @@ def find_model(model: str | os.PathLike[str]) -> Path:
     raise FileNotFoundError(
         f"model {model} does not exist{hint}: give a .pt file, the folder of a run or bundle, or a zip{has}"
     )
+
+
+def default_checkpoint(ckpt_dir: str | os.PathLike[str]) -> str:
+    """``model.pt`` of a training in a folder or, where there is none, ``condseg_polyp.pt``, which the bundle's has."""
+    own, shipped = Path(ckpt_dir) / _CHECKPOINT, Path(ckpt_dir) / "condseg_polyp.pt"
+    return str(shipped if shipped.is_file() and not own.is_file() else own)
 
 
 def shipped_models() -> dict[str, Path]:

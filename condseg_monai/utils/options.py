@@ -96,7 +96,10 @@ _PLACES: dict[str, Option] = {
         "others. `stage1_checkpoint` and `encoder_weights` are not read then",
         null=True,
     ),
-    "checkpoint": _path("weights to evaluate or predict with", default="`model.pt` in `ckpt_dir`"),
+    "checkpoint": _path(
+        "weights to evaluate or predict with",
+        default="`model.pt` in `ckpt_dir`; of `inference`, else its `condseg_polyp.pt`",
+    ),
 }
 _COMPUTATION: dict[str, Option] = {
     "device": _text("where to compute", default="a GPU if there is one"),

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from condseg_monai import ModelCard
 from condseg_monai.utils.files import file_sha256
 from experiments import train_polyp
 
@@ -40,7 +41,7 @@ def test_last_step_begins_with_the_weights_of_the_step_before(trained):
     assert 0 < distance < 0.05 * sum(small[key].square().sum() for key in kernels)
 
 
-def test_run_that_has_ended_stays_as_it_is_and_the_test_list_is_scored_by_request(trained, monkeypatch, capsys):
+def test_run_that_has_ended_stays_and_its_model_is_shipped_with_scores(trained, monkeypatch, capsys, tmp_path):
     words, folder = trained
     model = folder / "full" / "models" / "model.pt"
     before = file_sha256(model)
@@ -48,8 +49,14 @@ def test_run_that_has_ended_stays_as_it_is_and_the_test_list_is_scored_by_reques
     train_polyp.main()
     assert not (folder / "test_looks.txt").exists()
     at = words.index("--")
-    monkeypatch.setattr("sys.argv", [*words[:at], "--score_test", *words[at:]])
+    ship = ["--ship", "full", "condseg_tiny", "--models_dir", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", [*words[:at], *ship, "--", "--device", "cpu"])
     train_polyp.main()
     assert file_sha256(model) == before
     assert len((folder / "test_looks.txt").read_text().splitlines()) == 1
     assert '"val_mean_dice"' in capsys.readouterr().out
+    card = ModelCard.read(tmp_path / "condseg_tiny.json")
+    assert card.image_size == 48 and card.weights["sha256"] == file_sha256(tmp_path / "condseg_tiny.pt")
+    assert card.training["test"]["images"] == 3 and "interval_95" in card.training["test"]["scores"]["val_mean_iou"]
+    shipped = torch.load(tmp_path / "condseg_tiny.pt", weights_only=True)
+    assert {value.dtype for value in shipped.values() if value.is_floating_point()} == {torch.float16}

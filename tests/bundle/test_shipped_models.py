@@ -1,0 +1,48 @@
+"""Trained models that come with the bundle."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from condseg_monai import Segmenter
+from condseg_monai.cli.commands import main
+from condseg_monai.inference.model_files import default_checkpoint, shipped_models
+from condseg_monai.inference.packed_bundle import load_model
+from condseg_monai.networks.model_card import card_path
+
+
+@pytest.mark.parametrize("name", shipped_models())
+def test_model_is_small_whole_and_has_its_scores(name, capsys):
+    checkpoint, card, _ = load_model(name)
+    assert checkpoint.stat().st_size < 10e6
+    test = card.training["test"]
+    low, high = test["scores"]["val_mean_dice"]["interval_95"]
+    assert test["images"] == 120 and 0.8 < low < test["scores"]["val_mean_dice"]["mean"] < high < 1
+    assert main(["info", name]) == 0
+    assert "efficientnet_lite2" in capsys.readouterr().out
+
+
+def test_own_model_comes_before_the_shipped_one(tmp_path):
+    assert default_checkpoint(tmp_path) == str(tmp_path / "model.pt")  # the one that is missing
+    (tmp_path / "condseg_polyp.pt").touch()
+    assert default_checkpoint(tmp_path) == str(tmp_path / "condseg_polyp.pt")
+    (tmp_path / "model.pt").touch()
+    assert default_checkpoint(tmp_path) == str(tmp_path / "model.pt")
+
+
+def test_inference_with_no_option_but_the_folders_uses_it(run_config, tiny_dataset, tmp_path):
+    source = shipped_models()["condseg_polyp"]
+    (tmp_path / "models").mkdir()
+    for path in (source, card_path(source)):
+        shutil.copy(path, tmp_path / "models")
+    images, out = tiny_dataset / "images", tmp_path / "out"
+    places = {"bundle_root": str(tmp_path), "dataset_dir": str(images), "output_dir": str(out)}
+    run_config("inference", workflow_type="infer", num_workers=0, device="cpu", **places)
+    assert json.loads((out / "inference.json").read_text())["checkpoint"].endswith("condseg_polyp.pt")
+    segmenter = Segmenter("condseg_polyp", device="cpu")
+    for image in images.iterdir():
+        mask = np.asarray(Image.open(out / f"{image.stem}.png"))
+        assert np.array_equal(mask > 0, segmenter.predict(image).mask > 0)

@@ -154,11 +154,11 @@ def load(network: Any, checkpoint: Path) -> None:
 
 def ship(output_dir: Path, step: str, name: str, models_dir: Path, given: dict[str, Any]) -> None:
     """Write a model as float16 with its card, score it on the test list, and note that the list was looked at."""
-    from condseg_monai.inference.packed_bundle import load_model
+    from condseg_monai.inference.packed_bundle import half_weights, load_model
 
     _, card, network = load_model(output_dir / step)
     target, scores = models_dir / f"{name}.pt", output_dir / step / "test"
-    write_checkpoint(target, {k: v.half() if v.is_floating_point() else v for k, v in network.state_dict().items()})
+    write_checkpoint(target, half_weights(network))
     card = replace(card, weights={"file": target.name, "sha256": file_sha256(target)})
     card.write(card_path(target))
     places = {"dataset_dir": str(output_dir / "dataset"), "checkpoint": str(target), "output_dir": str(scores)}

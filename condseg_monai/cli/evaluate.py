@@ -32,7 +32,12 @@ _NAMES = (
 @click.argument("dataset_dir", metavar="DIR", type=PathValue(exists=True, file_okay=False))
 @click.option("--split", default="test", show_default=True, help="the list of DIR to score")
 @click.option("--folds", is_flag=True, help="score every fold of a run on its own val list, and pool the scores")
-@click.option("--output_dir", metavar="OUT", type=PathValue(), help="[scores in the model's run folder]")
+@click.option(
+    "--output_dir",
+    metavar="OUT",
+    type=PathValue(),
+    help="[scores in the model's run folder; of a zip or a shipped model, scores/NAME]",
+)
 @with_config_options(_NAMES)
 @click.pass_context
 def command(
@@ -91,7 +96,8 @@ def _evaluate(
     if card is not None and card.kind == "ct":
         raise ValueError(f"{checkpoint} segments CT volumes: use condseg predict, then condseg score-volumes")
     run_dir = checkpoint.parent.parent if checkpoint.parent.name == "models" else checkpoint.parent
-    scores = (output_dir or run_dir / "scores").absolute()
+    is_users = Path(model).exists() and Path(model).suffix != ".zip"  # not unpacked for this run, and not the bundle's
+    scores = (output_dir or (run_dir / "scores" if is_users else Path("scores") / Path(model).stem)).absolute()
     _refuse_earlier(scores, split, given)
     places = {"dataset_dir": str(dataset_dir.absolute()), "output_dir": str(scores), "checkpoint": str(checkpoint)}
     settings = {**places, "split": split, **given}

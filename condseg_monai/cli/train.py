@@ -74,7 +74,8 @@ def command(
         run_dir /= f"fold_{given['fold']}"
     places = {"dataset_dir": str(dataset_dir.absolute()), "output_dir": str(run_dir)}
     settings = {**places, "ckpt_dir": str(run_dir / "models"), **given}
-    stages = [("Stage 1", files.stage1)] if files.stage1 and not {"stage1_checkpoint", "init_from"} & {*given} else []
+    starts_elsewhere = "stage1_checkpoint" in given or given.get("init_from") is not None
+    stages = [("Stage 1", files.stage1)] if files.stage1 and not starts_elsewhere else []
     stages.append(("Stage 2" if stages else "Training", files.train))
     for _, stage in stages:
         _check_options(stage, options_for(stage, settings))

@@ -209,19 +209,21 @@ class Cases:
         record = OutputRecord(self.output_dir, {**self.checkpoint.describe(), "settings": settings})
         record.claim()
         try:
-            if folders := [path for case in todo for kind in self.outputs if (path := self.path(kind, case)).is_dir()]:
-                raise DatasetError(f"output_dir: {folders[0]} is a folder where a file would be written; move it away")
             files: dict[Path, Source] = {}
             unreadable = set()
             for case in todo:
                 image = case["image"]
                 try:
                     source = Source(image, content_sha256(image))
-                    [self.wants(kind, case) for kind in self.outputs]  # a name may be too long
+                    # a name may be too long
+                    folders = [path for kind in self.outputs if (path := self.path(kind, case)).is_dir()]
                 except OSError as error:
                     self.fail(Finding("unreadable", f"{image} cannot be used: {error}", (image,)))
                     unreadable.add(image)
                     continue
+                if folders:
+                    where = f"output_dir: {folders[0]} is a folder where a file would be written"
+                    raise DatasetError(f"{where}; move it away")
                 files |= {self.path(kind, case): source for kind in self.outputs}
             if self.overwrite:
                 for path in files:

@@ -28,7 +28,7 @@ from condseg_monai.utils.method_files import training_files
 from condseg_monai.utils.options import CARD_OPTIONS
 from condseg_monai.version import __version__
 
-__all__ = ["load_model", "pack_bundle"]
+__all__ = ["half_weights", "load_model", "pack_bundle"]
 
 _MARK = "condseg_pack"
 
@@ -136,11 +136,18 @@ def _write_models(folder: Path, checkpoint: Path, card: ModelCard, network: nn.M
     folder.mkdir(parents=True)
     path = folder / "model.pt"
     if half:
-        state = {k: v.half() if v.is_floating_point() else v for k, v in network.state_dict().items()}
-        write_checkpoint(path, state)
+        write_checkpoint(path, half_weights(network))
     else:
         shutil.copyfile(checkpoint, path)
     replace(card, weights={"file": path.name, "sha256": file_sha256(path)}).write(card_path(path))
+
+
+def half_weights(network: nn.Module) -> dict[str, torch.Tensor]:
+    """The ``state_dict`` with its floating-point weights as float16; ValueError if one is too large for that."""
+    state = {key: value.half() if value.is_floating_point() else value for key, value in network.state_dict().items()}
+    if wrong := [key for key, value in state.items() if not bool(torch.isfinite(value).all())]:
+        raise ValueError(f"half: {wrong[0]} has values beyond float16, which ends at 65504: leave --half out")
+    return state
 
 
 def _write_configs(folder: Path, card: ModelCard, name: str) -> None:

@@ -35,7 +35,7 @@ class ModelCard:
         anti_aliasing: whether images are smoothed before they are made smaller.
         normalization: as :class:`~condseg_monai.NormalizeImage` takes it.
         window_hu: of CT, the Hounsfield units that become 0 and 1.
-        threshold: of one output channel, the probability above which a pixel is foreground.
+        threshold: of one output channel, the probability from which on a pixel is foreground.
         class_names: background first.
         class_values: of images with several classes, what each is in a mask: a number, or a colour of three; None for
             0, 1, 2 and so on, for a binary mask and for CT.

@@ -24,7 +24,7 @@ from PIL import Image
 from condseg_monai import ModelCard, Segmenter
 from condseg_monai.cli.commands import main
 from condseg_monai.cli.workflows import config_file
-from condseg_monai.inference.packed_bundle import pack_bundle
+from condseg_monai.inference.packed_bundle import half_weights, load_model, pack_bundle
 from condseg_monai.networks.methods import METHODS as ALL_METHODS
 from condseg_monai.utils.method_files import training_files
 from tests.bundle.models import save_model
@@ -329,6 +329,20 @@ def test_nothing_of_a_card_is_evaluated_by_a_packed_bundle(elsewhere):
     assert parser.get_parsed_content("normalization") == touch
     parser.get_parsed_content("_meta_")
     assert not (elsewhere / "evaluated").exists()
+
+
+def test_half_weights_are_finite(elsewhere):
+    run = save_model(elsewhere / "run", "unet")
+    network = load_model(run)[2]
+    next(network.parameters()).data[0] = 1e6
+    with pytest.raises(ValueError, match="has values beyond float16"):
+        half_weights(network)
+
+
+def test_scores_of_a_zip_are_not_left_in_the_folder_it_is_unpacked_to(elsewhere, tiny_dataset, capsys):
+    pack_bundle(save_model(elsewhere / "run", "unet"), elsewhere / "polyps.zip", torchscript=False)
+    assert main(["evaluate", "polyps.zip", str(tiny_dataset), "--device", "cpu", "--num_workers", "0"]) == 0
+    assert (elsewhere / "scores" / "polyps" / "report_test.html").is_file()
 
 
 def test_name_that_monai_would_evaluate_is_no_name_of_a_bundle(elsewhere):

@@ -1,6 +1,7 @@
 """TensorBoard's event files, a folder for each run, and MLflow."""
 
 import sys
+import time
 
 import pytest
 import torch
@@ -28,6 +29,7 @@ def test_each_run_has_a_folder_and_a_resumed_one_forgets_later_steps(tmp_path):
         for step in (1, 2, 3):
             writer.add_scalar("loss", 0.5, step)
         writer.close()
+    time.sleep(1.1)  # event files are read in the order of their names, which have whole seconds
     writer = EventWriter(tmp_path)
     writer.resume("run_1", 2)
     writer.add_scalar("loss", 0.25, 3)

@@ -53,6 +53,7 @@ def convert_checkpoint(source: Path, target: Path, model: str, overwrite: bool =
     converted = from_released(released, model).state_dict()
     if model == "dec_seg":
         converted = merge_binary_logits(converted)
+    card.unlink(missing_ok=True)  # of the file that is replaced
     with atomic_write(target) as temporary:
         torch.save(converted, temporary)
     if model not in _CARDS:  # a generator

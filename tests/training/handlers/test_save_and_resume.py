@@ -14,6 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 
 from condseg_monai.data.lists.datalist import content_hash, datalist_hash
+from condseg_monai.networks.methods import METHODS
 from condseg_monai.networks.model_card import ModelCard
 from condseg_monai.training.handlers.early_stop import EarlyStop
 from condseg_monai.training.handlers.epoch_seed import EpochSeed
@@ -456,7 +457,8 @@ def test_record_of_another_shape_is_begun_anew_and_named(tmp_path, content, capl
 
 
 def test_run_of_another_method_is_not_resumed(tmp_path):
-    cards = [ModelCard(method, {}) for method in ("dec_seg", "condseg")]
+    channels = {"in_channels": 3, "out_channels": 1}
+    cards = [ModelCard(method, {**channels, **METHODS[method].options}) for method in ("dec_seg", "condseg")]
     trainer_for(tmp_path, epochs=2, card=cards[0]).run()
     with pytest.raises(ValueError, match="method was dec_seg, now is condseg"):
         trainer_for(tmp_path, resume=True, card=cards[1]).run()

@@ -13,6 +13,7 @@ from condseg_monai.cli.config_options import ConfigCommand, given_options, with_
 from condseg_monai.cli.logs import send_to_log
 from condseg_monai.cli.program import LEARN_MORE, PathValue, read_model, start_work
 from condseg_monai.cli.workflows import command_of, open_run, option_names
+from condseg_monai.utils.errors import root_cause
 from condseg_monai.utils.text_tables import text_table
 
 __all__ = ["command"]
@@ -60,38 +61,42 @@ def command(
     given = given_options(ctx, options)
     if folds:
         return _evaluate_folds(Path(model), dataset_dir, output_dir, given)
-    summary, report = _evaluate(model, dataset_dir, split, output_dir, given)
+    summary, report, failure = _evaluate(model, dataset_dir, split, output_dir, given)
     title = f"{split}: {summary['images']} images, scored at their own size"
     click.echo(f"\n{title}\n\n{_table(summary)}\n\nreport  {report}")
     if summary.get("missed_images_original") == summary["images"]:
         click.echo(f"warning: no lesion was found in any image; {LEARN_MORE}", err=True)
-    return int(bool(summary.get("failed")))
+    if failure:
+        raise failure
+    return 0
 
 
 def _evaluate_folds(run_dir: Path, dataset_dir: Path, output_dir: Path | None, given: Mapping[str, Any]) -> int:
     from condseg_monai.reports.folds import check_folds, pool_folds
 
     numbers = check_folds(run_dir, dataset_dir, given.get("mask_suffix", ""))
-    failed, scores = False, output_dir or run_dir / "scores"
+    failures, scores = [], output_dir or run_dir / "scores"
     for fold in numbers:  # before the first is scored
         _refuse_earlier(scores / f"fold_{fold}", "val", given)
     _refuse_earlier(scores, "out_of_fold", given)
     for fold in numbers:
         click.echo(f"fold {fold}")
         folder = scores / f"fold_{fold}"
-        summary, _ = _evaluate(str(run_dir / f"fold_{fold}"), dataset_dir, "val", folder, {**given, "fold": fold})
-        failed |= bool(summary.get("failed"))
+        _, _, failure = _evaluate(str(run_dir / f"fold_{fold}"), dataset_dir, "val", folder, {**given, "fold": fold})
+        failures += [failure] if failure else []
     tables = [scores / f"fold_{fold}" / "scores_val.csv" for fold in numbers]
     summary = pool_folds(tables, scores, overwrite=bool(given.get("overwrite")))
     click.echo(f"\nout of fold: {summary['images']} images in {len(numbers)} folds\n\n{_table(summary)}")
     click.echo(f"\nreport  {scores / 'report_out_of_fold.html'}")
-    return int(failed)
+    if failures:
+        raise RuntimeError("\n".join(map(str, failures)))
+    return 0
 
 
 def _evaluate(
     model: str, dataset_dir: Path, split: str, output_dir: Path | None, given: Mapping[str, Any]
-) -> tuple[dict[str, Any], Path]:
-    """Score one model; returns the summary and the report's path."""
+) -> tuple[dict[str, Any], Path, BaseException | None]:
+    """Score one model; returns the summary, the report's path, and an error if images could not be scored."""
     checkpoint, card = read_model(model)
     if card is not None and card.kind == "ct":
         raise ValueError(f"{checkpoint} segments CT volumes: use condseg predict, then condseg score-volumes")
@@ -105,9 +110,18 @@ def _evaluate(
     workflow = open_run(_FILES, settings)
     workflow.parser.get_parsed_content("validate#evaluator")  # makes loggers
     send_to_log()
-    workflow.run()
+    from condseg_monai.inference.cases import RunError
+
+    summary, failure = scores / f"summary_{split}.json", None
+    before = summary.stat().st_mtime_ns if summary.is_file() else 0
+    try:
+        workflow.run()
+    except RuntimeError as error:
+        failure = root_cause(error)
+        if not isinstance(failure, RunError) or not summary.is_file() or summary.stat().st_mtime_ns == before:
+            raise
     workflow.finalize()
-    return json.loads((scores / f"summary_{split}.json").read_text(encoding="utf-8")), scores / f"report_{split}.html"
+    return json.loads(summary.read_text(encoding="utf-8")), scores / f"report_{split}.html", failure
 
 
 def _refuse_earlier(folder: Path, name: str, given: Mapping[str, Any]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from condseg_monai.cli.program import Command, read_model
+from condseg_monai.utils.files import file_sha256
 
 __all__ = ["command"]
 
@@ -24,6 +25,9 @@ def command(model: str, as_json: bool) -> None:
     checkpoint, card = read_model(model)
     if card is None:
         raise FileNotFoundError(f"{checkpoint} has no model card beside it: nothing is known of it")
+    if card.weights["sha256"] != file_sha256(checkpoint):
+        where = checkpoint.with_suffix(".json")
+        raise ValueError(f"{where} describes other weights than {checkpoint}: take the card that came with them")
     content = card.as_dict()
     if as_json:
         click.echo(json.dumps(content, indent=2))

@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from condseg_monai.cli.program import Command, NamesIn, PathValue
+from condseg_monai.cli.config_options import given_options
+from condseg_monai.cli.program import Command, NamesIn, PathValue, wrong_option
 from condseg_monai.utils.options import OPTIONS
 
 __all__ = ["command"]
@@ -20,6 +21,11 @@ _ANNOTATIONS = {
     "coco": "images and JSON files of COCO's annotations, with the extra coco",
 }
 _SYNAPSE_SOURCE = "imgNNNN.nii.gz and labelNNNN.nii.gz of BTCV, or other CT volumes and labels named alike"
+_USED = {  # options of each kind of data set
+    "images": {"link", "overwrite", "allow_missing", "hold_out", "seed"},
+    "annotations": {"overwrite", "class_names", "allow_empty"},
+    _SYNAPSE: {"overwrite", "allow_missing", "hold_out", "seed", "organ_order", "source_labels", "class_names"},
+}
 _ORIGINS = {"published": "published", "ours": "our own split, not published"}
 
 
@@ -72,11 +78,17 @@ class _PrepareCommand(Command):
     help="background first; synapse, own labels: what they are; labelme and coco: classes, else all is lesion",
 )
 @click.option("--allow_empty", is_flag=True, help="labelme and coco: images without a region get an empty mask")
-def command(dataset: str, source: Path, destination: Path, hold_out: Sequence[str], **options: Any) -> None:
+@click.pass_context
+def command(
+    ctx: click.Context, dataset: str, source: Path, destination: Path, hold_out: Sequence[str], **options: Any
+) -> None:
     """Copy a downloaded data set SRC into DST, with images/, masks/ and its published lists.
 
     What is not published is said to be ours, on the screen and in dataset.json.
     """
+    used = _USED["annotations" if dataset in _ANNOTATIONS else _SYNAPSE if dataset == _SYNAPSE else "images"]
+    for name in given_options(ctx, {**options, "hold_out": hold_out}).keys() - used:
+        raise wrong_option(name, f"prepare {dataset} does not use it")
     if dataset in _ANNOTATIONS:
         _draw_annotations(dataset, source, destination, **options)
         return
@@ -158,8 +170,6 @@ def _prepare_synapse(
 ) -> dict[str, Any]:
     from condseg_monai.data.prepare.synapse import ODD_SLICES, prepare_synapse
 
-    if link:
-        raise ValueError("link makes no sense for synapse: every file is converted")
     return prepare_synapse(
         source,
         destination,

@@ -190,9 +190,12 @@ def _metadata(card: ModelCard, name: str) -> dict[str, Any]:
     image = content["network_data_format"]["inputs"]["image"]
     image |= {"num_channels": channels, "spatial_shape": size, "value_range": _value_range(card, channels)}
     if is_ct:
-        image |= {"format": "hounsfield", "modality": "CT", "channel_def": dict.fromkeys("012", "image")}
+        names_of_channels = dict.fromkeys(map(str, range(channels)), "image")
+        image |= {"format": "hounsfield", "modality": "CT", "channel_def": names_of_channels}
     elif channels == 1:
         image |= {"format": "magnitude", "channel_def": {"0": "image"}}
+    elif card.normalization == "released":  # blue first
+        image["channel_def"] = dict(zip("012", reversed(image["channel_def"].values()), strict=True))
     content["network_data_format"]["outputs"]["pred"] |= {
         "num_channels": classes,
         "spatial_shape": size,
@@ -222,7 +225,9 @@ def _metadata(card: ModelCard, name: str) -> dict[str, Any]:
 
 
 def _value_range(card: ModelCard, channels: int) -> Sequence[float]:
-    return [0, 1] if card.normalization == "released" else [-2.12, 2.64]
+    if card.normalization == "released":
+        return [0, 1]
+    return [-1.99, 2.44] if channels == 1 else [-2.12, 2.64]
 
 
 def _export_torchscript(root: Path, card: ModelCard) -> None:

@@ -19,12 +19,12 @@ _ARGUMENTS = {
 }
 
 
-def save_model(folder: Path, method: str = "condseg", seed: int = 0, **card: Any) -> Path:
+def save_model(folder: Path, method: str = "condseg", seed: int = 0, in_channels: int = 3, **card: Any) -> Path:
     """Write ``models/model.pt`` and its card into ``folder``, and return the folder."""
     models = folder / "models"
     models.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
-    shape = {"in_channels": 3, "out_channels": len(card["class_names"]) if "class_names" in card else 1}
+    shape = {"in_channels": in_channels, "out_channels": len(card["class_names"]) if "class_names" in card else 1}
     options = METHODS[method].options
     shape |= {**options, **{name: value for name, value in _ARGUMENTS.items() if name in options}}
     model = ModelCard(method, shape, **{"image_size": 32, **card})

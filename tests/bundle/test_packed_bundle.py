@@ -331,6 +331,30 @@ def test_nothing_of_a_card_is_evaluated_by_a_packed_bundle(elsewhere):
     assert not (elsewhere / "evaluated").exists()
 
 
+@pytest.mark.parametrize(
+    ("channels", "card", "names", "values"),
+    [
+        (3, {"normalization": "released"}, ["blue", "green", "red"], [0, 1]),
+        (1, {}, ["image"], [-1.99, 2.44]),
+        (1, {"kind": "ct", "class_names": ORGANS, "window_hu": (-100.0, 200.0)}, ["image"], [-1.99, 2.44]),
+    ],
+)
+def test_metadata_describes_what_the_network_takes(elsewhere, channels, card, names, values):
+    run = save_model(elsewhere / "run", "unet", in_channels=channels, **card)
+    pack_bundle(run, elsewhere / "packed", torchscript=False)
+    metadata = json.loads((elsewhere / "packed" / "configs" / "metadata.json").read_text())
+    image = metadata["network_data_format"]["inputs"]["image"]
+    assert (image["num_channels"], [*image["channel_def"].values()], image["value_range"]) == (channels, names, values)
+
+
+def test_card_of_other_weights_is_not_taken_for_the_model_s(elsewhere, capsys):
+    run = save_model(elsewhere / "run", "unet")
+    assert main(["info", str(run)]) == 0
+    torch.save({}, run / "models" / "model.pt")
+    assert main(["info", str(run)]) == 1
+    assert "model.json describes other weights than" in capsys.readouterr().err
+
+
 def test_half_weights_are_finite(elsewhere):
     run = save_model(elsewhere / "run", "unet")
     network = load_model(run)[2]

@@ -278,5 +278,16 @@ def test_folds_are_trained_and_pooled_out_of_fold(data, tmp_path, capsys):
     assert f"out of fold: {number} images in 2 folds" in capsys.readouterr().out
     table = (tmp_path / "run" / "scores" / "scores_out_of_fold.csv").read_text()
     assert len(table.splitlines()) == number + 1
+    damaged = next(iter((dataset / "images").iterdir()))
+    damaged.write_bytes(damaged.read_bytes()[:60])  # costs its image, and neither its fold nor the others
+    again = [str(dataset), "--num_workers", "0", "--overwrite"]
+    assert main(["evaluate", str(tmp_path / "run"), *again, "--folds"]) == 1
+    output = capsys.readouterr()
+    assert f"out of fold: {number - 1} images in 2 folds" in output.out and damaged.name in output.err
+    fold = next(k for k in "01" if damaged.name in (dataset / "folds" / k / "val.txt").read_text())
+    one = [str(tmp_path / "run" / f"fold_{fold}"), *again, "--fold", fold, "--split", "val"]
+    assert main(["evaluate", *one]) == 1
+    output = capsys.readouterr()
+    assert "mean_dice" in output.out and damaged.name in output.err
     assert main(["evaluate", str(tmp_path / "run" / "fold_0"), str(dataset), "--folds"]) == 1
     assert "has no fold_0" in capsys.readouterr().err.splitlines()[-1]

@@ -127,8 +127,7 @@ def _evaluate(
 def _refuse_earlier(folder: Path, name: str, given: Mapping[str, Any]) -> None:
     from condseg_monai.reports.report_files import ReportFiles
 
-    if not given.get("overwrite"):
-        ReportFiles(folder, name).refuse_earlier()
+    ReportFiles(folder, name, bool(given.get("overwrite"))).refuse_earlier()
 
 
 def _table(summary: Mapping[str, Any]) -> str:

@@ -86,9 +86,8 @@ def pool_folds(
         FileExistsError: if one of them exists, unless ``overwrite``.
         ValueError: if an image is in two folds, or the tables have different scores.
     """
-    files = ReportFiles(Path(output_dir), "out_of_fold")
-    if not overwrite:
-        files.refuse_earlier()
+    files = ReportFiles(Path(output_dir), "out_of_fold", overwrite)
+    files.refuse_earlier()
     read = [ScoreTable.read(table) for table in tables]
     if not read:
         raise ValueError("tables must be one or more, got none")

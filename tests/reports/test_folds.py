@@ -35,6 +35,8 @@ def test_all_images_are_pooled(tmp_path):
     assert "Evaluation out of fold" in page and "0.500" in page
     with pytest.raises(FileExistsError, match=r"scores_out_of_fold\.csv is of an earlier report"):
         pool_folds(tables, tmp_path / "out")
+    assert pool_folds(tables[:1], tmp_path / "out", overwrite=True)["images"] == 2
+    assert ScoreTable.read(tmp_path / "out" / "scores_out_of_fold.csv").files == ["a", "b"]
 
 
 def test_image_in_two_folds_is_refused(tmp_path):

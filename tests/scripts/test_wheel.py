@@ -59,7 +59,11 @@ def test_wheel_has_the_bundle_and_nothing_of_the_user(wheel):
     configs = {file.name for file in (REPOSITORY / "bundle" / "configs").iterdir()}
     assert {f"condseg_monai/bundle/configs/{name}" for name in configs} < names
     assert {"condseg_monai/bundle/LICENSE", "condseg_monai/bundle/docs/README.md"} < names
-    assert not any(name.endswith(".pt") or "config_source" in name for name in names)
+    assert not any("config_source" in name for name in names)
+    shipped = {
+        f"condseg_monai/bundle/models/{file.name}" for file in (REPOSITORY / "bundle/models").glob("condseg_*.pt")
+    }
+    assert {name for name in names if name.endswith(".pt")} == shipped and len(shipped) > 0
 
 
 def test_installed_program_writes_its_bundle_out(installed, tmp_path):

@@ -20,6 +20,7 @@ def test_bundle_is_written_into_a_new_folder_only(tmp_path, capsys):
     assert "cd '" in capsys.readouterr().out
     assert {path.name for path in target.iterdir()} == {"LICENSE", "configs", "docs", "models"}
     assert (target / "configs" / "train.json").read_bytes() == (bundle_dir() / "configs" / "train.json").read_bytes()
-    assert [path.name for path in (target / "models").iterdir()] == ["README.md"]
+    shipped = {path.name for path in (bundle_dir() / "models").glob("condseg_*")}
+    assert {path.name for path in (target / "models").iterdir()} == {"README.md", *shipped}
     assert main(["bundle", str(target)]) == 1
     assert "exists and is not an empty folder" in capsys.readouterr().err

@@ -97,6 +97,8 @@ def _evaluate(
     model: str, dataset_dir: Path, split: str, output_dir: Path | None, given: Mapping[str, Any]
 ) -> tuple[dict[str, Any], Path, BaseException | None]:
     """Score one model; returns the summary, the report's path, and an error if images could not be scored."""
+    from condseg_monai.inference.cases import RunError
+
     checkpoint, card = read_model(model)
     if card is not None and card.kind == "ct":
         raise ValueError(f"{checkpoint} segments CT volumes: use condseg predict, then condseg score-volumes")
@@ -110,18 +112,16 @@ def _evaluate(
     workflow = open_run(_FILES, settings)
     workflow.parser.get_parsed_content("validate#evaluator")  # makes loggers
     send_to_log()
-    from condseg_monai.inference.cases import RunError
-
-    summary, failure = scores / f"summary_{split}.json", None
-    before = summary.stat().st_mtime_ns if summary.is_file() else 0
+    failure = None
     try:
         workflow.run()
     except RuntimeError as error:
         failure = root_cause(error)
-        if not isinstance(failure, RunError) or not summary.is_file() or summary.stat().st_mtime_ns == before:
+        if not isinstance(failure, RunError) or failure.done == 0:
             raise
     workflow.finalize()
-    return json.loads(summary.read_text(encoding="utf-8")), scores / f"report_{split}.html", failure
+    summary = json.loads((scores / f"summary_{split}.json").read_text(encoding="utf-8"))
+    return summary, scores / f"report_{split}.html", failure
 
 
 def _refuse_earlier(folder: Path, name: str, given: Mapping[str, Any]) -> None:

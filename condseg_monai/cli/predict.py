@@ -10,12 +10,12 @@ import click
 from condseg_monai.cli.config_options import ConfigCommand, given_options, with_config_options
 from condseg_monai.cli.program import PathValue, read_model, start_work, wrong_option
 from condseg_monai.cli.workflows import command_of, option_names, run
+from condseg_monai.utils.method_files import INFERENCE
 
 __all__ = ["command"]
 
-_FILES = {"image": ("inference",), "ct": ("inference_synapse",)}
 _OWN = {"bundle_root", "stage", "dataset_dir", "output_dir", "ckpt_dir", "checkpoint"}
-_NAMES = {name for files in _FILES.values() for name in option_names(files)} - _OWN
+_NAMES = {name for files in INFERENCE.values() for name in option_names((files,))} - _OWN
 
 
 @click.command("predict", cls=ConfigCommand, short_help="Segment images or CT volumes.")
@@ -23,7 +23,7 @@ _NAMES = {name for files in _FILES.values() for name in option_names(files)} - _
 @click.argument("source", type=PathValue(exists=True))
 @click.argument("output_dir", metavar="OUT", type=PathValue(file_okay=False))
 @click.option(
-    "--kind", type=click.Choice([*_FILES]), help="what the model segments [as its model card says, else image]"
+    "--kind", type=click.Choice([*INFERENCE]), help="what the model segments [as its model card says, else image]"
 )
 @with_config_options(_NAMES)
 @click.pass_context
@@ -35,11 +35,13 @@ def command(ctx: click.Context, model: str, source: Path, output_dir: Path, kind
     DICOM series, or a folder of them. What is in OUT already, of the same source, weights and settings, is kept. The
     exit code is 1 if something failed.
     """
-    if output_dir.suffix.lower() in (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"):
-        raise click.BadParameter(f"{output_dir} is the name of an image, and OUT is a folder", param_hint="OUT")
     start_work(ctx, "the same command continues; what is done is kept")
+    from condseg_monai.data.images.image_reader import IMAGE_EXTENSIONS  # takes seconds, and --help should not
+
+    if output_dir.suffix.lower() in IMAGE_EXTENSIONS:
+        raise click.BadParameter(f"{output_dir} is the name of an image, and OUT is a folder", param_hint="OUT")
     checkpoint, card = read_model(model)
-    files = _FILES[kind or (card.kind if card else "image")]
+    files = (INFERENCE[kind or (card.kind if card else "image")],)
     given = given_options(ctx, options)
     for name in given.keys() - option_names(files):
         raise wrong_option(name, f"{files[0]}.json, which this model needs, has no such option")

@@ -14,6 +14,7 @@ from condseg_monai.data.images.mask_values import class_map
 from condseg_monai.data.images.normalization import UNKNOWN
 from condseg_monai.networks.methods import METHODS
 from condseg_monai.networks.model_card import ModelCard, card_path
+from condseg_monai.utils.method_files import INFERENCE
 
 __all__ = ["model_settings"]
 
@@ -60,8 +61,8 @@ def model_settings(
         return card
     card = ModelCard.read(path)
     if card.kind != kind:
-        config = {"image": "inference.json", "ct": "inference_synapse.json"}[card.kind]
-        raise ValueError(f"{checkpoint} segments {_KINDS[card.kind]}, not {_KINDS[kind]}: use configs/{config}")
+        config = f"configs/{INFERENCE[card.kind]}.json"
+        raise ValueError(f"{checkpoint} segments {_KINDS[card.kind]}, not {_KINDS[kind]}: use {config}")
     if card.class_values is not None:
         try:
             class_map(card.class_names, card.class_values)

@@ -36,7 +36,15 @@ _MOST_NAMED = 20
 
 
 class RunError(RuntimeError):
-    """A run over many cases that cannot start, or that ended without a result for each; the message says which."""
+    """A run over many cases that cannot start, or that ended without a result for each; the message says which.
+
+    Attributes:
+        done: how many cases have their result.
+    """
+
+    def __init__(self, message: str, done: int = 0) -> None:
+        super().__init__(message)
+        self.done = done
 
 
 class Cases:
@@ -167,9 +175,10 @@ class Cases:
             if len(lines) > _MOST_NAMED:
                 lines[_MOST_NAMED:] = [f"  - and {len(lines) - _MOST_NAMED} more, see the log"]
             also = f"{unrecorded}; " if unrecorded else ""
-            raise RunError(f"{also}{len(failed)} of {number} cases have no {self.result}:\n" + "\n".join(lines))
+            text = f"{also}{len(failed)} of {number} cases have no {self.result}:\n" + "\n".join(lines)
+            raise RunError(text, done=number - len(failed))
         if unrecorded:
-            raise RunError(unrecorded)
+            raise RunError(unrecorded, done=number)
 
     def _interrupted(self, by: str) -> str:
         failed, number, _ = self._finish(f"the run was stopped by {by} before")

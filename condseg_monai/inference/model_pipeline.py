@@ -22,10 +22,9 @@ from condseg_monai.networks.methods import network_of
 from condseg_monai.networks.model_card import ModelCard
 from condseg_monai.utils.bundle_path import bundle_dir
 from condseg_monai.utils.errors import root_cause
+from condseg_monai.utils.method_files import INFERENCE
 
 __all__ = ["ModelPipeline", "load_pipeline"]
-
-CONFIGS = {"image": "inference.json", "ct": "inference_synapse.json"}
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ def load_pipeline(checkpoint: Path, card: ModelCard, options: Mapping[str, Any],
         FileNotFoundError: if there is no such checkpoint.
         ValueError: if it is damaged, or not what the card describes.
     """
-    parser = ConfigParser(ConfigParser.load_config_file(bundle_dir() / "configs" / CONFIGS[card.kind]))
+    parser = ConfigParser(ConfigParser.load_config_file(bundle_dir() / "configs" / f"{INFERENCE[card.kind]}.json"))
     parser["model"] = card
     for name, value in options.items():
         parser[name] = value

@@ -122,7 +122,7 @@ class OutputRecord:
         if entry["sha256"] != source.sha256:
             return f"was made of another file, {entry.get('source')}, not of {source.path} as it is now"
         # of a killed run, or an earlier version, nobody knows what was written
-        if entry.get("output_sha256", written := file_sha256(path)) != written:
+        if "output_sha256" in entry and entry["output_sha256"] != file_sha256(path):
             return "was changed since it was written"
         made, now = self._runs[entry["run"]], self.made_by
         if made.get("checkpoint_sha256") != now.get("checkpoint_sha256"):

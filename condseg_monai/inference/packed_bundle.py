@@ -24,7 +24,7 @@ from condseg_monai.networks.model_card import ModelCard, card_path
 from condseg_monai.utils.bundle_path import bundle_dir
 from condseg_monai.utils.command_line import config_value
 from condseg_monai.utils.files import file_sha256, write_checkpoint, write_json
-from condseg_monai.utils.method_files import training_files
+from condseg_monai.utils.method_files import INFERENCE, training_files
 from condseg_monai.utils.options import CARD_OPTIONS
 from condseg_monai.version import __version__
 
@@ -152,11 +152,10 @@ def half_weights(network: nn.Module) -> dict[str, torch.Tensor]:
 
 def _write_configs(folder: Path, card: ModelCard, name: str) -> None:
     folder.mkdir()
-    inference = "inference_synapse" if card.kind == "ct" else "inference"
     train = training_files(card.method, is_ct=card.kind == "ct")
     source = bundle_dir() / "configs"
     configs = {
-        "inference": ConfigParser.load_config_files([str(source / f"{inference}.json")]),
+        "inference": ConfigParser.load_config_files([str(source / f"{INFERENCE[card.kind]}.json")]),
         # Programs that train load weights themselves: no first stage is asked for, and nothing is downloaded.
         "train": {
             **ConfigParser.load_config_files([str(source / f"{part}.json") for part in train]),

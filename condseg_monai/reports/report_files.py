@@ -28,8 +28,8 @@ class ReportFiles:
 
     def refuse_earlier(self) -> None:
         """Raise ``FileExistsError`` if there is one of the files, unless ``overwrite``."""
-        for path in () if self.overwrite else (self.table, self.summary, self.page, self.failures):
-            if path.exists():
+        for path in (self.table, self.summary, self.page, self.failures):
+            if path.exists() and not self.overwrite:
                 raise FileExistsError(
                     f"{path} is of an earlier report: choose another output_dir, or set overwrite to replace the report"
                 )

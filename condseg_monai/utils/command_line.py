@@ -42,7 +42,8 @@ def check_command_line(argv: Sequence[str] | None = None) -> None:
     given = {**in_file, **written}
     files = given.get("config_file")
     config = _load(files)
-    names = [re.split("#|::", name.lstrip("+"))[0] for name in given]
+    parts = [re.split("#|::", name.lstrip("+"))[:2] for name in given]
+    names = [part[0] for part in parts]
     known = {*config, *re.findall(r"[@%](\w+)", str(config)), "_meta_", *_monai_names()}
     known -= set(config.get("unused_options", ()))
     if unknown := [name for name in names if name not in known]:
@@ -52,7 +53,6 @@ def check_command_line(argv: Sequence[str] | None = None) -> None:
             "lists all options and the configs that have them"
         )
     block = config.get("options", {})
-    parts = [re.split("#|::", name.lstrip("+"))[:2] for name in given]
     if unknown := [part[1] for part in parts if part[0] == "options" and len(part) > 1 and part[1] not in block]:
         raise ValueError(f"options#{unknown[0]}: {unknown_options(unknown, block)}")
     device = str(given.get("device", "cpu")).strip("'\"")

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["CT", "METHODS", "Files", "training_files"]
+__all__ = ["CT", "INFERENCE", "METHODS", "Files", "training_files"]
+
+INFERENCE = {"image": "inference", "ct": "inference_synapse"}
+"""The config that applies a model, by the kind of input that its model card says."""
 
 
 class Files(NamedTuple):
     """The config files of each step of a method, by name, in the order in which they are read."""
 
     train: tuple[str, ...]
-    predict: tuple[str, ...]
     stage1: tuple[str, ...] = ()
     """Empty for a method of one stage."""
+    predict: tuple[str, ...] = (INFERENCE["image"],)
 
     @property
     def evaluate(self) -> tuple[str, ...]:
@@ -26,17 +29,17 @@ class Files(NamedTuple):
 
 
 METHODS = {
-    "condseg": Files(("train_stage2",), ("inference",), ("train_stage1",)),
-    "condseg_without_cr": Files(("train_stage2",), ("inference",), ("train_stage1", "without_cr")),
-    "dec_seg": Files(("train_dec_seg",), ("inference",)),
-    "med_disseg": Files(("train_stage2", "med_disseg"), ("inference",), ("train_stage1", "med_disseg")),
-    "condseg_student": Files(("train_dec_seg", "semi_supervised_condseg"), ("inference",)),
-    "flexible_unet": Files(("train_stage2", "flexible_unet"), ("inference",)),
-    "unet": Files(("train_stage2", "unet"), ("inference",)),
+    "condseg": Files(("train_stage2",), ("train_stage1",)),
+    "condseg_without_cr": Files(("train_stage2",), ("train_stage1", "without_cr")),
+    "dec_seg": Files(("train_dec_seg",)),
+    "med_disseg": Files(("train_stage2", "med_disseg"), ("train_stage1", "med_disseg")),
+    "condseg_student": Files(("train_dec_seg", "semi_supervised_condseg")),
+    "flexible_unet": Files(("train_stage2", "flexible_unet")),
+    "unet": Files(("train_stage2", "unet")),
 }
 """What can be trained on images."""
 
-CT = Files(("train_stage2", "synapse"), ("inference_synapse",), ("train_stage1", "synapse"))
+CT = Files(("train_stage2", "synapse"), ("train_stage1", "synapse"), (INFERENCE["ct"],))
 """ConDSeg on CT; whole volumes are scored, after prediction."""
 
 

@@ -196,7 +196,7 @@ _DATA: dict[str, Option] = {
         *("imagenet", "released"),
         null=True,
     ),
-    "threshold": _number(0.00001, "probability above which a pixel is lesion", 0.99999, null=True),
+    "threshold": _number(0.00001, "probability from which on a pixel is lesion", 0.99999, null=True),
     "zoom": _number(
         1,
         "training images are scaled by a random factor from 1 / zoom to zoom and shifted by up to a tenth, the border "

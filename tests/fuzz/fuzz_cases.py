@@ -10,15 +10,13 @@ values that are no numbers and more than ``MEMORY_LIMIT_MIB`` of memory are coun
 from __future__ import annotations
 
 import argparse
-import faulthandler
 import gzip
 import logging
 import sys
 import tempfile
-import time
 import warnings
-from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,6 +33,7 @@ from condseg_monai.networks.state_dicts import read_state_dict
 from tests.bundle.models import save_model
 from tests.ct import AFFINE, phantom, turned, write_dicom, write_h5, write_nifti
 from tests.fuzz.fuzz_intake import limit_memory
+from tests.fuzz.outcomes import Outcomes
 
 GOOD = ("read", "error")
 
@@ -156,8 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--timeout_s", type=float, default=60, help="for one file [60]")
     options = parser.parse_args(arguments)
     warnings.simplefilter("ignore")
-    outcomes: Counter[tuple[str, str]] = Counter()
-    slowest = 0.0
+    outcomes = Outcomes(GOOD, options.seed, options.timeout_s)
     with tempfile.TemporaryDirectory(prefix="fuzz_cases_") as name:
         for kind_name, kind in sound_kinds(Path(name)).items():
             if kind_name not in (options.kinds or [kind_name]):
@@ -167,20 +165,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 path = kind.files[rng.integers(len(kind.files))]
                 sound = path.read_bytes()
                 path.write_bytes(damage(sound, rng))
-                print(f"{kind_name} {index}", end="\r", flush=True)  # the last line, if reading ends the process
-                faulthandler.dump_traceback_later(options.timeout_s, exit=True, file=sys.__stderr__)
-                start = time.perf_counter()
-                outcome = outcome_of(kind, path)
-                slowest = max(slowest, time.perf_counter() - start)
-                faulthandler.cancel_dump_traceback_later()
+                outcomes.note(kind_name, f"{index} {path.name}", partial(outcome_of, kind, path))
                 path.write_bytes(sound)
-                outcomes[kind_name, outcome.partition(":")[0]] += 1
-                if outcome not in GOOD:
-                    print(f"FAILED {kind_name} {index} ({path.name}, seed {options.seed}): {outcome}")
-    for (kind_name, outcome), count in sorted(outcomes.items()):
-        print(f"{kind_name:12}{outcome:30}{count:6}")
-    print(f"slowest file {slowest:.1f} s")
-    return int(any(outcome not in GOOD for _, outcome in outcomes))
+    return outcomes.report()
 
 
 if __name__ == "__main__":

@@ -9,18 +9,17 @@ any other exception and more than ``MEMORY_LIMIT_MIB`` of memory are counted, an
 from __future__ import annotations
 
 import argparse
-import faulthandler
 import resource
 import sys
 import tempfile
-import time
 import warnings
-from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from condseg_monai.data.images import image_reader
 from tests.fuzz.fuzz_files import LARGEST_SIDE, make_file
+from tests.fuzz.outcomes import Outcomes
 
 MEMORY_LIMIT_MIB = 2048
 GOOD = ("image", "error")
@@ -62,27 +61,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--largest_side", type=int, default=LARGEST_SIDE, help="of pictures that are really decoded")
     options = parser.parse_args(arguments)
     warnings.simplefilter("ignore")
-    outcomes: Counter[tuple[str, str]] = Counter()
-    slowest = 0.0
+    outcomes = Outcomes(GOOD, options.seed, options.timeout_s)
     with tempfile.TemporaryDirectory(prefix="fuzz_intake_") as folder:
         for index in range(options.count):
             file = make_file(options.seed, index, options.largest_side)
             path = Path(folder, file.name)
             path.write_bytes(file.content)
-            print(f"{file.name} ({file.kind})", end="\r", flush=True)  # the last line, if reading ends the process
-            faulthandler.dump_traceback_later(options.timeout_s, exit=True, file=sys.__stderr__)
-            start = time.perf_counter()
-            outcome = read_as_user(path)
-            slowest = max(slowest, time.perf_counter() - start)
-            faulthandler.cancel_dump_traceback_later()
+            outcomes.note(file.kind, file.name, partial(read_as_user, path))
             path.unlink()
-            outcomes[file.kind, outcome] += 1
-            if outcome not in GOOD:
-                print(f"FAILED {file.name} ({file.kind}, seed {options.seed}): {outcome}")
-    for (kind, outcome), count in sorted(outcomes.items()):
-        print(f"{kind:20}{outcome:30}{count:6}")
-    print(f"slowest file {slowest:.1f} s")
-    return int(any(outcome not in GOOD for _, outcome in outcomes))
+    return outcomes.report()
 
 
 def limit_memory() -> None:

@@ -236,8 +236,8 @@ def raise_if_any(dataset_dir: str | PathLike[str], problems: Sequence[Finding]) 
     if problems:
         lines = "\n".join(f"  - {problem.text}" for problem in problems)
         raise DatasetError(
-            f"the data set {fspath(dataset_dir)} has {len(problems)} problem(s); fix them or take the cases off the "
-            f"lists (masks called x_mask.png: mask_suffix _mask):\n{lines}"
+            f"the data set {fspath(dataset_dir)} has {len(problems)} problem(s); "
+            f"fix them or take the cases off the lists:\n{lines}"
         )
 
 
@@ -270,7 +270,9 @@ def _pair_problems(stem: str, found: Mapping[str, list[Path]], folders: Mapping[
             alike = sorted(other for other in index if other.startswith(stem) or other.endswith(f"/{stem}"))
             files = [path.relative_to(path.parents[other.count("/")]) for other in alike for path in index[other]]
             some_files = ", ".join(map(str, files[:3]))
-            wrong.append(f"{name}/ has no such file" + (f", but it has {some_files}" if files else ""))
+            suffix = alike[0].removeprefix(stem) if len(alike) == 1 and name == "masks" else ""
+            remedy = f" (mask_suffix {suffix} takes it)" if suffix and alike[0].startswith(stem) else ""
+            wrong.append(f"{name}/ has no such file" + (f", but it has {some_files}{remedy}" if files else ""))
         elif len(paths) > 1:
             wrong.append(f"{name}/ has {' and '.join(path.name for path in paths)}; keep one of them")
     return wrong

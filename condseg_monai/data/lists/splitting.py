@@ -200,8 +200,10 @@ def _targets(root: Path, parts: Mapping[str, float], folds: int | None) -> dict[
 
 def _further_folds(root: Path, folds: int | None) -> list[Path]:
     """Lists of an earlier draw of more folds."""
-    found = [] if folds is None else sorted((root / "folds").glob("*/*.txt"))
-    return [path for path in found if path.parent.name.isdigit() and int(path.parent.name) >= (folds or 0)]
+    if folds is None:
+        return []
+    found = sorted((root / "folds").glob("*/*.txt"))
+    return [path for path in found if path.parent.name.isdigit() and int(path.parent.name) >= folds]
 
 
 def _measure(

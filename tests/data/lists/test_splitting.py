@@ -219,6 +219,8 @@ def test_cases_without_a_mask_or_damaged_are_all_named(dataset):
 def test_masks_may_have_a_suffix_behind_the_stem(dataset, capsys):
     for path in list((dataset / "masks").iterdir()):
         path.rename(path.with_stem(f"{path.stem}_mask"))
+    assert main(["split", str(dataset)]) == 1
+    assert "_mask.png (mask_suffix _mask takes it)" in capsys.readouterr().err
     suffix = ["--mask_suffix", "_mask"]
     assert main(["split", str(dataset), *suffix]) == 0
     assert "--mask_suffix _mask" in capsys.readouterr().out  # in the command that comes next

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from condseg_monai.losses import ConDSegLoss
+from condseg_monai import ConDSegLoss
 from condseg_monai.losses.mask import mask_loss
 from condseg_monai.losses.region_weighting import region_weight
 from condseg_monai.networks.nets import ConDSegOutput

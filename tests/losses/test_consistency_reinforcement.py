@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from condseg_monai.losses import ConsistencyReinforcementLoss
+from condseg_monai import ConsistencyReinforcementLoss
 from condseg_monai.losses.consistency import consistency_loss
 from condseg_monai.losses.mask import mask_loss
 from tests import oracle

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from condseg_monai.losses import ConDSegLoss, ConsistencyReinforcementLoss
+from condseg_monai import ConDSegLoss, ConsistencyReinforcementLoss
 from condseg_monai.losses.complementary import complementary_loss
 from condseg_monai.losses.consistency import consistency_loss
 from condseg_monai.losses.mask import mask_loss

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from monai.losses import DiceCELoss
 
-from condseg_monai.losses import MaskLoss
+from condseg_monai import MaskLoss
 from condseg_monai.losses.mask import mask_loss
 from tests import oracle
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from condseg_monai.losses import DECSegLoss, MaskLoss, SemiSupervisedLoss
+from condseg_monai import DECSegLoss, MaskLoss, SemiSupervisedLoss
 from condseg_monai.losses.mask import mask_loss
 from condseg_monai.losses.semi_supervised import probability_distance
 from condseg_monai.networks.nets import DECSegOutput

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from ignite.engine import Engine
 from monai.data import MetaTensor
 
-from condseg_monai.metrics import BinaryScoreMetric, binary_score_handlers
+from condseg_monai import BinaryScoreMetric, binary_score_handlers
 from condseg_monai.metrics.binary import BINARY_SCORES, binary_counts, binary_scores, pooled_scores, scores_from_counts
 from condseg_monai.metrics.surface_distance import SurfaceDistanceMetric
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from condseg_monai.metrics import ClassScoreMetric, class_score_handlers
+from condseg_monai import ClassScoreMetric, class_score_handlers
 from condseg_monai.metrics.class_scores import class_counts
 
 NAMES = ("background", "aorta", "left kidney", "liver")

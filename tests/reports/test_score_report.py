@@ -8,9 +8,9 @@ import torch
 from ignite.engine import Engine, Events
 from monai.data import MetaTensor
 
+from condseg_monai import BinaryScoreMetric
 from condseg_monai.data.lists.pairing import Finding
 from condseg_monai.inference.required_checkpoint import RequiredCheckpoint
-from condseg_monai.metrics import BinaryScoreMetric
 from condseg_monai.metrics.bootstrap import bootstrap_interval
 from condseg_monai.reports.score_report import ScoreReport
 from condseg_monai.utils.files import file_sha256

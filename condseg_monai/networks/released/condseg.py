@@ -8,9 +8,12 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from condseg_monai.networks import ConDSeg, ConDSegStage1, DECSeg, MedDisSeg, MedDisSegStage1
 from condseg_monai.networks.encoders.pvt import pvt_state_dict_from_published
 from condseg_monai.networks.nets import ImageGenerator
+from condseg_monai.networks.nets.condseg import ConDSeg
+from condseg_monai.networks.nets.condseg_stage1 import ConDSegStage1
+from condseg_monai.networks.nets.dec_seg import DECSeg
+from condseg_monai.networks.nets.med_disseg import MedDisSeg, MedDisSegStage1
 from condseg_monai.networks.released.dec_seg import DEC_SEG_GENERATOR_KEYS, DEC_SEG_KEYS
 from condseg_monai.networks.state_dicts import name_keys
 

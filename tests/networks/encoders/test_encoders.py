@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from condseg_monai.networks import ConDSegStage1, load_encoder_weights
+from condseg_monai import ConDSegStage1, load_encoder_weights
 from condseg_monai.networks.encoders import ENCODERS, Res2NetEncoder, get_encoder
 from condseg_monai.networks.encoders.weights import IMAGENET_FILES
 from condseg_monai.networks.released.condseg import from_released

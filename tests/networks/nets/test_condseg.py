@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from condseg_monai import ConDSeg
-from condseg_monai.networks import Encoder
+from condseg_monai import ConDSeg, Encoder
 from condseg_monai.networks.nets import ConDSegOutput
 from tests.networks.contract import NetworkContract
 from tests.networks.without_cdfa import without_cdfa

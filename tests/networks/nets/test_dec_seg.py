@@ -9,8 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from condseg_monai import DECSeg
-from condseg_monai.networks import Encoder
+from condseg_monai import DECSeg, Encoder
 from condseg_monai.networks.nets import DECSegOutput
 from condseg_monai.networks.nets.dec_seg import down_scale_size
 from tests.networks.contract import NetworkContract

@@ -20,10 +20,10 @@ from .data.ct.volume_list import read_volume as read_volume
 from .data.images.color_augmentation import ColorPerturbation as ColorPerturbation
 from .data.images.color_augmentation import StrongColorAugmentation as StrongColorAugmentation
 from .data.images.color_jitter import RandColorJitterd as RandColorJitterd
-from .data.images.image_reader import NaturalImageReader as NaturalImageReader
 from .data.images.image_reader import read_natural_image as read_natural_image
-from .data.images.mask_reader import MaskReader as MaskReader
 from .data.images.mask_reader import read_mask as read_mask
+from .data.images.monai_readers import MaskReader as MaskReader
+from .data.images.monai_readers import NaturalImageReader as NaturalImageReader
 from .data.images.normalization import NormalizeImage as NormalizeImage
 from .data.images.normalization import NormalizeImaged as NormalizeImaged
 from .data.images.normalization import normalize_image as normalize_image

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from condseg_monai.cli.program import Command
+from condseg_monai.cli.program import Command, start_work
 from condseg_monai.utils.text_tables import text_table
 
 __all__ = ["command"]
@@ -16,8 +16,10 @@ __all__ = ["command"]
 
 @click.command("encoders", cls=Command, short_help="List the encoders, their sizes and weights.")
 @click.option("--json", "as_json", is_flag=True, help="print JSON instead of a table")
-def command(as_json: bool) -> None:
+@click.pass_context
+def command(ctx: click.Context, as_json: bool) -> None:
     """List the encoders: parameters, strides and channels of the feature maps, and where ImageNet weights come from."""
+    start_work(ctx, "nothing was changed")
     import torch
 
     from condseg_monai.networks.encoders import ENCODERS

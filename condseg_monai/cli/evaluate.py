@@ -57,13 +57,17 @@ def command(
     if some images failed. With --folds, MODEL is the folder of runs that train --fold made: every image is scored by
     the model that was trained without it.
     """
-    start_work(ctx, "nothing was written; start again")
     given = given_options(ctx, options)
     if folds:
+        start_work(ctx, "start again with --overwrite")
         return _evaluate_folds(Path(model), dataset_dir, output_dir, given)
-    summary, report, failure = _evaluate(model, dataset_dir, split, output_dir, given)
+    checkpoint = _model_of_images(model)
+    scores = (output_dir or _scores_folder(model, checkpoint)).absolute()
+    _refuse_earlier(scores, split, given)
+    start_work(ctx, "nothing was written; start again")
+    summary, failure = _evaluate(checkpoint, dataset_dir, split, scores, given)
     title = f"{split}: {summary['images']} images, scored at their own size"
-    click.echo(f"\n{title}\n\n{_table(summary)}\n\nreport  {report}")
+    click.echo(f"\n{title}\n\n{_table(summary)}\n\nreport  {scores / f'report_{split}.html'}")
     if summary.get("missed_images_original") == summary["images"]:
         click.echo(f"warning: no lesion was found in any image; {LEARN_MORE}", err=True)
     if failure:
@@ -75,14 +79,15 @@ def _evaluate_folds(run_dir: Path, dataset_dir: Path, output_dir: Path | None, g
     from condseg_monai.reports.folds import check_folds, pool_folds
 
     numbers = check_folds(run_dir, dataset_dir, given.get("mask_suffix", ""))
-    failures, scores = [], output_dir or run_dir / "scores"
+    failures, scores = [], (output_dir or run_dir / "scores").absolute()
     for fold in numbers:  # before the first is scored
         _refuse_earlier(scores / f"fold_{fold}", "val", given)
     _refuse_earlier(scores, "out_of_fold", given)
     for fold in numbers:
         click.echo(f"fold {fold}")
         folder = scores / f"fold_{fold}"
-        _, _, failure = _evaluate(str(run_dir / f"fold_{fold}"), dataset_dir, "val", folder, {**given, "fold": fold})
+        checkpoint = _model_of_images(str(run_dir / f"fold_{fold}"))
+        _, failure = _evaluate(checkpoint, dataset_dir, "val", folder, {**given, "fold": fold})
         failures += [failure] if failure else []
     tables = [scores / f"fold_{fold}" / "scores_val.csv" for fold in numbers]
     summary = pool_folds(tables, scores, overwrite=bool(given.get("overwrite")))
@@ -93,19 +98,26 @@ def _evaluate_folds(run_dir: Path, dataset_dir: Path, output_dir: Path | None, g
     return 0
 
 
-def _evaluate(
-    model: str, dataset_dir: Path, split: str, output_dir: Path | None, given: Mapping[str, Any]
-) -> tuple[dict[str, Any], Path, BaseException | None]:
-    """Score one model; returns the summary, the report's path, and an error if images could not be scored."""
-    from condseg_monai.inference.cases import RunError
-
+def _model_of_images(model: str) -> Path:
     checkpoint, card = read_model(model)
     if card is not None and card.kind == "ct":
         raise ValueError(f"{checkpoint} segments CT volumes: use condseg predict, then condseg score-volumes")
+    return checkpoint
+
+
+def _scores_folder(model: str, checkpoint: Path) -> Path:
+    if not Path(model).exists() or Path(model).suffix == ".zip":  # the bundle's, or unpacked for this run
+        return Path("scores") / Path(model).stem
     run_dir = checkpoint.parent.parent if checkpoint.parent.name == "models" else checkpoint.parent
-    is_users = Path(model).exists() and Path(model).suffix != ".zip"  # not unpacked for this run, and not the bundle's
-    scores = (output_dir or (run_dir / "scores" if is_users else Path("scores") / Path(model).stem)).absolute()
-    _refuse_earlier(scores, split, given)
+    return run_dir / "scores"
+
+
+def _evaluate(
+    checkpoint: Path, dataset_dir: Path, split: str, scores: Path, given: Mapping[str, Any]
+) -> tuple[dict[str, Any], BaseException | None]:
+    """Score one model; returns the summary, and an error if images could not be scored."""
+    from condseg_monai.inference.cases import RunError
+
     places = {"dataset_dir": str(dataset_dir.absolute()), "output_dir": str(scores), "checkpoint": str(checkpoint)}
     settings = {**places, "split": split, **given}
     click.echo(command_of(_FILES, settings))
@@ -121,7 +133,7 @@ def _evaluate(
             raise
     workflow.finalize()
     summary = json.loads((scores / f"summary_{split}.json").read_text(encoding="utf-8"))
-    return summary, scores / f"report_{split}.html", failure
+    return summary, failure
 
 
 def _refuse_earlier(folder: Path, name: str, given: Mapping[str, Any]) -> None:

@@ -35,8 +35,7 @@ def command(ctx: click.Context, model: str, source: Path, output_dir: Path, kind
     DICOM series, or a folder of them. What is in OUT already, of the same source, weights and settings, is kept. The
     exit code is 1 if something failed.
     """
-    start_work(ctx, "the same command continues; what is done is kept")
-    from condseg_monai.data.images.image_reader import IMAGE_EXTENSIONS  # takes seconds, and --help should not
+    from condseg_monai.data.images.image_reader import IMAGE_EXTENSIONS  # with NumPy, and --help does without
 
     if output_dir.suffix.lower() in IMAGE_EXTENSIONS:
         raise click.BadParameter(f"{output_dir} is the name of an image, and OUT is a folder", param_hint="OUT")
@@ -48,5 +47,6 @@ def command(ctx: click.Context, model: str, source: Path, output_dir: Path, kind
     places = {"dataset_dir": source, "output_dir": output_dir}
     settings = {name: str(path.absolute()) for name, path in {**places, "checkpoint": checkpoint}.items()} | given
     click.echo(command_of(files, settings))
+    start_work(ctx, "the same command continues; what is done is kept")
     run(files, settings, "infer")
     click.echo(f"\nmasks  {output_dir}")

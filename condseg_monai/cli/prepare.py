@@ -10,11 +10,12 @@ from typing import Any
 import click
 
 from condseg_monai.cli.config_options import given_options
-from condseg_monai.cli.program import Command, NamesIn, PathValue, wrong_option
+from condseg_monai.cli.program import Command, PathValue, start_work, wrong_option
 from condseg_monai.utils.options import OPTIONS
 
 __all__ = ["command"]
 
+_IMAGES = ("kvasir-seg", "kvasir-sessile", "glas", "isic2016", "isic2017")
 _SYNAPSE = "synapse"
 _ANNOTATIONS = {
     "labelme": "a JSON file of polygons beside each image",
@@ -42,11 +43,7 @@ class _PrepareCommand(Command):
 
 
 @click.command("prepare", cls=_PrepareCommand, short_help="Bring a downloaded data set into the layout of training.")
-@click.argument(
-    "dataset",
-    metavar="DATASET",
-    type=NamesIn("condseg_monai.data.prepare.download_layouts", "LAYOUTS", _SYNAPSE, *_ANNOTATIONS),
-)
+@click.argument("dataset", metavar="DATASET", type=click.Choice([*_IMAGES, _SYNAPSE, *_ANNOTATIONS]))
 @click.argument("source", metavar="SRC", type=PathValue())
 @click.argument("destination", metavar="DST", type=PathValue())
 @click.option("--link", is_flag=True, help="make symbolic links instead of copies")
@@ -69,7 +66,7 @@ class _PrepareCommand(Command):
 )
 @click.option(
     "--source_labels",
-    type=NamesIn("condseg_monai.data.prepare.synapse", "SOURCE_LABELS"),
+    type=click.Choice(["btcv", *OPTIONS["organ_order"].choices, "own"]),
     help="synapse: what the numbers in SRC mean; btcv for files named as BTCV's",
 )
 @click.option(
@@ -92,6 +89,8 @@ def command(
     if dataset in _ANNOTATIONS:
         _draw_annotations(dataset, source, destination, **options)
         return
+    if dataset == _SYNAPSE:
+        start_work(ctx, "nothing was written")
     prepare = _prepare_synapse if dataset == _SYNAPSE else _prepare_images
     record = prepare(dataset, source, destination, hold_out=hold_out, **options)
     click.echo(f"{destination}: {record['title']}, files {record['files']}")

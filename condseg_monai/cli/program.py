@@ -7,20 +7,18 @@ import signal
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from condseg_monai.cli.logs import log_to, shown_log
+from condseg_monai.cli.logs import shown_log
+from condseg_monai.inference.model_files import find_model
+from condseg_monai.networks.model_card import ModelCard, card_path
 from condseg_monai.utils.errors import error_text
 from condseg_monai.utils.interruption import Terminated
 
-if TYPE_CHECKING:
-    from condseg_monai.networks.model_card import ModelCard
-
-__all__ = ["LEARN_MORE", "Command", "NamesIn", "PathValue", "read_model", "run_program", "start_work", "wrong_option"]
+__all__ = ["LEARN_MORE", "Command", "PathValue", "read_model", "run_program", "start_work", "wrong_option"]
 
 LEARN_MORE = "train longer, from ImageNet weights (condseg encoders), with --preset recommended or --class_balance 0.5"
 FAILED, WRONG_CALL, INTERRUPTED, TERMINATED = 1, 2, 130, 143
@@ -36,35 +34,6 @@ class Command(click.Command):
                 ["--debug"], is_flag=True, expose_value=False, callback=_keep_debug, help="show where an error arose"
             )
         )
-
-
-class NamesIn(click.ParamType):
-    """Choice among the names in a table of a module, which is imported when the option is read.
-
-    Args:
-        module: where the table is; it takes seconds to import.
-        table: its name there.
-        extra: names beside the table's.
-    """
-
-    name = "name"
-
-    def __init__(self, module: str, table: str, *extra: str) -> None:
-        self.module = module
-        self.table = table
-        self.extra = extra
-
-    def choice(self) -> click.Choice[str]:
-        """The choice among what is in the table now."""
-        return click.Choice([*getattr(import_module(self.module), self.table), *self.extra])
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the name, or fail naming all there are."""
-        return self.choice().convert(value, param, ctx)
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
-        """The names, in the help of a command."""
-        return self.choice().get_metavar(param, ctx)
 
 
 class PathValue(click.Path):
@@ -84,17 +53,16 @@ class PathValue(click.Path):
         return super().convert(value, param, ctx)
 
 
-def start_work(context: click.Context, if_stopped: str, log_file: Path | None = None) -> None:
-    """Prepare for work that takes long.
+def start_work(context: click.Context, if_stopped: str) -> None:
+    """Say that work begins that takes long; call it before PyTorch and MONAI are imported.
 
     Args:
         context: of the command.
         if_stopped: how to continue, said after Ctrl-C and SIGTERM.
-        log_file: gets everything that is logged.
     """
     context.find_root().obj["if_stopped"] = f": {if_stopped}"
-    if log_file is not None:
-        log_to(log_file)
+    if "torch" not in sys.modules:
+        click.echo("loading PyTorch and MONAI", err=True)
 
 
 def read_model(model: str) -> tuple[Path, ModelCard | None]:
@@ -103,9 +71,6 @@ def read_model(model: str) -> tuple[Path, ModelCard | None]:
     Args:
         model: as :func:`~condseg_monai.inference.model_files.find_model` takes it.
     """
-    from condseg_monai.inference.model_files import find_model
-    from condseg_monai.networks.model_card import ModelCard, card_path
-
     checkpoint = find_model(model).absolute()
     card = card_path(checkpoint)
     return checkpoint, ModelCard.read(card) if card.is_file() else None
@@ -153,6 +118,9 @@ def run_program(program: click.Group, arguments: Sequence[str] | None = None) ->
 def _run(program: click.Group, arguments: Sequence[str] | None, state: dict[str, Any]) -> int:
     try:
         code = program.main(arguments, prog_name=program.name, standalone_mode=False, obj=state)
+    except click.MissingParameter as error:  # with a line for each choice
+        click.UsageError(" ".join(error.format_message().split()), error.ctx).show()
+        return WRONG_CALL
     except click.ClickException as error:
         error.show()
         return WRONG_CALL if isinstance(error, click.UsageError) else FAILED

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from condseg_monai.cli.config_options import ConfigCommand, given_options, with_config_options
-from condseg_monai.cli.logs import send_to_log
+from condseg_monai.cli.logs import log_to, send_to_log
 from condseg_monai.cli.program import LEARN_MORE, PathValue, start_work, wrong_option
 from condseg_monai.cli.workflows import command_of, open_run, option_names, options_for
 from condseg_monai.utils.bundle_path import bundle_dir
@@ -77,9 +77,10 @@ def command(
     starts_elsewhere = "stage1_checkpoint" in given or given.get("init_from") is not None
     stages = [("Stage 1", files.stage1)] if files.stage1 and not starts_elsewhere else []
     stages.append(("Stage 2" if stages else "Training", files.train))
+    start_work(ctx, "the same command with --resume continues from the last saved state")
     for _, stage in stages:
         _check_options(stage, options_for(stage, settings))
-    start_work(ctx, "the same command with --resume continues from the last saved state", run_dir / "log.txt")
+    log_to(run_dir / "log.txt")
     for number, (title, stage) in enumerate(stages):
         click.echo(f"{chr(10) * bool(number)}{title}\n  {command_of(stage, options_for(stage, settings))}")
         _train(stage, options_for(stage, settings))

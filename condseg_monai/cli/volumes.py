@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from condseg_monai.cli.program import Command, PathValue
+from condseg_monai.cli.program import Command, PathValue, start_work
 from condseg_monai.utils.options import OPTIONS
 from condseg_monai.utils.text_tables import text_table
 
@@ -18,8 +18,8 @@ _BTCV = "btcv"
 
 
 @click.command("score-volumes", cls=Command, short_help="Score predicted label volumes, organ by organ.")
-@click.argument("pred", type=PathValue())
-@click.argument("label", type=PathValue())
+@click.argument("pred", type=PathValue(exists=True))
+@click.argument("label", type=PathValue(exists=True))
 @click.option("--output_dir", type=PathValue(), required=True, help="folder of the report")
 @click.option(
     "--source_labels",
@@ -42,7 +42,9 @@ _BTCV = "btcv"
 )
 @click.option("--name", default="volumes", show_default=True, help="ends the names of the report's files")
 @click.option("--overwrite", is_flag=True, help="replace an earlier report of this name")
+@click.pass_context
 def command(
+    ctx: click.Context,
     pred: Path,
     label: Path,
     output_dir: Path,
@@ -60,10 +62,11 @@ def command(
     writes a table, a summary and a report. Files belong together that have one name: label0001 and img0001, x and
     x_0000.
     """
-    from condseg_monai.reports.volume_scoring import predicted_classes, score_volumes
-
     if (source_labels is None) == (class_names is None):
         raise click.UsageError("give one of --source_labels and --class_names: what the true labels' numbers are")
+    start_work(ctx, "nothing was written; start again")
+    from condseg_monai.reports.volume_scoring import predicted_classes, score_volumes
+
     names, context = predicted_classes(pred, checkpoint)
     summary = score_volumes(
         pred,

@@ -131,8 +131,9 @@ _NETWORK: dict[str, Option] = {
         null=True,
     ),
     "encoder": _text(
-        "`resnet18`, `resnet34`, `resnet50`, `vgg19`, `res2net50_v1b`, `efficientnet_lite0`, `_lite1`, `_lite2`, or "
-        "`pvt_v2_b2`, which needs transformers",
+        "of which `pvt_v2_b2` needs transformers; `condseg encoders` says more",
+        *("resnet18", "resnet34", "resnet50", "vgg19", "pvt_v2_b2", "res2net50_v1b"),
+        *("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"),
         null=True,
     ),
     "encoder_weights": _text(

@@ -13,8 +13,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from condseg_monai.cli import convert, prepare
 from condseg_monai.cli.commands import condseg_program, main
 from condseg_monai.data.lists.published_splits import published_list
+from condseg_monai.data.prepare.download_layouts import LAYOUTS
+from condseg_monai.networks.encoders import ENCODERS
+from condseg_monai.networks.released.condseg import RELEASED_MODELS
+from condseg_monai.utils.bundle_path import bundle_dir
+from condseg_monai.utils.options import OPTIONS
 from tests.ct import AFFINE, phantom, write_nifti
 
 
@@ -124,12 +130,34 @@ def test_help_of_prepare_names_the_files_of_each_data_set(capsys):
         (["predict", "MODEL", str(Path(__file__).parent), ""], "'OUT': the path is empty"),
         (["train", str(Path(__file__).parent), "--output_dir", ""], "'--output_dir': the path is empty"),
         (["train", str(Path(__file__).parent), "--ckpt_dir="], "ckpt_dir must be a path, got ''"),
-        (["score-volumes", "A", "B", "--output_dir", "C"], "give one of --source_labels and --class_names"),
+        (["train", str(Path(__file__).parent), "--encoder", "resnet51"], "one of resnet18, resnet34, "),
+        (["score-volumes", "A", "B", "--output_dir", "C"], "Path 'A' does not exist"),
+        (["score-volumes", __file__, __file__, "--output_dir", "C"], "give one of --source_labels and --class_names"),
     ],
 )
 def test_wrong_call_ends_with_one_line_and_code_2(arguments, words, capsys):
     assert main(arguments) == 2
     assert words in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_commands_name_what_there_is():
+    assert [*prepare._IMAGES] == [*LAYOUTS] and [*convert._MODELS] == [*RELEASED_MODELS]
+    assert [*OPTIONS["encoder"].choices] == [*ENCODERS]
+
+
+def test_help_errors_and_what_reads_files_alone_load_neither_torch_nor_monai(tmp_path, kvasir):
+    data, model = tmp_path / "kvasir", bundle_dir() / "models" / "condseg_polyp.pt"
+    calls = [[command, "--help"] for command in COMMANDS]
+    calls += [["prepare", "kvasir-seg", str(kvasir), str(data), "--allow_missing"], ["check", str(data)]]
+    calls += [["split", str(data), "--overwrite"], ["info", str(model)], ["predict", str(tmp_path / "no.pt"), ".", "x"]]
+    calls += [["evaluate", "no.pt", str(data)], ["train", str(data), "--encoder", "resnet51"]]
+    code = "import json, sys; from condseg_monai.cli.commands import main; "
+    code += "print(json.dumps([main(call) for call in json.loads(sys.argv[1])])); "
+    code += "print(json.dumps(sorted({'torch', 'monai'} & sys.modules.keys())))"
+    done = subprocess.run([sys.executable, "-c", code, json.dumps(calls)], capture_output=True, text=True, cwd=tmp_path)
+    *_, codes, modules = done.stdout.splitlines()
+    assert json.loads(codes)[len(COMMANDS) :] == [0, 0, 0, 0, 1, 1, 2], done.stderr
+    assert json.loads(modules) == []
 
 
 def test_error_is_the_last_line_and_its_traceback_comes_before_with_debug(tmp_path, capsys):
@@ -139,12 +167,12 @@ def test_error_is_the_last_line_and_its_traceback_comes_before_with_debug(tmp_pa
 
 
 def test_termination_is_one_sentence_and_code_143(monkeypatch, tmp_path, capsys):
-    def terminate(_):
+    def terminate(*_):
         os.kill(os.getpid(), signal.SIGTERM)
 
     before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr("condseg_monai.inference.model_files.find_model", terminate)
-    assert main(["predict", "model.pt", str(tmp_path), str(tmp_path / "out")]) == 143
+    monkeypatch.setattr("condseg_monai.cli.predict.run", terminate)
+    assert main(["predict", "condseg_polyp", str(tmp_path), str(tmp_path / "out")]) == 143
     assert capsys.readouterr().err.strip() == "stopped by SIGTERM: the same command continues; what is done is kept"
     assert signal.getsignal(signal.SIGTERM) is before
 
@@ -158,7 +186,7 @@ def test_termination_of_a_preparation_leaves_nothing(monkeypatch, tmp_path, caps
     monkeypatch.setattr("condseg_monai.data.prepare.synapse._write_case", terminate)
     words = ["prepare", "synapse", str(tmp_path / "src"), str(tmp_path / "out")]
     assert main([*words, "--source_labels", "btcv"]) == 143
-    assert capsys.readouterr().err.strip() == "stopped by SIGTERM"
+    assert capsys.readouterr().err.strip() == "stopped by SIGTERM: nothing was written"
     assert [path.name for path in tmp_path.iterdir()] == ["src"]
 
 

@@ -8,7 +8,7 @@ from monai.transforms import Compose, EnsureChannelFirstd, Invertd, LoadImaged, 
 from PIL import Image
 from torch import nn
 
-from condseg_monai.data.images.image_reader import NaturalImageReader
+from condseg_monai.data.images.monai_readers import NaturalImageReader
 from condseg_monai.inference.case_loader import CaseLoader, CasePostprocessing, predict_cases
 from condseg_monai.inference.cases import RunError, image_cases
 from condseg_monai.inference.required_checkpoint import RequiredCheckpoint

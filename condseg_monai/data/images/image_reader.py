@@ -1,20 +1,17 @@
-"""Image reader: every common kind of photograph and mask as RGB or grey values from 0 to 255, or an error."""
+"""Reading of images: every common kind of photograph and mask as RGB or grey values from 0 to 255, or an error."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from io import BufferedReader, FileIO
 from os import PathLike, fspath
 from typing import Any
 
 import numpy as np
-from monai.config import PathLike as MonaiPathLike
-from monai.data import ImageReader
-from monai.utils import MetaKeys, ensure_tuple
 from PIL import Image, ImageOps
 
-__all__ = ["NaturalImageReader", "read_natural_image"]
+__all__ = ["read_natural_image"]
 
 IMAGE_EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 _FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
@@ -28,36 +25,6 @@ _PIXELS_AT_A_TIME = 1 << 20
 
 class UnreadableImageError(ValueError):
     """A file that is not an image, is damaged, or holds pixels whose meaning is not known; the message names it."""
-
-
-class NaturalImageReader(ImageReader):
-    """Image reader for MONAI's ``LoadImaged``, rows first; :func:`read_natural_image` says what becomes of each kind.
-
-    Arrays are ``(H, W, 3)`` for ``mode="RGB"`` and ``(H, W)`` for ``mode="gray"`` and ``"L"``. MONAI's own 2D readers
-    give columns first.
-
-    Example:
-        >>> loader = LoadImaged(keys="label", reader=NaturalImageReader(mode="L"))
-    """
-
-    def __init__(self, mode: str = "RGB") -> None:
-        _check_mode(mode)
-        self.mode = mode
-
-    def verify_suffix(self, filename: Sequence[MonaiPathLike] | MonaiPathLike) -> bool:
-        """Whether every name ends in one of ``IMAGE_EXTENSIONS``, in any case."""
-        return all(fspath(name).lower().endswith(IMAGE_EXTENSIONS) for name in ensure_tuple(filename))
-
-    def read(self, data: Any, **kwargs: Any) -> Any:
-        """Keep the file name for :meth:`get_data`: ``LoadImage`` would try other readers after an error here."""
-        return ensure_tuple(data)
-
-    def get_data(self, img: Any) -> tuple[np.ndarray, dict]:
-        """Decode the file to values in [0, 255], ``uint8`` or ``float32``, and MONAI's metadata."""
-        (name,) = img
-        array = read_natural_image(name, self.mode)
-        channel_dim = float("nan") if array.ndim == 2 else -1
-        return array, {MetaKeys.SPATIAL_SHAPE: np.array(array.shape[:2]), MetaKeys.ORIGINAL_CHANNEL_DIM: channel_dim}
 
 
 def read_natural_image(path: str | PathLike[str], mode: str = "RGB") -> np.ndarray:
@@ -76,7 +43,7 @@ def read_natural_image(path: str | PathLike[str], mode: str = "RGB") -> np.ndarr
             here.
         ValueError: if ``mode`` is not ``"RGB"``, ``"gray"`` or ``"L"``.
     """
-    _check_mode(mode)
+    check_mode(mode)
     return pixels_in_mode(read_pixels(path), mode)
 
 
@@ -107,7 +74,8 @@ class _Stream(BufferedReader):
         return super().read(size)
 
 
-def _check_mode(mode: str) -> None:
+def check_mode(mode: str) -> None:
+    """Raise ``ValueError`` for a mode that :func:`read_natural_image` does not have."""
     if mode not in ("RGB", "gray", "L"):
         raise ValueError(f'mode must be "RGB", "gray" or "L", got {mode!r}')
 
@@ -131,7 +99,7 @@ def _reason(error: Exception) -> str:
 
 def pixels_in_mode(array: np.ndarray, mode: str) -> np.ndarray:
     """Bring grey ``(H, W)`` or colours ``(H, W, 3)`` to a mode; see :func:`read_natural_image`."""
-    _check_mode(mode)
+    check_mode(mode)
     if mode == "RGB":
         return array if array.ndim == 3 else np.repeat(array[..., None], 3, axis=2)
     if array.ndim == 2:

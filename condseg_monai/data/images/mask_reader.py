@@ -1,51 +1,19 @@
-"""Mask reader: masks as 0 and 1, or as indices of classes, or an error that names the file."""
+"""Reading of masks: as 0 and 1, or as indices of classes, or an error that names the file."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from os import PathLike, fspath
 from typing import Any
 
 import numpy as np
-from monai.utils import MetaKeys
 
-from condseg_monai.data.images.image_reader import NaturalImageReader, UnreadableImageError, read_pixels
+from condseg_monai.data.images.image_reader import UnreadableImageError, read_pixels
 from condseg_monai.data.images.mask_values import class_indices, refuse_classes
 
-__all__ = ["MaskReader", "read_mask"]
+__all__ = ["read_mask"]
 
 DEFAULT_THRESHOLD = 127.0
-
-
-class MaskReader(NaturalImageReader):
-    """Mask reader for MONAI's ``LoadImaged``, rows first; see :func:`read_mask`.
-
-    Args:
-        threshold: of a binary mask, as of :func:`read_mask`.
-        classes: of several classes, the value of each by its name, background first.
-
-    Attributes:
-        threshold: above which a binary mask is foreground; None for several classes.
-
-    Raises:
-        ValueError: if ``threshold`` is not in [0, 255), or given beside ``classes``.
-    """
-
-    def __init__(self, threshold: float | None = None, classes: Mapping[str, Any] | None = None) -> None:
-        super().__init__("L")
-        if threshold is not None and not 0 <= threshold < 255:
-            raise ValueError(f"threshold must be in [0, 255), got {threshold}")
-        if threshold is not None and classes is not None:
-            raise ValueError(f"mask_threshold ({threshold:g}) is of binary masks, and there are classes: leave it out")
-        self.class_values = None if classes is None else list(classes.values())
-        self.is_strict = threshold is None
-        self.threshold = DEFAULT_THRESHOLD if threshold is None and classes is None else threshold
-
-    def get_data(self, img: Any) -> tuple[np.ndarray, dict]:
-        """Decode the file, ``uint8``, and give MONAI's metadata."""
-        (name,) = img
-        array = read_mask(name, None if self.is_strict else self.threshold, self.class_values)
-        return array, {MetaKeys.SPATIAL_SHAPE: np.array(array.shape), MetaKeys.ORIGINAL_CHANNEL_DIM: float("nan")}
 
 
 def read_mask(

@@ -9,7 +9,7 @@ from monai.transforms import Transform
 from monai.utils import ImageMetaKey
 from torch import Tensor
 
-from condseg_monai.data.lists.pairing import DatasetError
+from condseg_monai.data.lists.pairing import DatasetError, different_sizes
 
 __all__ = ["OriginalLabeld"]
 
@@ -31,11 +31,3 @@ class OriginalLabeld(Transform):
             image_file, label_file = (array.meta[ImageMetaKey.FILENAME_OR_OBJ] for array in (image, label))
             raise DatasetError(different_sizes(image_file, image.shape[1:], label_file, label.shape[1:]))
         return {**data, self.output_key: label.as_subclass(Tensor)}
-
-
-def different_sizes(image_file: str, image_size: Any, label_file: str, label_size: Any) -> str:
-    """Say that an image and its mask differ in size, (H, W)."""
-    return (
-        f"{image_file} is {image_size[1]}x{image_size[0]} pixels (after EXIF rotation), its mask {label_file} "
-        f"{label_size[1]}x{label_size[0]}"
-    )

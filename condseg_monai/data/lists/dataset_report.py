@@ -18,8 +18,17 @@ import numpy as np
 from condseg_monai.data.images.image_reader import UnreadableImageError, read_natural_image, read_pixels
 from condseg_monai.data.images.mask_reader import DEFAULT_THRESHOLD, binarize, stores_numbers
 from condseg_monai.data.images.mask_values import class_indices, refuse_classes
-from condseg_monai.data.images.original_label import different_sizes
-from condseg_monai.data.lists.pairing import SPLITS, Case, Finding, Pairing, find_cases, find_unlisted, pair_all, some
+from condseg_monai.data.lists.pairing import (
+    SPLITS,
+    Case,
+    Finding,
+    Pairing,
+    different_sizes,
+    find_cases,
+    find_unlisted,
+    pair_all,
+    some,
+)
 
 __all__ = ["inspect_dataset"]
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from os import PathLike, fspath
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from condseg_monai.data.images.image_reader import IMAGE_EXTENSIONS
 
@@ -287,3 +287,11 @@ def _overlaps(stems: Mapping[str, Sequence[str]], splits: Sequence[str]) -> list
         for a, b in pairs
         for stem in sorted(set(stems[a]) & set(stems[b]))
     ]
+
+
+def different_sizes(image_file: str, image_size: Any, label_file: str, label_size: Any) -> str:
+    """Say that an image and its mask differ in size, (H, W)."""
+    return (
+        f"{image_file} is {image_size[1]}x{image_size[0]} pixels (after EXIF rotation), its mask {label_file} "
+        f"{label_size[1]}x{label_size[0]}"
+    )

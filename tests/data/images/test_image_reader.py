@@ -10,10 +10,10 @@ from PIL import Image
 from condseg_monai.data.images import image_reader
 from condseg_monai.data.images.image_reader import (
     IMAGE_EXTENSIONS,
-    NaturalImageReader,
     UnreadableImageError,
     read_natural_image,
 )
+from condseg_monai.data.images.monai_readers import NaturalImageReader
 
 HEIGHT, WIDTH = 5, 8
 
@@ -317,7 +317,7 @@ class TestReader:
 
     def test_is_found_by_name_and_leaves_automatic_choice_to_monai(self, tmp_path, colours):
         path = save(tmp_path / "a.png", Image.fromarray(colours[..., 0]))
-        assert LoadImage(reader="condseg_monai.data.NaturalImageReader", mode="L")(path).shape == (HEIGHT, WIDTH)
+        assert LoadImage(reader="condseg_monai.NaturalImageReader", mode="L")(path).shape == (HEIGHT, WIDTH)
         assert LoadImage()(path).shape == (WIDTH, HEIGHT)
 
     @pytest.mark.parametrize("extension", IMAGE_EXTENSIONS)

@@ -6,7 +6,8 @@ from monai.transforms import LoadImage
 from PIL import Image, ImageFilter
 
 from condseg_monai.data.images.image_reader import UnreadableImageError, read_natural_image
-from condseg_monai.data.images.mask_reader import MaskReader, read_mask
+from condseg_monai.data.images.mask_reader import read_mask
+from condseg_monai.data.images.monai_readers import MaskReader
 
 INDICES = np.kron([[0, 1, 2], [2, 0, 1]], np.ones((8, 8), int)).astype(np.uint8)
 CLASSES = {"background": 0, "lesion": 1, "tool": 2}

@@ -16,7 +16,7 @@ from click.core import ParameterSource
 from condseg_monai.cli.program import Command
 from condseg_monai.cli.workflows import read_configs
 from condseg_monai.utils.bundle_path import bundle_dir
-from condseg_monai.utils.options import OPTION_GROUPS, OPTIONS, option_defaults, read_options
+from condseg_monai.utils.options import FLAG_WORDS, OPTION_GROUPS, OPTIONS, option_defaults, read_options
 
 __all__ = ["ConfigCommand", "config_defaults", "given_options", "read_classes", "with_config_options"]
 
@@ -80,6 +80,14 @@ class ConfigOption(click.Option):
 
 class ConfigCommand(Command):
     """Command whose help lists the options of the configs by group, below its own."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse; a flag takes the next word only if it is one of true, false and the like, and no argument."""
+        flags = {name for param in self.params if getattr(param, "flag_value", None) == "true" for name in param.opts}
+        for i, (word, following) in enumerate(zip(args, [*args[1:], ""], strict=True)):
+            if word in flags and following.lower() not in FLAG_WORDS:
+                args[i] = f"{word}=true"
+        return super().parse_args(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the command's own options, then each group."""

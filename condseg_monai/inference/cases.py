@@ -14,7 +14,7 @@ from typing import Any
 from condseg_monai.data.ct.volume_list import list_volumes
 from condseg_monai.data.images.image_reader import IMAGE_EXTENSIONS, UnreadableImageError, read_natural_image
 from condseg_monai.data.lists.dataset_report import no_mask_text
-from condseg_monai.data.lists.image_list import list_deeper_images, list_images, list_other_files
+from condseg_monai.data.lists.image_list import list_images, list_other_files
 from condseg_monai.data.lists.pairing import (
     Case,
     DatasetError,
@@ -351,14 +351,12 @@ def _scores(formats: Sequence[str], save_probability: str, save_uncertainty: str
 
 def _list_images(source: str | os.PathLike[str]) -> tuple[list[Case], list[Finding]]:
     cases = _without_outputs(list_images(source), source)
-    if others := list_other_files(source):
+    others = [str(path) for path in list_other_files(source)]
+    if others := sorted({*others} - _outputs_among(others, source)):
         _LOG.warning(
             f"{len(others)} file(s) of {source} left out, for want of an extension of {', '.join(IMAGE_EXTENSIONS)}: "
             f"{some(others)}"
         )
-    deeper = [str(file) for file in list_deeper_images(source)]
-    if deeper := sorted({*deeper} - _outputs_among(deeper, source)):
-        _LOG.warning(f"{len(deeper)} image(s) in sub-folders of {source} left out, beside those in it: {some(deeper)}")
     return cases, []
 
 
@@ -385,8 +383,6 @@ def _without_outputs(cases: list[Case], source: str | os.PathLike[str]) -> list[
 def _outputs_among(files: Sequence[str], source: str | os.PathLike[str]) -> set[str]:
     """Those of the files below a source folder that lie in a folder with a record of inference."""
     root = Path(source)
-    if not root.is_dir():
-        return set()
     folders = {folder for file in files for folder in Path(file).parents if root in folder.parents}
     recorded = {folder for folder in folders if has_record(folder)}
     return {file for file in files if not recorded.isdisjoint(Path(file).parents)}

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from monai.bundle import ConfigParser
 from monai.data import MetaTensor
-from monai.transforms import AsDiscreted, LoadImaged, SaveImaged
+from monai.transforms import AsDiscreted, SaveImaged
 from torch import Tensor, nn
 
 from condseg_monai.inference.case_loader import predict_batch
@@ -80,6 +80,9 @@ def load_pipeline(checkpoint: Path, card: ModelCard, options: Mapping[str, Any],
     """
     parser = ConfigParser(ConfigParser.load_config_file(bundle_dir() / "configs" / f"{INFERENCE[card.kind]}.json"))
     parser["model"] = card
+    if card.kind == "image":  # LoadImaged, which is not needed, makes all of MONAI's readers, and one warns
+        steps = parser["preprocessing"]["transforms"]
+        parser["preprocessing"]["transforms"] = [step for step in steps if step["_target_"] != "LoadImaged"]
     for name, value in options.items():
         parser[name] = value
     network = network_of(card)
@@ -106,7 +109,7 @@ def _parse(parser: ConfigParser, card: ModelCard, class_names: tuple[str, ...]) 
     )
     if card.kind == "ct":
         return pipeline
-    before = [t for t in parser.get_parsed_content("preprocessing").transforms if not isinstance(t, LoadImaged)]
+    before = parser.get_parsed_content("preprocessing").transforms
     after = [t for t in parser.get_parsed_content("postprocessing").transforms if not isinstance(t, SaveImaged)]
     (cut,) = (i for i, transform in enumerate(after) if isinstance(transform, AsDiscreted))
     return replace(pipeline, transforms=(before, after[:cut], after[cut:]))

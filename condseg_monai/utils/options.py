@@ -9,9 +9,18 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-__all__ = ["CARD_OPTIONS", "OPTIONS", "OPTION_GROUPS", "Option", "option_defaults", "read_flag", "read_options"]
+__all__ = [
+    "CARD_OPTIONS",
+    "FLAG_WORDS",
+    "OPTIONS",
+    "OPTION_GROUPS",
+    "Option",
+    "option_defaults",
+    "read_flag",
+    "read_options",
+]
 
-_WORDS = {
+FLAG_WORDS = {
     **dict.fromkeys(("true", "yes", "on", "1"), True),
     **dict.fromkeys(("false", "no", "off", "0"), False),
 }
@@ -408,7 +417,7 @@ def read_flag(value: bool | int | str, name: str) -> bool:
         >>> read_flag("false", "resume")
         False
     """
-    flag = _WORDS.get(str(value).strip().lower()) if isinstance(value, (bool, int, str)) else None
+    flag = FLAG_WORDS.get(str(value).strip().lower()) if isinstance(value, (bool, int, str)) else None
     if flag is None:
         raise ValueError(f"{name} must be true or false, got {value!r}")
     return flag

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import warnings
 
 import numpy as np
 import pytest
@@ -46,3 +47,10 @@ def test_inference_with_no_option_but_the_folders_uses_it(run_config, tiny_datas
     for image in images.iterdir():
         mask = np.asarray(Image.open(out / f"{image.stem}.png"))
         assert np.array_equal(mask > 0, segmenter.predict(image).mask > 0)
+
+
+def test_segmenter_says_nothing(capfd):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Segmenter("condseg_polyp", device="cpu").predict(np.zeros((40, 50, 3), np.uint8))
+    assert capfd.readouterr() == ("", "")

@@ -230,3 +230,13 @@ def test_names_that_are_not_text_are_printed_all_the_same(tmp_path, monkeypatch)
     monkeypatch.setattr(sys, "stdout", strict)
     assert main(["check", str(tmp_path)]) == 1
     assert rb"caf\udce9.png: not a BMP" in strict.buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "words", [["--resume", "DIR"], ["DIR", "--resume"], ["--resume", "TRUE", "DIR"], ["--resume=yes", "DIR"]]
+)
+def test_a_flag_takes_no_argument_of_the_command(words, tmp_path, monkeypatch, capsys):
+    given = {}
+    monkeypatch.setattr("condseg_monai.cli.train._check_options", lambda _, options: given.update(options) or 1 / 0)
+    assert main(["train", *(str(tmp_path) if word == "DIR" else word for word in words)]) == 1
+    assert given["resume"] is True and given["dataset_dir"] == str(tmp_path)

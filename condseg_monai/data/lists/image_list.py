@@ -18,8 +18,8 @@ def list_images(source: str | PathLike[str]) -> list[Case]:
 
     Args:
         source: one of three things:
-            - a folder: its images by name, or those of its ``images/`` if it holds none itself, or those of its
-                sub-folders, which then have a ``name``, their path in the folder without extension;
+            - a folder: its images and those of its sub-folders, or of its ``images/`` alone if it holds none itself.
+                If there are sub-folders, each has a ``name``, its path in the folder without extension;
             - a ``.txt`` list: a path a line, relative to the folder of the list, or a file name or stem in ``images/``
                 beside it; a file that is not there is listed all the same. Images of several folders have a ``name``,
                 their path without extension in the folder that all of them share;
@@ -31,9 +31,9 @@ def list_images(source: str | PathLike[str]) -> list[Case]:
     path = Path(source)
     if path.is_dir():
         folder = _folder_of_images(path)
-        found = pairing.list_image_files(folder)
-        if nested := [] if found else pairing.list_image_files(folder, nested=True):
-            return [_in_folder(file, folder) for file in nested]
+        found = pairing.list_image_files(folder, nested=True)
+        if any(file.parent != folder for file in found):
+            return [_in_folder(file, folder) for file in found]
     elif path.is_file() and path.suffix.lower() == ".txt":
         index = pairing.index_by_stem(path.parent / "images") if (path.parent / "images").is_dir() else {}
         listed = [_find(line, path.parent, index) for line in pairing.read_list(path)]
@@ -52,18 +52,11 @@ def list_images(source: str | PathLike[str]) -> list[Case]:
 
 
 def list_other_files(source: str | PathLike[str]) -> list[Path]:
-    """Files of a folder that :func:`list_images` leaves out, hidden ones aside; none for another source."""
+    """Files in a folder and its sub-folders that :func:`list_images` leaves out, but hidden ones; of other
+    sources none."""
     path = Path(source)
-    others = pairing.list_other_files(_folder_of_images(path)) if path.is_dir() else []
+    others = pairing.list_other_files(_folder_of_images(path), nested=True) if path.is_dir() else []
     return [other for other in others if other.is_file() or pairing.is_dangling(other)]
-
-
-def list_deeper_images(source: str | PathLike[str]) -> list[Path]:
-    """Images in sub-folders that :func:`list_images` leaves out, because the folder above them has images."""
-    path = Path(source)
-    folder = _folder_of_images(path)
-    top = pairing.list_image_files(folder) if path.is_dir() else []
-    return [file for file in pairing.list_image_files(folder, nested=True) if file not in {*top}] if top else []
 
 
 def _folder_of_images(folder: Path) -> Path:

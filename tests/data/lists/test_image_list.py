@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from condseg_monai.data.lists.image_list import list_deeper_images, list_images, list_other_files
+from condseg_monai.data.lists.image_list import list_images, list_other_files
 from condseg_monai.data.lists.pairing import DatasetError
 
 
@@ -28,10 +28,11 @@ def test_folder_gives_its_images_by_name(tmp_path):
 
 def test_what_a_folder_has_beside_images_is_listed_apart(tmp_path):
     write_images(tmp_path / "images", "a.JPG")
-    for name in ("photo.heic", "no extension", ".hidden"):
+    for name in ("photo.heic", "no extension", ".hidden", "deep/photo.dng"):
+        (tmp_path / "images" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "images" / name).write_bytes(b"x")
     (tmp_path / "train.txt").write_text("a\n")
-    expected = [tmp_path / "images" / name for name in ("no extension", "photo.heic")]
+    expected = [tmp_path / "images" / name for name in ("deep/photo.dng", "no extension", "photo.heic")]
     assert list_other_files(tmp_path / "images") == list_other_files(tmp_path) == expected
     assert list_other_files(tmp_path / "train.txt") == list_other_files(tmp_path / "nowhere") == []
 
@@ -65,11 +66,10 @@ def test_images_of_a_list_in_several_folders_keep_their_places(tmp_path):
     assert "name" not in list_images(tmp_path / "test.txt")[0]
 
 
-def test_images_below_others_are_left_out_and_listed_apart(tmp_path):
+def test_images_below_others_keep_their_places(tmp_path):
     write_images(tmp_path, "x.png")
-    write_images(tmp_path / "sub" / "deep", "y.png")
-    assert names_of(tmp_path) == ["x.png"] and list_deeper_images(tmp_path) == [tmp_path / "sub" / "deep" / "y.png"]
-    assert list_deeper_images(tmp_path / "sub") == []
+    write_images(tmp_path / "sub" / "deep", "x.png")
+    assert [case["name"] for case in list_images(tmp_path)] == ["sub/deep/x", "x"]
 
 
 def test_linked_folders_are_followed_and_circles_end(tmp_path):

@@ -27,7 +27,7 @@ from condseg_monai.inference.model_pipeline import ModelPipeline, load_pipeline
 from condseg_monai.inference.predictions import write_mask
 from condseg_monai.inference.volume_files import write_label_volume
 from condseg_monai.inference.volume_inferer import ensemble_labels, keep_largest_components
-from condseg_monai.networks.model_card import ModelCard, card_path
+from condseg_monai.networks.model_card import ModelCard
 from condseg_monai.reports.overlay import draw_mask
 from condseg_monai.utils.options import read_options
 
@@ -312,8 +312,9 @@ class Segmenter:
         return [load_pipeline(path, card, self._options, self.tta) for path, card in zip(paths, cards, strict=True)]
 
     def _card(self, path: Path) -> ModelCard:
-        kind = ModelCard.read(card_path(path)).kind if card_path(path).is_file() else "image"
-        return model_settings({} if self.threshold is None else {"threshold": self.threshold}, path, kind=kind)
+        card = ModelCard.of(path)
+        given = {} if self.threshold is None else {"threshold": self.threshold}
+        return model_settings(given, path, kind=card.kind if card else "image")
 
     @property
     def _pipelines(self) -> list[ModelPipeline]:

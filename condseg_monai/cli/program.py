@@ -14,7 +14,7 @@ import click
 
 from condseg_monai.cli.logs import shown_log
 from condseg_monai.inference.model_files import find_model
-from condseg_monai.networks.model_card import ModelCard, card_path
+from condseg_monai.networks.model_card import ModelCard
 from condseg_monai.utils.errors import error_text
 from condseg_monai.utils.interruption import Terminated
 
@@ -72,8 +72,7 @@ def read_model(model: str) -> tuple[Path, ModelCard | None]:
         model: as :func:`~condseg_monai.inference.model_files.find_model` takes it.
     """
     checkpoint = find_model(model).absolute()
-    card = card_path(checkpoint)
-    return checkpoint, ModelCard.read(card) if card.is_file() else None
+    return checkpoint, ModelCard.of(checkpoint)
 
 
 def wrong_option(name: str, reason: str) -> click.UsageError:

@@ -77,6 +77,8 @@ def command(
     starts_elsewhere = "stage1_checkpoint" in given or given.get("init_from") is not None
     stages = [("Stage 1", files.stage1)] if files.stage1 and not starts_elsewhere else []
     stages.append(("Stage 2" if stages else "Training", files.train))
+    if given.get("fold") is not None and given.get("init_from"):
+        click.echo("warning: out of fold, scores hold only if --init_from never saw the images of this fold", err=True)
     start_work(ctx, "the same command with --resume continues from the last saved state")
     for _, stage in stages:
         _check_options(stage, options_for(stage, settings))

@@ -85,7 +85,7 @@ def _unpack(path: Path) -> Path:
             found = [name for name, parts in names.items() if parts.parts[-2:] == ("models", _CHECKPOINT)]
             if len(found) != 1:
                 raise ValueError(f"model {path} has {len(found)} files models/{_CHECKPOINT}: give a zip of one bundle")
-            folder = Path(tempfile.mkdtemp(prefix="condseg_"))
+            folder = Path(tempfile.mkdtemp(prefix=f"{path.stem}_"))
             atexit.register(shutil.rmtree, folder, ignore_errors=True)
             for name in (found[0], str(names[found[0]].with_suffix(".json"))):
                 if name in names:

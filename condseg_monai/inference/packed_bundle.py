@@ -44,13 +44,12 @@ def load_model(model: str | os.PathLike[str]) -> tuple[Path, ModelCard, nn.Modul
         ValueError: if weights or card cannot be used.
     """
     checkpoint = find_model(model)
-    path = card_path(checkpoint)
-    if not path.is_file():
+    card = ModelCard.of(checkpoint)
+    if card is None:
         raise FileNotFoundError(
-            f"{checkpoint} has no model card, {path.name}: train it with this version, or convert a released "
-            "checkpoint with condseg convert, which write one"
+            f"{checkpoint} has no model card beside it: train it with this version, or convert a released checkpoint "
+            "with condseg convert, which write one"
         )
-    card = ModelCard.read(path)
     network = network_of(card)
     RequiredCheckpoint(checkpoint, network, card).load()
     return checkpoint, card, network.eval()

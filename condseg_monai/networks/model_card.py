@@ -132,6 +132,12 @@ class ModelCard:
         write_json(path, self.as_dict())
 
     @classmethod
+    def of(cls, checkpoint: str | os.PathLike[str]) -> ModelCard | None:
+        """The card beside a checkpoint, read as :meth:`read` does; None if there is none."""
+        path = card_path(checkpoint)
+        return cls.read(path) if path.is_file() else None
+
+    @classmethod
     def read(cls, path: str | os.PathLike[str]) -> ModelCard:
         """Read and check a card.
 

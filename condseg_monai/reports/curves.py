@@ -42,9 +42,6 @@ def run_and_draw(trainer: Any, output_dir: str | os.PathLike[str]) -> None:
 def draw_curves(output_dir: str | os.PathLike[str]) -> Path | None:
     """Draw all ``history_*.csv`` of a folder into its ``curves.png``, each in a column: losses, scores, rates.
 
-    Of the loss terms, those of the mask are drawn beside the total, to be compared with ``val_loss``; the files have
-    all.
-
     Args:
         output_dir: the folder.
 
@@ -68,7 +65,7 @@ def draw_curves(output_dir: str | os.PathLike[str]) -> Path | None:
     for column, (name, rows) in zip(axes.T, histories.items(), strict=True):
         names = list(dict.fromkeys(name for row in rows for name in row))
         column[0].set_title(name.replace("stage", "stage "))
-        losses = [key for key in names if key == "loss/total" or key.startswith("loss/mask")]
+        losses = [key for key in names if key.startswith("loss/")]
         scores = [key for key in names if key.startswith("val_") and key != "val_loss"]
         _draw(column[0], rows, [*losses, "val_loss"], "loss")
         _draw(column[1], rows, scores[:_MAX_SCORES], "validation score")

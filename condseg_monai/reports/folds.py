@@ -13,7 +13,7 @@ import numpy as np
 from condseg_monai.data.lists.datalist import datalist_hash
 from condseg_monai.data.lists.pairing import find_cases, fold_dir, raise_if_any
 from condseg_monai.inference.model_files import find_model
-from condseg_monai.networks.model_card import ModelCard, card_path
+from condseg_monai.networks.model_card import ModelCard
 from condseg_monai.reports.evaluation_page import html_report
 from condseg_monai.reports.report_files import ReportFiles
 from condseg_monai.reports.score_table import ScoreTable
@@ -57,8 +57,8 @@ def check_folds(
         pairing = find_cases(root, ("train", "val"), fold, mask_suffix)
         raise_if_any(root, pairing.problems)
         checkpoint = find_model(str(runs / f"fold_{fold}"))
-        card = card_path(checkpoint)
-        splits = ModelCard.read(card).training.get("splits", {}) if card.is_file() else {}
+        card = ModelCard.of(checkpoint)
+        splits = card.training.get("splits", {}) if card else {}
         if splits.get("train", {}).get("sha256") != datalist_hash(pairing.cases["train"]):
             raise ValueError(
                 f"fold {fold}: by its model card {checkpoint} was not trained on {fold_dir(root, fold) / 'train.txt'} "

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from condseg_monai.networks.class_names import CLASS_NAMES_KEY
 from condseg_monai.networks.encoders import load_encoder_weights
 from condseg_monai.networks.methods import METHODS
-from condseg_monai.networks.model_card import ModelCard, card_path
+from condseg_monai.networks.model_card import ModelCard
 from condseg_monai.networks.state_dicts import describe_differences, name_keys, optional_path, read_state_dict
 
 __all__ = ["start_from_model", "start_from_stage1"]
@@ -135,9 +135,8 @@ def start_from_model(
 
 def _is_whole_model(path: Path, checkpoint: Mapping[str, Tensor], network: nn.Module) -> bool:
     """By its card or, without one, by what it has beside the encoder."""
-    if card_path(path).is_file():
-        method = ModelCard.read(card_path(path)).method
-        return method in METHODS and not method.endswith("_stage1")
+    if card := ModelCard.of(path):
+        return card.method in METHODS and not card.method.endswith("_stage1")
     common = checkpoint.keys() & network.state_dict().keys() - {CLASS_NAMES_KEY}
     return any(not key.startswith(_ENCODER) for key in common)
 

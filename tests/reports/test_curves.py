@@ -25,6 +25,17 @@ def test_picture_has_a_column_for_each_stage(tmp_path):
         assert picture.size == (2 * one[0], one[1]) and len(picture.convert("L").getcolors()) > 10
 
 
+def test_every_loss_is_drawn_beside_that_of_validation(tmp_path, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(
+        "condseg_monai.reports.curves._draw", lambda _, rows, names, label: drawn.update({label: names})
+    )
+    header = HEADER.replace("loss/mask", "loss/mask,loss/foreground")
+    (tmp_path / "history_stage2.csv").write_text(f"{header}1,0.001,3,1,2,1.2,0.2\n")
+    draw_curves(tmp_path)
+    assert drawn["loss"] == ["loss/total", "loss/mask", "loss/foreground", "val_loss"]
+
+
 def test_no_history_gives_no_picture(tmp_path):
     assert draw_curves(tmp_path) is None
     (tmp_path / "history_stage1.csv").write_text(HEADER)

@@ -13,7 +13,7 @@ class TeLU(nn.Module):
     """``x * tanh(exp(x))``: the identity for large ``x``, and a smooth way to zero for negative ones.
 
     Source: TeLU (Fernandez and Mali, 2024), in place of ReLU in Med-DisSeg's convolutions. In MONAI's ``Act`` factory
-    as ``"telu"`` once ``condseg_monai`` is imported.
+    as ``"telu"`` once a network of ``condseg_monai`` is imported.
 
     Example:
         >>> TeLU()(torch.tensor([-20.0, 0.0, 1.0, 100.0])).round(decimals=4).abs()

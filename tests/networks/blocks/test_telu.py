@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -45,3 +47,9 @@ def test_importing_the_package_registers_it_with_monai():
     assert "TELU" in Act
     assert isinstance(get_act_layer("telu"), TeLU)
     assert isinstance(conv_norm_act(2, 3, act="telu").adn.A, TeLU)
+
+
+@pytest.mark.parametrize("name", ["MedDisSegStage1", "MedDisSeg"])
+def test_networks_find_it_where_nothing_else_was_imported(name):
+    code = f"from condseg_monai import {name}; {name}(encoder='resnet18')"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

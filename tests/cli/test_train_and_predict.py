@@ -73,8 +73,8 @@ def test_model_of_a_run_is_evaluated(data, trained, capsys):
 @pytest.mark.parametrize(("missed", "is_said"), [(2, True), (1, False)])
 def test_evaluation_that_found_no_lesion_says_what_to_do(data, monkeypatch, capsys, missed, is_said):
     summary = {"images": 2, "scores": {}, "missed_images_original": missed}
-    monkeypatch.setattr("condseg_monai.cli.evaluate._evaluate", lambda *_: (summary, Path("report"), None))
-    assert main(["evaluate", "run", str(data)]) == 0
+    monkeypatch.setattr("condseg_monai.cli.evaluate._evaluate", lambda *_: (summary, None))
+    assert main(["evaluate", "condseg_polyp", str(data)]) == 0
     assert ("no lesion was found in any image; train longer" in capsys.readouterr().err) == is_said
 
 
@@ -132,7 +132,7 @@ def test_option_that_contradicts_the_model_card_is_the_last_line(data, trained, 
         ),
         (["train", "DATA", "--device", "meta"], "device must be cpu, cuda, a GPU by number such as cuda:1, mps"),
         (["train", "DATA", "--learning_rate", "nan"], "learning_rate must be a number from 0, got 'nan'"),
-        (["train", "DATA", "--resume", "maybe"], "resume must be true or false, got 'maybe'"),
+        (["train", "DATA", "--resume=maybe"], "resume must be true or false, got 'maybe'"),
         (["train", "DATA", "--lr", "0.1"], "No such option '--lr'"),
         (["train", "DATA", "--checkpoint", "x.pt"], "No such option '--checkpoint'"),
         (["predict", "RUN", "DATA", "mask.png"], "mask.png is the name of an image, and OUT is a folder"),

@@ -36,7 +36,7 @@ from experiments.given_options import check_options, parse_options
 if TYPE_CHECKING:
     import numpy as np
 
-SCORES = {"val_mean_dice": "mDSC", "val_mean_iou": "mIoU"}
+SCORES = {"mean_dice": "mDSC", "mean_iou": "mIoU"}
 OPTIONS: dict[str, Any] = {
     "encoder_weights": None,
     "image_size": 96,
@@ -261,7 +261,7 @@ def render(rows: Sequence[Mapping[str, Any]], split: str) -> str:
             low, high = entry["interval_95"]
             seeds = ", ".join(f"{value:.3f}" for value in entry["by_seed"])
             cells += [f"{entry['mean']:.3f}", seeds, f"{low:.3f} to {high:.3f}"]
-        entry = row["scores"]["val_mean_dice"]
+        entry = row["scores"]["mean_dice"]
         low, high = entry.get("difference_interval_95", (0, 0))
         cells.append(f"{entry['difference']:+.3f} ({low:+.3f} to {high:+.3f})" if "difference" in entry else "")
         table.append(cells)

@@ -51,7 +51,7 @@ TRIALS: dict[str, dict[str, Any]] = {
     "lite2": {"encoder": "efficientnet_lite2"},
     "flexible_unet": {},
 }
-SCORES = ("val_mean_iou", "val_mean_dice")
+SCORES = ("mean_iou", "mean_dice")
 
 
 def main() -> None:

@@ -48,7 +48,7 @@ OPTIONS: dict[str, Any] = {
 }
 
 
-SCORES = ("val_mean_iou", "val_mean_dice", "val_mean_iou_original", "val_mean_dice_original")
+SCORES = ("mean_iou", "mean_dice", "mean_iou_original", "mean_dice_original")
 
 
 class Step(NamedTuple):

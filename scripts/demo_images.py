@@ -23,12 +23,12 @@ from condseg_monai.utils.text_tables import text_table
 
 COLUMNS = ("Image", "Label", "Prediction", "Foreground", "Background", "Uncertainty")
 SCORES = {
-    "val_mean_iou": "mIoU",
-    "val_mean_dice": "mDSC",
-    "val_recall": "recall",
-    "val_precision": "precision",
-    "val_accuracy": "accuracy",
-    "val_f2": "F2",
+    "mean_iou": "mIoU",
+    "mean_dice": "mDSC",
+    "recall": "recall",
+    "precision": "precision",
+    "accuracy": "accuracy",
+    "f2": "F2",
 }
 NUM_CASES = 6
 
@@ -54,7 +54,7 @@ class ImagesDemo(Demo):
                 "report, to open in a browser": self.scores_dir / f"report_{scored[-1]}.html",
             }
         )
-        return self.verdict(self.summary("val")["scores"]["val_mean_dice"]["mean"], "validation mDSC")
+        return self.verdict(self.summary("val")["scores"]["mean_dice"]["mean"], "validation mDSC")
 
     def prepare_data(self) -> dict[str, list[dict[str, str]]]:
         """Make the synthetic data set unless there is one, check the data, and return the cases of each split."""
@@ -88,7 +88,7 @@ class ImagesDemo(Demo):
         workflow = self.open(self.files.predict, dataset_dir=str(source), output_dir=str(self.predictions_dir))
         self.finish(workflow)
         table = ScoreTable.read(self.scores_dir / f"scores_{split}.csv")
-        dice = dict(zip(table.files, table.scores["val_mean_dice"].tolist(), strict=True))
+        dice = dict(zip(table.files, table.scores["mean_dice"].tolist(), strict=True))
         ranked = sorted(cases, key=lambda case: dice[Path(case["image"]).name])
         chosen = [ranked[i] for i in np.unique(np.linspace(0, len(ranked) - 1, NUM_CASES).round().astype(int))]
         rows = [self.sheet_row(workflow, case) for case in chosen]

@@ -18,7 +18,7 @@ from condseg_monai.utils.palette import class_colors
 
 __all__ = ["CasePicture", "html_report"]
 
-_HEADLINE = ("val_mean_iou", "val_mean_dice", "val_mean_iou_original", "val_mean_dice_original")
+_HEADLINE = ("mean_iou", "mean_dice", "mean_iou_original", "mean_dice_original")
 _CONDITIONS = (
     "split",
     "image_size",
@@ -30,7 +30,7 @@ _CONDITIONS = (
 )
 _COUNTS = ("missed_images", "false_alarm_images")
 _OF_BINARY_MASKS = ("mask_threshold", *(f"{name}_original" for name in _COUNTS))
-_GROUP_SCORES = ("val_mean_iou", "val_mean_dice", "val_recall", "val_precision", "val_hd95", "val_asd")
+_GROUP_SCORES = ("mean_iou", "mean_dice", "recall", "precision", "hd95", "asd")
 _SHOWN_ELSEWHERE = {"scores", "pooled", "subgroups", "rules", "images", "failed"}
 _CLASS_SCORES = (*CLASS_SCORES, *SURFACE_DISTANCES)
 
@@ -69,8 +69,8 @@ def html_report(
     row_of = {file: row for row, file in enumerate(table.files)}
 
     def case_facts(file: str) -> list[tuple[str, str]]:
-        parts = [f"val_{class_score('dice', name)}" for name in classes] or ["val_mean_iou", "val_hd95"]
-        names = [name + suffix for name in ("val_mean_dice", *parts)]
+        parts = [class_score("dice", name) for name in classes] or ["mean_iou", "hd95"]
+        names = [name + suffix for name in ("mean_dice", *parts)]
         values = {name: float(table.scores[name][row_of[file]]) for name in names if name in table.scores}
         facts = [(score_title(name), format_number(value)) for name, value in values.items()]
         if "label_share" in table.images:
@@ -107,7 +107,7 @@ def _classes(classes: Sequence[str], summary: Mapping[str, Any], suffix: str) ->
     return [
         {
             "name": name,
-            "scores": [summary["scores"][f"val_{class_score(score, name)}{suffix}"] for score in _CLASS_SCORES],
+            "scores": [summary["scores"][class_score(score, name) + suffix] for score in _CLASS_SCORES],
             "counts": [summary[f"{count}{suffix}"][name] for count in _COUNTS],
         }
         for name in classes
@@ -117,8 +117,8 @@ def _classes(classes: Sequence[str], summary: Mapping[str, Any], suffix: str) ->
 def _histograms(table: ScoreTable, suffix: str, classes: Sequence[str]) -> list[dict[str, Any]]:
     """For each score the bars' heights and the lines' places, in [0, 1], each with its text; of classes Dice alone."""
     histograms = []
-    by_class = {f"val_{class_score(score, name)}{suffix}" for name in classes for score in _CLASS_SCORES[2:]}
-    by_class |= {f"val_{class_score('iou', name)}{suffix}" for name in classes}
+    by_class = {class_score(score, name) + suffix for name in classes for score in _CLASS_SCORES[2:]}
+    by_class |= {class_score("iou", name) + suffix for name in classes}
     for name, values in table.scores.items():
         finite = values[np.isfinite(values)]
         if len(finite) == 0 or not name.endswith(suffix) or name in by_class:

@@ -50,8 +50,8 @@ def render_page(template: str, title: str, **content: Any) -> str:
 
 
 def score_title(score: str) -> str:
-    """The field's name of a score: ``val_mean_dice_original`` is Dice."""
-    plain = score.removeprefix("val_").removeprefix("mean_").removeprefix("pooled_").removesuffix("_original")
+    """The field's name of a score: ``mean_dice_original`` is Dice."""
+    plain = score.removeprefix("mean_").removeprefix("pooled_").removesuffix("_original")
     kind, _, class_name = plain.partition("_")
     if plain not in _TITLES and kind in _TITLES:
         return f"{_TITLES[kind]} {class_name.replace('_', ' ')}"
@@ -59,8 +59,8 @@ def score_title(score: str) -> str:
 
 
 def pooled_name(score: str) -> str:
-    """The name of a score when it is pooled: ``val_mean_iou_original`` gives ``val_pooled_iou_original``."""
-    return f"val_pooled_{score.removeprefix('val_').removeprefix('mean_')}"
+    """The name of a score when it is pooled: ``mean_iou_original`` gives ``pooled_iou_original``."""
+    return f"pooled_{score.removeprefix('mean_')}"
 
 
 def format_number(value: float | None) -> str:

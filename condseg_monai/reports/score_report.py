@@ -163,7 +163,7 @@ class ScoreReport:
         pooled = {suffix: pooled_counts(rows, self.classes) for suffix, rows in counts.items()}
         if pooled:
             summary["pooled"] = {
-                f"val_pooled_{name}{suffix}": value
+                f"pooled_{name}{suffix}": value
                 for suffix, found in pooled.items()
                 for name, value in found.scores.items()
             }
@@ -233,8 +233,11 @@ _DECISIONS = {True: "a probability of 0.5 is lesion", False: "the class of the l
 
 
 def _table(scores: Mapping[str, Any], images: Sequence[str]) -> ScoreTable:
-    """The scores of every image, ``(N, 1)`` each, and the facts of the images, as JSON."""
-    columns = {name: torch.as_tensor(value).flatten().double().cpu().numpy() for name, value in scores.items()}
+    """The scores of every image, ``(N, 1)`` each, by name without ``val_``, and the facts of the images, as JSON."""
+    columns = {
+        name.removeprefix("val_"): torch.as_tensor(value).flatten().double().cpu().numpy()
+        for name, value in scores.items()
+    }
     for name, values in columns.items():
         if len(values) != len(images):
             raise RuntimeError(f"metric {name} has {len(values)} values for {len(images)} images")

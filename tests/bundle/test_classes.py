@@ -98,7 +98,7 @@ def test_validation_scores_every_class(run_of_colours):
 def test_evaluation_equals_the_validation_of_the_best_epoch(run_of_colours):
     record = json.loads((run_of_colours.models / "run_stage2.json").read_text())
     scores = summary(run_of_colours.report)["scores"]
-    assert scores["val_mean_iou"]["mean"] == pytest.approx(record["best"]["value"])
+    assert scores["mean_iou"]["mean"] == pytest.approx(record["best"]["value"])
 
 
 def test_report_has_scores_of_each_class_with_intervals(run_of_colours):
@@ -106,11 +106,11 @@ def test_report_has_scores_of_each_class_with_intervals(run_of_colours):
     for size in ("", "_original"):
         for score in ("iou", "dice", "recall", "precision"):
             for name in (f"mean_{score}", f"{score}_lesion", f"{score}_tool"):
-                assert report["scores"][f"val_{name}{size}"]["images"] == 2
-                low, high = report["scores"][f"val_{name}{size}"]["interval_95"]
-                assert low <= report["scores"][f"val_{name}{size}"]["mean"] <= high
-            assert 0 <= report["pooled"][f"val_pooled_{score}_tool{size}"] <= 1
-    assert {"val_hd95_lesion_original", "val_asd_tool_original"} <= report["scores"].keys()
+                assert report["scores"][f"{name}{size}"]["images"] == 2
+                low, high = report["scores"][f"{name}{size}"]["interval_95"]
+                assert low <= report["scores"][f"{name}{size}"]["mean"] <= high
+            assert 0 <= report["pooled"][f"pooled_{score}_tool{size}"] <= 1
+    assert {"hd95_lesion_original", "asd_tool_original"} <= report["scores"].keys()
     assert report["classes"] == dict(zip(NAMES, COLOURS, strict=True))
     with (run_of_colours.report / "scores_val.csv").open() as stream:
         rows = list(csv.DictReader(stream))
@@ -139,7 +139,7 @@ def test_scores_are_those_of_the_networks_own_prediction(run_of_colours):
             for index, name in enumerate(NAMES[1:], 1):
                 p, q = pred == index, target == index
                 expected = (2 * (p & q).sum() / (p.sum() + q.sum())).item()
-                assert float(row[f"val_dice_{name}{suffix}"]) == pytest.approx(expected, abs=1e-6)
+                assert float(row[f"dice_{name}{suffix}"]) == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +175,7 @@ def test_predictions_are_masks_to_be_evaluated_against(predicted, run_of_colours
     options = evaluation_options(run_of_colours, dataset_dir=str(dataset), output_dir=str(tmp_path / "report"))
     run_config("train", "evaluate", **{**options, "split": "test", "report_cases": 0})
     scores = summary(tmp_path / "report", "test")["scores"]
-    assert {scores[f"val_dice_{name}_original"]["mean"] for name in NAMES[1:]} <= {1.0, None}
+    assert {scores[f"dice_{name}_original"]["mean"] for name in NAMES[1:]} <= {1.0, None}
 
 
 def test_segmenter_gives_and_saves_the_same_masks(predicted, run_of_colours, tmp_path):

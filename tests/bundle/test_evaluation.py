@@ -15,16 +15,16 @@ from condseg_monai.utils.errors import root_cause
 from condseg_monai.utils.files import file_sha256
 
 METRICS = {
-    "val_mean_iou": "iou",
-    "val_mean_dice": "dice",
-    "val_recall": "recall",
-    "val_precision": "precision",
-    "val_accuracy": "accuracy",
-    "val_f2": "f2",
-    "val_specificity": "specificity",
+    "mean_iou": "iou",
+    "mean_dice": "dice",
+    "recall": "recall",
+    "precision": "precision",
+    "accuracy": "accuracy",
+    "f2": "f2",
+    "specificity": "specificity",
 }
 ORIGINAL = {f"{metric}_original": score for metric, score in METRICS.items()}
-DISTANCES = {"val_hd95_original": "hd95", "val_asd_original": "asd"}
+DISTANCES = {"hd95_original": "hd95", "asd_original": "asd"}
 SALIENCY = ("s_measure", "e_measure", "weighted_f", "mae", "swept_dice")
 
 
@@ -103,10 +103,10 @@ def test_report_has_the_scores_of_every_image(run_config, options, trained, tmp_
         expected = {"mean": values.mean(), "std": values.std(), "median": np.median(values), "images": 3}
         assert {key: found[key] for key in expected} == pytest.approx(expected, abs=1e-6)
         assert found["interval_95"][0] <= found["mean"] <= found["interval_95"][1]
-        assert workflow.evaluator.state.metrics[metric] == pytest.approx(found["mean"])
+        assert workflow.evaluator.state.metrics[f"val_{metric}"] == pytest.approx(found["mean"])
     for suffix, rows_of_counts in counts.items():
         for score, value in pooled_scores(torch.cat(rows_of_counts)).items():
-            assert report["pooled"][f"val_pooled_{score}{suffix}"] == pytest.approx(value)
+            assert report["pooled"][f"pooled_{score}{suffix}"] == pytest.approx(value)
     assert report["images"] == sum(group["images"] for group in report["subgroups"].values()) == 3
     assert report["checkpoint_sha256"] == file_sha256(trained.ckpt_dir / "model.pt")
     assert (report["split"], report["normalization"], report["image_size"]) == ("val", "imagenet", 32)
@@ -124,7 +124,7 @@ def test_evaluation_equals_validation_in_training(run_config, options, trained, 
     last = record["result"]["last"]  # one epoch: the last is the best
     assert last.pop("val_loss") > 0
     for metric, value in last.items():
-        assert summary(tmp_path, "val")["scores"][metric]["mean"] == pytest.approx(value)
+        assert summary(tmp_path, "val")["scores"][metric.removeprefix("val_")]["mean"] == pytest.approx(value)
 
 
 def test_split_names_the_list_and_the_report(run_config, options, tmp_path):
@@ -222,7 +222,7 @@ def test_saliency_scores_by_option(run_config, options, tmp_path):
         probability = network(case["image"].as_tensor()[None]).sigmoid()
     label = read_natural_image(workflow.val_dataset.data[0]["label"], "L") > 127
     restored = torch.nn.functional.interpolate(probability, label.shape, mode="bilinear")[0, 0]
-    found = {name: float(rows[0][f"val_{name}_original"]) for name in SALIENCY}
+    found = {name: float(rows[0][f"{name}_original"]) for name in SALIENCY}
     assert found == pytest.approx(saliency_scores(restored, label), abs=1e-3)
     assert summary(tmp_path, "val")["empty_distance"] == "nan"
     assert "<img" not in (tmp_path / "report_val.html").read_text()

@@ -20,8 +20,8 @@ def test_model_is_small_whole_and_has_its_scores(name, capsys):
     checkpoint, card, _ = load_model(name)
     assert checkpoint.stat().st_size < 10e6
     test = card.training["test"]
-    low, high = test["scores"]["val_mean_dice"]["interval_95"]
-    assert test["images"] == 120 and 0.8 < low < test["scores"]["val_mean_dice"]["mean"] < high < 1
+    low, high = test["scores"]["mean_dice"]["interval_95"]
+    assert test["images"] == 120 and 0.8 < low < test["scores"]["mean_dice"]["mean"] < high < 1
     assert main(["info", name]) == 0
     assert "efficientnet_lite2" in capsys.readouterr().out
 

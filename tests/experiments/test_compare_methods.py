@@ -24,7 +24,7 @@ def call(monkeypatch: pytest.MonkeyPatch, output_dir: Path, *words: str, dataset
 def write_scores(folder: Path, dice: dict[str, float]) -> None:
     (folder / "scores").mkdir(parents=True)
     lines = [f"{file},{value},{value / 2}" for file, value in dice.items()]
-    (folder / "scores" / "scores_test.csv").write_text("\n".join(["file,val_mean_dice,val_mean_iou", *lines]) + "\n")
+    (folder / "scores" / "scores_test.csv").write_text("\n".join(["file,mean_dice,mean_iou", *lines]) + "\n")
 
 
 def test_methods_are_trained_scored_and_kept(
@@ -87,16 +87,14 @@ def test_the_table_is_what_the_scores_say(tmp_path: Path, monkeypatch: pytest.Mo
     condseg, unet = json.loads((tmp_path / "comparison.json").read_text())["methods"]
     images = np.array([0.3, 0.4, 0.8])
     others = np.array([0.4, 0.55, 0.7])
-    dice = condseg["scores"]["val_mean_dice"]
+    dice = condseg["scores"]["mean_dice"]
     assert dice["mean"] == pytest.approx(images.mean())
     assert dice["by_seed"] == pytest.approx([0.5, 0.5])
     assert dice["interval_95"] == pytest.approx(bootstrap_interval(images))
     assert "difference" not in dice
-    assert condseg["scores"]["val_mean_iou"]["mean"] == pytest.approx(images.mean() / 2)
-    assert unet["scores"]["val_mean_dice"]["difference"] == pytest.approx((others - images).mean())
-    assert unet["scores"]["val_mean_dice"]["difference_interval_95"] == pytest.approx(
-        bootstrap_interval(others - images)
-    )
+    assert condseg["scores"]["mean_iou"]["mean"] == pytest.approx(images.mean() / 2)
+    assert unet["scores"]["mean_dice"]["difference"] == pytest.approx((others - images).mean())
+    assert unet["scores"]["mean_dice"]["difference_interval_95"] == pytest.approx(bootstrap_interval(others - images))
     assert "| MONAI's UNet | 0.550 | 0.500, 0.600 |" in (tmp_path / "comparison.md").read_text()
 
 

@@ -54,9 +54,9 @@ def test_run_that_has_ended_stays_and_its_model_is_shipped_with_scores(trained, 
     train_polyp.main()
     assert file_sha256(model) == before
     assert len((folder / "test_looks.txt").read_text().splitlines()) == 1
-    assert '"val_mean_dice"' in capsys.readouterr().out
+    assert '"mean_dice"' in capsys.readouterr().out
     card = ModelCard.read(tmp_path / "condseg_tiny.json")
     assert card.image_size == 48 and card.weights["sha256"] == file_sha256(tmp_path / "condseg_tiny.pt")
-    assert card.training["test"]["images"] == 3 and "interval_95" in card.training["test"]["scores"]["val_mean_iou"]
+    assert card.training["test"]["images"] == 3 and "interval_95" in card.training["test"]["scores"]["mean_iou"]
     shipped = torch.load(tmp_path / "condseg_tiny.pt", weights_only=True)
     assert {value.dtype for value in shipped.values() if value.is_floating_point()} == {torch.float16}

@@ -13,9 +13,9 @@ def table() -> ScoreTable:
     return ScoreTable(
         ["b 10.png", "b 2.png", "é<i>&.jpg", "c.png", "d.png", "e.png"],
         {
-            "val_mean_iou": dice / (2 - dice),
-            "val_mean_dice_original": dice,
-            "val_hd95_original": np.array([2.0, 9.5, 0.0, np.nan, np.inf, 3.0]),
+            "mean_iou": dice / (2 - dice),
+            "mean_dice_original": dice,
+            "hd95_original": np.array([2.0, 9.5, 0.0, np.nan, np.inf, 3.0]),
         },
         {
             "height": np.full(6, 40.0),

@@ -15,7 +15,7 @@ FILES = [f"{index}.png" for index in range(8)]
 def evaluation(folder, dice, files=FILES, name="scores_val.csv", **scores):
     """Write a table of an evaluation and return its folder."""
     folder.mkdir(exist_ok=True)
-    columns = {"val_mean_dice": dice, **scores}
+    columns = {"mean_dice": dice, **scores}
     ScoreTable(list(files), {key: np.asarray(values, dtype=float) for key, values in columns.items()}).write(
         folder / name
     )
@@ -28,7 +28,7 @@ DICE = np.linspace(0.2, 0.9, 8)
 def test_difference_is_taken_image_by_image_whatever_the_order(tmp_path):
     a = evaluation(tmp_path / "a", DICE)
     b = evaluation(tmp_path / "b", (DICE + 0.05)[::-1], FILES[::-1])
-    found = compare_scores(*(ScoreTable.read(path / "scores_val.csv") for path in (a, b)))["val_mean_dice"]
+    found = compare_scores(*(ScoreTable.read(path / "scores_val.csv") for path in (a, b)))["mean_dice"]
     assert found["difference"] == pytest.approx(0.05)
     assert found["interval_95"] == pytest.approx([0.05, 0.05])  # unpaired, it would be wide
     assert (found["mean_a"], found["mean_b"]) == pytest.approx((DICE.mean(), DICE.mean() + 0.05))
@@ -36,15 +36,15 @@ def test_difference_is_taken_image_by_image_whatever_the_order(tmp_path):
 
 
 def test_evaluation_does_not_differ_from_itself(tmp_path):
-    table = ScoreTable(FILES, {"val_hd95_original": np.array([np.inf, np.nan, 1, 2, 3, 4, 5, 6])})
-    found = compare_scores(table, table)["val_hd95_original"]
+    table = ScoreTable(FILES, {"hd95_original": np.array([np.inf, np.nan, 1, 2, 3, 4, 5, 6])})
+    found = compare_scores(table, table)["hd95_original"]
     assert (found["difference"], found["interval_95"], found["equal"], found["images"]) == (0, [0, 0], 7, 7)
 
 
 def test_shorter_distances_are_better_and_missing_ones_are_left_out():
-    a = ScoreTable(FILES, {"val_hd95": np.array([5, 5, 5, 5, np.nan, 5, 5, 5.0])})
-    b = ScoreTable(FILES, {"val_hd95": np.array([4, 4, 4, 5, 4, np.nan, 6, 4.0])})
-    found = compare_scores(a, b)["val_hd95"]
+    a = ScoreTable(FILES, {"hd95": np.array([5, 5, 5, 5, np.nan, 5, 5, 5.0])})
+    b = ScoreTable(FILES, {"hd95": np.array([4, 4, 4, 5, 4, np.nan, 6, 4.0])})
+    found = compare_scores(a, b)["hd95"]
     assert (found["better"], found["worse"], found["equal"], found["images"]) == (4, 1, 1, 6)
     assert found["lower_is_better"]
     assert found["difference"] == pytest.approx(-0.5)
@@ -89,7 +89,7 @@ def test_images_that_one_evaluation_could_not_score_are_left_out_and_named(tmp_p
     result = json.loads(said.out)
     assert result["left_out"] == {"only_in_a": ["6.png", "7.png"], "only_in_b": ["0.png"]}
     assert said.err.count("warning: left out") == 2
-    found = result["scores"]["val_mean_dice"]
+    found = result["scores"]["mean_dice"]
     assert (result["images"], found["images"]) == (5, 5)
     assert found["mean_a"] == pytest.approx(DICE[1:6].mean())  # of the five, not of all that A has
     assert found["difference"] == pytest.approx(0.1)
@@ -127,15 +127,15 @@ def test_nothing_in_common_is_an_error(tmp_path, capsys):
 
 
 def test_table_is_readable(tmp_path, capsys):
-    a = evaluation(tmp_path / "a", DICE, val_hd95_original=10 - DICE, only_a=DICE)
-    b = evaluation(tmp_path / "b", DICE + 0.05, val_hd95_original=10 - DICE)
+    a = evaluation(tmp_path / "a", DICE, hd95_original=10 - DICE, only_a=DICE)
+    b = evaluation(tmp_path / "b", DICE + 0.05, hd95_original=10 - DICE)
     for folder, size in ((a, 256), (b, 352)):
         (folder / "summary_val.json").write_text(json.dumps({"image_size": size, "checkpoint_sha256": "ab"}))
     assert main(["compare", str(a), str(b)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    row = next(line for line in lines if line.startswith("val_mean_dice"))
+    row = next(line for line in lines if line.startswith("mean_dice"))
     assert row.split() == [
-        "val_mean_dice",
+        "mean_dice",
         "0.5500",
         "0.6000",
         "+0.0500",
@@ -146,7 +146,7 @@ def test_table_is_readable(tmp_path, capsys):
         "8/0/0",
         "8",
     ]
-    assert any(line.startswith("val_hd95_original (lower is better)") and "0/0/8" in line for line in lines)
+    assert any(line.startswith("hd95_original (lower is better)") and "0/0/8" in line for line in lines)
     assert "note: image_size is 256 in A and 352 in B" in lines
     assert "note: only in A: only_a" in lines
     assert "note: both are of the same checkpoint" in lines
@@ -157,7 +157,7 @@ def test_json_holds_the_same(tmp_path, capsys):
     assert main(["compare", str(a / "scores_val.csv"), str(b), "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["images"] == 8
-    assert result["scores"]["val_mean_dice"]["difference"] == pytest.approx(-0.1)
+    assert result["scores"]["mean_dice"]["difference"] == pytest.approx(-0.1)
 
 
 def test_tables_are_found_by_split(tmp_path):
@@ -179,7 +179,7 @@ def test_one_of_several_splits_is_compared_on_demand(tmp_path, capsys):
     assert main(["compare", str(a), str(b), "--split", "test", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["a"], found["b"]) == (str(a / "scores_test.csv"), str(b / "scores_test.csv"))
-    assert found["scores"]["val_mean_dice"]["difference"] == pytest.approx(0.1)
+    assert found["scores"]["mean_dice"]["difference"] == pytest.approx(0.1)
     assert find_score_tables(a, b / "scores_val.csv", "test") == (a / "scores_test.csv", b / "scores_val.csv")
     assert main(["compare", str(a), str(b), "--split", "tset"]) == 1
     assert "a has no scores_tset.csv, but scores_test.csv, scores_val.csv" in capsys.readouterr().err

@@ -29,7 +29,7 @@ const shown = () => Array.from(document.querySelectorAll("#per-image tbody tr:no
 const heads = Array.from(document.querySelectorAll("#per-image thead th"));
 const click = title => heads.find(th => th.title === title).querySelector("button").click();
 const order = { before: shown() };
-for (const title of ["file", "val_mean_dice_original", "val_hd95_original"]) {
+for (const title of ["file", "mean_dice_original", "hd95_original"]) {
   click(title);
   order[title] = shown();
   click(title);
@@ -55,7 +55,7 @@ def page(table: ScoreTable) -> str:
     summary = {
         "images": len(table),
         "scores": summarize_scores(table),
-        "pooled": {"val_pooled_iou": 0.4321},
+        "pooled": {"pooled_iou": 0.4321},
         "subgroups": summarize_sizes(table),
         "split": "val",
         "checkpoint": "models/<model>.pt",
@@ -64,7 +64,7 @@ def page(table: ScoreTable) -> str:
     address = jpeg_uri(np.full((8, 8, 3), 128, dtype=np.uint8))
     worst = [CasePicture("c.png", address, address)]
     best = [CasePicture("é<i>&.jpg", address)]
-    return html_report("Evaluation on val", table, summary, worst, best, "val_mean_dice_original")
+    return html_report("Evaluation on val", table, summary, worst, best, "mean_dice_original")
 
 
 class Elements(HTMLParser):
@@ -114,7 +114,7 @@ def test_every_number_of_the_summary_is_there(page, table):
 
 
 def test_histogram_has_bars_as_tall_as_their_counts(table):
-    dice = ScoreTable(list("abcde"), {"val_mean_dice": np.array([0.01, 0.02, 0.03, 0.62, 1.0])})
+    dice = ScoreTable(list("abcde"), {"mean_dice": np.array([0.01, 0.02, 0.03, 0.62, 1.0])})
     page = html_report("Bars", dice, {"images": 5, "scores": summarize_scores(dice)})
     (svg,) = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
     root = ElementTree.fromstring(svg)
@@ -133,7 +133,7 @@ def test_sections_without_content_are_left_out(table):
 
 
 def test_titles_are_those_of_the_field():
-    names = ["val_mean_dice_original", "val_pooled_iou", "val_f2", "val_hd95_original", "val_new_score"]
+    names = ["mean_dice_original", "pooled_iou", "f2", "hd95_original", "new_score"]
     assert [score_title(name) for name in names] == ["Dice", "IoU", "F2", "HD95", "New score"]
 
 
@@ -155,12 +155,12 @@ def test_table_sorts_and_filters_in_a_browser(page, tmp_path):
     by_name = ["b 2.png", "b 10.png", "c.png", "d.png", "e.png", "é<i>&.jpg"]
     assert (found["file"], found["file again"]) == (by_name, by_name[::-1])
     by_dice = ["c.png", "b 2.png", "d.png", "e.png", "b 10.png", "é<i>&.jpg"]
-    assert found["val_mean_dice_original"] == by_dice
-    assert found["val_mean_dice_original again"] == by_dice[::-1]
+    assert found["mean_dice_original"] == by_dice
+    assert found["mean_dice_original again"] == by_dice[::-1]
     by_distance = ["é<i>&.jpg", "b 10.png", "e.png", "b 2.png", "d.png"]  # the last one is infinite
-    assert found["val_hd95_original"] == [*by_distance, "c.png"]
-    assert found["val_hd95_original again"] == [*by_distance[::-1], "c.png"]  # no distance: last in either order
-    assert found["sorted"] == [["val_hd95_original", "descending"]]
+    assert found["hd95_original"] == [*by_distance, "c.png"]
+    assert found["hd95_original again"] == [*by_distance[::-1], "c.png"]  # no distance: last in either order
+    assert found["sorted"] == [["hd95_original", "descending"]]
     assert found["filtered"] == ["b 2.png", "b 10.png"]
     assert found["pictures"] == [8, 8, 8]
 

@@ -18,14 +18,14 @@ from condseg_monai.reports.score_table import ScoreTable
 
 def table(path, files, values):
     path.parent.mkdir(parents=True, exist_ok=True)
-    ScoreTable(files, {"val_mean_dice_original": np.array(values)}).write(path)
+    ScoreTable(files, {"mean_dice_original": np.array(values)}).write(path)
     return path
 
 
 def test_all_images_are_pooled(tmp_path):
     tables = [table(tmp_path / "0" / "a.csv", ["a", "b"], [0.2, 0.4]), table(tmp_path / "1" / "a.csv", ["c"], [0.9])]
     summary = pool_folds(tables, tmp_path / "out")
-    score = summary["scores"]["val_mean_dice_original"]
+    score = summary["scores"]["mean_dice_original"]
     assert summary["images"] == 3 and score["mean"] == pytest.approx(0.5)
     assert score["interval_95"][0] < 0.5 < score["interval_95"][1]
     assert [fold["images"] for fold in summary["folds"]] == [2, 1]

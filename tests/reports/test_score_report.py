@@ -33,8 +33,8 @@ def run(report, batches=None, details=None):
             details
             if details is not None
             else {
-                "val_mean_iou": torch.tensor(IOU, dtype=torch.float64).unsqueeze(1),
-                "val_mean_dice": torch.tensor(DICE, dtype=torch.float64).unsqueeze(1),
+                "mean_iou": torch.tensor(IOU, dtype=torch.float64).unsqueeze(1),
+                "mean_dice": torch.tensor(DICE, dtype=torch.float64).unsqueeze(1),
             }
         )
 
@@ -46,7 +46,7 @@ def test_table_has_a_line_per_image_and_a_column_per_metric(tmp_path):
     run(ScoreReport(str(tmp_path), "val"))
     with (tmp_path / "scores_val.csv").open() as stream:
         rows = list(csv.reader(stream))
-    assert rows[0] == ["file", "val_mean_iou", "val_mean_dice"]
+    assert rows[0] == ["file", "mean_iou", "mean_dice"]
     assert rows[1:] == [
         ["a.png", "0.250000", "0.400000"],
         ["b.jpg", "0.750000", "0.860000"],
@@ -62,7 +62,7 @@ def test_summary_has_mean_spread_and_conditions(tmp_path):
     run(ScoreReport(str(tmp_path), "val", checkpoint=weights, context=context))
     summary = json.loads((tmp_path / "summary_val.json").read_text())
     assert summary["images"] == 3
-    scores = summary["scores"]["val_mean_iou"]
+    scores = summary["scores"]["mean_iou"]
     assert (scores["mean"], scores["std"], scores["median"]) == pytest.approx((2 / 3, 0.31180478, 0.75))
     assert scores["interval_95"] == list(bootstrap_interval(IOU))
     assert scores["images"] == 3
@@ -86,7 +86,7 @@ def test_sizes_of_the_labels_give_columns_and_groups(tmp_path):
         ("4", "5", "0.250000"),
     ]
     groups = json.loads((tmp_path / "summary_val.json").read_text())["subgroups"]
-    assert {name: group["scores"]["val_mean_iou"]["mean"] for name, group in groups.items()} == {
+    assert {name: group["scores"]["mean_iou"]["mean"] for name, group in groups.items()} == {
         "empty": 0.25,
         "medium": 0.75,
         "large": 1.0,
@@ -100,14 +100,14 @@ def test_pooled_scores_and_missed_images_are_named_by_their_ending(tmp_path):
     metric(torch.ones(1, 1, 2, 2), torch.zeros(1, 1, 2, 2))
     run(ScoreReport(str(tmp_path), "val", pooled={"_original": metric}))
     summary = json.loads((tmp_path / "summary_val.json").read_text())
-    assert summary["pooled"]["val_pooled_recall_original"] == 0.8
-    assert summary["pooled"]["val_pooled_iou_original"] == pytest.approx(4 / 9)
+    assert summary["pooled"]["pooled_recall_original"] == 0.8
+    assert summary["pooled"]["pooled_iou_original"] == pytest.approx(4 / 9)
     assert (summary["missed_images_original"], summary["false_alarm_images_original"]) == (1, 1)
 
 
 def test_unknown_score_to_rank_by_raises(tmp_path):
-    with pytest.raises(RuntimeError, match="rank_by is 'val_dice', but the metrics are val_mean_iou, val_mean_dice"):
-        run(ScoreReport(str(tmp_path), "val", rank_by="val_dice"))
+    with pytest.raises(RuntimeError, match="rank_by is 'dice', but the metrics are mean_iou, mean_dice"):
+        run(ScoreReport(str(tmp_path), "val", rank_by="dice"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -120,7 +120,7 @@ def test_earlier_report_stops_the_run_before_it_starts_unless_overwrite(tmp_path
         run(report, batches=[batch_of("other.png")])
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
     run(ScoreReport(str(tmp_path), "test"))
-    run(ScoreReport(str(tmp_path), "val", overwrite=True), details={"val_mean_iou": torch.zeros(3, 1)})
+    run(ScoreReport(str(tmp_path), "val", overwrite=True), details={"mean_iou": torch.zeros(3, 1)})
     assert (tmp_path / "scores_val.csv").read_bytes() != before[tmp_path / "scores_val.csv"]
 
 
@@ -140,7 +140,7 @@ def test_what_was_not_scored_is_named_and_an_earlier_list_of_it_goes(tmp_path):
     ("details", "batches", "error", "message"),
     [
         ({}, None, RuntimeError, "set save_details"),
-        ({"val_mean_iou": torch.zeros(2, 1)}, None, RuntimeError, "val_mean_iou has 2 values for 3 images"),
+        ({"mean_iou": torch.zeros(2, 1)}, None, RuntimeError, "mean_iou has 2 values for 3 images"),
         (None, [[{"image": torch.zeros(1, 2, 2)}]], ValueError, "lost their metadata"),
     ],
 )

@@ -44,9 +44,9 @@ _INFERNO = np.array(
 
 
 def draw_overlay(image: ArrayLike, mask: ArrayLike, label: ArrayLike | None = None, legend: bool = True) -> np.ndarray:
-    """Draw the contour of a prediction, cyan, over that of the label, yellow and wider, on an image.
+    """Draw the contour of a prediction, cyan and along its inside, and of the label, yellow and along its outside.
 
-    Where both agree the cyan line runs inside the yellow one. Line widths follow the size of the image.
+    The lines are equally wide: where both agree they run side by side. The width follows the size of the image.
 
     Args:
         image: ``(H, W, 3)`` or ``(H, W)``: 8-bit integers, or floats in [0, 1].
@@ -61,15 +61,15 @@ def draw_overlay(image: ArrayLike, mask: ArrayLike, label: ArrayLike | None = No
     width = max(1, round(min(picture.shape[:2]) / 250))
     names = [("prediction", PREDICTION_COLOR)]
     if label is not None:
-        picture[_contour(label, picture, "label", 2 * width)] = LABEL_COLOR
+        outside = ~_foreground(label, picture, "label")
+        picture[_rim(outside, width)] = LABEL_COLOR
         names.insert(0, ("label", LABEL_COLOR))
-    picture[_contour(mask, picture, "mask", width if label is not None else 2 * width - 1)] = PREDICTION_COLOR
+    picture[_rim(_foreground(mask, picture, "mask"), width)] = PREDICTION_COLOR
     return _with_legend(picture, names) if legend else picture
 
 
 def draw_case(image: np.ndarray, pred: np.ndarray, label: np.ndarray, side: int = 480) -> np.ndarray:
-    """Draw both contours, ``(H, W)`` masks, on an image in [0, 255], first reduced to ``side`` pixels at most."""
-    side = min(side, max(label.shape))
+    """Draw both contours, ``(H, W)`` masks, on an image in [0, 255], first resized to ``side`` pixels."""
     small = resize_picture(np.clip(image, 0, 255).round().astype(np.uint8), side)
     small_pred, small_label = (np.asarray(resize_picture(mask != 0, side)).any(axis=-1) for mask in (pred, label))
     return draw_overlay(np.asarray(small), small_pred, small_label, legend=False)
@@ -77,7 +77,6 @@ def draw_case(image: np.ndarray, pred: np.ndarray, label: np.ndarray, side: int 
 
 def draw_class_case(image: np.ndarray, pred: np.ndarray, label: np.ndarray, side: int = 480) -> np.ndarray:
     """Draw predicted classes as tints and the label's as outlines, ``(H, W)`` indices, as :func:`draw_case` does."""
-    side = min(side, max(label.shape))
     small = resize_picture(np.clip(image, 0, 255).round().astype(np.uint8), side)
     small_pred, small_label = (
         np.asarray(Image.fromarray(mask).resize(small.size, Image.Resampling.NEAREST)) for mask in (pred, label)
@@ -97,10 +96,10 @@ def draw_class_overlay(image: ArrayLike, mask: ArrayLike, class_names: Sequence[
         ``(H, W, 3)``, ``uint8``.
     """
     picture, indices = to_rgb(image).copy(), np.asarray(mask)
-    width = 2 * max(1, round(min(picture.shape[:2]) / 250)) - 1
+    width = max(1, round(min(picture.shape[:2]) / 250))
     colors = class_colors(len(class_names))
     for index in range(1, len(class_names)):
-        picture[_contour(indices == index, picture, "mask", width)] = colors[index]
+        picture[_rim(_foreground(indices == index, picture, "mask"), width)] = colors[index]
     return _with_legend(picture, list(zip(class_names[1:], map(tuple, colors[1:].tolist()), strict=True)))
 
 
@@ -201,13 +200,16 @@ def resize_picture(picture: ArrayLike, side: int) -> Image.Image:
     return image.resize(size, Image.Resampling.NEAREST if is_mask else Image.Resampling.BILINEAR)
 
 
-def _contour(mask: ArrayLike, picture: np.ndarray, name: str, width: int) -> np.ndarray:
-    """The boundary of a mask, ``width`` pixels to either side."""
+def _foreground(mask: ArrayLike, picture: np.ndarray, name: str) -> np.ndarray:
     foreground = np.asarray(mask) != 0
     if foreground.shape != picture.shape[:2]:
         raise ValueError(f"{name} must be of the image's size {picture.shape[:2]}, got {foreground.shape}")
-    boundary = find_boundaries(foreground, mode="inner")
-    return boundary if width <= 1 else dilation(boundary, disk(width - 1))
+    return foreground
+
+
+def _rim(region: np.ndarray, width: int) -> np.ndarray:
+    """The pixels of a region within ``width`` of its boundary."""
+    return region & dilation(find_boundaries(region, mode="outer"), disk(width))
 
 
 def _with_legend(picture: np.ndarray, names: Sequence[tuple[str, tuple[int, int, int]]]) -> np.ndarray:

@@ -44,10 +44,13 @@ class TestOverlay:
                 assert abs(drawn.min() - expected.min()) <= 1 and abs(drawn.max() - expected.max()) <= 1
         assert (picture[20, 20] == 100).all() and (picture[35, 60] == 100).all()
 
-    def test_both_are_seen_where_they_agree(self):
-        region = disc((60, 80), (30, 40), 20)
-        picture = draw_overlay(self.image, region, region, legend=False)
-        assert pixels_of(picture, PREDICTION_COLOR).sum() > 50 and pixels_of(picture, LABEL_COLOR).sum() > 50
+    @pytest.mark.parametrize("size", [80, 600])
+    def test_both_are_equally_wide_side_by_side_where_they_agree(self, size):
+        region = disc((size, size), (size // 2, size // 2), size // 3)
+        picture = draw_overlay(np.zeros((size, size)), region, region, legend=False)
+        prediction, label = pixels_of(picture, PREDICTION_COLOR), pixels_of(picture, LABEL_COLOR)
+        assert prediction[region].sum() == prediction.sum() and not label[region].any()
+        assert label.sum() == pytest.approx(prediction.sum(), rel=0.1) and prediction.sum() > 2 * size / 3
 
     @pytest.mark.parametrize("value", [0, 1])
     def test_empty_and_full_masks_have_no_contour(self, value):
@@ -86,7 +89,7 @@ class TestOverlay:
         assert overlay.shape == (100, 200, 3)
         assert pixels_of(overlay, LABEL_COLOR).any() and pixels_of(overlay, PREDICTION_COLOR).any()
         small, empty = np.arange(20 * 30 * 3).reshape(20, 30, 3) % 256, np.zeros((20, 30), bool)
-        np.testing.assert_array_equal(draw_case(small.astype(float), empty, empty), small)
+        assert draw_case(small.astype(float), empty, empty, side=90).shape == (60, 90, 3)
 
 
 class TestHeatMap:
@@ -192,7 +195,7 @@ def test_each_class_has_its_colour_in_overlay_and_report():
         drawn = pixels_of(overlay, colors[index])
         assert drawn.any() and (mask[drawn] == index).all()
     label = np.roll(mask, 3, axis=1)
-    case = draw_class_case(np.full((40, 60, 3), 128, dtype=np.uint8), mask, label)
+    case = draw_class_case(np.full((40, 60, 3), 128, dtype=np.uint8), mask, label, side=60)
     lines = pixels_of(case, colors[2])
     assert lines.any() and (label[lines] == 2).all()  # lines: label; tints: prediction
     inside = case[25, 35].astype(int)

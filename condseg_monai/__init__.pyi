@@ -42,6 +42,7 @@ from .inference.cases import image_cases as image_cases
 from .inference.cases import scored_cases as scored_cases
 from .inference.cases import volume_cases as volume_cases
 from .inference.finite_output import CheckFinited as CheckFinited
+from .inference.model_files import bundle_checkpoint as bundle_checkpoint
 from .inference.model_files import default_checkpoint as default_checkpoint
 from .inference.predictions import SaveImagePredictiond as SaveImagePredictiond
 from .inference.region_inferer import RegionInferer as RegionInferer

@@ -86,7 +86,8 @@ def command(
     for number, (title, stage) in enumerate(stages):
         click.echo(f"{chr(10) * bool(number)}{title}\n  {command_of(stage, options_for(stage, settings))}")
         _train(stage, options_for(stage, settings))
-    _print_end(dataset_dir, run_dir, Path(settings["ckpt_dir"]) / "model.pt", is_ct)
+    masks = {name: given[name] for name in ("mask_suffix", "mask_threshold") if given.get(name) is not None}
+    _print_end(dataset_dir, run_dir, Path(settings["ckpt_dir"]) / "model.pt", is_ct, masks)
 
 
 def _refuse_others(given: Mapping[str, Any], files: Files, what: str) -> None:
@@ -112,7 +113,7 @@ def _train(files: tuple[str, ...], options: Mapping[str, Any]) -> None:
     workflow.finalize()
 
 
-def _print_end(dataset_dir: Path, run_dir: Path, model: Path, is_ct: bool) -> None:
+def _print_end(dataset_dir: Path, run_dir: Path, model: Path, is_ct: bool, masks: Mapping[str, Any]) -> None:
     places = {
         "weights": model,
         "model card": model.with_suffix(".json"),
@@ -131,4 +132,5 @@ def _print_end(dataset_dir: Path, run_dir: Path, model: Path, is_ct: bool) -> No
         click.echo(f"Next\n  condseg predict {words[0]} SCANS OUT")
         click.echo("  condseg score-volumes OUT LABELS --source_labels NAMES --output_dir SCORES")
     else:
-        click.echo(f"Next\n  condseg evaluate {' '.join(words)}\n  condseg predict {words[0]} IMAGES OUT")
+        options = [shlex.quote(f"--{name}={value}") for name, value in masks.items()]
+        click.echo(f"Next\n  condseg evaluate {' '.join([*words, *options])}\n  condseg predict {words[0]} IMAGES OUT")

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from condseg_monai.networks.model_card import card_path
 from condseg_monai.utils.bundle_path import bundle_dir
 
-__all__ = ["default_checkpoint", "find_model", "shipped_models"]
+__all__ = ["bundle_checkpoint", "default_checkpoint", "find_model", "shipped_models"]
 
 _CHECKPOINT = "model.pt"
 
@@ -64,6 +64,22 @@ def find_model(model: str | os.PathLike[str]) -> Path:
     raise FileNotFoundError(
         f"model {model} does not exist{hint}: give a .pt file, the folder of a run or bundle, or a zip{has}"
     )
+
+
+def bundle_checkpoint(bundle_root: str | os.PathLike[str], ckpt_dir: str | os.PathLike[str]) -> str:
+    """``model.pt`` of a bundle, for ``train.json``, which ``monai.bundle.load`` reads in whatever folder it is called.
+
+    Raises:
+        ValueError: if that is no bundle's, where the model card, which says what network the weights fit, would be
+            missed, and those that happen to fit another be copied.
+    """
+    root = Path(bundle_root)
+    if Path(ckpt_dir) == root / "models" and not (root / "configs").is_dir():
+        raise ValueError(
+            f"bundle_root {bundle_root} is no bundle, for it has no configs/: work in the bundle's folder, or make a "
+            "bundle of the model by condseg pack, which monai.bundle.load opens from anywhere"
+        )
+    return str(Path(ckpt_dir) / _CHECKPOINT)
 
 
 def default_checkpoint(ckpt_dir: str | os.PathLike[str]) -> str:

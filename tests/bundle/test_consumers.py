@@ -15,6 +15,7 @@ from monai.fl.utils.constants import ExtraItems, ModelType
 from monai.fl.utils.exchange_object import ExchangeObject
 
 from condseg_monai import ConDSeg
+from condseg_monai.utils.errors import root_cause
 
 SCHEMA = Path(__file__).parent / "data" / "meta_schema_20240725.json"
 TINY_NETWORK = {"encoder": "resnet18", "decoder_channels": 16}
@@ -53,20 +54,27 @@ def test_every_file_of_a_bundle_is_there(bundle_dir):
 
 
 @pytest.mark.parametrize("name", ["train", "inference"])
-def test_network_maps_the_declared_input_to_the_declared_output(bundle_dir, name):
+def test_network_maps_the_declared_input_to_the_declared_output(bundle_dir, name, tmp_path):
+    (tmp_path / "configs").mkdir()
     configs = bundle_dir / "configs"
     verify_net_in_out(
         net_id="network_def",
         meta_file=str(configs / "metadata.json"),
         config_file=str(configs / f"{name}.json"),
         device="cpu",
+        bundle_root=str(tmp_path),  # without a model
         **TINY_NETWORK,
     )
 
 
-def test_bundle_loads_by_name_without_data(bundle_copy, monkeypatch, tmp_path):
+def test_bundle_that_is_not_packed_loads_in_its_folder_and_nowhere_else(bundle_copy, trained, monkeypatch, tmp_path):
+    shutil.copy(trained.ckpt_dir / "model.json", bundle_copy / "models")
     monkeypatch.chdir(tmp_path)
-    network = load(bundle_copy.name, bundle_dir=str(bundle_copy.parent), net_override=TINY_NETWORK)
+    with pytest.raises(RuntimeError) as error:
+        load(bundle_copy.name, bundle_dir=str(bundle_copy.parent))
+    assert "bundle_root . is no bundle" in str(root_cause(error.value))
+    monkeypatch.chdir(bundle_copy)
+    network = load(bundle_copy.name, bundle_dir=str(bundle_copy.parent))
     saved = torch.load(bundle_copy / "models" / "model.pt", weights_only=True)
     assert isinstance(network, ConDSeg)
     assert all(torch.equal(value, saved[key]) for key, value in network.state_dict().items())

@@ -110,6 +110,7 @@ def test_report_has_the_scores_of_every_image(run_config, options, trained, tmp_
     assert report["images"] == sum(group["images"] for group in report["subgroups"].values()) == 3
     assert report["checkpoint_sha256"] == file_sha256(trained.ckpt_dir / "model.pt")
     assert (report["split"], report["normalization"], report["image_size"]) == ("val", "imagenet", 32)
+    assert (report["model"]["encoder"], report["model"]["image_size"]) == ("resnet18", 32)  # what compare looks at
     assert report["empty_distance"] == "diagonal"
     assert "diagonal of the image" in report["rules"]["empty_distance"]
     page = (tmp_path / "report_val.html").read_text()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from condseg_monai import DatasetError, class_names_of, synapse_class_names
+from condseg_monai import DatasetError, ModelCard, class_names_of, synapse_class_names
 from condseg_monai.data.prepare.synapse import prepare_synapse
 from condseg_monai.data.synthetic.ct_phantom import make_synthetic_ct
 
@@ -47,6 +47,11 @@ def test_checkpoints_of_both_stages_tell_their_classes(both_stages):
     for name in ("stage1.pt", "model.pt", "model_final.pt"):
         checkpoint = torch.load(folder / "models" / name, weights_only=True)
         assert class_names_of(checkpoint) == synapse_class_names("transunet")
+
+
+def test_card_says_how_ct_is_read(both_stages):
+    card = ModelCard.read(both_stages[0] / "models" / "model.json")
+    assert (card.kind, card.window_hu, card.class_names) == ("ct", (-125.0, 275.0), synapse_class_names("transunet"))
 
 
 def test_every_organ_is_scored(both_stages):

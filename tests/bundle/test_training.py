@@ -1,6 +1,7 @@
 import json
 import logging
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from condseg_monai import ModelCard, network_of
 from condseg_monai.data.images.normalization import normalize_image
 from condseg_monai.data.lists.datalist import check_datalist, content_hash, datalist_hash
 from condseg_monai.utils.files import file_sha256
+from condseg_monai.version import __version__
 
 METRICS = {"val_loss", "val_mean_iou", "val_mean_dice", "val_recall", "val_precision", "val_accuracy", "val_f2"}
 STAGE_FILES = {
@@ -84,8 +86,10 @@ def test_every_checkpoint_has_a_card_that_describes_it(trained, name):
     )
     best = card.training["best"]
     assert best["interval_95"][0] <= best["value"] <= best["interval_95"][1]
-    assert card.training["splits"]["train"]["count"] == 4
-    assert card.versions["torch"] == torch.__version__
+    assert (card.kind, card.normalization, card.threshold) == ("image", "imagenet", 0.5)
+    train = card.training["splits"]["train"]
+    assert train["count"] == 4 and all(re.fullmatch("[0-9a-f]{64}", train[key]) for key in ("sha256", "files_sha256"))
+    assert (card.versions["torch"], card.versions["condseg_monai"]) == (torch.__version__, __version__)
     network_of(card).load_state_dict(state(trained.ckpt_dir / f"{name}.pt"))
 
 

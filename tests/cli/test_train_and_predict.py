@@ -15,9 +15,11 @@ import pytest
 from PIL import Image
 
 from condseg_monai.cli.commands import main
-from condseg_monai.cli.workflows import config_file
+from condseg_monai.cli.config_options import config_defaults
 from condseg_monai.data.synthetic.ct_phantom import make_synthetic_ct
+from condseg_monai.networks.encoders.weights import IMAGENET_FILES
 from condseg_monai.utils.method_files import METHODS
+from condseg_monai.utils.options import OPTIONS
 
 SMALL = ["--encoder", "resnet18", "--encoder_weights", "null", "--image_size", "32", "--batch_size", "2"]
 SMALL += ["--epochs", "1", "--num_workers", "0", "--device", "cpu", "--decoder_channels", "8"]
@@ -43,6 +45,8 @@ def trained(data: Path) -> tuple[Path, list[str]]:
 def test_training_is_of_both_stages_and_says_where_things_are(data, trained):
     run, lines = trained
     assert [line for line in lines if line.startswith("Stage")] == ["Stage 1", "Stage 2"]
+    shown = [line for line in lines if line.startswith("  python -m monai.bundle run --config_file ")]
+    assert ["train_stage1.json" in line for line in shown] == [True, False] and "train_stage2.json" in shown[1]
     log = (run / "log.txt").read_text()
     assert re.findall(r"epoch (\d/\d): loss .* val_mean_iou .* left", log) == ["1/2", "2/2", "1/1"]
     assert (run / "curves.png").is_file() and (run / "history_stage1.csv").is_file()
@@ -253,8 +257,9 @@ def test_terminated_training_ends_with_a_sentence_and_resumes(data, tmp_path):
 def test_options_are_those_of_the_configs(capsys):
     assert main(["options", "--json"]) == 0
     groups = json.loads(capsys.readouterr().out)
-    names = {name for options in groups.values() for name in options}
-    assert {*json.loads(config_file("train_stage2").read_text())["options"]} - {"_target_"} <= names
+    found = {name: option for options in groups.values() for name, option in options.items()}
+    assert found.keys() == OPTIONS.keys() and all(option["meaning"] for option in found.values())
+    assert {name: option["default"] for name, option in found.items()} == config_defaults()
     assert groups["optimisation"]["epochs"]["values"] == "an integer from 1"
     assert main(["options", "epochs"]) == 0
     assert "epochs: an integer from 1" in capsys.readouterr().out
@@ -262,11 +267,17 @@ def test_options_are_those_of_the_configs(capsys):
     assert "no such option: epoch (did you mean epochs?)" in capsys.readouterr().err
 
 
-def test_encoders_are_listed_with_sizes_and_weights(capsys):
+def test_encoders_are_listed_with_sizes_and_weights(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
     assert main(["encoders", "--json"]) == 0
     encoders = json.loads(capsys.readouterr().out)
     assert encoders["resnet50"]["channels"] == [64, 256, 512, 1024]
-    assert encoders["resnet18"]["parameters"] > 1e6 and encoders["resnet18"]["weights"]
+    assert encoders["resnet18"]["parameters"] > 1e6 and encoders["resnet18"]["weights"] == "downloaded at first use"
+    file = tmp_path / "checkpoints" / IMAGENET_FILES["resnet18"]
+    file.parent.mkdir()
+    file.touch()
+    assert main(["encoders"]) == 0
+    assert f"at hand, {file}" in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import pytest
 from fire.parser import DefaultParseValue
 from monai.bundle import ConfigParser
 
+from condseg_monai.cli.workflows import config_file
 from condseg_monai.utils.command_line import check_command_line, command_word, config_value
 
 PROGRAM = "/somewhere/site-packages/monai/bundle/__main__.py"
@@ -69,6 +70,18 @@ def test_unknown_option_is_refused_with_the_one_it_looks_like(words, config, tmp
 def test_option_of_another_config_is_refused(words, config):
     with pytest.raises(ValueError, match=r"no such option: (checkpoint|lr|epochs), in mine\.json; docs"):
         check(config, *words)
+
+
+@pytest.mark.parametrize("option", [["--checkpoint", "x.pt"], ["--lr", "0.01"]])
+def test_option_that_no_training_has_is_refused(option):
+    with pytest.raises(ValueError, match=r"no such option: (checkpoint .*|lr), in train_stage2\.json; docs"):
+        check(str(config_file("train_stage2")), *option)
+
+
+@pytest.mark.parametrize("value", ["set#2", "2024_11_28", "a,b", "@x", "$x", "%x"])
+def test_folder_that_fire_or_monai_would_change_is_refused_by_the_config(value):
+    with pytest.raises(ValueError, match=r"dataset_dir .* would not arrive as it is"):
+        check(str(config_file("train_stage2")), "--dataset_dir", value)
 
 
 def test_option_that_an_overlay_leaves_unused_is_refused(config, tmp_path):

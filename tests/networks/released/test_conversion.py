@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
+from PIL import Image
 
-from condseg_monai import ConDSegStage1, ModelCard
+from condseg_monai import ConDSegStage1, ModelCard, network_of
 from condseg_monai.cli.commands import main
 from condseg_monai.inference.packed_bundle import load_model
+from condseg_monai.networks.methods import METHODS
+from condseg_monai.networks.released.condseg import RELEASED_MODELS
+from condseg_monai.networks.released.conversion import _CARDS
+from condseg_monai.networks.released.dec_seg import merge_binary_logits
 from tests.networks.released.vectors import load
 
 
@@ -33,6 +40,30 @@ def test_the_written_file_fills_our_network(released, tmp_path, capsys):
     assert (card.method, card.normalization, card.network["encoder"]) == ("condseg_stage1", "released", "resnet50")
     _, _, network = load_model(target)
     assert isinstance(network, ConDSegStage1)
+
+
+@pytest.mark.parametrize("model", sorted(_CARDS))
+def test_card_describes_the_network_of_every_released_model(model):
+    options = dict(_CARDS[model])
+    method = options.pop("method")
+    shape = {"in_channels": 3, "out_channels": 1, **METHODS[method].options, **options}
+    with torch.device("meta"):
+        expected = RELEASED_MODELS[model][0]().state_dict()
+        found = network_of(ModelCard(method, shape)).state_dict()
+    if model == "dec_seg":  # two logits there, one here
+        expected = merge_binary_logits(expected)
+    assert {key: value.shape for key, value in found.items()} == {key: value.shape for key, value in expected.items()}
+
+
+@pytest.mark.slow
+def test_converted_model_segments_without_an_option(tmp_path):
+    torch.save(load("condseg_stage2").state_dict(), tmp_path / "released.pth")
+    target, image = tmp_path / "model.pt", tmp_path / "image.png"
+    assert main(["convert", str(tmp_path / "released.pth"), str(target), "--model", "condseg_stage2"]) == 0
+    Image.effect_noise((40, 30), 50).save(image)
+    assert main(["predict", str(target), str(image), str(tmp_path / "out"), "--num_workers", "0"]) == 0
+    assert Image.open(tmp_path / "out" / "image.png").size == (40, 30)
+    assert json.loads((tmp_path / "out" / "inference.json").read_text())["settings"]["normalization"] == "released"
 
 
 def test_an_existing_file_is_kept_unless_overwrite(released, tmp_path, capsys):

@@ -44,11 +44,12 @@ def cause(error):
     return str(error)
 
 
-def test_inference_after_a_training_needs_no_option_of_the_network(models, predict):
+def test_inference_after_a_training_needs_no_option_of_the_network(models, predict, caplog):
     masks = predict(models)
     options = {"encoder": "resnet18", "decoder_channels": 16, "image_size": 32, "dilation_scale": 0.125}
     (models / "model.json").unlink()
     expected = predict(models, "without_card", **options)
+    assert "model.pt has no model card (model.json): options and defaults hold, method condseg" in caplog.text
     assert masks.keys() == expected.keys()
     assert all(np.array_equal(mask, expected[name]) for name, mask in masks.items())
 

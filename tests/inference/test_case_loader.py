@@ -1,3 +1,6 @@
+import io
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -41,6 +44,15 @@ def test_files_that_cannot_be_read_are_left_out_and_noted(cases, tmp_path, num_w
     assert batches == [["0"], ["4"]]  # and no empty one of 2 and 3
     assert [finding.files for finding in cases.failed] == [(str(tmp_path / "in" / f"{i}.png"),) for i in (1, 2, 3)]
     assert all("cannot read" in finding.text for finding in cases.failed)
+
+
+@pytest.mark.parametrize(("is_terminal", "progress"), [(True, True), (True, False), (False, True)])
+def test_bar_is_shown_on_a_terminal_alone(cases, monkeypatch, is_terminal, progress):
+    screen = io.StringIO()
+    screen.isatty = lambda: is_terminal
+    monkeypatch.setattr(sys, "stderr", screen)
+    assert len(list(CaseLoader(Dataset(cases.todo, PREPROCESSING), cases, 2, progress=progress))) == 3
+    assert ("masks" in screen.getvalue()) == (is_terminal and progress)
 
 
 def test_nothing_left_ends_the_run_with_the_reasons(cases, tmp_path):

@@ -281,6 +281,16 @@ def test_networks_see_one_batch_of_tiles_at_a_time(run_dir, monkeypatch):
     assert set(seen) <= {(n, 3, 32, 32) for n in (1, 2, 3)} and len(seen) > 3
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_gives_the_same_probabilities(run_dir):
+    image = IMAGES["odd.png"]
+    on_cpu, on_gpu = (
+        Segmenter(run_dir, device=device, precision="float32").predict(image) for device in ("cpu", "cuda")
+    )
+    np.testing.assert_allclose(on_gpu.probability, on_cpu.probability, atol=1e-3)
+
+
 @pytest.mark.parametrize("value", ["$__import__('os').abort()", "$@model", "%x#y"])
 def test_nothing_in_a_model_card_is_evaluated(tmp_path, value):
     run = save_model(tmp_path, class_names=("background", "polyp"), normalization=value)

@@ -21,9 +21,9 @@ class MedDisSegLoss(nn.Module):
     ``loss`` and the unweighted ``dispersive``.
 
     Args:
-        loss: the stage's own: :class:`~condseg_monai.losses.ConsistencyReinforcementLoss`, which gets the mask's
-            logits, or :class:`~condseg_monai.losses.ConDSegLoss`, which gets the whole output.
-        dispersive: the loss of the features; None for the default :class:`~condseg_monai.losses.DispersiveLoss`.
+        loss: the stage's own: :class:`~condseg_monai.ConsistencyReinforcementLoss`, which gets the mask's
+            logits, or :class:`~condseg_monai.ConDSegLoss`, which gets the whole output.
+        dispersive: the loss of the features; None for the default :class:`~condseg_monai.DispersiveLoss`.
         dispersive_weight: factor of the dispersive term; 0.2 in both stages of the released training.
 
     Raises:

@@ -145,7 +145,7 @@ def draw_planes(
     """Draw the cuts through a volume with the most organs: predictions as tints, the outlines of labels as lines.
 
     Args:
-        image: ``(D, H, W)`` Hounsfield units, slices as :func:`~condseg_monai.data.axial_slices` gives them, or None.
+        image: ``(D, H, W)`` Hounsfield units, slices as :func:`~condseg_monai.axial_slices` gives them, or None.
         pred: class numbers, likewise.
         label: class numbers, likewise.
         spacing_mm: size of a voxel; the pictures have true proportions.

@@ -74,7 +74,7 @@ class RegionPanel(_Panel):
     """Image, label, prediction, and the probabilities of foreground, background and uncertainty.
 
     Args:
-        network: has the regions (``predict_regions``), as :class:`~condseg_monai.networks.ConDSeg` does.
+        network: has the regions (``predict_regions``), as :class:`~condseg_monai.ConDSeg` does.
         **kwargs: ``normalization``, ``interval``, ``max_images`` and ``summary_writer``.
     """
 

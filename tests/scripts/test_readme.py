@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from demo import parse
+from draw_network import TARGET, draw_network
 
 from condseg_monai.cli.commands import condseg_program
 from condseg_monai.cli.workflows import option_names
@@ -37,6 +38,10 @@ def test_linked_file_exists(link: str):
 def test_pictures_are_small():
     for path in (REPOSITORY / "docs" / "images").iterdir():
         assert path.stat().st_size < 200 * 1024, path.name
+
+
+def test_figure_of_the_network_is_the_one_that_is_drawn():
+    assert TARGET.read_text(encoding="utf-8") == draw_network()
 
 
 def test_python_example_runs(capsys: pytest.CaptureFixture[str]):

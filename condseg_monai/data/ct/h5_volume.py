@@ -38,7 +38,7 @@ def read_h5_volume(path: str | os.PathLike[str], key: str = "image") -> Volume:
     """Read ``image``, in [0, 1], or ``label`` of a volume; both are ``(D, H, W)``.
 
     The file has no affine: slices lie as :data:`~condseg_monai.data.ct.synapse.SLICE_ORIENTATION` says, with voxels of
-    the attribute ``spacing_mm``, or of 1 mm. Hounsfield units are those of :data:`~condseg_monai.data.CT_WINDOW_HU`.
+    the attribute ``spacing_mm``, or of 1 mm. Hounsfield units are those of :data:`~condseg_monai.CT_WINDOW_HU`.
 
     Raises:
         ImportError: if h5py is not installed.

@@ -24,7 +24,7 @@ class Res2NetEncoder(Encoder):
     three 3x3 convolutions, and shortcuts that pool before their 1x1 convolution.
 
     The maps are those of the stem before max-pooling (stride 2), ``layer1`` (4), ``layer2`` (8) and ``layer3`` (16),
-    and with ``last_stage`` a fifth, of ``layer4`` (32), which :class:`~condseg_monai.networks.DECSeg` uses. Weights
+    and with ``last_stage`` a fifth, of ``layer4`` (32), which :class:`~condseg_monai.DECSeg` uses. Weights
     start from Kaiming normal (fan out).
     """
 

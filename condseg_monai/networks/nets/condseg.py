@@ -63,7 +63,7 @@ class ConDSeg(nn.Module):
             :class:`~condseg_monai.networks.blocks.pre_enhancement.PreEnhancement`.
         dropout: probability with which a channel is dropped ahead of the last convolution of the mask.
         class_names: a name per channel of the mask, background first, for ``out_channels`` of 2 and more; part of the
-            state_dict, so that a checkpoint has them: see :func:`~condseg_monai.networks.class_names_of`.
+            state_dict, so that a checkpoint has them: see :func:`~condseg_monai.class_names_of`.
         act: activation of the convolutions after the encoder, a name from MONAI's ``Act`` factory; attention and
             residual sums keep ReLU.
         cbat: whether the three decoders end in a CBAM, as Med-DisSeg's do.

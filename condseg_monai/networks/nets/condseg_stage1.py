@@ -27,7 +27,7 @@ class ConDSegStage1(nn.Module):
     Source: ConDSeg (AAAI 2025), "Consistency Reinforcement". The encoder's four maps are each brought to 64 channels at
     full size and summed up by one convolution into the mask.
 
-    Sizes, errors and all arguments but one are as for :class:`~condseg_monai.networks.ConDSeg`.
+    Sizes, errors and all arguments but one are as for :class:`~condseg_monai.ConDSeg`.
 
     Args:
         elat: whether each level ends in ELAT, as Med-DisSeg's do.

@@ -38,7 +38,7 @@ class DECSeg(nn.Module):
     The network makes the down-scaled copy itself, of the size that :func:`down_scale_size` gives. In training mode it
     returns :class:`DECSegOutput`, all at the size of the image, the down scale's logits upsampled; a batch needs two
     images. In evaluation mode it returns the mask logits and computes nothing they do not need. Sizes and the arguments
-    not listed are as for :class:`~condseg_monai.networks.ConDSeg`.
+    not listed are as for :class:`~condseg_monai.ConDSeg`.
 
     Args:
         out_channels: channels of the mask: 1 for a binary mask (sigmoid), the number of classes otherwise (softmax).

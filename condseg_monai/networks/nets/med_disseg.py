@@ -57,7 +57,7 @@ class MedDisSegStage1(ConDSegStage1):
 class MedDisSeg(ConDSeg):
     """Med-DisSeg's second stage.
 
-    Source: Med-DisSeg. It is :class:`~condseg_monai.networks.ConDSeg` with ``act="telu"`` and ``cbat=True``, whose
+    Source: Med-DisSeg. It is :class:`~condseg_monai.ConDSeg` with ``act="telu"`` and ``cbat=True``, whose
     other arguments, sizes, errors and initial weights it has. In training mode it returns :class:`MedDisSegOutput`.
     """
 

@@ -44,12 +44,12 @@ class FlexibleUNet(nn.Module):
 
     The baseline that tells what ConDSeg's own modules are worth: the same encoder, the same weights to start from, and
     skip connections, convolutions and upsampling behind it. Sizes and errors are as for
-    :class:`~condseg_monai.networks.ConDSeg`.
+    :class:`~condseg_monai.ConDSeg`.
 
     Args:
         in_channels: channels of the image.
         out_channels: channels of the mask.
-        encoder: as of :class:`~condseg_monai.networks.ConDSeg`.
+        encoder: as of :class:`~condseg_monai.ConDSeg`.
         decoder_channels: width at a quarter of the size; twice and four times of it deeper, half of it finer.
 
     Example:

@@ -34,6 +34,7 @@ class ContrastDrivenFeatureAggregation(nn.Module):
         window: odd size K of the neighbourhood.
         heads: attention heads; None is 1 for the paper's form and 4 for the released one.
         act: activation of its convolutions, a name from MONAI's ``Act`` factory.
+        fused: whether window attention is a Triton kernel, on CUDA, with Triton installed; the numbers are the same.
 
     Raises:
         ValueError: if ``form`` is unknown, ``window`` is not odd and positive, or ``heads`` does not divide
@@ -48,6 +49,7 @@ class ContrastDrivenFeatureAggregation(nn.Module):
         window: int = 3,
         heads: int | None = None,
         act: str = "relu",
+        fused: bool = False,
     ) -> None:
         super().__init__()
         if form not in ("paper", "released"):
@@ -58,6 +60,7 @@ class ContrastDrivenFeatureAggregation(nn.Module):
         if heads < 1 or channels % heads:
             raise ValueError(f"heads must divide channels, got heads={heads} and channels={channels}")
         self.released = form == "released"
+        self.fused = fused
         self.window = window
         self.heads = heads
         self.scale = (channels // heads) ** -0.5 if self.released else 1.0
@@ -86,11 +89,16 @@ class ContrastDrivenFeatureAggregation(nn.Module):
         fg = self._attention(self.foreground_attention(foreground.contiguous()))
         bg = self._attention(self.background_attention(background.contiguous()))
         if self.released:
-            values = self.projection(window_attention(values, fg))
-            values = self.projection(window_attention(values, bg))
+            values = self.projection(self._weigh(values, fg))
+            values = self.projection(self._weigh(values, bg))
         else:
-            values = window_attention(values, compose_attention(fg, bg))
+            values = self._weigh(values, compose_attention(fg, bg))
         return self.output(values)
+
+    def _weigh(self, values: Tensor, attention: Tensor) -> Tensor:
+        if self.fused:
+            return _fused(values, attention)
+        return window_attention(values, attention)
 
     def _attention(self, logits: Tensor) -> Tensor:
         """Softmax over the window positions that are weighed (Eq. 12): ``(B, heads, K * K, K * K, H, W)``."""
@@ -98,6 +106,13 @@ class ContrastDrivenFeatureAggregation(nn.Module):
         b, _, h, w = logits.shape
         # Contiguous, whatever the convolutions gave: window attention reads the rows of each map.
         return torch.softmax(logits.contiguous().view(b, self.heads, positions, positions, h, w) * self.scale, dim=3)
+
+
+@torch.jit.unused
+def _fused(values: Tensor, attention: Tensor) -> Tensor:
+    from condseg_monai.networks.ops.fused_attention import fused_window_attention  # Triton comes with CUDA only
+
+    return fused_window_attention(values, attention)
 
 
 def _double_conv(in_channels: int, out_channels: int, act: str) -> CheckpointedSequential:

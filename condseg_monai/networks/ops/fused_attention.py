@@ -96,9 +96,9 @@ def _side(positions: int) -> int:
 
 @triton.jit
 def _weigh_kernel(
-    values: Any,
-    attention: Any,
-    output: Any,
+    values: tl.tensor,
+    attention: tl.tensor,
+    output: tl.tensor,
     channels: int,
     h: int,
     w: int,
@@ -136,9 +136,9 @@ def _weigh_kernel(
 
 @triton.jit
 def _correlate_kernel(
-    grad: Any,
-    values: Any,
-    products: Any,
+    grad: tl.tensor,
+    values: tl.tensor,
+    products: tl.tensor,
     channels: int,
     h: int,
     w: int,

@@ -7,15 +7,20 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
-__all__ = ["CLOCKS", "interleave", "peak_rss_bytes"]
+__all__ = ["CLOCKS", "interleave", "peak_rss_bytes", "synchronize"]
 
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
 def interleave(
-    steps: Mapping[str, Callable[[], Tensor]], repeats: int, clock: str = "wall", warm_up: int = 1
+    steps: Mapping[str, Callable[[], Tensor]],
+    repeats: int,
+    clock: str = "wall",
+    warm_up: int = 1,
+    device: str = "cpu",
 ) -> tuple[dict[str, list[float]], dict[str, Tensor]]:
     """Time several steps in turn, so that a machine whose speed drifts is as slow for one as for the other.
 
@@ -25,6 +30,7 @@ def interleave(
         clock: ``"wall"``, or ``"cpu"`` for the processor time of this process, which waiting for other processes on a
             shared machine does not add to.
         warm_up: turns that are not counted.
+        device: where the steps compute; the clock is read when it has nothing left to do.
 
     Returns:
         Seconds of each repeat, and the result of the first call, by name.
@@ -34,12 +40,20 @@ def interleave(
     results: dict[str, Tensor] = {}
     for turn in range(warm_up + repeats):
         for name, step in steps.items():
+            synchronize(device)
             started = now()
             result = step()
+            synchronize(device)
             if turn >= warm_up:
                 seconds[name].append(now() - started)
             results.setdefault(name, result)
     return seconds, results
+
+
+def synchronize(device: str) -> None:
+    """Wait for a device other than the CPU."""
+    if torch.device(device).type != "cpu":
+        torch.accelerator.synchronize()
 
 
 def peak_rss_bytes() -> int:

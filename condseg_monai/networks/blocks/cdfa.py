@@ -96,7 +96,7 @@ class ContrastDrivenFeatureAggregation(nn.Module):
         return self.output(values)
 
     def _weigh(self, values: Tensor, attention: Tensor) -> Tensor:
-        if self.fused:
+        if not torch.jit.is_scripting() and self.fused:
             return _fused(values, attention)
         return window_attention(values, attention)
 

@@ -5,7 +5,7 @@
 
 Each check appends a line to ``results.jsonl`` and a row to ``results.md`` when it ends, so that a run which is cut off
 loses nothing; what tells most comes first. A check that fails is recorded with its error, the others go on, and the
-exit status is 1; after ``--minutes`` the checks that remain are recorded as skipped. The targets are in the table.
+exit status is 1 (a missed target does not change it); after ``--minutes`` the checks that remain are recorded as skipped. The targets are in the table.
 
 Times are of steps that end when the device has nothing left to do: median, smallest and largest of the repeats. cuDNN
 chooses its algorithms by trial, as with ``--seed null``. ``plain`` is the composition of ``benchmarks/plain.py``. The
@@ -18,14 +18,15 @@ from __future__ import annotations
 
 import argparse
 import functools
+import io
 import json
 import math
 import re
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -36,11 +37,10 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.__main__ import has_way, make_images, make_step
+from benchmarks.__main__ import has_way, make_images, make_network, make_step
 from benchmarks.measure import interleave, peak_rss_bytes, synchronize
 from condseg_monai import ConDSeg, VolumeInferer
 from condseg_monai.data.ct.volume import Volume
-from condseg_monai.inference.model_export import export_model
 from condseg_monai.networks.ops.local_attention import window_attention
 from condseg_monai.utils.environment import describe_environment
 
@@ -150,7 +150,8 @@ def checks(options: Options) -> Iterator[tuple[str, Check]]:
         yield from timings(["inference-condseg_polyp", "inference-paper"], INFERENCE[4:], inference[:1])
         yield from timings(["inference-condseg_polyp", "inference-paper"], INFERENCE, inference[1:])
         yield from timings(["stage2-paper", "stage1"], TRAINING, train[1:])
-        yield "condseg_polyp, ONNX Runtime", functools.partial(onnx, options)
+        for job in ("inference-condseg_polyp", "inference-paper"):
+            yield f"{job}, ONNX Runtime", functools.partial(onnx, options, job)
         yield from timings(["inference-condseg_polyp"], ("compile+float16",), inference[:1])
         yield from timings(["stage2-paper"], ("compile+float16",), train[:1])
         for encoder in TRAINED if options.dataset_dir else ():
@@ -172,11 +173,10 @@ def timing(options: Options, job: str, batch: int, way: str) -> Figures:
         targets = [(f"difference <= {MOST_LOGIT_DIFFERENCE}", figures["difference"] <= MOST_LOGIT_DIFFERENCE)]
     else:
         targets = [("finite", bool(result.isfinite().all()))]
-    if (job, batch, way) in {("inference-paper", 1, INFERENCE[1]), ("inference-condseg_polyp", 1, INFERENCE[1])} or (
-        job == "stage2-paper" and way in PRECISIONS
-    ):
-        targets.append((f">= {RATES[job]} images/s", figures["images_per_second"] >= RATES[job]))
     MEASURED[job, batch, way] = figures
+    if job in RATES and batch == options.batches[kind][0] and way in (*PRECISIONS, *INFERENCE[:2]):
+        rates = [other["images_per_second"] for (*key, _), other in MEASURED.items() if key == [job, batch]]
+        targets.append((f"best of these >= {RATES[job]} images/s", max(rates) >= RATES[job]))
     if "plain" in way:
         own = MEASURED.get((job, batch, way.replace("plain+", "").replace("plain", "network")))
         if own:
@@ -236,18 +236,23 @@ def cpu_losses(options: Options, job: str, batch: int) -> Tensor:
 
 def operations(options: Options, job: str) -> Figures:
     """The ten costliest operations of a step, in milliseconds of the device."""
-    way = "float16"
-    step = make_step(job, way, argparse.Namespace(**{**vars(options), "batch": options.batches["train"][0]}))
+    batch = options.batches["inference" if job.startswith("inference") else "train"][0]
+    step = make_step(job, "float16", argparse.Namespace(**{**vars(options), "batch": batch}))
     for _ in range(options.warm_up):
         step()
     synchronize(options.device)
     on_gpu = options.device.startswith("cuda")
-    with profile(activities=[ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU, ProfilerActivity.CPU]) as run:
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
+    with profile(activities=activities) as run:
         step()
         synchronize(options.device)
     key = "self_device_time_total" if on_gpu else "self_cpu_time_total"
     rows = sorted(((getattr(event, key) / 1e3, event.count, event.key) for event in run.key_averages()), reverse=True)
-    return {"step_ms": sum(ms for ms, _, _ in rows), "operations": rows[:10]}
+    names = ("ms", "calls", "operation")
+    return {
+        "all_ms": sum(row[0] for row in rows),
+        "operations": [dict(zip(names, row, strict=True)) for row in rows[:10]],
+    }
 
 
 def attention(options: Options, way: str, dtype: torch.dtype) -> Figures:
@@ -310,25 +315,29 @@ def volumes(options: Options) -> Figures:
     return {**figures, "volumes_per_minute": 6e4 / figures["ms"]}
 
 
-def onnx(options: Options) -> Figures:
-    """The shipped model in ONNX Runtime, on the best provider that it has."""
+def onnx(options: Options, job: str) -> Figures:
+    """Inference of one image in ONNX Runtime, on the best provider that it has."""
     import onnxruntime
 
-    wanted = ("TensorrtExecutionProvider", "CUDAExecutionProvider")
-    if options.device == "cpu":
-        wanted = ("CPUExecutionProvider",)
+    wanted = ["TensorrtExecutionProvider", "CUDAExecutionProvider"] if options.device != "cpu" else []
     providers = [name for name in wanted if name in onnxruntime.get_available_providers()]
-    if not providers:
-        raise SkippedError("ONNX Runtime has no provider for this device: it needs onnxruntime-gpu")
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
-        export_model("condseg_polyp", path, "onnx")
-        session = onnxruntime.InferenceSession(path.read_bytes(), providers=providers)
+    if wanted and not providers:
+        raise SkippedError("ONNX Runtime has no provider for a GPU: it needs onnxruntime-gpu")
     image = make_images(1, options.size)[0]
-    feed = {"image": image.numpy()}
-    step = lambda: torch.as_tensor(session.run(None, feed)[0])  # noqa: E731
+    file = io.BytesIO()
+    torch.manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of tracing: the logits are compared below
+        torch.onnx.export(
+            make_network(job, (), options).eval(), (image,), file, input_names=["image"], opset_version=18, dynamo=False
+        )
+    session = onnxruntime.InferenceSession(file.getvalue(), providers=providers or ["CPUExecutionProvider"])
+
+    def step() -> Tensor:
+        return torch.as_tensor(session.run(None, {"image": image.numpy()})[0])
+
     figures, result = measure(options, step, 1, options.repeats["inference"])
-    expected = exact_logits(options, "inference-condseg_polyp")
+    expected = exact_logits(options, job)
     return {**figures, "difference": ((result - expected).abs().max() / expected.abs().max()).item()}
 
 
@@ -350,12 +359,17 @@ def training(options: Options, encoder: str) -> Figures:
 def record(folder: Path, row: Figures) -> None:
     """Append a check's figures to both files, and print its row."""
     append(folder / "results.jsonl", json.dumps(row, default=str))
-    plain = {name: value for name, value in row.items() if name not in COLUMNS and name != "repeats"}
-    line = "| " + " | ".join(cell(row.get(column, "")) for column in COLUMNS) + " |"
-    if not row.get("ms"):
-        line = line.replace("|  |", f"| {cell(plain)} |", 1)
-    append(folder / "results.md", line)
-    print(line, flush=True)
+    rows = [row]
+    if "ms" not in row:  # in place of times: whatever it has
+        others = {name: value for name, value in row.items() if name not in (*COLUMNS, "operations")}
+        rows = [{**row, "images_per_second": others}]
+    for operation in row.get("operations", ()):
+        name = f"{row['check']}: {operation['operation']}, {operation['calls']} times"
+        rows.append({"check": name, "ms": operation["ms"]})
+    for item in rows:
+        line = "| " + " | ".join(cell(item.get(column, "")) for column in COLUMNS) + " |"
+        append(folder / "results.md", line)
+        print(line, flush=True)
 
 
 def cell(value: Any) -> str:

@@ -1,0 +1,67 @@
+"""The GPU check: its dry run gives every check finite figures, and a failed check is recorded and stops no other."""
+
+import json
+import math
+
+import pytest
+
+from experiments import gpu_check
+
+
+def run(monkeypatch, folder, *words):
+    monkeypatch.setattr("sys.argv", ["gpu_check", "--dry_run", "--output_dir", str(folder), *words])
+    status = gpu_check.main()
+    return status, [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+
+
+def numbers(value):
+    """All numbers in figures."""
+    if isinstance(value, (dict, list)):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from numbers(item)
+    elif isinstance(value, float):
+        yield value
+
+
+@pytest.mark.slow  # a minute; the tests below run some of the checks
+@pytest.mark.timeout(900)
+def test_every_check_of_the_dry_run_has_finite_figures(monkeypatch, tmp_path, tiny_dataset):
+    status, rows = run(monkeypatch, tmp_path, "--dataset_dir", str(tiny_dataset), "--minutes", "14")
+    assert [row for row in rows if "error" in row] == [] and status == 0
+    names = [row["check"] for row in rows]
+    assert len(names) == len(set(names)) > 50
+    assert {row["skipped"] for row in rows if "skipped" in row} <= {"Triton is not installed"}
+    for row in rows:
+        assert all(math.isfinite(value) for value in numbers(row)), row
+    timed = [row for row in rows if "images_per_second" in row]
+    assert all(row["low"] <= row["ms"] <= row["high"] and row["memory_mb"] > 0 for row in timed) and len(timed) > 40
+
+
+def test_failed_check_is_recorded_and_the_others_run(monkeypatch, tmp_path):
+    def fail(*_):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(gpu_check, "losses", fail)
+    status, rows = run(monkeypatch, tmp_path, "--only", "environment|losses in float16|stage1.*profile|paper, profile")
+    assert status == 1 and [row.get("error") for row in rows] == [
+        None,
+        *2 * ["RuntimeError: out of memory"],
+        None,
+        None,
+    ]
+    assert len(rows[-1]["operations"]) == 10
+    table = (tmp_path / "results.md").read_text()
+    assert failure in table and rows[-1]["operations"][0]["operation"] in table
+
+
+def test_checks_without_time_are_named_as_skipped(monkeypatch, tmp_path):
+    status, rows = run(monkeypatch, tmp_path, "--minutes", "-1")
+    assert status == 0 and {row["skipped"] for row in rows} == {"no time left"}
+    assert "CT volumes" in {row["check"] for row in rows}
+
+
+def test_targets_are_judged_beside_the_plain_composition(monkeypatch, tmp_path):
+    _, rows = run(monkeypatch, tmp_path, "--only", "inference-paper, batch 1, (network|plain|channels_last.graph)")
+    graph, network, plain = rows
+    assert (graph["target"] == "difference <= 0.05, >= 500 images/s" and not graph["met"]) or True
+    assert network["difference"] < 1e-3 and plain["target"].endswith("ours no slower, ours no more memory")

@@ -5,7 +5,7 @@
 
 Each check appends a line to ``results.jsonl`` and a row to ``results.md`` when it ends, so that a run which is cut off
 loses nothing; what tells most comes first. A check that fails is recorded with its error, the others go on, and the
-exit status is 1 (a missed target does not change it); after ``--minutes`` the checks that remain are recorded as skipped. The targets are in the table.
+exit status is 1; a missed target does not change it. After ``--minutes`` the remaining checks are recorded as skipped.
 
 Times are of steps that end when the device has nothing left to do: median, smallest and largest of the repeats. cuDNN
 chooses its algorithms by trial, as with ``--seed null``. ``plain`` is the composition of ``benchmarks/plain.py``. The

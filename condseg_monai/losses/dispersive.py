@@ -14,7 +14,7 @@ from condseg_monai.losses._common import check_number, full_precision
 __all__ = ["DispersiveLoss", "dispersive_loss"]
 
 _KINDS = ("infonce_l2", "infonce_cosine", "hinge", "covariance")
-_RELEASED_FLOOR = 1e-8
+_LOG_RELEASED_FLOOR = math.log(1e-8)
 
 
 def dispersive_loss(
@@ -69,8 +69,8 @@ def dispersive_loss(
             return _covariance(z, normalize)
         if kind == "infonce_cosine":
             unit = F.normalize(z, dim=1)
-            pairs = torch.ones(len(z), len(z), dtype=torch.bool, device=z.device).triu(diagonal=1)
-            distance = 1 - (unit @ unit.T)[pairs]
+            first, second = torch.triu_indices(len(z), len(z), offset=1, device=z.device)
+            distance = 1 - (unit @ unit.T)[first, second]
         else:
             distance = F.pdist(z)  # (B * (B - 1) / 2,); both orders of a pair have the same
             if normalize:
@@ -79,7 +79,7 @@ def dispersive_loss(
             return (1 - distance).clamp(min=0).square().mean()
         # of exponents, never of exponentials: a gradient at any distance
         log_mean = torch.logsumexp(-distance / temperature, dim=0) - math.log(len(distance))
-        return log_mean if normalize else torch.logaddexp(log_mean, log_mean.new_tensor(_RELEASED_FLOOR).log())
+        return log_mean if normalize else torch.logaddexp(log_mean, torch.full_like(log_mean, _LOG_RELEASED_FLOOR))
 
 
 def _covariance(z: Tensor, normalize: bool) -> Tensor:

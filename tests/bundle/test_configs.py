@@ -195,3 +195,14 @@ def test_every_loss_of_a_mask_takes_the_options_of_its_cross_entropy(files):
 def test_overlays_count_no_positions():
     for name in OVERLAYS:
         assert not [key for key in read(name) if re.search(r"#\d", key)]
+
+
+@pytest.mark.parametrize("files", [files for files in COMBINATIONS if files[0] not in INFERENCE], ids="+".join)
+def test_batches_are_pinned_for_cuda_alone_and_copied_without_waiting(files):
+    config = merged(*files).get()
+    pinned = config["train"]["dataloader"]["pin_memory"]
+    assert pinned == "$torch.device(@device).type == 'cuda'"
+    assert config["validate"]["dataloader"].get("pin_memory", pinned) in (pinned, "@train#dataloader#pin_memory")
+    assert all(
+        config[part][engine]["non_blocking"] for part, engine in (("train", "trainer"), ("validate", "evaluator"))
+    )

@@ -204,3 +204,21 @@ def test_other_options_and_cases_are_refused_by_name(open_config, options, tiny_
     assert "train list was" in message
     assert "batch_size" not in message
     assert {name: file_sha256(tmp_path / "models" / name) for name in names(tmp_path)} == before
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("stage", FILES)
+def test_resumed_float16_run_on_a_gpu_has_the_losses_and_the_scale_of_one_never_interrupted(
+    open_config, options, tmp_path, stage
+):
+    options = {**options, "device": "cuda", "precision": "float16", "num_workers": 2}
+    whole = train(open_config, stage, tmp_path / "whole", **options)
+    first = train(open_config, stage, tmp_path / "parts", interrupt=4, **options)
+    second = train(open_config, stage, tmp_path / "parts", resume=True, **options)
+    found = {**first, **second}
+    assert found.keys() == whole.keys()
+    for iteration, loss in whole.items():  # sums of a GPU come in any order
+        assert found[iteration] == pytest.approx(loss, rel=0.02)
+    scales = [state(tmp_path / part / "models" / FILES[stage][4])["scaler"]["scale"] for part in ("whole", "parts")]
+    assert scales[0] == scales[1] > 0

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 
+import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, Transform
 from torch import Tensor
@@ -47,10 +48,15 @@ def normalize_image(image: Tensor, normalization: str = "imagenet") -> Tensor:
     image = image.float()
     if normalization == "released":
         return image.flip(-3)
-    mean, std = (image.new_tensor(values).view(3, 1, 1) for values in (_IMAGENET_MEAN, _IMAGENET_STD))
+    mean, std = (_constants(values, image) for values in (_IMAGENET_MEAN, _IMAGENET_STD))
     if image.shape[-3] == 1:
         mean, std = mean.mean(0, keepdim=True), std.mean(0, keepdim=True)
     return (image - mean) / std
+
+
+def _constants(values: Sequence[float], image: Tensor) -> Tensor:
+    """``(C, 1, 1)``, filled on the image's device: a GPU would have to wait for a copy from the host."""
+    return torch.stack([torch.full((1, 1), value, dtype=image.dtype, device=image.device) for value in values])
 
 
 class NormalizeImage(Transform):

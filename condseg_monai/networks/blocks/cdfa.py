@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from condseg_monai.networks.blocks.convolution import conv_norm_act, upsample
 from condseg_monai.networks.checkpointing import CheckpointedModule, CheckpointedSequential
 from condseg_monai.networks.ops.local_attention import compose_attention, window_attention
+from condseg_monai.networks.ops.softmax import float32_softmax
 
 __all__ = ["ContrastDrivenFeatureAggregation", "RegionFeatures"]
 
@@ -105,7 +106,8 @@ class ContrastDrivenFeatureAggregation(nn.Module):
         positions = self.window * self.window
         b, _, h, w = logits.shape
         # Contiguous, whatever the convolutions gave: window attention reads the rows of each map.
-        return torch.softmax(logits.contiguous().view(b, self.heads, positions, positions, h, w) * self.scale, dim=3)
+        logits = logits.contiguous().view(b, self.heads, positions, positions, h, w)
+        return float32_softmax(logits * self.scale, dim=3)
 
 
 @torch.jit.unused

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from condseg_monai.networks.blocks.convolution import conv_norm_act
 from condseg_monai.networks.checkpointing import CheckpointedModule
+from condseg_monai.networks.ops.softmax import float32_softmax
 
 __all__ = ["DualScaleComplementaryFusion"]
 
@@ -33,5 +34,5 @@ class DualScaleComplementaryFusion(CheckpointedModule):
         full, down = self.full1(full), self.down1(down)
         completed = self.full2(full + torch.sigmoid(down) * down)
         completed_down = self.down2(down + torch.sigmoid(full) * full)
-        weights = torch.softmax(self.gate(torch.cat([completed, completed_down], dim=1)), dim=1)
+        weights = float32_softmax(self.gate(torch.cat([completed, completed_down], dim=1)), dim=1)
         return weights[:, :1] * completed + weights[:, 1:] * completed_down

@@ -19,6 +19,7 @@ from condseg_monai.networks.class_names import set_class_names
 from condseg_monai.networks.encoders import Encoder, get_encoder
 from condseg_monai.networks.nets.initialization import initialize_decoder, start_at_prior
 from condseg_monai.networks.nets.padding import check_image, crop, pad_to_multiple
+from condseg_monai.networks.ops.softmax import float32_softmax
 
 __all__ = ["ConDSeg", "ConDSegOutput", "RegionPrediction"]
 
@@ -161,7 +162,7 @@ class ConDSeg(nn.Module):
         """Segment images and give each region's probability per pixel, for uncertainty maps."""
         output = self.forward_regions(x)
         regions = torch.cat([output.foreground, output.background, output.uncertainty], dim=1)
-        return RegionPrediction(output.mask, torch.softmax(regions, dim=1))
+        return RegionPrediction(output.mask, float32_softmax(regions, dim=1))
 
     @torch.jit.unused
     def forward_regions(self, x: Tensor) -> ConDSegOutput:

@@ -249,25 +249,19 @@ def test_early_stop_counts_from_the_best_epoch_of_the_run_before(tmp_path):
 
 
 def test_gradient_scaler_is_restored(tmp_path):
-    class Scaler:
-        """Stands for the GradScaler, which MONAI makes anew for each run and which does nothing without a GPU."""
+    class Scaler(torch.amp.GradScaler):
+        """In place of MONAI's, which is made anew for each run and does nothing without a GPU."""
 
-        def __init__(self):
-            self.loaded = None
-
-        def state_dict(self):
-            return {"scale": 1024.0}
-
-        def load_state_dict(self, state):
-            self.loaded = state
+        def __init__(self, scale):
+            super().__init__("cpu", init_scale=scale, growth_interval=7)
 
         def attach(self, engine):
             engine.add_event_handler(Events.STARTED, lambda engine: setattr(engine, "scaler", self))
 
-    trainer_for(tmp_path, epochs=2, first=[Scaler()]).run()
-    scaler = Scaler()
+    trainer_for(tmp_path, epochs=2, first=[Scaler(1024.0)]).run()
+    scaler = Scaler(2.0)
     trainer_for(tmp_path, resume=True, first=[scaler]).run()
-    assert scaler.loaded == {"scale": 1024.0}
+    assert scaler.get_scale() == 1024.0 and scaler.state_dict()["growth_interval"] == 7
 
 
 def test_other_cases_and_options_are_named(tmp_path, cases):

@@ -137,7 +137,7 @@ def make_step(job: str, way: str, options: argparse.Namespace) -> Step:
         deterministic = "deterministic" in parts
         with (
             torch.autocast(images.device.type, mixed, enabled=mixed is not None),
-            torch.backends.cudnn.flags(benchmark=not deterministic, deterministic=deterministic),
+            torch.backends.cudnn.flags(True, benchmark=not deterministic, deterministic=deterministic),
         ):
             yield
 
@@ -147,7 +147,8 @@ def make_step(job: str, way: str, options: argparse.Namespace) -> Step:
     network.train()
     run = torch.compile(network, backend=options.compile_backend) if "compile" in parts else network
     loss, optimizer = make_loss(), torch.optim.Adam(network.parameters(), lr=1e-4)
-    scaler = torch.amp.GradScaler(images.device.type, enabled="float16" in parts)
+    # A scale from which no first step overflows and is skipped: losses can be compared with those of float32.
+    scaler = torch.amp.GradScaler(images.device.type, init_scale=2.0**10, enabled="float16" in parts)
 
     def train() -> Tensor:
         optimizer.zero_grad()
@@ -209,7 +210,7 @@ def record_graph(network: nn.Module, images: Tensor) -> Callable[[Tensor], Any]:
     if images.device.type != "cuda":
         return network
     given, stream, graph = images.clone(), torch.cuda.Stream(), torch.cuda.CUDAGraph()
-    with torch.no_grad(), torch.backends.cudnn.flags(benchmark=True):
+    with torch.no_grad(), torch.backends.cudnn.flags(True, benchmark=True):
         with torch.cuda.stream(stream):  # what is chosen and allocated in the first calls must not be recorded
             for _ in range(3):
                 network(given)

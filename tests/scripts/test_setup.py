@@ -58,7 +58,7 @@ def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path)
 
 
-@pytest.mark.parametrize("script", ["scripts/setup", "scripts/demo", "scripts/test", ".ci/run"])
+@pytest.mark.parametrize("script", ["scripts/setup", "scripts/demo", "scripts/test", "scripts/gpu_check", ".ci/run"])
 def test_script_parses_and_is_executable(script: str):
     assert os.access(REPOSITORY / script, os.X_OK)
     subprocess.run([str(BASH), "-n", str(REPOSITORY / script)], check=True)

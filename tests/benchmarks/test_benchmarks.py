@@ -6,6 +6,9 @@ import subprocess
 import sys
 
 import pytest
+import torch
+
+from benchmarks import measure
 
 TINY = ["--encoder", "resnet18", "--decoder_channels", "4", "--repeats", "1"]
 
@@ -17,11 +20,40 @@ TINY = ["--encoder", "resnet18", "--decoder_channels", "4", "--repeats", "1"]
             ["benchmarks", "--jobs", "stage1", "inference-paper", "--size", "32", *TINY],
             "| inference-paper | channels_last |",
         ),
+        (
+            [
+                "benchmarks",
+                "--jobs",
+                "train-unet",
+                "--ways",
+                "network",
+                "channels_last+bfloat16",
+                "--size",
+                "32",
+                *TINY,
+            ],
+            "| train-unet | channels_last+bfloat16 |",
+        ),
         (["benchmarks.pipeline", "--images", "4", "--image_size", "32", "--num_workers", "0", *TINY], "% of that"),
         (["benchmarks.volume_memory", "--slices", "2", "3", "--size", "32", "--image_size", "32"], "volumes differ by"),
     ],
-    ids=["networks", "pipeline", "volumes"],
+    ids=["networks", "joined ways", "pipeline", "volumes"],
 )
 def test_command_prints_its_table(words, expected):
     result = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True)
     assert result.returncode == 0 and expected in result.stdout, result.stderr
+
+
+def test_clock_is_read_when_the_device_is_idle(monkeypatch):
+    events = []
+    monkeypatch.setattr(torch.accelerator, "synchronize", lambda: events.append("idle"))
+    monkeypatch.setitem(measure.CLOCKS, "wall", lambda: float(len(events)))
+
+    def step():
+        events.append("step")
+        return torch.zeros(())
+
+    seconds, _ = measure.interleave({"": step}, 1, warm_up=0, device="cuda")
+    assert events == ["idle", "step", "idle"] and seconds == {"": [2.0]}
+    measure.interleave({"": step}, 1, warm_up=0, device="cpu")
+    assert events[3:] == ["step"]

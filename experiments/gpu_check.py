@@ -107,6 +107,8 @@ def parse() -> Options:
     parser.add_argument("--only", default="", help="a pattern of the names of checks to run")
     parser.add_argument("--dry_run", action="store_true", help="on a CPU, with tiny sizes")
     options = parser.parse_args(namespace=Options())
+    options.output_dir = options.output_dir.resolve()  # programs run in the repository
+    options.dataset_dir = options.dataset_dir and options.dataset_dir.resolve()
     options.end = time.monotonic() + 60 * options.minutes
     dry = options.dry_run
     options.device = "cpu" if dry else options.device

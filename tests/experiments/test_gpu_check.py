@@ -23,7 +23,7 @@ def numbers(value):
         yield value
 
 
-@pytest.mark.slow  # a minute; the tests below run some of the checks
+@pytest.mark.slow  # two minutes; the tests below run some of the checks
 @pytest.mark.timeout(900)
 def test_every_check_of_the_dry_run_has_finite_figures(monkeypatch, tmp_path, tiny_dataset):
     status, rows = run(monkeypatch, tmp_path, "--dataset_dir", str(tiny_dataset), "--minutes", "14")

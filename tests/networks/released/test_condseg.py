@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -45,9 +47,10 @@ def test_eval_outputs_equal_the_released_ones(model: str, size: tuple[int, int])
 @pytest.mark.parametrize("model", ["med_disseg_stage1", "med_disseg_stage2"])
 def test_released_dispersive_loss_of_its_features_is_the_floor(model: str):
     with torch.no_grad():
-        features = build(model).encoder(torch.from_numpy(fill.image(64, 64)))[3]
+        features = build(model).double().encoder(torch.from_numpy(fill.image(64, 64)).double())[3]
     loss = dispersive_loss(features, normalize=False)
-    torch.testing.assert_close(loss, load(model).expected("eval_64x64")["dispersive"].squeeze(), rtol=0, atol=1e-5)
+    assert loss.item() == pytest.approx(math.log(1e-8), abs=1e-12)
+    assert loss.float() == load(model).expected("eval_64x64")["dispersive"]
     assert dispersive_loss(features).item() > -18
 
 
@@ -76,16 +79,20 @@ def stage2_step(network: nn.Module) -> dict[str, Tensor]:
     return {"loss_total": total.detach(), **{names[name]: term for name, term in loss.terms.items()}}
 
 
-@pytest.mark.parametrize(("model", "step"), [("condseg_stage1", stage1_step), ("condseg_stage2", stage2_step)])
-def test_a_training_step_equals_the_released_one(model: str, step):
-    """Losses and norms of gradients are stored as float32 computed them, the smallest norms up to 9 % off."""
+@pytest.mark.parametrize(
+    ("model", "step", "rounding"), [("condseg_stage1", stage1_step, 0.004), ("condseg_stage2", stage2_step, 0.09)]
+)
+def test_a_training_step_equals_the_released_one(model: str, step, rounding: float):
+    """Losses and norms of gradients are stored as float32 computed them: single norms are off, their sum is not."""
     network = build(model).double().train()
     terms = step(network)
     expected = load(model).expected("train_64x64")
     assert terms.keys() == expected.keys()
     for name, term in terms.items():
-        assert term.item() == pytest.approx(expected[name].item(), rel=1e-4, abs=1e-6), name
-    assert gradients_by_released_key(model, network) == pytest.approx(load(model).json("gradnorm"), rel=0.1)
+        assert term.item() == pytest.approx(expected[name].item(), rel=2e-6), name
+    norms, expected_norms = gradients_by_released_key(model, network), load(model).json("gradnorm")
+    assert norms == pytest.approx(expected_norms, rel=rounding)
+    assert math.hypot(*norms.values()) == pytest.approx(math.hypot(*expected_norms.values()), rel=3e-4)
 
 
 def gradients_by_released_key(model: str, network: nn.Module) -> dict[str, float]:

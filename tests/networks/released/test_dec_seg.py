@@ -13,12 +13,12 @@ from tests.networks.nets.test_dec_seg import FiveStages
 from tests.networks.released.vectors import load, sample
 
 
-def test_generator_equals_the_released_one():
-    network = from_released(load("dec_seg_generator").state_dict(), "dec_seg_generator")
+def test_generator_equals_the_released_one_as_far_as_float32_tells():
+    network = from_released(load("dec_seg_generator").state_dict(), "dec_seg_generator").double()
     with torch.no_grad():
-        image = network(torch.from_numpy(fill.image(64, 64, name="logits", channels=2)))
-    expected = load("dec_seg_generator").expected("eval_64x64")["out"]
-    torch.testing.assert_close(sample(image), expected, rtol=0, atol=1e-4)
+        image = network(torch.from_numpy(fill.image(64, 64, name="logits", channels=2)).double())
+    expected = load("dec_seg_generator").expected("eval_64x64")["out"].double()
+    torch.testing.assert_close(sample(image), expected, rtol=0, atol=5e-5)  # of values up to 2.7
 
 
 @pytest.mark.slow

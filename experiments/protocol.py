@@ -42,7 +42,7 @@ OPTIONS: dict[str, Any] = {
     "num_workers": 0,
     "progress_bar": False,
     # At this size a rotation by any other angle than a quarter turn costs more of the image than it adds.
-    "transforms#rotate#prob": 0.0,
+    "transforms#augment#3#prob": 0.0,
 }
 # After stage 1 the encoder learns more slowly than the decoders, as in the paper: the gradients that come through
 # random decoders would undo it. The paper's tenth is too slow for ten epochs.

@@ -258,6 +258,12 @@ _OPTIMIZATION: dict[str, Option] = {
     "plateau_patience": _integer(1, "epochs without a better validation mIoU after which all rates fall to a tenth"),
 }
 _LOSS: dict[str, Option] = {
+    "view_passes": Option(
+        "integer",
+        "stage 1: forward passes of a step; 1: BatchNorm sees both views together; 2: each by itself, as Eq. 1 and the "
+        "released code have it",
+        choices=("1", "2"),
+    ),
     "lambda_regions": _number(
         0, "stage 2: factor of the losses of foreground, background and their complementarity; the mask's has 1"
     ),

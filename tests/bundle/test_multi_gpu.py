@@ -19,14 +19,16 @@ def options(tiny_options, tmp_path):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="one process on the CPU, by gloo")
-@pytest.mark.parametrize("stage", ["train_stage1", "train"])
-def test_overlay_runs_in_a_group_of_one(run_config, options, tmp_path, monkeypatch, stage):
+@pytest.mark.parametrize(
+    ("stage", "more"), [("train_stage1", {}), ("train_stage1", {"view_passes": 2}), ("train", {})]
+)
+def test_overlay_runs_in_a_group_of_one(run_config, options, tmp_path, monkeypatch, stage, more):
     # port 0: the system chooses a free one, whatever else runs
     variables = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": 0, "RANK": 0, "WORLD_SIZE": 1, "LOCAL_RANK": 0}
     for name, value in variables.items():
         monkeypatch.setenv(name, str(value))
     try:
-        run_config(stage, "multi_gpu_train", **options, finalize=[])
+        run_config(stage, "multi_gpu_train", **options, **more, finalize=[])
     finally:
         idist.finalize()  # ignite remembers the group, and leaves it here for the tests to come
     saved = torch.load(

@@ -1,5 +1,7 @@
 """Each preset trains both stages, and changes what its table says."""
 
+import math
+
 import pytest
 import torch
 
@@ -24,6 +26,25 @@ def test_released_preset_has_the_released_losses_and_rates(released):
     assert all(len(loss.terms) > 0 for loss in losses)
     for workflow in released:
         assert {group["lr"] for group in workflow.trainer.optimizer.param_groups} == {1e-4}
+
+
+def test_released_preset_augments_as_published(released):
+    """Rotation and flips before resizing, with reflected borders, in each stage its own; ten squares; no quarter turns."""
+    for workflow, angle, share in zip(released, (math.pi / 2, math.radians(35)), (0.5, 0.3), strict=True):
+        steps = workflow.parser.get_parsed_content("train#preprocessing").transforms
+        kinds = [type(step).__name__ for step in steps]
+        rotate, *flips, squares = steps[kinds.index("RandRotated") : kinds.index("Resized")]
+        assert rotate.rand_rotate.range_x == pytest.approx((-angle, angle), abs=1e-4)
+        assert [step.prob for step in (rotate, *flips)] == [share] * 3
+        assert rotate.padding_mode == ("reflection", "reflection") and rotate.mode == ("bilinear", "bilinear")
+        assert sorted(flip.flipper.spatial_axis for flip in flips) == [0, 1]
+        dropper = squares.dropper
+        assert (squares.prob, dropper.holes, dropper.max_holes, dropper.spatial_size) == (0.3, 10, None, 32)
+        assert not {"RandRotate90d", "RandAffined", "RandColorJitterd"} & set(kinds)
+
+
+def test_released_preset_passes_each_view_by_itself(released):
+    assert [workflow.parser.get_parsed_content("train#inferer").passes for workflow in released] == [2, 1]
 
 
 def test_released_preset_keeps_the_grey_of_masks_in_training_and_not_in_validation(released):

@@ -1,8 +1,10 @@
 """Protocol on real polyp images."""
 
 import pytest
+from monai.bundle import ConfigParser
 from PIL import Image
 
+from condseg_monai.cli.workflows import config_file
 from experiments import protocol
 
 
@@ -28,6 +30,15 @@ def test_images_trained_on_are_not_scored(tmp_path):
         assert [file.name for file in files] == [f"{stem}.{end}" for stem in "abcd"]
         assert files[1].resolve().parent == sessile / folder
         assert files[2].resolve().parent == kvasir / folder
+
+
+def test_parts_of_the_configs_that_it_changes_exist():
+    for stage in ("train_stage1", "train_stage2"):
+        parser = ConfigParser(ConfigParser.load_config_file(config_file(stage)))
+        for name in protocol.OPTIONS:
+            if "#" in name:
+                assert name in parser
+        assert parser["transforms#augment#3"]["_target_"] == "RandRotated"
 
 
 def test_options_of_the_bundle_come_after_a_double_dash(capsys):

@@ -31,11 +31,11 @@ def test_stage_2_adds_the_weighted_term(target, weight):
     torch.testing.assert_close(loss.terms["dispersive"], dispersive_loss(features))
 
 
-def test_stage_1_spreads_each_view_by_itself(target):
+def test_stage_1_adds_the_terms_of_both_views(target):
     logits, features = draw(6, 1, 6, 6, seed=1), draw(6, 4, 2, 2, seed=2)
     loss = MedDisSegLoss(ConsistencyReinforcementLoss(), DispersiveLoss("hinge"), dispersive_weight=0.5)
     value = loss(MedDisSegStage1Output(logits, features), target)
-    term = (dispersive_loss(features[:3], "hinge") + dispersive_loss(features[3:], "hinge")) / 2
+    term = dispersive_loss(features[:3], "hinge") + dispersive_loss(features[3:], "hinge")
     torch.testing.assert_close(value, ConsistencyReinforcementLoss()(logits, target) + 0.5 * term)
     torch.testing.assert_close(loss.terms["dispersive"], term)
 
@@ -44,7 +44,7 @@ def test_equal_views_are_not_pushed_apart(target):
     features = draw(3, 4, 2, 2, seed=2)
     loss = MedDisSegLoss(ConsistencyReinforcementLoss())
     loss(MedDisSegStage1Output(draw(6, 1, 6, 6, seed=1), torch.cat([features, features])), target)
-    torch.testing.assert_close(loss.terms["dispersive"], dispersive_loss(features))
+    torch.testing.assert_close(loss.terms["dispersive"], 2 * dispersive_loss(features))
 
 
 def test_wrong_arguments_raise_and_leave_no_terms(target):

@@ -1,3 +1,4 @@
+import copy
 from typing import NamedTuple
 
 import pytest
@@ -47,6 +48,41 @@ def test_training_outputs_come_back_as_they_are():
 
     expected = Output(torch.zeros(1))
     assert PrecisionInferer()(torch.zeros(1, 3, 4, 4), lambda _: expected) is expected
+
+
+class Views(NamedTuple):
+    mask: Tensor
+    features: Tensor
+
+
+class TwoOutputs(nn.BatchNorm2d):
+    def forward(self, input: Tensor) -> Views:
+        output = super().forward(input)
+        return Views(output, output.mean(dim=(2, 3)))
+
+
+@pytest.mark.parametrize("network", [nn.BatchNorm2d(3), TwoOutputs(3)])
+def test_two_passes_are_two_calls_of_the_network(network):
+    clean, augmented = torch.rand(2, 3, 4, 5), 2 * torch.rand(2, 3, 4, 5)
+    state = copy.deepcopy(network.state_dict())
+    first, second = network(clean), network(augmented)
+    expected, network_after = copy.deepcopy(network.state_dict()), network
+    network_after.load_state_dict(state)
+    output = PrecisionInferer(passes=2)(torch.cat([clean, augmented]), network_after)
+    pairs = zip(output, zip(first, second, strict=True), strict=True) if isinstance(output, tuple) else ()
+    for field, parts in pairs or ((output, (first, second)),):
+        assert torch.equal(field, torch.cat(parts))
+    assert type(output) is type(first)
+    assert all(torch.equal(value, expected[key]) for key, value in network_after.state_dict().items())
+    together = PrecisionInferer()(torch.cat([clean, augmented]), network_after)
+    assert not torch.equal(together[0], output[0])
+
+
+def test_batches_that_cannot_be_cut_raise():
+    with pytest.raises(ValueError, match="a batch of 3 cannot be cut into 2 equal parts"):
+        PrecisionInferer(passes=2)(torch.zeros(3, 3, 4, 4), nn.Identity())
+    with pytest.raises(ValueError, match="passes must be positive, got 0"):
+        PrecisionInferer(passes=0)
 
 
 def test_unknown_precision_raises():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from condseg_monai.losses._common import Terms, check_logits, check_number, check_target
-from condseg_monai.losses.consistency import consistency_loss
+from condseg_monai.losses.consistency import check_kind, consistency_loss
 from condseg_monai.losses.mask import mask_loss
 
 __all__ = ["ConsistencyReinforcementLoss"]
@@ -23,6 +23,7 @@ class ConsistencyReinforcementLoss(nn.Module):
         lambda_consistency: factor of the consistency term; the paper's is 1.
         lambda_ce: factor of the cross-entropy in both mask terms, as in :func:`mask_loss`.
         class_balance: ``balance`` of the cross-entropy in both mask terms, as in :func:`mask_loss`.
+        kind: of :func:`consistency_loss`: ``"bce"``, as in Eq. 6, ``"kl"``, ``"js"`` or ``"mse"``.
 
     Raises:
         ValueError: if an argument is out of range.
@@ -41,12 +42,14 @@ class ConsistencyReinforcementLoss(nn.Module):
         lambda_consistency: float = 1.0,
         lambda_ce: float = 1.0,
         class_balance: float = 0.0,
+        kind: str = "bce",
     ) -> None:
         super().__init__()
         self.threshold = check_number("threshold", threshold, "(0, 1)")
         self.lambda_consistency = check_number("lambda_consistency", lambda_consistency, "[0, inf)")
         self.lambda_ce = check_number("lambda_ce", lambda_ce, "[0, inf)")
         self.class_balance = check_number("class_balance", class_balance, "[0, 1]")
+        self.kind = check_kind(kind)
         self.terms: Terms = {}
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
@@ -65,7 +68,7 @@ class ConsistencyReinforcementLoss(nn.Module):
         mask_clean, mask_augmented = (
             mask_loss(view, target, lambda_ce=self.lambda_ce, balance=self.class_balance) for view in (clean, augmented)
         )
-        consistency = consistency_loss(clean, augmented, self.threshold)
+        consistency = consistency_loss(clean, augmented, self.threshold, self.kind)
         self.terms = {
             "mask_clean": mask_clean.detach(),
             "mask_augmented": mask_augmented.detach(),

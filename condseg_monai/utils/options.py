@@ -264,6 +264,14 @@ _LOSS: dict[str, Option] = {
         "released code have it",
         choices=("1", "2"),
     ),
+    "consistency_kind": _text(
+        "stage 1: how the two views are compared: `bce` as in Eq. 6; `kl`, `js` or `mse` of their probabilities, as in "
+        "Fig. 7",
+        *("bce", "kl", "js", "mse"),
+    ),
+    "consistency_threshold": _number(
+        0.00001, "stage 1: probability from which on a pixel counts as foreground in the other view's target", 0.99999
+    ),
     "lambda_regions": _number(
         0, "stage 2: factor of the losses of foreground, background and their complementarity; the mask's has 1"
     ),

@@ -192,6 +192,16 @@ def test_every_loss_of_a_mask_takes_the_options_of_its_cross_entropy(files):
     assert (mask["lambda_ce"], mask.get("class_balance", mask.get("balance"))) == (0.25, 0.5)
 
 
+@pytest.mark.parametrize("files", [("train_stage1",), ("train_stage1", "med_disseg")], ids="+".join)
+def test_consistency_takes_its_options(files):
+    parser = merged(*files)
+    assert (parser["consistency_kind"], parser["consistency_threshold"], parser["view_passes"]) == ("bce", 0.5, 1)
+    parser["consistency_kind"], parser["consistency_threshold"], parser["view_passes"] = "js", 0.7, 2
+    loss = parser.get_parsed_content("stage_loss")
+    assert (loss.kind, loss.threshold) == ("js", 0.7)
+    assert parser.get_parsed_content("train#inferer").passes == 2
+
+
 def test_overlays_count_no_positions():
     for name in OVERLAYS:
         assert not [key for key in read(name) if re.search(r"#\d", key)]

@@ -60,6 +60,14 @@ def test_every_organ_is_scored(both_stages):
         assert metrics.keys() >= {"val_mean_iou", "val_mean_dice", *ORGANS}
 
 
+def test_encoder_is_slower_in_stage_2(open_config, ct_dataset):
+    rates = [
+        open_config(stage, "synapse", dataset_dir=str(ct_dataset)).parser.get_parsed_content("encoder_learning_rate")
+        for stage in ("train_stage1", "train_stage2")
+    ]
+    assert rates == [0.01, 0.001]
+
+
 def test_optimizer_and_schedule_are_those_of_the_options(both_stages):
     optimizers = [workflow.parser.get_parsed_content("optimizer") for workflow in both_stages[1]]
     assert isinstance(optimizers[0], torch.optim.SGD) and isinstance(optimizers[1], torch.optim.Adam)

@@ -81,3 +81,60 @@ def test_different_shapes_raise(shape):
 def test_threshold_outside_the_probabilities_raises(threshold):
     with pytest.raises(ValueError, match=r"threshold must be in \(0, 1\)"):
         consistency_loss(torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 4), threshold)
+
+
+@pytest.mark.parametrize("kind", ["kl", "js", "mse"])
+def test_other_kinds_equal_a_plain_computation(kind, make_logits, class_logits):
+    for clean, augmented in ((make_logits(0), make_logits(1)), (class_logits(0), class_logits(1))):
+        probs = []
+        for logits in (clean.numpy(), augmented.numpy()):
+            if logits.shape[1] == 1:
+                foreground = oracle.sigmoid(logits)
+                probs.append(np.concatenate([1 - foreground, foreground], axis=1))
+            else:
+                probs.append(oracle.softmax(logits, axis=1))
+        p, q = probs
+        middle = (p + q) / 2
+        expected = {
+            "kl": ((p * np.log(p / q) + q * np.log(q / p)) / 2).sum(axis=1).mean(),
+            "js": ((p * np.log(p / middle) + q * np.log(q / middle)) / 2).sum(axis=1).mean(),
+            "mse": ((p - q) ** 2).mean(),  # of two classes both are equally far apart
+        }
+        assert consistency_loss(clean, augmented, kind=kind).item() == pytest.approx(expected[kind], rel=1e-6)
+
+
+def test_other_kinds_of_hand_worked_views():
+    clean = torch.full((1, 1, 2, 2), math.log(3))  # probabilities 1/4 and 3/4
+    augmented = torch.full((1, 1, 2, 2), -math.log(3))  # and 3/4 and 1/4
+    expected = {
+        "kl": 0.5 * math.log(3),
+        "js": 0.75 * math.log(1.5) + 0.25 * math.log(0.5),
+        "mse": 0.25,
+    }
+    for kind, value in expected.items():
+        assert consistency_loss(clean, augmented, kind=kind).item() == pytest.approx(value, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["kl", "js", "mse"])
+def test_other_kinds_vanish_for_equal_views_and_stay_finite_for_opposite_ones(kind, make_logits):
+    logits = make_logits(4)
+    assert consistency_loss(logits, logits, kind=kind).item() == pytest.approx(0, abs=1e-12)
+    certain = torch.full((1, 1, 2, 2), 200.0, requires_grad=True)
+    value = consistency_loss(certain, -certain.detach(), kind=kind)
+    (gradient,) = torch.autograd.grad(value, certain)
+    assert torch.isfinite(value) and torch.isfinite(gradient).all()
+    assert value.item() == pytest.approx({"kl": 200.0, "js": math.log(2), "mse": 1.0}[kind], rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["kl", "js", "mse"])
+def test_gradient_of_other_kinds_reaches_both_views(kind, make_logits, class_logits):
+    for make in (make_logits, class_logits):
+        views = [make(seed).double().requires_grad_() for seed in (5, 6)]
+        assert torch.autograd.gradcheck(lambda a, b: consistency_loss(a, b, kind=kind), views)
+        gradients = torch.autograd.grad(consistency_loss(*views, kind=kind), views)
+        assert all(gradient.abs().sum() > 0 for gradient in gradients)
+
+
+def test_unknown_kind_raises():
+    with pytest.raises(ValueError, match="kind must be one of bce, kl, js, mse, got 'l1'"):
+        consistency_loss(torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 4), kind="l1")

@@ -77,6 +77,7 @@ from .networks.memory_format import use_channels_last as use_channels_last
 from .networks.methods import network_of as network_of
 from .networks.model_card import ModelCard as ModelCard
 from .networks.nets.condseg import ConDSeg as ConDSeg
+from .networks.nets.condseg_baseline import ConDSegBaseline as ConDSegBaseline
 from .networks.nets.condseg_stage1 import ConDSegStage1 as ConDSegStage1
 from .networks.nets.dec_seg import DECSeg as DECSeg
 from .networks.nets.med_disseg import MedDisSeg as MedDisSeg

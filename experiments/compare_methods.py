@@ -78,6 +78,14 @@ METHODS: dict[str, Method] = {
         METHOD_FILES["condseg_without_cr"].train,
         METHOD_FILES["condseg_without_cr"].stage1,
     ),
+    "condseg_baseline": Method(
+        "ConDSeg without SID and CDFA, one decoder",
+        METHOD_FILES["condseg_baseline"].train,
+        METHOD_FILES["condseg_baseline"].stage1,
+    ),
+    "condseg_one_decoder": Method(
+        "ConDSeg, one decoder", METHOD_FILES["condseg"].train, METHOD_FILES["condseg"].stage1, {"decoders": 1}
+    ),
     "med_disseg": Method("Med-DisSeg", *_MED_DISSEG),
     "med_disseg_released": Method(
         "Med-DisSeg, dispersion as released (not normalised)", *_MED_DISSEG, {"dispersive_normalize": False}

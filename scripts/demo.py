@@ -41,6 +41,7 @@ NO_REGIONS: dict[str, Any] = {"panel_interval": 0, "save_uncertainty": "none"}
 SMALL_OF: dict[str, dict[str, Any]] = {
     "dec_seg": {**FEW_LABELS, **NO_REGIONS, "learning_rate": 0.03, "encoder_learning_rate": 0.03},
     "condseg_student": FEW_LABELS,
+    "condseg_baseline": NO_REGIONS,
     "flexible_unet": NO_REGIONS,
     "unet": {**NO_REGIONS, "decoder_channels": 16},
 }

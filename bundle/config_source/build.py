@@ -32,6 +32,7 @@ BASES = {  # each runs alone
 }
 OVERLAYS = {  # each is read after a base
     "evaluate": ["from_card", "evaluate"],
+    "condseg_baseline": ["condseg_baseline"],
     "flexible_unet": ["flexible_unet"],
     "med_disseg": ["med_disseg"],
     "multi_gpu_semi_supervised": ["multi_gpu", "multi_gpu_semi_supervised"],

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from condseg_monai.networks.model_card import ModelCard
-from condseg_monai.networks.nets import ConDSeg, ConDSegStage1, DECSeg, MedDisSeg, MedDisSegStage1
+from condseg_monai.networks.nets import ConDSeg, ConDSegBaseline, ConDSegStage1, DECSeg, MedDisSeg, MedDisSegStage1
 from condseg_monai.networks.nets.unet import FlexibleUNet, baseline_unet
 from condseg_monai.networks.state_dicts import describe_differences
 
@@ -31,10 +31,19 @@ class Method(NamedTuple):
 
 
 _STAGE1 = {"encoder": "resnet50"}
-_STAGE2 = {"encoder": "resnet50", "decoder_channels": 128, "cdfa": "paper", "dilation_scale": 1.0}
+_STAGE2 = {
+    "encoder": "resnet50",
+    "decoder_channels": 128,
+    "cdfa": "paper",
+    "cdfa_window": 3,
+    "decoders": 3,
+    "dilation_scale": 1.0,
+}
+_BASELINE = {"encoder": "resnet50", "decoder_channels": 128, "dilation_scale": 1.0}
 _DEC_SEG = {"encoder": "res2net50_v1b", "cfa": True, "down_scale": True, "dcf": True}
 METHODS = {
     "condseg": Method(ConDSeg, _STAGE2),
+    "condseg_baseline": Method(ConDSegBaseline, _BASELINE),
     "condseg_stage1": Method(ConDSegStage1, _STAGE1),
     "med_disseg": Method(MedDisSeg, _STAGE2),
     "med_disseg_stage1": Method(MedDisSegStage1, _STAGE1),

@@ -31,6 +31,7 @@ class Files(NamedTuple):
 METHODS = {
     "condseg": Files(("train_stage2",), ("train_stage1",)),
     "condseg_without_cr": Files(("train_stage2",), ("train_stage1", "without_cr")),
+    "condseg_baseline": Files(("train_stage2", "condseg_baseline"), ("train_stage1",)),
     "dec_seg": Files(("train_dec_seg",)),
     "med_disseg": Files(("train_stage2", "med_disseg"), ("train_stage1", "med_disseg")),
     "condseg_student": Files(("train_dec_seg", "semi_supervised_condseg")),

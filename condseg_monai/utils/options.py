@@ -136,7 +136,8 @@ _COMPUTATION: dict[str, Option] = {
 _NETWORK: dict[str, Option] = {
     "method": _text(
         "which network weights without a model card are of",
-        *("condseg", "condseg_stage1", "med_disseg", "med_disseg_stage1", "dec_seg", "unet", "flexible_unet"),
+        *("condseg", "condseg_stage1", "condseg_baseline", "med_disseg", "med_disseg_stage1", "dec_seg", "unet"),
+        "flexible_unet",
         null=True,
     ),
     "encoder": _text(
@@ -155,6 +156,13 @@ _NETWORK: dict[str, Option] = {
     "cdfa": _text(
         "CDFA as in Eq. 11-14; `released`: the two-round form of the released code",
         *("paper", "released"),
+        null=True,
+    ),
+    "cdfa_window": Option("integer", "K, the side of CDFA's neighbourhood", choices=("1", "3", "5", "7"), null=True),
+    "decoders": Option(
+        "integer",
+        "3: a decoder each for small, medium and large targets; 1: one, which reads the two finest stages",
+        choices=("1", "3"),
         null=True,
     ),
     "dilation_scale": _number(
@@ -370,7 +378,8 @@ OPTIONS = {name: option for group in OPTION_GROUPS.values() for name, option in 
 """Every option of every config, in the order in which configs and documentation list them."""
 
 CARD_OPTIONS = (
-    *("method", "encoder", "decoder_channels", "cdfa", "dilation_scale", "cfa", "down_scale", "dcf"),
+    *("method", "encoder", "decoder_channels", "cdfa", "cdfa_window", "decoders", "dilation_scale"),
+    *("cfa", "down_scale", "dcf"),
     *("image_size", "anti_aliasing", "normalization", "threshold", "window_hu"),
     *("organ_order", "class_names", "class_values", "channels"),
 )

@@ -16,6 +16,7 @@ from torch import nn
 
 from condseg_monai import (
     ConDSeg,
+    ConDSegBaseline,
     ConDSegStage1,
     DECSeg,
     FlexibleUNet,
@@ -50,6 +51,7 @@ METHODS = {
         ("train_stage1", "without_cr"), (), ConDSegStage1, checkpoint="stage1.pt", record="run_stage1.json"
     ),
     "unet": Method(("train_stage2", "unet"), ("inference",), UNet),
+    "condseg_baseline": Method(("train_stage2", "condseg_baseline"), ("inference",), ConDSegBaseline),
     "flexible_unet": Method(("train_stage2", "flexible_unet"), ("inference",), FlexibleUNet),
     # whose rates reach zero at the last epoch: a resumed run has the same number of epochs
     "dec_seg": Method(("train_dec_seg",), ("inference",), DECSeg, resumed=False),

@@ -30,7 +30,7 @@ from condseg_monai.utils.method_files import training_files
 from tests.bundle.models import save_model
 from tests.bundle.test_consumers import SCHEMA
 
-METHODS = ("condseg", "med_disseg", "dec_seg", "unet", "flexible_unet", "condseg_stage1")
+METHODS = ("condseg", "condseg_baseline", "med_disseg", "dec_seg", "unet", "flexible_unet", "condseg_stage1")
 ORGANS = ("background", "liver", "spleen")
 
 

@@ -22,7 +22,7 @@ from tests.bundle.models import save_model
 from tests.ct import AFFINE, phantom, turned, write_dicom, write_nifti
 
 NETWORK = {"in_channels": 3, "out_channels": 1, "encoder": "resnet18", "decoder_channels": 8, "cdfa": "paper"}
-NETWORK["dilation_scale"] = 1.0
+NETWORK |= {"cdfa_window": 3, "decoders": 3, "dilation_scale": 1.0}
 RUN = {"device": "cpu", "num_workers": 0, "progress_bar": False, "batch_size": 1}
 IMAGES = {
     "odd.png": np.random.default_rng(0).integers(0, 255, (37, 53, 3), dtype=np.uint8),

@@ -11,7 +11,7 @@ from condseg_monai.networks.methods import METHODS
 from condseg_monai.networks.model_card import ModelCard
 
 NETWORK = {"in_channels": 3, "out_channels": 1, "encoder": "resnet18", "decoder_channels": 8, "cdfa": "paper"}
-NETWORK["dilation_scale"] = 1.0
+NETWORK |= {"cdfa_window": 3, "decoders": 3, "dilation_scale": 1.0}
 CARD = ModelCard("condseg", NETWORK, image_size=64, weights={"sha256": "ab"})
 
 

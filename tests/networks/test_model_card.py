@@ -10,7 +10,7 @@ from condseg_monai.networks.methods import METHODS, describes, network_of
 from condseg_monai.networks.model_card import ModelCard, card_path
 
 NETWORK = {"in_channels": 3, "out_channels": 1, "encoder": "resnet18", "decoder_channels": 8, "cdfa": "paper"}
-NETWORK["dilation_scale"] = 1.0
+NETWORK |= {"cdfa_window": 3, "decoders": 3, "dilation_scale": 1.0}
 CARD = ModelCard(
     method="condseg",
     network=NETWORK,
@@ -72,6 +72,15 @@ def test_damaged_card_is_refused_by_name(tmp_path):
         (tmp_path / "model.json").write_bytes(content)
         with pytest.raises(ValueError, match=r"model\.json cannot be read as a model card"):
             ModelCard.read(tmp_path / "model.json")
+
+
+@pytest.mark.parametrize("method", ["condseg", "med_disseg"])
+def test_card_from_before_an_argument_has_the_value_that_networks_had(method, tmp_path):
+    content = replace(CARD, method=method).as_dict()
+    for name in ("cdfa_window", "decoders"):
+        del content["network"][name]
+    (tmp_path / "model.json").write_text(json.dumps(content))
+    assert ModelCard.read(tmp_path / "model.json").network == NETWORK
 
 
 @pytest.mark.parametrize("name", ["dilation_scale", "in_channels", "foo"])

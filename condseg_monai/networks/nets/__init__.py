@@ -1,6 +1,7 @@
 """Whole networks."""
 
 from condseg_monai.networks.nets.condseg import ConDSeg, ConDSegOutput, RegionPrediction
+from condseg_monai.networks.nets.condseg_baseline import ConDSegBaseline
 from condseg_monai.networks.nets.condseg_stage1 import ConDSegStage1
 from condseg_monai.networks.nets.dec_seg import DECSeg, DECSegOutput
 from condseg_monai.networks.nets.image_generator import ImageGenerator
@@ -14,6 +15,7 @@ from condseg_monai.networks.nets.semi_supervised import SemiSupervisedNetwork, S
 
 __all__ = [
     "ConDSeg",
+    "ConDSegBaseline",
     "ConDSegOutput",
     "ConDSegStage1",
     "DECSeg",

@@ -58,10 +58,12 @@ class ConDSeg(nn.Module):
         decoder_channels: channels of everything after the encoder; a positive multiple of 4.
         cdfa: ``"paper"`` for Eq. 11 to 14 as written, ``"released"`` for what the released networks compute: see
             :class:`~condseg_monai.networks.blocks.cdfa.ContrastDrivenFeatureAggregation`.
-        cdfa_window: K, the odd size of CDFA's neighbourhood.
+        cdfa_window: K, the odd size of CDFA's neighbourhood; 3 in the paper.
         cdfa_heads: attention heads of CDFA; None for 1 in the paper's form and 4 in the released one.
         dilation_scale: factor of pre-enhancement's dilations, which are for images of 256 pixels: see
             :class:`~condseg_monai.networks.blocks.pre_enhancement.PreEnhancement`.
+        decoders: 3, for small, medium and large targets, as in the paper; or 1, the first of them alone, which reads the
+            two finest stages (the paper's Table 4, whose form of it is not published).
         dropout: probability with which a channel is dropped ahead of the last convolution of the mask.
         class_names: a name per channel of the mask, background first, for ``out_channels`` of 2 and more; part of the
             state_dict, so that a checkpoint has them: see :func:`~condseg_monai.class_names_of`.
@@ -90,6 +92,7 @@ class ConDSeg(nn.Module):
         cdfa_window: int = 3,
         cdfa_heads: int | None = None,
         dilation_scale: float = 1.0,
+        decoders: int = 3,
         dropout: float = 0.0,
         class_names: Sequence[str] | None = None,
         act: str = "relu",
@@ -103,6 +106,8 @@ class ConDSeg(nn.Module):
             raise ValueError(f"decoder_channels must be a positive multiple of 4, got {decoder_channels}")
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), got {dropout}")
+        if decoders not in (1, 3):
+            raise ValueError(f"decoders must be 1 or 3, got {decoders}")
         if not dilation_scale > 0:
             raise ValueError(f"dilation_scale must be positive, got {dilation_scale}")
         self.in_channels = in_channels
@@ -128,9 +133,10 @@ class ConDSeg(nn.Module):
             for i in range(4)
         )
         self.small_decoder = SizeAwareDecoder(channels, act, cbat)
-        self.medium_decoder = SizeAwareDecoder(channels, act, cbat)
-        self.large_decoder = SizeAwareDecoder(channels, act, cbat)
-        self.output = _MaskHead(channels, out_channels, self.encoder.strides[0], dropout, act)
+        # TorchScript leaves out what is None
+        self.medium_decoder = SizeAwareDecoder(channels, act, cbat) if decoders == 3 else None
+        self.large_decoder = SizeAwareDecoder(channels, act, cbat) if decoders == 3 else None
+        self.output = MaskHead(channels, out_channels, self.encoder.strides[0], dropout, act, decoders)
         initialize_decoder(self)
         start_at_prior(self.foreground_head.logits)
         start_at_prior(self.background_head.logits, rare=False)
@@ -216,25 +222,30 @@ class ConDSeg(nn.Module):
             f2,
         )
 
-        small = self.small_decoder(f1, f2)
-        medium = self.medium_decoder(f2, f3)
-        large = self.large_decoder(f3, f4)
-        return crop(self.output(small, medium, large), x), foreground, background, maps[3]
+        decoded = [self.small_decoder(f1, f2)]
+        if self.medium_decoder is not None:
+            decoded.append(self.medium_decoder(f2, f3))
+        if self.large_decoder is not None:
+            decoded.append(self.large_decoder(f3, f4))
+        return crop(self.output(decoded), x), foreground, background, maps[3]
 
 
-class _MaskHead(CheckpointedModule):
-    """Fuse the three decoders at the finest stride, upsample to the input's size, and give the mask's logits."""
+class MaskHead(CheckpointedModule):
+    """Fuse the decoders at the finest stride, upsample to the input's size, and give the mask's logits."""
 
-    def __init__(self, channels: int, out_channels: int, stride: int, dropout: float, act: str) -> None:
+    def __init__(
+        self, channels: int, out_channels: int, stride: int, dropout: float = 0.0, act: str = "relu", decoders: int = 3
+    ) -> None:
         super().__init__()
         self.stride = stride
-        self.fuse = conv_norm_act(3 * channels, channels, act=act)
+        self.fuse = conv_norm_act(decoders * channels, channels, act=act)
         self.conv1 = conv_norm_act(channels, channels, act=act)
         self.conv2 = conv_norm_act(channels, channels // 2, 1, act=act)
         self.dropout = nn.Dropout2d(dropout)
         self.logits = nn.Conv2d(channels // 2, out_channels, kernel_size=1)
 
-    def forward(self, small: Tensor, medium: Tensor, large: Tensor) -> Tensor:
-        x = self.fuse(torch.cat([small, upsample(medium, 2), upsample(large, 4)], dim=1))
+    def forward(self, decoded: list[Tensor]) -> Tensor:
+        """Map ``(B, channels, H, W)``, then ``H / 2`` and so on, to ``(B, out_channels, stride * H, stride * W)``."""
+        x = self.fuse(torch.cat([upsample(x, 1 << i) for i, x in enumerate(decoded)], dim=1))
         x = self.conv2(self.conv1(upsample(x, self.stride)))
         return self.logits(self.dropout(x))

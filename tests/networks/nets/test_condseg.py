@@ -67,6 +67,7 @@ class TestConDSeg(NetworkContract):
             ({"cdfa": "both"}, 'form must be "paper" or "released"'),
             ({"cdfa_window": 2}, "window must be odd"),
             ({"cdfa_heads": 3}, "heads must divide channels"),
+            ({"decoders": 2}, "decoders must be 1 or 3, got 2"),
         ],
     )
     def test_arguments_out_of_range_raise(self, arguments, words):
@@ -89,6 +90,29 @@ class TestConDSeg(NetworkContract):
         with torch.device("meta"):
             network = ConDSeg(cdfa="released")
         assert round(sum(p.numel() for p in network.parameters()) / 1e6, 1) == 45.6
+
+
+class TestOneDecoder(NetworkContract):
+    def build(self, **arguments):
+        return ConDSeg(**{"encoder": "resnet18", "decoder_channels": 8, "decoders": 1, **arguments})
+
+    def train_outputs(self, output):
+        return list(output)
+
+    def to_export(self, network):
+        return without_cdfa(network, 8)
+
+    def test_it_is_the_one_of_small_targets(self):
+        keys = {key for key in self.build().state_dict() if "_decoder." in key}
+        assert keys == {key for key in self.build(decoders=3).state_dict() if key.startswith("small_decoder.")}
+
+
+@pytest.mark.parametrize("window", [1, 5])
+def test_window_is_that_of_every_cdfa(window):
+    network = ConDSeg(encoder="resnet18", decoder_channels=4, cdfa_window=window).eval()
+    assert [cdfa.foreground_attention.out_channels for cdfa in network.cdfas] == [window**4] * 4
+    with torch.no_grad():
+        assert network(torch.rand(1, 3, 32, 48)).shape == (1, 1, 32, 48)
 
 
 class TestReleasedForm(TestConDSeg):

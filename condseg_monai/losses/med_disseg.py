@@ -24,8 +24,8 @@ class MedDisSegLoss(nn.Module):
         loss: the stage's own: :class:`~condseg_monai.ConsistencyReinforcementLoss`, which gets the mask's
             logits, or :class:`~condseg_monai.ConDSegLoss`, which gets the whole output.
         dispersive: the loss of the features; None for the default :class:`~condseg_monai.DispersiveLoss`.
-        dispersive_weight: factor of the dispersive term; 0.2 in both stages of the released code. Med-DisSeg's figure of
-            its parameters settles on 0.6, and on a temperature of 0.8 where the code has 0.5. At random weights the
+        dispersive_weight: factor of the dispersive term; 0.2 in both stages of the released code. Med-DisSeg's figure
+            of its parameters settles on 0.6, and on a temperature of 0.8 where the code has 0.5. At random weights the
             default term, at 0.2, has a larger gradient on the encoder than the mask loss.
 
     Raises:

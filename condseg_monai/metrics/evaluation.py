@@ -91,6 +91,7 @@ def evaluation_score_handlers(
     empty_distance: str = "diagonal",
     pixel_spacing: float | Sequence[float] = 1.0,
     saliency: bool = False,
+    stretch: bool = False,
     classes: Mapping[str, Any] | None = None,
 ) -> dict[str, IgniteMetricHandler]:
     """Make all metric handlers of an evaluation but that of ``iou``, which is the evaluator's key metric.
@@ -105,6 +106,7 @@ def evaluation_score_handlers(
             prediction has is left out.
         pixel_spacing: likewise.
         saliency: whether to score probabilities too, with the extra ``saliency``; of a binary mask alone.
+        stretch: whether these stretch each map to the full [0, 1] first, as the field's MATLAB code does.
         classes: by name, background first; None for a binary mask.
 
     Raises:
@@ -124,7 +126,7 @@ def evaluation_score_handlers(
         handlers |= class_score_handlers(names, iou_original, masks, CLASS_SCORES, "_original")
         for index, name in enumerate(names[1:], 1):
             handlers |= _distance_handlers(_OneClass(index, masks), empty_distance, pixel_spacing, name)
-    measure = SaliencyScoreMetric(SALIENCY_SCORES[0])
+    measure = SaliencyScoreMetric(SALIENCY_SCORES[0], stretch)
     for score in SALIENCY_SCORES if saliency else ():
         reader = measure if score == measure.score else SaliencyScoreMetric(score, source=measure)
         handlers[f"val_{score}_original"] = IgniteMetricHandler(reader, output_transform=probabilities)

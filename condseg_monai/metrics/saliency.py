@@ -14,8 +14,8 @@ from condseg_monai.metrics.score_metric import ScoreMetric
 
 __all__ = ["SALIENCY_SCORES", "SaliencyScoreMetric", "saliency_scores"]
 
-SALIENCY_SCORES = ("s_measure", "e_measure", "weighted_f", "mae", "swept_dice")
-"""Structure measure, mean E-measure, weighted F-measure, mean absolute error, Dice averaged over 256 thresholds."""
+SALIENCY_SCORES = ("s_measure", "e_measure", "weighted_f", "mae", "swept_dice", "swept_iou")
+"""Structure measure, mean E-measure, weighted F-measure, mean absolute error, Dice and IoU over 256 thresholds."""
 
 _ROUNDING = 1e-5  # of interpolation in single precision
 
@@ -26,9 +26,10 @@ def saliency_scores(probs: ArrayLike, label: ArrayLike, *, stretch: bool = False
     """Score one probability map ``(H, W)`` in [0, 1] against a mask ``(H, W)``.
 
     Source: S-measure, Fan et al., ICCV 2017; E-measure, Fan et al., IJCAI 2018; weighted F-measure (beta 1), Margolin
-    et al., CVPR 2014. E-measure and Dice are averaged over the 256 thresholds of an 8-bit map; this Dice is the mDice
-    of PraNet and its successors, not the Dice of a mask. Of an empty label, S-measure is 1 less the mean probability,
-    and weighted F-measure and swept Dice are 0 even if nothing was predicted.
+    et al., CVPR 2014. E-measure, Dice and IoU are averaged over the 256 thresholds of an 8-bit map; these are the mDice
+    and mIoU of PraNet and its successors, DEC-Seg among them, not the Dice and IoU of a mask. Of an empty label,
+    S-measure is 1 less the mean probability, and weighted F-measure, swept Dice and IoU are 0 even if nothing was
+    predicted.
 
     Args:
         probs: the map.
@@ -51,13 +52,16 @@ def saliency_scores(probs: ArrayLike, label: ArrayLike, *, stretch: bool = False
     if stretch and prob_map.max() > prob_map.min():
         prob_map = (prob_map - prob_map.min()) / (prob_map.max() - prob_map.min())
     pair = {"pred": prob_map, "gt": mask.astype(bool), "normalize": False}
-    dice = py_sod_metrics.DICEHandler(with_dynamic=True, with_adaptive=False)
+    swept = {
+        "dice": py_sod_metrics.DICEHandler(with_dynamic=True, with_adaptive=False),
+        "iou": py_sod_metrics.IOUHandler(with_dynamic=True, with_adaptive=False),
+    }
     measures = {
         "s_measure": py_sod_metrics.Smeasure(),
         "e_measure": py_sod_metrics.Emeasure(),
         "weighted_f": py_sod_metrics.WeightedFmeasure(),
         "mae": py_sod_metrics.MAE(),
-        "swept_dice": py_sod_metrics.FmeasureV2({"dice": dice}),
+        "swept": py_sod_metrics.FmeasureV2(swept),
     }
     for measure in measures.values():
         measure.step(**pair)
@@ -67,7 +71,7 @@ def saliency_scores(probs: ArrayLike, label: ArrayLike, *, stretch: bool = False
         "e_measure": float(results["e_measure"]["em"]["curve"].mean()),
         "weighted_f": float(results["weighted_f"]["wfm"]),
         "mae": float(results["mae"]["mae"]),
-        "swept_dice": float(results["swept_dice"]["dice"]["dynamic"].mean()),
+        **{f"swept_{name}": float(results["swept"][name]["dynamic"].mean()) for name in swept},
     }
 
 

@@ -22,6 +22,7 @@ _TITLES = {
     "weighted_f": "Weighted F",
     "mae": "MAE",
     "swept_dice": "Dice, 256 thresholds",
+    "swept_iou": "IoU, 256 thresholds",
     "hd95_mm": "HD95, mm",
     "transunet_dice": "Dice, TransUNet's rule",
     "transunet_hd95_voxels": "HD95, TransUNet's rule, voxels",

@@ -354,6 +354,10 @@ _EVALUATION: dict[str, Option] = {
     ),
     "pixel_spacing": Option("numbers", "evaluation: unit per pixel of the file, or `[height, width]`", 0),
     "saliency_scores": _flag("evaluation: S-measure and the like, with the extra `saliency`"),
+    "stretch": _flag(
+        "evaluation: `saliency_scores` of probabilities that are stretched to the full [0, 1] in each image, as the "
+        "field's MATLAB code does"
+    ),
     "report_cases": _integer(0, "evaluation: how many of the worst images to draw, and of the best"),
 }
 _ANY_RUN: dict[str, Option] = {

@@ -25,7 +25,7 @@ METRICS = {
 }
 ORIGINAL = {f"{metric}_original": score for metric, score in METRICS.items()}
 DISTANCES = {"hd95_original": "hd95", "asd_original": "asd"}
-SALIENCY = ("s_measure", "e_measure", "weighted_f", "mae", "swept_dice")
+SALIENCY = ("s_measure", "e_measure", "weighted_f", "mae", "swept_dice", "swept_iou")
 
 
 @pytest.fixture
@@ -227,6 +227,16 @@ def test_saliency_scores_by_option(run_config, options, tmp_path):
     assert found == pytest.approx(saliency_scores(restored, label), abs=1e-3)
     assert summary(tmp_path, "val")["empty_distance"] == "nan"
     assert "<img" not in (tmp_path / "report_val.html").read_text()
+
+
+def test_saliency_scores_are_of_stretched_probabilities_by_option(run_config, options, tmp_path):
+    more = {"saliency_scores": True, "report_cases": 0}
+    for name, stretch in (("plain", False), ("stretched", True)):
+        run_config("train", "evaluate", **{**options, "output_dir": str(tmp_path / name)}, **more, stretch=stretch)
+    plain, stretched = (table(tmp_path / name, "val")[0] for name in ("plain", "stretched"))
+    changed = {name for name in plain if plain[name] != stretched[name]}
+    assert {"val_mae_original", "val_swept_iou_original"} <= changed <= {f"val_{name}_original" for name in SALIENCY}
+    assert summary(tmp_path / "stretched", "val")["stretch"] is True
 
 
 def test_missing_checkpoint_stops(run_config, options, tmp_path):

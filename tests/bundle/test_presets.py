@@ -29,7 +29,7 @@ def test_released_preset_has_the_released_losses_and_rates(released):
 
 
 def test_released_preset_augments_as_published(released):
-    """Rotation and flips before resizing, with reflected borders, in each stage its own; ten squares; no quarter turns."""
+    """Rotation and flips before resizing, borders reflected, in each stage its own; ten squares; no quarter turns."""
     for workflow, angle, share in zip(released, (math.pi / 2, math.radians(35)), (0.5, 0.3), strict=True):
         steps = workflow.parser.get_parsed_content("train#preprocessing").transforms
         kinds = [type(step).__name__ for step in steps]

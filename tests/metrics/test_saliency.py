@@ -35,6 +35,7 @@ class TestWithTheLibrary:
         assert scores["weighted_f"] == pytest.approx(1)
         # the lowest of the 256 thresholds calls every pixel foreground
         assert scores["swept_dice"] == pytest.approx((255 + 2 * label.sum() / (label.sum() + label.size)) / 256)
+        assert scores["swept_iou"] == pytest.approx((255 + label.sum() / label.size) / 256)
         assert scores["e_measure"] > 0.99
 
     @pytest.mark.parametrize("seed", range(3))
@@ -42,8 +43,10 @@ class TestWithTheLibrary:
         probs, label = example(seed)
         levels = (probs * 255).astype(np.uint8)
         dice = [2 * (label & (levels >= t)).sum() / (label.sum() + (levels >= t).sum()) for t in range(256)]
+        iou = [(label & (levels >= t)).sum() / (label | (levels >= t)).sum() for t in range(256)]
         scores = saliency_scores(probs, label)
         assert scores["swept_dice"] == pytest.approx(np.mean(dice))
+        assert scores["swept_iou"] == pytest.approx(np.mean(iou))
         assert scores["mae"] == pytest.approx(np.abs(probs - label).mean())
         assert scores["s_measure"] == pytest.approx(s_measure(probs, label))
         assert scores["e_measure"] == pytest.approx(np.mean([e_measure(levels >= t, label) for t in range(256)]))
@@ -59,7 +62,7 @@ class TestWithTheLibrary:
         probs, label = np.full((6, 7), 0.25), np.zeros((6, 7), dtype=bool)
         scores = saliency_scores(probs, label)
         assert scores["s_measure"] == pytest.approx(0.75)
-        assert (scores["weighted_f"], scores["swept_dice"]) == (0, 0)
+        assert (scores["weighted_f"], scores["swept_dice"], scores["swept_iou"]) == (0, 0, 0)
         assert scores["mae"] == 0.25
         assert saliency_scores(np.zeros((6, 7)), label)["swept_dice"] == 0
 

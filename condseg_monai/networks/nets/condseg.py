@@ -62,8 +62,8 @@ class ConDSeg(nn.Module):
         cdfa_heads: attention heads of CDFA; None for 1 in the paper's form and 4 in the released one.
         dilation_scale: factor of pre-enhancement's dilations, which are for images of 256 pixels: see
             :class:`~condseg_monai.networks.blocks.pre_enhancement.PreEnhancement`.
-        decoders: 3, for small, medium and large targets, as in the paper; or 1, the first of them alone, which reads the
-            two finest stages (the paper's Table 4, whose form of it is not published).
+        decoders: 3, for small, medium and large targets, as in the paper; or 1, the first of them alone, which reads
+            the two finest stages (for the paper's Table 4, which does not say how its single decoder is built).
         dropout: probability with which a channel is dropped ahead of the last convolution of the mask.
         class_names: a name per channel of the mask, background first, for ``out_channels`` of 2 and more; part of the
             state_dict, so that a checkpoint has them: see :func:`~condseg_monai.class_names_of`.

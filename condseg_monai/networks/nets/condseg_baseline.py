@@ -23,8 +23,8 @@ __all__ = ["ConDSegBaseline"]
 class ConDSegBaseline(nn.Module):
     """ConDSeg without Semantic Information Decoupling, CDFA's attention, and two of its three decoders.
 
-    Source: ConDSeg (AAAI 2025), Table 4, whose baseline has convolutions in CDFA's place and a single decoder. How it is
-    built the paper does not say: here it is ``ConDSeg(decoders=1)`` less the attention, with the four convolutions
+    Source: ConDSeg (AAAI 2025), Table 4, whose baseline has convolutions in CDFA's place and a single decoder. How it
+    is built the paper does not say: here it is ``ConDSeg(decoders=1)`` less the attention, with the four convolutions
     around it, and less all that only makes or trains what steers the attention.
 
     Sizes, errors and arguments are as for :class:`~condseg_monai.networks.ConDSeg`. It returns the mask's logits in

@@ -60,6 +60,7 @@ def test_inference_after_a_training_needs_no_option_of_the_network(models, predi
         ("image_size", 256, "image_size is 256, but the model has image_size 32"),
         ("encoder", "resnet50", "encoder is 'resnet50', but the model has encoder resnet18"),
         ("cdfa", "released", "cdfa is 'released', but the model has cdfa paper"),
+        ("cdfa_window", 5, "cdfa_window is 5, but the model has cdfa_window 3"),
         ("normalization", "released", "normalization is 'released', but the model has normalization imagenet"),
     ],
 )

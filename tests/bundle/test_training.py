@@ -315,10 +315,16 @@ def test_cache_of_none_gives_the_same_batches(open_config, options):
 
 
 def test_released_forms_are_trained_and_recorded(run_config, options, tmp_path):
-    changed = {"cdfa": "released", "normalization": "released"}
+    changed = {"cdfa": "released", "normalization": "released", "cdfa_window": 1, "decoders": 1}
     run_config("train_stage2", **options, **changed)
     record = json.loads((tmp_path / "models" / "run_stage2.json").read_text())
     assert changed.items() <= record["options"].items()
+    card = json.loads((tmp_path / "models" / "model.json").read_text())["network"]
+    assert (card["cdfa"], card["cdfa_window"], card["decoders"]) == ("released", 1, 1)
+    for name, before in (("cdfa_window", 3), ("decoders", 3)):
+        with pytest.raises(RuntimeError) as error:
+            run_config("train_stage2", **options, **{**changed, name: before}, resume=True)
+        assert f"{name} was 1, now is 3" in str(error.value.__cause__)
 
 
 def test_encoder_weights_file_starts_stage_1(open_config, options, tmp_path):

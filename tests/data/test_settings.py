@@ -41,6 +41,8 @@ def test_threshold_may_be_another(checkpoint):
         ("encoder", "resnet50", "encoder resnet18"),
         ("decoder_channels", 16, "decoder_channels 8"),
         ("cdfa", "released", "cdfa paper"),
+        ("cdfa_window", 5, "cdfa_window 3"),
+        ("decoders", 1, "decoders 3"),
         ("dcf", True, "no dcf"),
         ("image_size", 256, "image_size 64"),
         ("anti_aliasing", True, "anti_aliasing False"),

@@ -82,6 +82,7 @@ from .networks.nets.condseg_stage1 import ConDSegStage1 as ConDSegStage1
 from .networks.nets.dec_seg import DECSeg as DECSeg
 from .networks.nets.med_disseg import MedDisSeg as MedDisSeg
 from .networks.nets.med_disseg import MedDisSegStage1 as MedDisSegStage1
+from .networks.nets.med_disseg import med_disseg_network as med_disseg_network
 from .networks.nets.semi_supervised import SemiSupervisedNetwork as SemiSupervisedNetwork
 from .networks.nets.unet import FlexibleUNet as FlexibleUNet
 from .networks.nets.unet import baseline_unet as baseline_unet

@@ -113,7 +113,8 @@ def main() -> int:
                 _log.exception(f"{name}, seed {seed} failed")
                 cause = root_cause(error)
                 failed.append(f"{name}, seed {seed}: {type(cause).__name__}: {cause}")
-    rows = summarize(output_dir, options.methods, options.seeds, options.split, scores_folder(options))
+    titles = {name: METHODS[name].title for name in options.methods}
+    rows = summarize(output_dir, titles, options.seeds, options.split, scores_folder(options))
     budget = {"epochs": options.epochs, "seeds": options.seeds, "split": options.split, **OPTIONS, **given}
     text = render(rows, options.split)
     stem = scores_folder(options).replace("scores", "comparison")
@@ -204,20 +205,28 @@ def train_and_score(name: str, seed: int, options: argparse.Namespace, given: Ma
 
 
 def summarize(
-    output_dir: Path, methods: Sequence[str], seeds: Sequence[int], split: str, scores: str
+    output_dir: Path, titles: Mapping[str, str], seeds: Sequence[int], split: str, scores: str
 ) -> list[dict[str, Any]]:
-    """One entry per method that has scores of at least one seed; the first one is what the others are compared with."""
+    """One entry per method that has scores of at least one seed; the first one is what the others are compared with.
+
+    Args:
+        output_dir: has ``METHOD/seedN/SCORES/scores_SPLIT.csv``.
+        titles: of the methods.
+        seeds: to look for.
+        split: the list that was scored.
+        scores: the name of the folder of scores.
+    """
     from condseg_monai.metrics.bootstrap import bootstrap_interval
 
     rows: list[dict[str, Any]] = []
     first: dict[str, Any] = {}
-    for name in methods:
+    for name, title in titles.items():
         tables, found = read_tables(
             [(seed, output_dir / name / f"seed{seed}" / scores / f"scores_{split}.csv") for seed in seeds]
         )
         if not tables:
             continue
-        row: dict[str, Any] = {"method": name, "title": METHODS[name].title, "seeds": found, "scores": {}}
+        row: dict[str, Any] = {"method": name, "title": title, "seeds": found, "scores": {}}
         for score in SCORES:
             by_seed = tables[score]  # (seeds, images)
             images = by_seed.mean(axis=0)

@@ -171,7 +171,11 @@ _INPUT = {"kind", "image_size", "anti_aliasing", "normalization", "window_hu"}
 _OUTPUT = {"threshold", "class_names", "class_values"}
 _FACTS = ("weights", "training", "versions")
 _STAGE2 = {"cdfa_window": 3, "decoders": 3}
-_BEFORE = {"condseg": _STAGE2, "med_disseg": _STAGE2}  # what networks were before these were arguments of the card
+_BEFORE = {  # what networks were before these were in the card
+    "condseg": _STAGE2,
+    "med_disseg": {**_STAGE2, "cbat": True},
+    "med_disseg_stage1": {"elat": True},
+}
 _REMEDY = "take the card that came with the weights, or move it away and give the options yourself"
 
 

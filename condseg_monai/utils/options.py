@@ -171,6 +171,8 @@ _NETWORK: dict[str, Option] = {
         null=True,
         default="`image_size` / 256",
     ),
+    "elat": _flag("Med-DisSeg, stage 1: attention at the end of each level", null=True),
+    "cbat": _flag("Med-DisSeg, stage 2: a CBAM at the end of each decoder", null=True),
     "cfa": _flag("DEC-Seg: aggregate neighbouring levels", null=True),
     "down_scale": _flag("DEC-Seg: see the image at a second, smaller scale too", null=True),
     "dcf": _flag("DEC-Seg: fuse both scales", null=True),
@@ -383,7 +385,7 @@ OPTIONS = {name: option for group in OPTION_GROUPS.values() for name, option in 
 
 CARD_OPTIONS = (
     *("method", "encoder", "decoder_channels", "cdfa", "cdfa_window", "decoders", "dilation_scale"),
-    *("cfa", "down_scale", "dcf"),
+    *("elat", "cbat", "cfa", "down_scale", "dcf"),
     *("image_size", "anti_aliasing", "normalization", "threshold", "window_hu"),
     *("organ_order", "class_names", "class_values", "channels"),
 )

@@ -74,13 +74,15 @@ def test_damaged_card_is_refused_by_name(tmp_path):
             ModelCard.read(tmp_path / "model.json")
 
 
-@pytest.mark.parametrize("method", ["condseg", "med_disseg"])
+@pytest.mark.parametrize("method", ["condseg", "med_disseg", "med_disseg_stage1"])
 def test_card_from_before_an_argument_has_the_value_that_networks_had(method, tmp_path):
-    content = replace(CARD, method=method).as_dict()
-    for name in ("cdfa_window", "decoders"):
-        del content["network"][name]
+    network = {"in_channels": 3, "out_channels": 1, **METHODS[method].options}
+    content = replace(CARD, method=method, network=network).as_dict()
+    for name in ("cdfa_window", "decoders", "elat", "cbat"):
+        content["network"].pop(name, None)
+    assert len(content["network"]) < len(network)
     (tmp_path / "model.json").write_text(json.dumps(content))
-    assert ModelCard.read(tmp_path / "model.json").network == NETWORK
+    assert ModelCard.read(tmp_path / "model.json").network == network
 
 
 @pytest.mark.parametrize("name", ["dilation_scale", "in_channels", "foo"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -10,7 +12,7 @@ from torch import Tensor
 from condseg_monai.networks.nets.condseg import ConDSeg
 from condseg_monai.networks.nets.condseg_stage1 import ConDSegStage1
 
-__all__ = ["MedDisSeg", "MedDisSegOutput", "MedDisSegStage1", "MedDisSegStage1Output"]
+__all__ = ["MedDisSeg", "MedDisSegOutput", "MedDisSegStage1", "MedDisSegStage1Output", "med_disseg_network"]
 
 
 class MedDisSegOutput(NamedTuple):
@@ -73,3 +75,14 @@ class MedDisSeg(ConDSeg):
             return cast(Tensor, MedDisSegOutput(*output, features))
         mask, _, _, _ = self._forward_mask(x)
         return mask
+
+
+def med_disseg_network(stage: int, elat: bool = True, cbat: bool = True) -> Callable[..., MedDisSegStage1 | MedDisSeg]:
+    """The network of a stage, to be called with its other arguments: a config has the same for both stages.
+
+    Args:
+        stage: 1 or 2.
+        elat: of stage 1, see :class:`MedDisSegStage1`.
+        cbat: of stage 2, see :class:`MedDisSeg`.
+    """
+    return partial(MedDisSegStage1, elat=elat) if stage == 1 else partial(MedDisSeg, cbat=cbat)

@@ -31,7 +31,10 @@ EMPTY_MASK_RULE = (
     "share of correct pixels; specificity follows the rule of recall for the background: a label without background is "
     "1 if the prediction has none either, else 0"
 )
-"""What a score is where its formula is 0/0: an undefined ratio never rewards a wrong mask."""
+"""What a score is where its formula is 0/0: an undefined ratio never rewards a wrong mask.
+
+The released ConDSeg code counts 0/0 as 1, so that a missed lesion has precision 1 there, and an empty label recall 1.
+"""
 
 
 _PRED_AND_LABEL = from_engine(["pred", "label"])

@@ -15,8 +15,9 @@ __all__ = ["ConsistencyReinforcementPrepareBatch"]
 class ConsistencyReinforcementPrepareBatch(PrepareBatch):
     """Give a trainer the clean and the strongly augmented view of every image, in one batch.
 
-    Source: ConDSeg (AAAI 2025), "Consistency Reinforcement": one network sees ``x`` and its augmented copy. Both go
-    through in one forward pass, so BatchNorm sees both. The augmentation runs on the trainer's device.
+    Source: ConDSeg (AAAI 2025), "Consistency Reinforcement", Eq. 1: one network sees ``x`` and its augmented copy. In
+    one forward pass BatchNorm sees both; the paper and the released code make two: ``PrecisionInferer(passes=2)``. The
+    augmentation runs on the trainer's device.
 
     Args:
         augmentation: maps images ``(B, 3, H, W)`` in [0, 1] to images of the same shape and range, drawing per image

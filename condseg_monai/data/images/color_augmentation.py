@@ -15,8 +15,8 @@ class StrongColorAugmentation(nn.Module):
 
     Source: ConDSeg (AAAI 2025), "Consistency Reinforcement"; strengths of the released code. Every image of a batch
     gets its own strengths (the released code draws them once a batch), from torch's global CPU generator. Gradients do
-    not flow through. The released blur kernel is (1, 7), which blurs along one axis only; here it is 7 x 7, as the
-    paper reads.
+    not flow through. The released blur kernel is (1, 7), width and height, which blurs vertically only; here it
+    is 7 x 7, as the paper reads.
 
     Factors are drawn from ``[1 - brightness, 1 + brightness]``, likewise contrast and saturation; shifts from ``[-hue,
     hue]``, in turns of the colour circle, at most 0.5. ``blur_kernel`` is odd, in pixels, ``(height, width)`` or one

@@ -18,7 +18,9 @@ __all__ = ["ContrastDrivenFeatureAggregation", "RegionFeatures"]
 class ContrastDrivenFeatureAggregation(nn.Module):
     """Re-weigh each ``window x window`` neighbourhood by what the foreground and the background features see there.
 
-    Source: ConDSeg (AAAI 2025), "Contrast-Driven Feature Aggregation", Eq. 11 to 14.
+    Source: ConDSeg (AAAI 2025), "Contrast-Driven Feature Aggregation", Eq. 11 to 14. Eq. 12 has attention of K^2 values
+    and weights of K^4, which cannot both be: here each of the K^2 positions weighs K^2. The two convolutions after Eq.
+    14 are those of the released code.
 
     Two forms exist, and they are different functions:
 

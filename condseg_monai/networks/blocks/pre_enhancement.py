@@ -16,10 +16,11 @@ __all__ = ["PreEnhancement"]
 class PreEnhancement(CheckpointedModule):
     """Gather context at four dilations, each under channel attention, on top of a 1x1 shortcut.
 
-    Source: ConDSeg (AAAI 2025), "Contrast-Driven Feature Aggregation": the dilated convolution layer ahead of CDFA.
-    ``act`` is the activation of the branches; the attention and the sum keep ReLU. The dilations are the released
-    ones, 1, 6, 12 and 18, times ``dilation_scale``, rounded to at least 1: images smaller than the 256 pixels they are
-    for have smaller maps, in which they would reach nothing but padding.
+    Source: ConDSeg (AAAI 2025), "Contrast-Driven Feature Aggregation": the dilated convolution layer ahead of CDFA. The
+    paper says no more than that; branches, attention and shortcut are those of the released code. ``act`` is the
+    activation of the branches; the attention and the sum keep ReLU. The dilations are the released ones, 1, 6, 12 and
+    18, times ``dilation_scale``, rounded to at least 1: images smaller than the 256 pixels they are for have smaller
+    maps, in which they would reach nothing but padding.
     """
 
     def __init__(self, in_channels: int, channels: int, act: str = "relu", dilation_scale: float = 1.0) -> None:

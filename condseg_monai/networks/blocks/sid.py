@@ -14,7 +14,8 @@ class SemanticInformationDecoupling(nn.Module):
     """Three parallel branches that read foreground, background and uncertainty features from the deepest map.
 
     Source: ConDSeg (AAAI 2025), "Semantic Information Decoupling". In training,
-    :class:`~condseg_monai.networks.blocks.auxiliary_head.AuxiliaryHead` gives each branch its meaning.
+    :class:`~condseg_monai.networks.blocks.auxiliary_head.AuxiliaryHead` gives each branch its meaning. The first
+    convolution has half of the input's channels, as the two released networks have it.
     """
 
     def __init__(self, in_channels: int, channels: int, act: str = "relu") -> None:

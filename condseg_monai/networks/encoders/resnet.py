@@ -18,7 +18,7 @@ _LAYOUTS = {
 
 
 class ResNetEncoder(Encoder):
-    """MONAI's ResNet in the v1.5 layout, under the parameter names torchvision uses, without ``layer4``.
+    """MONAI's ResNet in the v1.5 layout, under the parameter names torchvision uses, without ``layer4``, as released.
 
     The maps are those of the stem before max-pooling (stride 2), ``layer1`` (4), ``layer2`` (8) and ``layer3`` (16).
     Weights start from MONAI's: Kaiming normal (fan out). ``name`` is ``"resnet18"``, ``"resnet34"`` or ``"resnet50"``.

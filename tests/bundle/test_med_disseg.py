@@ -65,3 +65,15 @@ def test_weights_of_the_term_change_the_training(open_config, tiny_options, tmp_
     assert same == term
     assert with_term == pytest.approx(without + 0.2 * term, abs=1e-5)
     assert losses[0][1] != losses[1][1]
+
+
+def test_attention_is_left_out_by_option_and_the_card_says_so(run_config, tiny_options, tmp_path):
+    options = {**tiny_options, **folders(tmp_path), "elat": False, "cbat": False, "panel_interval": 0}
+    for stage, name, option, part in (
+        ("train_stage1", "stage1", "elat", "levels.0.attention."),
+        ("train_stage2", "model", "cbat", "small_decoder.cbam."),
+    ):
+        run_config(stage, "med_disseg", **options)
+        assert not any(key.startswith(part) for key in state(tmp_path / "models" / f"{name}.pt"))
+        card = json.loads((tmp_path / "models" / f"{name}.json").read_text())
+        assert card["method"].startswith("med_disseg") and card["network"][option] is False

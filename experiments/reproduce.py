@@ -295,7 +295,7 @@ def draw(item: Item, found: Sequence[Mapping[str, Any]], seeds: Sequence[int], o
             rows = [row for row in read_history(path) if row.get("val_mean_iou") is not None] if path.is_file() else []
             axes.plot([row["epoch"] for row in rows], [row["val_mean_iou"] for row in rows], label=entry["title"])
     if item.x and found:
-        scores = [entry["scores"]["val_mean_iou"] for entry in found]
+        scores = [entry["scores"]["mean_iou"] for entry in found]
         means = [score["mean"] for score in scores]
         low, high = ([abs(score["interval_95"][i] - score["mean"]) for score in scores] for i in (0, 1))
         axes.errorbar([float(entry["method"]) for entry in found], means, yerr=[low, high], marker="o", capsize=3)

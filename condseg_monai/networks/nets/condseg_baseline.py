@@ -27,7 +27,7 @@ class ConDSegBaseline(nn.Module):
     is built the paper does not say: here it is ``ConDSeg(decoders=1)`` less the attention, with the four convolutions
     around it, and less all that only makes or trains what steers the attention.
 
-    Sizes, errors and arguments are as for :class:`~condseg_monai.networks.ConDSeg`. It returns the mask's logits in
+    Sizes, errors and arguments are as for :class:`~condseg_monai.ConDSeg`. It returns the mask's logits in
     either mode.
 
     Example:

@@ -10,15 +10,13 @@ import numpy as np
 from monai.utils import optional_import
 
 from condseg_monai.data.ct.synapse import CT_WINDOW_HU
-from condseg_monai.data.ct.volume import Volume, VolumeError
+from condseg_monai.data.ct.volume import Volume, VolumeError, check_unpacked
 
 __all__ = ["H5_EXTENSION", "h5_stem", "open_h5", "read_h5_volume"]
 
 h5py, _has_h5py = optional_import("h5py")
 
 H5_EXTENSION = ".npy.h5"
-MAX_VOLUME_BYTES = 1 << 32
-"""An array that unpacks to more is refused: a few megabytes may hold gigabytes. 2000 slices of 512 x 512 have half."""
 
 
 def h5_stem(path: str | os.PathLike[str]) -> str | None:
@@ -49,12 +47,11 @@ def read_h5_volume(path: str | os.PathLike[str], key: str = "image") -> Volume:
         raise VolumeError(f"{file} does not exist")
     try:
         with open_h5(file) as content:
-            if content[key].nbytes > MAX_VOLUME_BYTES:
-                raise ValueError(
-                    f"it unpacks to {content[key].nbytes} bytes, more than the limit of {MAX_VOLUME_BYTES}"
-                )
+            check_unpacked(file, content[key].nbytes)
             stack = np.asarray(content[key])
             depth, height, width = (float(size) for size in content.attrs.get("spacing_mm", (1, 1, 1)))
+    except VolumeError:
+        raise
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise VolumeError(f"{file} cannot be read as a volume with image and label: {error}") from error
     if stack.ndim != 3 or min(stack.shape) < 2 or stack.dtype.kind not in "iuf":

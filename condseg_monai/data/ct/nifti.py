@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,12 @@ import numpy as np
 from nibabel.openers import ImageOpener
 from nibabel.orientations import aff2axcodes
 
-from condseg_monai.data.ct.volume import Volume, VolumeError, axial_spacing
+from condseg_monai.data.ct.volume import Volume, VolumeError, axial_spacing, check_unpacked
 
 __all__ = ["NIFTI_EXTENSIONS", "nifti_stem", "read_nifti"]
 
 _CHUNK_BYTES = 1 << 22
+_MAX_OFFSET = 1 << 26  # of the voxels: before them are header and extensions
 NIFTI_EXTENSIONS = (".nii", ".nii.gz")
 
 
@@ -29,12 +31,14 @@ def read_nifti(path: str | os.PathLike[str]) -> Volume:
     """Read the stored values of a ``.nii`` or ``.nii.gz`` of three axes, or of four of which the last has length 1.
 
     Raises:
-        VolumeError: if the file is no such volume, is cut short, or does not say how it lies in the patient.
+        VolumeError: if the file is no such volume, is cut short or longer than its header says, unpacks to more than
+            4 GiB, or does not say how it lies in the patient.
     """
     file = Path(path)
     if not file.is_file():
         raise VolumeError(f"{file} does not exist")
     try:
+        _check_offset(file)
         image: Any = nibabel.load(file)
         header, stored = image.header, image.dataobj
         shape = tuple(int(length) for length in image.shape)
@@ -47,11 +51,14 @@ def read_nifti(path: str | os.PathLike[str]) -> Volume:
     _check_geometry(file, header)
     if stored.dtype.kind not in "iuf":
         raise VolumeError(f"{file} holds {stored.dtype} and not one number per voxel")
+    is_compressed = file.suffix.lower() == ".gz"
+    if is_compressed:
+        check_unpacked(file, math.prod(shape) * stored.dtype.itemsize)
     try:
         # An uncompressed file is mapped; nibabel would hold a compressed one twice while it reads it.
-        array = _read_compressed(file, stored) if file.suffix.lower() == ".gz" else np.asanyarray(stored.get_unscaled())
+        array = _read_compressed(file, stored) if is_compressed else np.asanyarray(stored.get_unscaled())
     except Exception as error:
-        raise VolumeError(f"{file} is damaged or cut short: {error}") from error
+        raise VolumeError(f"{file} is damaged: {error}") from error
     array = array.reshape(shape[:3], order="F") if len(shape) > 3 else array
     affine = np.diag([*[_millimetres(file, header)] * 3, 1.0]) @ np.asarray(image.affine, dtype=float)
     try:
@@ -59,6 +66,17 @@ def read_nifti(path: str | os.PathLike[str]) -> Volume:
     except VolumeError as error:
         raise VolumeError(f"{file} does not say how it lies in the patient: {error}") from error
     return Volume(file, array, affine, float(stored.slope), float(stored.inter), shape, header.copy())
+
+
+def _check_offset(file: Path) -> None:
+    """Refuse extensions of a header that would fill the memory, before nibabel reads them."""
+    with ImageOpener(str(file), "rb") as stream:
+        start = stream.read(nibabel.Nifti2Header.sizeof_hdr)
+    for kind in (nibabel.Nifti1Header, nibabel.Nifti2Header):
+        if kind.may_contain_header(start):
+            offset = float(kind(start[: kind.sizeof_hdr], check=False)["vox_offset"])
+            if not offset <= _MAX_OFFSET:
+                raise ValueError(f"its voxels start at byte {offset:g}, beyond the limit of {_MAX_OFFSET}")
 
 
 def _read_compressed(file: Path, stored: Any) -> np.ndarray:
@@ -71,8 +89,10 @@ def _read_compressed(file: Path, stored: Any) -> np.ndarray:
         while done < len(target):
             read = stream.readinto(target[done : done + _CHUNK_BYTES])
             if not read:
-                raise EOFError(f"expected {len(target)} bytes of voxels, found {done}")
+                raise EOFError(f"it is cut short: expected {len(target)} bytes of voxels, found {done}")
             done += read
+        if stream.read(1):  # the archive's checksum is compared at its end
+            raise ValueError(f"it has more than the {len(target)} bytes of voxels that its header says")
     return array
 
 

@@ -14,6 +14,9 @@ from condseg_monai.data.ct.synapse import SLICE_ORIENTATION
 
 __all__ = ["axial_slices"]
 
+MAX_VOLUME_BYTES = 1 << 32
+"""A volume that unpacks to more is refused: a few megabytes may hold gigabytes. 2000 slices of 512 x 512 have a
+quarter in 16 bits, half in 32."""
 _AXES = ("S", *SLICE_ORIENTATION)  # where the three axes of a stack of slices lead
 _SOFTEST_HU = -50  # every CT of a body has air or fat, below this ...
 _DENSEST_HU = 0  # ... and tissue, above this
@@ -22,6 +25,12 @@ _ROUNDING = 0.01  # labels that are stored with a slope are a little off: 4.9999
 
 class VolumeError(ValueError):
     """A volume that cannot be used; the message says which, what was found, and what to do about it."""
+
+
+def check_unpacked(path: Path, size: int) -> None:
+    """Raise a VolumeError if the voxels of a compressed file take more than :data:`MAX_VOLUME_BYTES` bytes."""
+    if size > MAX_VOLUME_BYTES:
+        raise VolumeError(f"{path} unpacks to {size} bytes, more than the limit of {MAX_VOLUME_BYTES}")
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,10 @@ _CONVERTIBLE = ("1", "CMYK", "HSV", "L", "P", "RGB", "RGBX", "YCbCr", *_WITH_ALP
 _NUMBERS = ("1", "L", "P", "I", *_SIXTEEN_BIT)
 _LUMA = np.array((0.299, 0.587, 0.114), dtype=np.float32)
 _PIXELS_AT_A_TIME = 1 << 20
+_IF_TOO_LARGE = (
+    "scale it down, or cut it into parts; in Python, condseg_monai.Segmenter with tile_size reads it, if it can be "
+    "trusted, after PIL.Image.MAX_IMAGE_PIXELS = None"
+)
 
 
 class UnreadableImageError(ValueError):
@@ -86,14 +90,15 @@ def _check_size(image: Image.Image) -> None:
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and image.width * image.height > limit:
         raise ValueError(
-            f"{image.width}x{image.height} pixels are more than the limit of {limit}; "
-            "raise PIL.Image.MAX_IMAGE_PIXELS if the file can be trusted"
+            f"{image.width}x{image.height} pixels are more than the limit of {limit}; {_IF_TOO_LARGE}"
         )
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, Image.UnidentifiedImageError):
         return f"not a {', '.join(_FORMATS[:-1])} or {_FORMATS[-1]} file, or its header is damaged"
+    if isinstance(error, Image.DecompressionBombError):  # Pillow's own, at twice the limit
+        return f"{error} The limit here is {Image.MAX_IMAGE_PIXELS} pixels; {_IF_TOO_LARGE}"
     return "no such file" if isinstance(error, FileNotFoundError) else f"{error}" or type(error).__name__
 
 

@@ -51,7 +51,7 @@ def test_what_is_no_such_volume_is_refused(tmp_path, change, words):
 def test_a_volume_that_unpacks_to_more_than_the_limit_is_refused(tmp_path):
     with h5py.File(tmp_path / "a.npy.h5", "w") as file:
         file.create_dataset("image", (3, 40_000, 40_000), np.float32, chunks=(1, 1000, 1000), compression="gzip")
-    with pytest.raises(VolumeError, match=r"a\.npy\.h5 .* unpacks to 19200000000 bytes, .* limit of 4294967296"):
+    with pytest.raises(VolumeError, match=r"a\.npy\.h5 unpacks to 19200000000 bytes, .* limit of 4294967296"):
         read_volume(tmp_path / "a.npy.h5")
 
 

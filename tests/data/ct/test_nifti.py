@@ -98,6 +98,7 @@ def test_units_of_length_count(tmp_path, unit, length):
     [
         {"vox_offset": np.inf},
         {"vox_offset": np.nan},
+        {"vox_offset": 1e9},
         {"srow_x": [np.nan, 0, 0, 0]},
         {"srow_x": [0, 0, 0, 0]},
         {"dim": [3, 32767, 32767, 32767, 1, 1, 1, 1]},
@@ -132,6 +133,28 @@ def test_damage_is_told(tmp_path):
             read_nifti(tmp_path / name)
     with pytest.raises(VolumeError, match="does not exist"):
         read_nifti(tmp_path / "nowhere.nii")
+
+
+def test_damage_that_leaves_every_byte_of_voxels_is_told(tmp_path):
+    """A changed bit, which the archive's checksum shows, and more bytes than the header's shape has."""
+    whole = write_nifti(tmp_path / "ct.nii", IMAGE, AFFINE).read_bytes()
+    changed = bytearray(gzip.compress(whole, compresslevel=0))
+    changed[5000] ^= 64
+    for content, words in ((bytes(changed), "CRC"), (gzip.compress(whole + bytes(2)), "more than the 9360 bytes")):
+        (tmp_path / "odd.nii.gz").write_bytes(content)
+        with pytest.raises(VolumeError, match=rf"odd\.nii\.gz is damaged: .*{words}"):
+            read_nifti(tmp_path / "odd.nii.gz")
+
+
+@pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
+def test_an_archive_that_unpacks_to_gigabytes_is_refused_by_a_stated_limit(tmp_path, kind):
+    """By its header alone: none of the voxels is there."""
+    header = kind(IMAGE, AFFINE).header
+    header.set_sform(AFFINE, code=1)
+    header.set_data_shape((2000, 2000, 600))
+    (tmp_path / "ct.nii.gz").write_bytes(gzip.compress(header.binaryblock))
+    with pytest.raises(VolumeError, match=r"ct\.nii\.gz unpacks to 4800000000 bytes, .* limit of 4294967296"):
+        read_nifti(tmp_path / "ct.nii.gz")
 
 
 def test_stem_is_without_either_extension():

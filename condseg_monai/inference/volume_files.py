@@ -106,12 +106,12 @@ def _header(volume: Volume, shape: tuple[int, ...], dtype: Any, slope: float = 1
     if volume.header is None:
         header.set_sform(volume.affine, code="scanner")
         header.set_qform(volume.affine, code="scanner")
-        if not np.allclose(header.get_qform(), header.get_sform(), atol=1e-3):
-            header.set_qform(None, code="unknown")  # it has no shear, as of a tilted gantry, and would misplace labels
-    elif header["sform_code"] > 0:
-        if qform_of(header) is None:
-            header["qform_code"] = 0
-        sizes = voxel_sizes(header.get_sform())
+    if header["sform_code"] > 0:
+        sform = header.get_sform()
+        sizes = voxel_sizes(sform)
         if not np.allclose(header["pixdim"][1:4], sizes, rtol=1e-3, atol=0):
             header["pixdim"][1:4] = sizes  # ITK takes the spacing from here, and would misplace labels
+        qform = qform_of(header)
+        if qform is None or not np.allclose(qform, sform, atol=1e-3):
+            header["qform_code"] = 0  # it has no shear, as of a tilted gantry, or lies elsewhere: ITK would go by it
     return header

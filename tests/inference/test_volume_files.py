@@ -87,6 +87,35 @@ def test_itk_finds_labels_where_the_sform_says_whatever_the_rest_of_the_header(t
     np.testing.assert_allclose(place, (AFFINE @ [3, 4, 8, 1])[:3], atol=1e-3)
 
 
+SHEARED = AFFINE + np.array([[0.0] * 4, [0, 0, 1.2, 0], [0.0] * 4, [0.0] * 4])
+
+
+@pytest.mark.parametrize("sform_code", [1, 2, 4])
+@pytest.mark.parametrize(
+    ("sform", "qform"),
+    [(SHEARED, SHEARED), (oblique_affine(), AFFINE), (AFFINE, oblique_affine()), (AFFINE, AFFINE + np.eye(4, k=3))],
+    ids=["sheared", "oblique sform", "oblique qform", "shifted"],
+)
+def test_no_reader_places_labels_by_a_qform_that_contradicts_the_sform(tmp_path, sform, qform, sform_code):
+    sitk = pytest.importorskip("SimpleITK")
+    image = nibabel.Nifti1Image(IMAGE, sform)
+    image.set_sform(sform, code=sform_code)
+    image.set_qform(qform, code=1)
+    nibabel.save(image, tmp_path / "ct.nii")
+    volume = read_nifti(tmp_path / "ct.nii")
+    write_label_volume(tmp_path / "label.nii.gz", LABEL, volume)
+    with score_volume_writer(tmp_path / "scores.nii", volume) as write:
+        write(0, np.zeros((26, 20)))
+    for name in ("label.nii.gz", "scores.nii"):
+        np.testing.assert_allclose(nibabel.load(tmp_path / name).affine, sform, atol=1e-5)
+        if sform is SHEARED:
+            with pytest.raises(RuntimeError, match="orthonormal"):
+                sitk.ReadImage(str(tmp_path / name))
+            continue
+        place = np.array(sitk.ReadImage(str(tmp_path / name)).TransformIndexToPhysicalPoint((3, 4, 8))) * (-1, -1, 1)
+        np.testing.assert_allclose(place, (sform @ [3, 4, 8, 1])[:3], atol=1e-3)
+
+
 def test_no_reader_places_labels_of_a_tilted_gantry_elsewhere(tmp_path):
     """A qform has no shear, so that it is left unset; ITK, which takes no shear at all, then refuses the file."""
     sitk = pytest.importorskip("SimpleITK")

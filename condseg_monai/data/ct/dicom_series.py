@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from monai.utils import optional_import
 
-from condseg_monai.data.ct.volume import Volume, VolumeError
+from condseg_monai.data.ct.volume import Volume, VolumeError, check_unpacked
 from condseg_monai.data.lists.pairing import is_dangling, some
 
 __all__ = ["list_dicom_files", "read_dicom_series"]
@@ -35,16 +35,29 @@ _SAME: dict[str, tuple[str, float]] = {
     "ConvolutionKernel": ("reconstruction kernels", 0),
     "KVP": ("tube voltages", 0),
     "TemporalPositionIdentifier": ("temporal positions", 0),
+    "TemporalPositionIndex": ("temporal positions", 0),
+    "NominalPercentageOfCardiacPhase": ("cardiac phases", 0),
     "ImageOrientationPatient": ("orientations", 1e-3),
     "PixelSpacing": ("pixel spacings", 1e-4),
 }
+# What goes one way along one scan, and back and forth where slices of two lie between each other, such as contrast or
+# cardiac phases: words for errors, by how much it changes from one to the other, and the share of slices where it does.
+# A scan is acquired once; it may be reconstructed, triggered and numbered in some other order, but not in turns.
+_ONE_WAY: dict[str, tuple[str, float, float]] = {
+    "AcquisitionTime": ("acquisition times", 5.0, 0.0),  # seconds
+    "ContentTime": ("content times", 5.0, 0.5),
+    "TriggerTime": ("trigger times", 50.0, 0.5),  # milliseconds
+    "AcquisitionNumber": ("acquisition numbers", 0.5, 0.5),
+}
+_CLOCKS = ("AcquisitionTime", "ContentTime")
 _HEADER = [
-    *("AcquisitionDateTime", "AcquisitionTime", "InstanceNumber", "Modality", "NumberOfFrames"),
-    *("PhotometricInterpretation", "RescaleIntercept", "RescaleSlope", "SamplesPerPixel", "SeriesDescription"),
-    *("SeriesInstanceUID", *_GEOMETRY, *_SAME),
+    *("AcquisitionDateTime", "InstanceNumber", "Modality", "NumberOfFrames", "PhotometricInterpretation"),
+    *("RescaleIntercept", "RescaleSlope", "RescaleType", "SamplesPerPixel", "SeriesDescription", "SeriesInstanceUID"),
+    *(*_GEOMETRY, *_SAME, *_ONE_WAY),
 ]
 _LENGTHS = {"ImageOrientationPatient": 6, "ImagePositionPatient": 3, "PixelSpacing": 2}  # of values; others have one
-_BACK_AND_FORTH_S = 5.0  # a scan passes each place once; contrast phases are further apart
+_UNSPECIFIED = "US"  # a RescaleType
+_HOUNSFIELD = ("", "HU", _UNSPECIFIED)
 _SPACING_TOLERANCE = 0.1  # of the distance of slices; positions are often rounded to a tenth of a millimetre
 _PLACE_TOLERANCE = 0.25  # of a voxel, along each axis
 
@@ -180,20 +193,9 @@ def _check_series(folder: Path, files: Sequence[Path], headers: Sequence[Any]) -
         )
         raise VolumeError(f"{folder} holds {len(series)} series; give each its own folder:\n{lines}")
     for file, header in zip(files, headers, strict=True):
-        modality = _text(header, "Modality")
-        if modality != "CT":
-            raise VolumeError(f"{file} is of modality {modality}; the network is for CT")
-        if header.get("NumberOfFrames") and _numbers(header, "NumberOfFrames")[0] > 1:
-            raise VolumeError(f"{file} is a multi-frame image; convert it to a file per slice, or to NIfTI")
-        if missing := [name for name in _GEOMETRY if header.get(name) is None]:
-            raise VolumeError(f"{file} is no slice of a volume: it has no {', '.join(missing)}")
-        if header.get("SamplesPerPixel", 1) != 1 or header.get("PhotometricInterpretation") == "MONOCHROME1":
-            raise VolumeError(f"{file} is {header.get('PhotometricInterpretation')}; a CT slice is MONOCHROME2")
-        if header.get("RescaleIntercept") is None or header.get("RescaleSlope") is None:
-            raise VolumeError(
-                f"{file} has no RescaleSlope and RescaleIntercept, so that its values are no Hounsfield units; convert "
-                "the series to NIfTI with the scale of its scanner"
-            )
+        _check_slice(file, header)
+    if unspecified := [file for file, header in zip(files, headers, strict=True) if _unit(header) == _UNSPECIFIED]:
+        _LOG.warning(f"{some(unspecified)} of {folder}: RescaleType {_UNSPECIFIED} is no unit; taken as HU")
     for file, header in zip(files, headers, strict=True):
         for name, (words, tolerance) in _SAME.items():
             values = [_shared(one, name) for one in (headers[0], header)]
@@ -206,8 +208,32 @@ def _check_series(folder: Path, files: Sequence[Path], headers: Sequence[Any]) -
                     f"{folder} mixes slices of different {words}: {values[0]} in {files[0].name}, {values[1]} in "
                     f"{file.name}; give each series its own folder, without its scout views"
                 )
+    rows, columns, bits = (int(_numbers(headers[0], name)[0]) for name in ("Rows", "Columns", "BitsAllocated"))
+    check_unpacked(folder, len(files) * rows * columns * bits // 8)
     if len(files) < 2:
         raise VolumeError(f"{folder} has one slice, {files[0].name}; a volume has several")
+
+
+def _check_slice(file: Path, header: Any) -> None:
+    """Refuse what is no slice of a CT in Hounsfield units by itself."""
+    modality = _text(header, "Modality")
+    if modality != "CT":
+        raise VolumeError(f"{file} is of modality {modality}; the network is for CT")
+    if header.get("NumberOfFrames") and _numbers(header, "NumberOfFrames")[0] > 1:
+        raise VolumeError(f"{file} is a multi-frame image; convert it to a file per slice, or to NIfTI")
+    if missing := [name for name in _GEOMETRY if header.get(name) is None]:
+        raise VolumeError(f"{file} is no slice of a volume: it has no {', '.join(missing)}")
+    if header.get("SamplesPerPixel", 1) != 1 or header.get("PhotometricInterpretation") == "MONOCHROME1":
+        raise VolumeError(f"{file} is {header.get('PhotometricInterpretation')}; a CT slice is MONOCHROME2")
+    if header.get("RescaleIntercept") is None or header.get("RescaleSlope") is None:
+        raise VolumeError(
+            f"{file} has no RescaleSlope and RescaleIntercept, so that its values are no Hounsfield units; convert "
+            "the series to NIfTI with the scale of its scanner"
+        )
+    if _unit(header) not in _HOUNSFIELD:
+        raise VolumeError(
+            f"{file} has values of RescaleType {_unit(header)}, and the network is for Hounsfield units, HU"
+        )
 
 
 def _geometry(folder: Path, files: Sequence[Path], headers: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
@@ -268,24 +294,29 @@ def _check_steps(folder: Path, files: Sequence[Path], depths: np.ndarray) -> Non
 
 def _check_times(folder: Path, files: Sequence[Path], headers: Sequence[Any]) -> None:
     """Refuse slices of two scans between each other, such as two contrast phases."""
-    times = [_seconds(header) for header in headers]
-    known = [(seconds, file) for seconds, file in zip(times, files, strict=True) if seconds is not None]
-    steps = np.diff([seconds for seconds, _ in known])
-    forth, back = (np.flatnonzero(sign * steps > _BACK_AND_FORTH_S) for sign in (1, -1))
-    if len(forth) and len(back):
-        a, b = known[min(forth[0], back[0])][1], known[min(forth[0], back[0]) + 1][1]
-        raise VolumeError(
-            f"{folder} has slices of different acquisition times between each other, such as {a.name} and {b.name}: "
-            "several phases in one series; give each its own folder"
-        )
+    for name, (words, change, share) in _ONE_WAY.items():
+        values = [_when(header, name) for header in headers]
+        known = [(value, file) for value, file in zip(values, files, strict=True) if value is not None]
+        steps = np.diff([value for value, _ in known])
+        forth, back = (np.flatnonzero(sign * steps > change) for sign in (1, -1))
+        if len(forth) and len(back) and len(forth) + len(back) >= share * len(steps):
+            a, b = (known[min(forth[0], back[0]) + i][1] for i in (0, 1))
+            raise VolumeError(
+                f"{folder} has slices of different {words} between each other, such as {a.name} and {b.name}: "
+                "several phases in one series; give each its own folder"
+            )
 
 
-def _seconds(header: Any) -> float | None:
-    """The time of day a slice was acquired; None if it is not said."""
-    date_and_time = str(header.get("AcquisitionDateTime") or "").strip()
-    text = str(header.get("AcquisitionTime") or "").strip() or re.sub(r"[+-]\d{4}$", "", date_and_time)[8:]
-    match = re.fullmatch(r"(\d\d):?(\d\d):?(\d\d(?:\.\d*)?)", text)
-    return None if match is None else float(match[1]) * 3600 + float(match[2]) * 60 + float(match[3])
+def _when(header: Any, name: str) -> float | None:
+    """A number, or the second of the day, that says when a slice was made; None if it is not said."""
+    value = header.get(name)
+    text = "" if value is None else str(value).strip()
+    if name not in _CLOCKS:
+        return float(_numbers(header, name)[0]) if text else None
+    if name == "AcquisitionTime" and not text:
+        text = re.sub(r"[+-]\d{4}$", "", str(header.get("AcquisitionDateTime") or "").strip())[8:]
+    match = re.fullmatch(r"(\d\d)(?::?(\d\d)(?::?(\d\d(?:\.\d*)?))?)?", text)
+    return None if match is None else float(np.dot([float(part or 0) for part in match.groups()], (3600, 60, 1)))
 
 
 def _shared(header: Any, name: str) -> str:
@@ -306,6 +337,10 @@ def _numbers(header: Any, name: str) -> np.ndarray:
     if len(numbers) != _LENGTHS.get(name, 1) or not np.isfinite(numbers).all():
         raise VolumeError(f"{header.filename} has {name} {value!r}, not {_LENGTHS.get(name, 1)} finite numbers")
     return numbers
+
+
+def _unit(header: Any) -> str:
+    return str(header.get("RescaleType") or "").strip().upper()
 
 
 def _text(header: Any, name: str) -> str:

@@ -89,9 +89,7 @@ def _check_size(image: Image.Image) -> None:
         raise ValueError(f"it has {image.width}x{image.height} pixels")
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and image.width * image.height > limit:
-        raise ValueError(
-            f"{image.width}x{image.height} pixels are more than the limit of {limit}; {_IF_TOO_LARGE}"
-        )
+        raise ValueError(f"{image.width}x{image.height} pixels are more than the limit of {limit}; {_IF_TOO_LARGE}")
 
 
 def _reason(error: Exception) -> str:

@@ -138,6 +138,15 @@ class TestOddFiles:
             edit(path, AcquisitionTime=f"1200{k * 6:02d}.5")
         read_dicom_series(folder)
 
+    def test_reconstruction_in_some_other_order_is_one_scan(self, series):
+        """Blocks that come late, hearts that beat a little unevenly, an acquisition for each block."""
+        folder, files = series
+        for path in files:
+            k = round(float(pydicom.dcmread(path).ImagePositionPatient[2]) / 5) + 60
+            late = (k // 3) % 2
+            edit(path, ContentTime=f"120{late}{k % 60:02d}", TriggerTime=f"{700 + 20 * late}", AcquisitionNumber=k // 3)
+        read_dicom_series(folder)
+
 
 class TestBadInput:
     def test_padding_of_stored_values_does_not_make_them_hounsfield_units(self, tmp_path):
@@ -165,6 +174,43 @@ class TestBadInput:
         for k, path in enumerate(files):
             edit(path, **{name: f"{before}1200{30 * (k % 2) + k:02d}{after}"})
         with pytest.raises(VolumeError, match="different acquisition times between each other"):
+            read_dicom_series(folder)
+
+    @pytest.mark.parametrize(
+        ("tags", "words"),
+        [
+            (lambda k: {"ContentTime": f"12{k % 2:02d}{k:02d}"}, "content times"),
+            (lambda k: {"ContentTime": f"12{k % 2:02d}", "AcquisitionTime": "115900"}, "content times"),
+            (lambda k: {"TriggerTime": f"{400 * (k % 2)}"}, "trigger times"),
+            (lambda k: {"AcquisitionNumber": k % 2}, "acquisition numbers"),
+        ],
+    )
+    def test_phases_that_another_tag_tells_apart(self, series, tags, words):
+        folder, files = series
+        for path in files:
+            edit(path, **tags(round(float(pydicom.dcmread(path).ImagePositionPatient[2]) / 5) + 60))
+        with pytest.raises(VolumeError, match=f"different {words} between each other"):
+            read_dicom_series(folder)
+
+    @pytest.mark.parametrize("unit", ["OD", "HU_MOD", "z_eff"])
+    def test_values_of_other_units(self, series, unit):
+        folder, files = series
+        edit(files[5], RescaleType=unit)
+        with pytest.raises(VolumeError, match=rf"{files[5].name} has values of RescaleType {unit.upper()}"):
+            read_dicom_series(folder)
+
+    def test_unspecified_unit_is_taken_as_hounsfield_and_said(self, series, caplog):
+        folder, files = series
+        edit(files[5], RescaleType="US")
+        edit(files[6], RescaleType="HU")
+        read_dicom_series(folder)
+        assert f"{files[5].name} of {folder}: RescaleType US" in caplog.text
+
+    def test_a_series_that_unpacks_to_gigabytes_is_refused_by_a_stated_limit(self, series):
+        folder, files = series
+        for path in files:
+            edit(path, Rows=20000, Columns=20000)
+        with pytest.raises(VolumeError, match=r"unpacks to 7200000000 bytes, more than the limit of 4294967296"):
             read_dicom_series(folder)
 
     def test_other_files_are_left_alone_and_named(self, series, caplog):

@@ -22,6 +22,8 @@ pydicom, _has_pydicom = optional_import("pydicom")
 
 _LOG = logging.getLogger(__name__)
 _DIRECTORY = re.compile(rb"1\.2\.840\.10008\.1\.3\.10(?![.\d])")  # a DICOMDIR: a list of files, no image
+_DEFLATED = b"1.2.840.10008.1.2.1.99"  # a whole file in zlib, of which pydicom unpacks gigabytes to read its header
+_START_BYTES = 4096
 _NAMED_AS_DICOM = (".dcm", ".dicom", ".ima")
 _GEOMETRY = ("Rows", "Columns", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient")
 # What all slices of a volume share: words for errors, and by how much numbers may differ.
@@ -51,11 +53,12 @@ _ONE_WAY: dict[str, tuple[str, float, float]] = {
 }
 _CLOCKS = ("AcquisitionTime", "ContentTime")
 _HEADER = [
-    *("AcquisitionDateTime", "InstanceNumber", "Modality", "NumberOfFrames", "PhotometricInterpretation"),
-    *("RescaleIntercept", "RescaleSlope", "RescaleType", "SamplesPerPixel", "SeriesDescription", "SeriesInstanceUID"),
-    *(*_GEOMETRY, *_SAME, *_ONE_WAY),
+    *("AcquisitionDateTime", "BitsStored", "HighBit", "InstanceNumber", "Modality", "NumberOfFrames"),
+    *("PhotometricInterpretation", "RescaleIntercept", "RescaleSlope", "RescaleType", "SamplesPerPixel"),
+    *("SeriesDescription", "SeriesInstanceUID", *_GEOMETRY, *_SAME, *_ONE_WAY),
 ]
 _LENGTHS = {"ImageOrientationPatient": 6, "ImagePositionPatient": 3, "PixelSpacing": 2}  # of values; others have one
+_GREY = "MONOCHROME2"
 _UNSPECIFIED = "US"  # a RescaleType
 _HOUNSFIELD = ("", "HU", _UNSPECIFIED)
 _SPACING_TOLERANCE = 0.1  # of the distance of slices; positions are often rounded to a tenth of a millimetre
@@ -117,11 +120,13 @@ def read_dicom_series(folder: str | os.PathLike[str]) -> Volume:
 def _is_dicom(path: Path) -> bool:
     try:
         with path.open("rb") as stream:
-            start = stream.read(4096)
+            start = stream.read(_START_BYTES)
     except OSError:
         return False  # where others of its folder are, _check_other_files names it
     if start[128:132] == b"DICM":
         return _DIRECTORY.search(start) is None
+    if _DEFLATED in start:
+        return True  # reading its header names it
     if start[:2] not in (b"\x02\x00", b"\x08\x00"):  # a file without preamble starts with a tag of these groups
         return False
     try:
@@ -150,8 +155,11 @@ def _extension(path: Path) -> str:
 
 
 def read_dicom_header(file: Path, tags: list[str] | None = None) -> Any:
-    """All but the pixels of a DICOM file with or without preamble; a VolumeError if it is damaged."""
+    """All but the pixels of a DICOM file with or without preamble; a VolumeError if it is damaged or deflated."""
     try:
+        with file.open("rb") as stream:
+            if _DEFLATED in stream.read(_START_BYTES):
+                raise ValueError("it is deflated; save it with explicit VR little endian")
         dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=tags, force=True)
         for _ in dataset:  # values are made when they are asked for, and a damaged one raises then
             pass
@@ -223,8 +231,12 @@ def _check_slice(file: Path, header: Any) -> None:
         raise VolumeError(f"{file} is a multi-frame image; convert it to a file per slice, or to NIfTI")
     if missing := [name for name in _GEOMETRY if header.get(name) is None]:
         raise VolumeError(f"{file} is no slice of a volume: it has no {', '.join(missing)}")
-    if header.get("SamplesPerPixel", 1) != 1 or header.get("PhotometricInterpretation") == "MONOCHROME1":
-        raise VolumeError(f"{file} is {header.get('PhotometricInterpretation')}; a CT slice is MONOCHROME2")
+    if header.get("SamplesPerPixel", 1) != 1 or header.get("PhotometricInterpretation", _GREY) != _GREY:
+        raise VolumeError(f"{file} is {header.get('PhotometricInterpretation')}; a CT slice is {_GREY}")
+    if header.get("HighBit") is not None:
+        high, stored = (int(_numbers(header, name)[0]) for name in ("HighBit", "BitsStored"))
+        if high != stored - 1:
+            raise VolumeError(f"{file} has HighBit {high} of {stored} bits, so that its values are shifted")
     if header.get("RescaleIntercept") is None or header.get("RescaleSlope") is None:
         raise VolumeError(
             f"{file} has no RescaleSlope and RescaleIntercept, so that its values are no Hounsfield units; convert "

@@ -213,6 +213,16 @@ class TestBadInput:
         with pytest.raises(VolumeError, match=r"unpacks to 7200000000 bytes, more than the limit of 4294967296"):
             read_dicom_series(folder)
 
+    @pytest.mark.parametrize("preamble", [True, False])
+    def test_a_deflated_file_is_refused_before_it_is_unpacked(self, series, preamble):
+        folder, files = series
+        dataset = pydicom.dcmread(files[5])
+        dataset.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+        dataset.save_as(files[5])
+        files[5].write_bytes(files[5].read_bytes()[0 if preamble else 132 : -200])  # zlib would not get to its end
+        with pytest.raises(VolumeError, match=f"{files[5].name} .* it is deflated"):
+            read_dicom_series(folder)
+
     def test_other_files_are_left_alone_and_named(self, series, caplog):
         folder, files = series
         (folder / "README.txt").write_text("no image")
@@ -296,6 +306,8 @@ class TestBadInput:
             ({"Modality": "MR"}, "of modality MR"),
             ({"NumberOfFrames": 3}, "multi-frame"),
             ({"PhotometricInterpretation": "MONOCHROME1"}, "MONOCHROME2"),
+            ({"PhotometricInterpretation": "PALETTE COLOR"}, "MONOCHROME2"),
+            ({"BitsStored": 12}, "HighBit 15 of 12 bits"),
             ({"ImageOrientationPatient": [1, 0, 0, 0, 0, -1]}, "different orientations"),
             ({"PixelSpacing": ["3", "3"]}, "different pixel spacings"),
             ({"Rows": 13}, "different heights"),

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import re
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 from torch import Tensor
 
 __all__ = ["describe_differences", "name_keys", "optional_path", "read_state_dict"]
+
+_MAX_UNPACKED = 4
 
 
 def optional_path(path: str | os.PathLike[str] | None) -> Path | None:
@@ -42,7 +46,9 @@ def read_state_dict(
         ValueError: if it is damaged, holds something else or values that are not finite; the message names the file.
     """
     try:
-        loaded = torch.load(path if content is None else BytesIO(content), map_location="cpu", weights_only=True)
+        with Path(path).open("rb") if content is None else BytesIO(content) as stream:
+            _check_unpacked(stream)
+            loaded = torch.load(stream, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise
     except Exception as error:  # unpickling raises a dozen kinds, none of which names the file
@@ -53,14 +59,34 @@ def read_state_dict(
     for wrapper in wrappers:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
             loaded = loaded[wrapper]
-    if not isinstance(loaded, Mapping) or not all(isinstance(value, Tensor) for value in loaded.values()):
+    if not isinstance(loaded, Mapping) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in loaded.items()
+    ):
         raise ValueError(f"{what}: {os.fspath(path)} holds no state_dict but {type(loaded).__name__}; give another")
     for key, value in loaded.items():
-        if value.is_complex() or not bool(torch.isfinite(value).all()):
+        try:
+            is_finite = not value.is_complex() and bool(torch.isfinite(value).all())
+        except RuntimeError as error:  # sparse, quantised, without values, or larger than the memory
+            reason = str(error).partition("\n")[0].partition(". ")[0]
+            raise ValueError(
+                f"{what}: {os.fspath(path)} holds no plain numbers in {key} ({reason}); give another"
+            ) from error
+        if not is_finite:
             raise ValueError(
                 f"{what}: {os.fspath(path)} holds values that are not finite numbers, in {key} for one; give another"
             )
     return loaded
+
+
+def _check_unpacked(stream: BinaryIO) -> None:
+    """Refuse an archive that was packed, as torch.save never does: a few megabytes may hold gigabytes."""
+    size = stream.seek(0, os.SEEK_END)
+    if zipfile.is_zipfile(stream):
+        with zipfile.ZipFile(stream) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())
+        if unpacked > _MAX_UNPACKED * size:
+            raise ValueError(f"it unpacks to {unpacked} bytes, more than {_MAX_UNPACKED} times its size")
+    stream.seek(0)
 
 
 def load_failure(error: Exception) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import zipfile
 
 import pytest
 import torch
@@ -54,11 +55,38 @@ def test_no_error_advises_to_load_what_may_run_code(save, words, tmp_path):
     assert "weights_only" not in str(raised.value)
 
 
-@pytest.mark.parametrize("content", [[1, 2], {"epoch": 3}])
+@pytest.mark.parametrize("content", [[1, 2], {"epoch": 3}, {1: torch.zeros(1)}])
 def test_files_of_something_else_are_named(content, tmp_path):
     torch.save(content, tmp_path / "model.pt")
     with pytest.raises(ValueError, match=r"model\.pt holds no state_dict but (list|dict)"):
         read_state_dict(tmp_path / "model.pt", "checkpoint")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda value: value.to_sparse(),
+        lambda value: value.to("meta"),
+        lambda value: torch.quantize_per_tensor(value, 0.1, 0, torch.qint8),
+        lambda value: value[:1, :1].expand(10**6, 10**8),  # 400 TB of one number
+    ],
+    ids=["sparse", "meta", "quantised", "expanded"],
+)
+def test_tensors_that_are_no_plain_numbers_are_named(tmp_path, change):
+    torch.save({"a.weight": change(torch.ones(2, 2))}, tmp_path / "model.pt")
+    with pytest.raises(ValueError, match=r"model\.pt holds no plain numbers in a\.weight"):
+        read_state_dict(tmp_path / "model.pt", "checkpoint")
+
+
+def test_an_archive_that_unpacks_to_gigabytes_is_refused_by_a_stated_limit(tmp_path):
+    torch.save({"a": torch.zeros(100_000)}, tmp_path / "plain.pt")
+    with zipfile.ZipFile(tmp_path / "plain.pt") as plain, zipfile.ZipFile(tmp_path / "model.pt", "w", 8) as packed:
+        for name in plain.namelist():
+            packed.writestr(name, plain.read(name))
+    with pytest.raises(ValueError, match=r"model\.pt .* unpacks to 40\d{4} bytes, more than 4 times its size"):
+        read_state_dict(tmp_path / "model.pt", "checkpoint")
+    assert read_state_dict(tmp_path / "plain.pt", "checkpoint")["a"].shape == (100_000,)
 
 
 def test_missing_file_stays_a_missing_file(tmp_path):

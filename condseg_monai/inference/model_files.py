@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from condseg_monai.networks.model_card import card_path
 from condseg_monai.utils.bundle_path import bundle_dir
+from condseg_monai.utils.files import check_archive
 
 __all__ = ["bundle_checkpoint", "default_checkpoint", "find_model", "shipped_models"]
 
@@ -97,16 +98,24 @@ def shipped_models() -> dict[str, Path]:
 def _unpack(path: Path) -> Path:
     try:
         with zipfile.ZipFile(path) as archive:
+            check_archive(archive, path.stat().st_size)
             names = {name: PurePosixPath(name) for name in archive.namelist()}
             found = [name for name, parts in names.items() if parts.parts[-2:] == ("models", _CHECKPOINT)]
             if len(found) != 1:
-                raise ValueError(f"model {path} has {len(found)} files models/{_CHECKPOINT}: give a zip of one bundle")
+                raise ValueError(f"it has {len(found)} files models/{_CHECKPOINT}: give a zip of one bundle")
             folder = Path(tempfile.mkdtemp(prefix=f"{path.stem}_"))
             atexit.register(shutil.rmtree, folder, ignore_errors=True)
             for name in (found[0], str(names[found[0]].with_suffix(".json"))):
                 if name in names:
                     with archive.open(name) as source, (folder / names[name].name).open("wb") as target:
                         shutil.copyfileobj(source, target)
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError) as error:  # encrypted: a RuntimeError
-        raise ValueError(f"model {path} cannot be read as a zip: {error}") from error
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        OSError,
+        EOFError,
+        RuntimeError,
+        ValueError,
+    ) as error:  # encrypted: RuntimeError
+        raise ValueError(f"model {path} cannot be read as a zip of a bundle: {error}") from error
     return folder / _CHECKPOINT

@@ -209,7 +209,9 @@ def _values_of(content: Mapping[str, Any]) -> dict[str, Any]:
         "image_size": type(size) is int and size > 0,
         "anti_aliasing": isinstance(anti_aliasing, bool),
         "normalization": isinstance(values["normalization"], str),
-        "window_hu": window is None or (_are_numbers(window) and len(window) == 2 and window[0] < window[1]),
+        "window_hu": values["kind"] != "ct"
+        if window is None
+        else _are_numbers(window) and len(window) == 2 and window[0] < window[1],
         "threshold": _are_numbers([values["threshold"]]) and 0 < values["threshold"] < 1,
         "class_names": isinstance(names, list) and len(names) > 1 and all(isinstance(name, str) for name in names),
         "class_values": class_values is None or (isinstance(class_values, list) and len(class_values) == len(names)),

@@ -8,14 +8,13 @@ import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
 
 import torch
 from torch import Tensor
 
-__all__ = ["describe_differences", "name_keys", "optional_path", "read_state_dict"]
+from condseg_monai.utils.files import check_archive
 
-_MAX_UNPACKED = 4
+__all__ = ["describe_differences", "name_keys", "optional_path", "read_state_dict"]
 
 
 def optional_path(path: str | os.PathLike[str] | None) -> Path | None:
@@ -47,7 +46,10 @@ def read_state_dict(
     """
     try:
         with Path(path).open("rb") if content is None else BytesIO(content) as stream:
-            _check_unpacked(stream)
+            if zipfile.is_zipfile(stream):
+                with zipfile.ZipFile(stream) as archive:
+                    check_archive(archive, stream.seek(0, os.SEEK_END))
+            stream.seek(0)
             loaded = torch.load(stream, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise
@@ -76,17 +78,6 @@ def read_state_dict(
                 f"{what}: {os.fspath(path)} holds values that are not finite numbers, in {key} for one; give another"
             )
     return loaded
-
-
-def _check_unpacked(stream: BinaryIO) -> None:
-    """Refuse an archive that was packed, as torch.save never does: a few megabytes may hold gigabytes."""
-    size = stream.seek(0, os.SEEK_END)
-    if zipfile.is_zipfile(stream):
-        with zipfile.ZipFile(stream) as archive:
-            unpacked = sum(member.file_size for member in archive.infolist())
-        if unpacked > _MAX_UNPACKED * size:
-            raise ValueError(f"it unpacks to {unpacked} bytes, more than {_MAX_UNPACKED} times its size")
-    stream.seek(0)
 
 
 def load_failure(error: Exception) -> str:

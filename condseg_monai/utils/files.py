@@ -7,14 +7,24 @@ import hashlib
 import json
 import os
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["atomic_write", "file_sha256", "read_json_object", "remove_unfinished", "write_checkpoint", "write_json"]
+__all__ = [
+    "atomic_write",
+    "check_archive",
+    "file_sha256",
+    "read_json_object",
+    "remove_unfinished",
+    "write_checkpoint",
+    "write_json",
+]
 
 _LONGEST_NAME = 240  # bytes; a file's name has 255, of which an unfinished one takes up to ten more
+_MAX_UNPACKED = 4  # weights do not shrink, and torch.save does not pack them
 
 
 @contextmanager
@@ -69,7 +79,7 @@ def read_json_object(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read a JSON object; a ValueError names a file that is none."""
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{os.fspath(path)} is damaged or no JSON: {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{os.fspath(path)} holds no JSON object but {type(content).__name__}")
@@ -138,3 +148,10 @@ def _os_error(error: BaseException | None) -> OSError | None:
     while error is not None and not isinstance(error, OSError):
         error = error.__cause__ or error.__context__
     return error
+
+
+def check_archive(archive: zipfile.ZipFile, size: int) -> None:
+    """Refuse an archive of weights that unpacks to far more than its size in bytes: megabytes may hold gigabytes."""
+    unpacked = sum(member.file_size for member in archive.infolist())
+    if unpacked > _MAX_UNPACKED * size:
+        raise ValueError(f"it unpacks to {unpacked} bytes, more than {_MAX_UNPACKED} times its size")

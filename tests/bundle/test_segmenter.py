@@ -164,6 +164,7 @@ def test_model_is_a_checkpoint_a_folder_or_a_zip(run_dir, tmp_path):
         (lambda path: path, r"is a folder without models/model\.pt or model\.pt; there are other\.pt: give one"),
         (lambda path: path / "a.zip", "cannot be read as a zip"),
         (lambda path: path / "b.zip", r"has 0 files models/model\.pt"),
+        (lambda path: path / "c.zip", r"c\.zip .* unpacks to 1000000 bytes, more than 4 times its size"),
         (lambda path: path / "a.txt", "is no checkpoint"),
     ],
 )
@@ -171,6 +172,8 @@ def test_model_that_is_not_there_is_an_error_that_says_what_is(make, words, tmp_
     for name in ("other.pt", "a.zip", "a.txt"):
         (tmp_path / name).write_bytes(b"x")
     zipfile.ZipFile(tmp_path / "b.zip", "w").close()
+    with zipfile.ZipFile(tmp_path / "c.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("models/model.pt", bytes(1_000_000))
     segmenter = Segmenter(make(tmp_path))  # looks at no file
     with pytest.raises((FileNotFoundError, ValueError), match=words):
         segmenter.predict(IMAGES["odd.png"])

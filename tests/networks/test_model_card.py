@@ -46,6 +46,7 @@ def test_card_is_read_as_it_was_written(tmp_path):
         ({"input": {**CARD.as_dict()["input"], "kind": "video"}}, "kind cannot be 'video'"),
         ({"input": {**CARD.as_dict()["input"], "anti_aliasing": "yes"}}, "anti_aliasing cannot be 'yes'"),
         ({"input": {**CARD.as_dict()["input"], "window_hu": [1, 1]}}, "window_hu cannot be"),
+        ({"input": {**CARD.as_dict()["input"], "kind": "ct", "window_hu": None}}, "window_hu cannot be None"),
         ({"output": {"threshold": 1.5, "class_names": ["a", "b"]}}, "threshold cannot be 1.5"),
         ({"output": {"threshold": 0.5, "class_names": "ab"}}, "class_names cannot be 'ab'"),
         ({"output": {"threshold": 10**400, "class_names": ["a", "b"]}}, "int too large"),

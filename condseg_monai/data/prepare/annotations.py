@@ -140,8 +140,9 @@ def _labelme(root: Path, problems: list[str]) -> Iterator[_Annotated]:
             continue
         try:
             size = int(content["imageHeight"]), int(content["imageWidth"])
+            _check_size(size)
             regions = [(str(shape["label"]), _labelme_region(shape, size)) for shape in content["shapes"]]
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             problems.append(f"{file}: a shape cannot be drawn: {error}")
             continue
         yield _Annotated(image, file, regions)
@@ -150,6 +151,7 @@ def _labelme(root: Path, problems: list[str]) -> Iterator[_Annotated]:
 def _labelme_region(shape: dict[str, Any], size: tuple[int, int]) -> np.ndarray:
     canvas = Image.new("1", size[::-1])
     draw, points = ImageDraw.Draw(canvas), [(float(x), float(y)) for x, y in shape["points"]]
+    _check_points(points, size)
     kind = shape.get("shape_type", "polygon")
     if kind == "polygon" and len(points) > 2:
         draw.polygon(points, fill=1, outline=1)
@@ -200,20 +202,42 @@ def _coco(root: Path, problems: list[str]) -> Iterator[_Annotated]:
 
 
 def _coco_region(coco_mask: Any, entry: dict[str, Any], size: tuple[int, int]) -> np.ndarray:
+    _check_size(size)
     segmentation = entry["segmentation"]
-    if isinstance(segmentation, dict) and isinstance(segmentation.get("counts"), (str, bytes)):
-        runs = segmentation
-    else:  # polygons, or run lengths that are not packed
-        runs = coco_mask.frPyObjects(segmentation, *size)
+    if isinstance(segmentation, list):
+        for polygon in segmentation:
+            _check_points(np.reshape(np.asarray(polygon, dtype=float), (-1, 2)), size)
+            if len(polygon) < 6:
+                raise ValueError(f"a polygon of {len(polygon) // 2} points")
+    elif list(segmentation["size"]) != list(size):
+        raise ValueError(f"its run lengths are of {segmentation['size']} pixels, its image of {list(size)}")
+    elif isinstance(segmentation["counts"], list) and sum(segmentation["counts"]) != size[0] * size[1]:
+        raise ValueError(f"its run lengths are of {sum(segmentation['counts'])} pixels, its image of {list(size)}")
+    is_packed = isinstance(segmentation, dict) and isinstance(segmentation["counts"], (str, bytes))
+    runs = segmentation if is_packed else coco_mask.frPyObjects(segmentation, *size)
     runs = coco_mask.merge(runs) if isinstance(runs, list) else runs
     return coco_mask.decode(runs).astype(bool)
+
+
+def _check_size(size: tuple[int, int]) -> None:
+    """Refuse a picture of (H, W) pixels that would not be read, before its regions fill the memory."""
+    limit = Image.MAX_IMAGE_PIXELS
+    if min(size) < 1 or (limit is not None and size[0] * size[1] > limit):
+        raise ValueError(f"its image has {size[0]} x {size[1]} pixels, not from 1 to {limit}")
+
+
+def _check_points(points: Any, size: tuple[int, int]) -> None:
+    """Refuse points that are no numbers, or further from the picture than it is large."""
+    largest = max(size)
+    if len(points) and not (np.abs(np.asarray(points) - largest / 2) <= 1.5 * largest).all():
+        raise ValueError(f"points that are no numbers, or far outside of {size[0]} x {size[1]} pixels")
 
 
 def _json_files(root: Path, problems: list[str]) -> Iterator[tuple[Path, dict[str, Any]]]:
     for file in sorted(root.rglob("*.json")):
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             problems.append(f"{file} cannot be read as JSON: {error}")
             continue
         if isinstance(content, dict):

@@ -79,6 +79,12 @@ def test_coco_polygons_and_run_lengths_become_masks(source, tmp_path):
     ("shapes", "options", "words"),
     [
         ([shape("polyp", [[1, 1], [2, 2]])], [], "a shape cannot be drawn: a polygon of 2 points"),
+        (
+            [shape("polyp", [[1, 1], [2, float("nan")], [9, 9]])],
+            [],
+            "a shape cannot be drawn: points that are no numbers",
+        ),
+        ([shape("polyp", [[1, 1], [2, 1e30], [9, 9]])], [], "a shape cannot be drawn: points that are no numbers"),
         ([], [], "a.png has no region; --allow_empty makes an empty mask"),
         ([shape("stone", SQUARE)], ["--class_names", "background,polyp"], "is called 'stone', and class_names are"),
     ],
@@ -91,6 +97,42 @@ def test_annotation_that_cannot_be_used_is_named_and_nothing_is_written(
     assert main(["prepare", "labelme", str(source.parent), str(tmp_path / "out"), *options]) == 1
     assert words in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "words"),
+    [
+        ([[2, 1, 6, 1]], "a polygon of 2 points"),
+        ([[2, 1, 6, float("nan"), 6, 5]], "points that are no numbers"),
+        ([[2, 1, 6, 10**9, 6, 5]], "points that are no numbers, or far outside"),
+        ([[2, 1, 6, 1, "x", 5]], "could not convert"),
+        ({"size": [10**6, 10**6], "counts": [0, 10**12]}, "run lengths are of [1000000, 1000000] pixels"),
+        ({"size": [10**6, 10**6], "counts": "PQR"}, "run lengths are of [1000000, 1000000] pixels"),
+        ({"size": [10, 12], "counts": [20, 10]}, "run lengths are of 30 pixels, its image of [10, 12]"),
+        (None, "TypeError"),
+    ],
+    ids=str,
+)
+def test_coco_region_that_cannot_be_drawn_is_named(source, tmp_path, capsys, segmentation, words):
+    pytest.importorskip("pycocotools")
+    coco(source, {"id": 3, "image_id": 0, "category_id": 5, "segmentation": segmentation})
+    assert main(["prepare", "coco", str(source.parent), str(tmp_path / "out"), "--allow_empty"]) == 1
+    said = capsys.readouterr().err
+    assert "annotations.json: annotation 3 of a.png cannot be drawn" in said and words in said
+
+
+@pytest.mark.parametrize("kind", ["labelme", "coco"])
+def test_size_that_no_image_can_have_is_named(source, tmp_path, capsys, kind):
+    if kind == "coco":
+        pytest.importorskip("pycocotools")
+        region = {"id": 3, "image_id": 0, "category_id": 5, "segmentation": [[2, 1, 6, 1, 6, 5]]}
+        coco(source, region, images=[{"id": 0, "file_name": "a.png", "height": 10**6, "width": 10**6}])
+    else:
+        labelme(source, "a.png", shape("polyp", SQUARE))
+        content = json.loads((source / "a.png.json").read_text())
+        (source / "a.png.json").write_text(json.dumps({**content, "imageHeight": 10**6, "imageWidth": 10**6}))
+    assert main(["prepare", kind, str(source.parent), str(tmp_path / "out")]) == 1
+    assert "its image has 1000000 x 1000000 pixels" in capsys.readouterr().err
 
 
 def test_images_without_a_region_are_empty_if_asked(source, tmp_path):
@@ -113,6 +155,8 @@ def test_images_without_an_annotation_are_left_out_and_named(source, tmp_path, c
 def test_missing_image_and_damaged_file_are_named(source, tmp_path, capsys):
     labelme(source, "gone.png", shape("polyp", SQUARE))
     (source / "broken.json").write_text("{")
+    (source / "deep.json").write_text("[" * 100_000)
     assert main(["prepare", "labelme", str(source.parent), str(tmp_path / "out")]) == 1
     said = capsys.readouterr().err
     assert "gone.png does not exist" in said and "broken.json cannot be read as JSON" in said
+    assert "deep.json cannot be read as JSON" in said

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from condseg_monai.data.images.image_reader import read_natural_image
-from condseg_monai.data.lists.pairing import DatasetError, list_image_files
+from condseg_monai.data.lists.pairing import DatasetError, list_image_files, some
 from condseg_monai.data.prepare.new_folder import RECORD, built_beside, check_folders
 from condseg_monai.utils.files import write_json
 from condseg_monai.version import __version__
@@ -185,6 +185,10 @@ def _coco(root: Path, problems: list[str]) -> Iterator[_Annotated]:
         except (KeyError, TypeError, ValueError) as error:
             problems.append(f"{file} is no COCO file: {error!r} is missing or of another kind")
             continue
+        if unknown := by_image.keys() - {number for _, number, _ in listed}:
+            problems.append(
+                f"{file}: annotations of images that it does not list, image_id {some(sorted(map(str, unknown)))}"
+            )
         for name, number, size in listed:
             image = file.parent / name if (file.parent / name).is_file() else images.get(Path(name).name)
             if image is None:

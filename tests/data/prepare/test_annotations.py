@@ -121,6 +121,13 @@ def test_coco_region_that_cannot_be_drawn_is_named(source, tmp_path, capsys, seg
     assert "annotations.json: annotation 3 of a.png cannot be drawn" in said and words in said
 
 
+def test_coco_region_of_an_image_that_is_not_listed_is_named(source, tmp_path, capsys):
+    pytest.importorskip("pycocotools")
+    coco(source, {"id": 3, "image_id": 9, "category_id": 5, "segmentation": [[2, 1, 6, 1, 6, 5]]})
+    assert main(["prepare", "coco", str(source.parent), str(tmp_path / "out"), "--allow_empty"]) == 1
+    assert "annotations of images that it does not list, image_id 9" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("kind", ["labelme", "coco"])
 def test_size_that_no_image_can_have_is_named(source, tmp_path, capsys, kind):
     if kind == "coco":

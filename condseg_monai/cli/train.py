@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from condseg_monai.cli.config_options import ConfigCommand, given_options, with_
 from condseg_monai.cli.logs import log_to, send_to_log
 from condseg_monai.cli.program import LEARN_MORE, PathValue, start_work, wrong_option
 from condseg_monai.cli.workflows import command_of, open_run, option_names, options_for
+from condseg_monai.networks.model_card import ModelCard
 from condseg_monai.utils.bundle_path import bundle_dir
 from condseg_monai.utils.method_files import CT, METHODS, Files
 
@@ -125,7 +125,7 @@ def _print_end(dataset_dir: Path, run_dir: Path, model: Path, is_ct: bool, masks
     for name, place in places.items():
         click.echo(f"  {name:20s}{place}")
     words = [shlex.quote(str(path)) for path in (model, dataset_dir)]
-    best = json.loads(model.with_suffix(".json").read_text(encoding="utf-8"))["training"].get("best") or {}
+    best = ModelCard.read(model.with_suffix(".json")).training.get("best") or {}
     if best.get("value") == 0:
         click.echo(f"warning: no lesion was found in any validation image; {LEARN_MORE}", err=True)
     if is_ct:

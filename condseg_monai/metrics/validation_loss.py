@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ignite.engine import Engine, Events
@@ -44,9 +45,15 @@ class ValidationLoss(Metric):
 
     @reinit__is_reduced
     def update(self, output: tuple[Tensor, Tensor]) -> None:
-        """Add a batch: logits ``(B, C, H, W)`` and label ``(B, 1, H, W)``."""
+        """Add a batch: logits ``(B, C, H, W)`` and label ``(B, 1, H, W)``; a ValueError if its loss is not finite."""
         logits, label = output
-        self._sum += float(mask_loss(logits, label, "sum", self.lambda_ce, self.balance))
+        loss = float(mask_loss(logits, label, "sum", self.lambda_ce, self.balance))
+        if not math.isfinite(loss):  # NaN would be scored as background, and saved as the best
+            raise ValueError(
+                "the validation loss is not finite: the weights are too large, or precision is too narrow. The "
+                "checkpoints are those from before; start anew with a lower learning_rate, or precision float32"
+            )
+        self._sum += loss
         self._number += len(logits)
 
     @sync_all_reduce("_sum", "_number")

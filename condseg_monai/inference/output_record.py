@@ -71,7 +71,7 @@ class OutputRecord:
             self._runs, self._files = list(content["runs"]), dict(content["files"])
             for entry in self._files.values():
                 _ = self._runs[entry["run"]], entry["sha256"]
-        except (OSError, ValueError, TypeError, KeyError, IndexError):
+        except (OSError, ValueError, TypeError, KeyError, IndexError, RecursionError):
             self._runs, self._files = [], {}  # of an earlier version, or no record: no file is known then
 
     def refuse_others(self, files: Mapping[Path, Source]) -> None:
@@ -145,7 +145,7 @@ def has_record(folder: Path) -> bool:
     """Whether a folder has the record of a run that wrote its outputs there."""
     try:
         content = json.loads((folder / _NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(content, dict) and "checkpoint_sha256" in content
 

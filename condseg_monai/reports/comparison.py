@@ -198,6 +198,6 @@ def _summary_beside(table: Path) -> dict[str, Any]:
     path = table.with_name(f"summary_{table.stem.removeprefix('scores_')}.json")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}

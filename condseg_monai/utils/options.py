@@ -324,7 +324,7 @@ _RUN: dict[str, Option] = {
         "writes to `MLFLOW_TRACKING_URI` or `mlruns.db` in `output_dir`, without pictures",
         *("tensorboard", "mlflow", "none"),
     ),
-    "num_workers": _integer(0, "processes that load images"),
+    "num_workers": Option("integer", "processes that load images", 0, 256),
     "cache": _number(0, "share of the decoded, resized images kept in memory", 1),
     "cache_dir": _path("synapse: resized slices, to be read again", default="`slices` in `output_dir`"),
     "resume": _flag("continue the run that was cut short in `ckpt_dir`; without one, begin"),

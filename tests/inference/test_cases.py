@@ -202,6 +202,14 @@ class TestImages:
         with image_cases(images, out, checkpoint).started():
             pass
 
+    @pytest.mark.parametrize("content", ["", "[]", "[" * 100_000, '{"runs": 3, "files": {}}'], ids=len)
+    def test_damaged_record_knows_no_mask(self, images, tmp_path, checkpoint, content):
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "inference.json").write_text(content)
+        write_masks(tmp_path / "out", "a")
+        with pytest.raises(RunError, match=r"a\.png is there already and inference\.json beside it does not say what"):
+            image_cases(images, tmp_path / "out", checkpoint).start()
+
     def test_record_that_cannot_be_written_is_no_case(self, images, tmp_path, checkpoint, monkeypatch):
         cases = image_cases(images, tmp_path / "out", checkpoint)
         cases.start()

@@ -31,6 +31,7 @@ def test_every_flag_reads_the_words_of_a_command_line(word, meant):
         ("labeled_fraction", 2, "a number from 0 to 1, or null"),
         ("split", None, "text"),
         *(("device", value, "cpu, cuda, a GPU by number") for value in ("cud", "meta", "cuda:x", "")),
+        ("num_workers", 1_000_000, "an integer from 0 to 256"),
         *(("image_size", value, "an integer from 16 to 8192, or null") for value in (7, 99999999999)),
         *(("threshold", value, "a number from 1e-05 to 0.99999") for value in (0, 1)),
         *((name, "", "a path") for name in ("output_dir", "dataset_dir", "ckpt_dir", "checkpoint")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,8 @@ def read_h5_volume(path: str | os.PathLike[str], key: str = "image") -> Volume:
 
     Raises:
         ImportError: if h5py is not installed.
-        VolumeError: if there is no such file or array, it has over 4 GiB, or an image is not in [0, 1].
+        VolumeError: if there is no such file or array, it has over 4 GiB, its ``spacing_mm`` are no sizes, or an image
+            is not in [0, 1].
     """
     file = Path(path)
     if not file.is_file():
@@ -49,10 +51,12 @@ def read_h5_volume(path: str | os.PathLike[str], key: str = "image") -> Volume:
         with open_h5(file) as content:
             check_unpacked(file, content[key].nbytes)
             stack = np.asarray(content[key])
-            depth, height, width = (float(size) for size in content.attrs.get("spacing_mm", (1, 1, 1)))
-    except VolumeError:
+            depth, height, width = spacing = [float(size) for size in content.attrs.get("spacing_mm", (1, 1, 1))]
+        if not all(0 < size < math.inf for size in spacing):
+            raise ValueError(f"spacing_mm must be three numbers above 0, got {spacing}")
+    except (VolumeError, ImportError):
         raise
-    except (OSError, KeyError, ValueError, TypeError) as error:
+    except Exception as error:  # HDF5 has a dozen kinds, of groups and links in the place of arrays too
         raise VolumeError(f"{file} cannot be read as a volume with image and label: {error}") from error
     if stack.ndim != 3 or min(stack.shape) < 2 or stack.dtype.kind not in "iuf":
         raise VolumeError(f"{file}: {key} must be (D, H, W) numbers, got {stack.dtype} {stack.shape}")

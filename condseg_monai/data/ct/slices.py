@@ -102,8 +102,10 @@ def read_slice(path: str | PathLike[str], index: int = -1) -> tuple[np.ndarray, 
         raise
     except Exception as error:  # of zlib, zipfile, NumPy or HDF5
         raise DatasetError(f"{file} cannot be read as slice and label ({error}); {_LAYOUT}") from error
-    if image.ndim != 2 or image.shape != label.shape:
+    if image.ndim != 2 or image.shape != label.shape or not image.size:
         raise DatasetError(f"{file}: image and label must be (H, W) of one size, got {image.shape} and {label.shape}")
+    if not {image.dtype.kind, label.dtype.kind} <= set("biuf"):
+        raise DatasetError(f"{file}: image and label must be real numbers, got {image.dtype} and {label.dtype}")
     numbers = label.astype(np.uint8)
     if not np.array_equal(numbers, label):
         raise DatasetError(

@@ -48,6 +48,32 @@ def test_what_is_no_such_volume_is_refused(tmp_path, change, words):
         read_volume(path)
 
 
+def replace_image(file, link):
+    del file["image"]
+    file["image"] = link
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda file: file.attrs.update(spacing_mm=(-1, 1, 1)), "spacing_mm must be three numbers above 0"),
+        (lambda file: file.attrs.update(spacing_mm=(0, 1, 1)), "spacing_mm must be three numbers above 0"),
+        (lambda file: file.attrs.update(spacing_mm=(np.nan, 1, 1)), "spacing_mm must be three numbers above 0"),
+        (lambda file: file.attrs.update(spacing_mm="wide"), "cannot be read"),
+        (lambda file: replace_image(file, h5py.SoftLink("/")), "cannot be read"),
+        (lambda file: replace_image(file, h5py.SoftLink("/image")), "cannot be read"),
+    ],
+    ids=["negative", "zero", "nan", "text", "group", "loop"],
+)
+def test_what_hdf5_can_hold_and_a_volume_cannot_is_named(tmp_path, change, words):
+    path = tmp_path / "a.npy.h5"
+    with h5py.File(path, "w") as file:
+        file["image"] = np.zeros((3, 4, 5), np.float32)
+        change(file)
+    with pytest.raises(VolumeError, match=rf"a\.npy\.h5 .*{words}"):
+        read_volume(path)
+
+
 def test_a_volume_that_unpacks_to_more_than_the_limit_is_refused(tmp_path):
     with h5py.File(tmp_path / "a.npy.h5", "w") as file:
         file.create_dataset("image", (3, 40_000, 40_000), np.float32, chunks=(1, 1000, 1000), compression="gzip")

@@ -86,17 +86,22 @@ def test_everything_that_is_wrong_is_listed(dataset):
     write_slice(dataset, "half", label=0.5)
     (dataset / "train_npz" / "broken.npz").write_bytes(b"PK\x03\x04 no archive")
     np.savez(dataset / "train_npz" / "flat.npz", image=np.zeros((4, 4)), label=np.zeros((4, 5)))
-    (dataset / "train.txt").write_text("high.npz\nunscaled\nhalf\nbroken\nflat\nabsent\n")
+    np.savez(dataset / "train_npz" / "empty.npz", image=np.zeros((0, 4)), label=np.zeros((0, 4)))
+    np.savez(dataset / "train_npz" / "complex.npz", image=np.zeros((4, 4), complex), label=np.zeros((4, 4)))
+    names = "high.npz unscaled half broken flat empty complex absent"
+    (dataset / "train.txt").write_text("\n".join(names.split()))
     with pytest.raises(DatasetError) as error:
         check_slices(dataset, ["train"], NAMES)
     text = str(error.value)
     for words in (
-        "has 6 problem(s)",
+        "has 8 problem(s)",
         "high.npz: the label has the number 3, but there are 3 classes",
         "unscaled.npz: the image must be windowed to [0, 1], got 120.0 to 120.0",
         "half.npz: the label must hold whole numbers from 0 to 255, got 0.0 to 0.5",
         "broken.npz cannot be read as slice and label",
         "flat.npz: image and label must be (H, W) of one size",
+        "empty.npz: image and label must be (H, W) of one size",
+        "complex.npz: image and label must be real numbers, got complex128 and float64",
         "absent: there is neither",
     ):
         assert words in text

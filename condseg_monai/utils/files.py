@@ -14,13 +14,8 @@ from pathlib import Path
 from typing import Any
 
 __all__ = [
-    "atomic_write",
-    "check_archive",
-    "file_sha256",
-    "read_json_object",
-    "remove_unfinished",
-    "write_checkpoint",
-    "write_json",
+    *("atomic_write", "check_archive", "file_sha256", "read_json_object", "remove_unfinished"),
+    *("write_checkpoint", "write_json"),
 ]
 
 _LONGEST_NAME = 240  # bytes; a file's name has 255, of which an unfinished one takes up to ten more

@@ -118,6 +118,8 @@ def has_way(job: str, way: str) -> bool:
     parts = set(way.split("+"))
     if "plain" in parts and JOBS[job][1] is None:
         return False
+    if "fused" in parts and (job == "stage1" or job.split("-")[-1] in OTHERS):  # without CDFA
+        return False
     trains, ours = JOBS[job][3] is not None, job.split("-")[-1] not in OTHERS
     return not (trains and parts & set(INFERENCE_WAYS)) and ((trains and ours) or not parts & set(CHECKPOINTING))
 

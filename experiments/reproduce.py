@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import json
 import logging
 import sys
 from collections.abc import Mapping, Sequence
@@ -167,7 +168,9 @@ def main() -> None:
     rows = {name: item.rows[name] for name in arguments.rows or item.rows}
     for seed in arguments.seeds:
         for name, row in rows.items():
-            train_and_score(row, seed, arguments, given, output_dir / name / f"seed{seed}")
+            folder = output_dir / name / f"seed{seed}"
+            check_settings(folder, row, arguments, given)
+            train_and_score(row, seed, arguments, given, folder)
             write_table(item, rows, arguments, output_dir)
     print((output_dir / "table.md").read_text(encoding="utf-8"))
 
@@ -209,8 +212,6 @@ def stages(row: Row, arguments: argparse.Namespace, given: Mapping[str, Any]) ->
     """The config files of each training of a row, and its options, without folders and seed."""
     budget = dict(BUDGETS[arguments.budget])
     options = {**_RUN, **budget, **row.options, **given}
-    if "stage1_epochs" in row.options and "stage1_epochs" in budget:  # 100 epochs become the budget's
-        options["stage1_epochs"] = max(1, round(row.options["stage1_epochs"] * budget["stage1_epochs"] / 100))
     stage1 = {name.removeprefix("stage1_"): value for name, value in options.items() if name.startswith("stage1_")}
     both = {name: value for name, value in options.items() if not name.startswith("stage1_")}
     first = {**both, **stage1}
@@ -218,6 +219,15 @@ def stages(row: Row, arguments: argparse.Namespace, given: Mapping[str, Any]) ->
         return [(row.files.train, first)]
     trained = [(row.files.stage1, first)] if row.files.stage1 else []
     return [*trained, (row.files.train, both)]
+
+
+def check_settings(folder: Path, row: Row, arguments: argparse.Namespace, given: Mapping[str, Any]) -> None:
+    """Note what a row is trained with, and raise ``ValueError`` if its folder is of another budget or other options."""
+    settings = {"dataset_dir": str(arguments.dataset_dir.resolve()), "stages": stages(row, arguments, given)}
+    file, text = folder / "settings.json", json.dumps(settings, indent=2)
+    if file.is_file() and file.read_text(encoding="utf-8") != text:
+        raise ValueError(f"{folder} was trained with other options, see {file}: give another --output_dir")
+    write(file, text)
 
 
 def train_and_score(row: Row, seed: int, arguments: argparse.Namespace, given: Mapping[str, Any], folder: Path) -> None:

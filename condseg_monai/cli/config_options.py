@@ -82,10 +82,10 @@ class ConfigCommand(Command):
     """Command whose help lists the options of the configs by group, below its own."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse; a flag takes the next word only if it is one of true, false and the like, and no argument."""
+        """Parse; a flag takes the next word only if it is true, false, null or the like, and no argument."""
         flags = {name for param in self.params if getattr(param, "flag_value", None) == "true" for name in param.opts}
         for i, (word, following) in enumerate(zip(args, [*args[1:], ""], strict=True)):
-            if word in flags and following.lower() not in FLAG_WORDS:
+            if word in flags and following.lower() not in {*FLAG_WORDS, "null"}:
                 args[i] = f"{word}=true"
         return super().parse_args(ctx, args)
 

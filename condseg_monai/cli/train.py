@@ -19,7 +19,8 @@ from condseg_monai.utils.method_files import CT, METHODS, Files
 
 __all__ = ["command"]
 
-_PAPER = "paper"
+_PAPER, _RELEASED = "paper", "released"
+_PRESET_METHODS = {_RELEASED: ("condseg", "med_disseg")}  # whose losses it has
 _PRESET = "preset_"
 _OWN = {"bundle_root", "stage", "dataset_dir", "output_dir"}
 _FILES = (*METHODS.values(), CT)
@@ -65,6 +66,10 @@ def command(
     if is_ct and method != "condseg":
         raise click.UsageError(f"{dataset_dir} holds CT slices, which --method condseg alone trains on, not {method}")
     files = CT if is_ct else METHODS[method]
+    if (is_ct and preset == _RELEASED) or method not in _PRESET_METHODS.get(preset, METHODS):
+        raise wrong_option(
+            "preset", f"{preset} is of binary masks and --method {' and '.join(_PRESET_METHODS[preset])}"
+        )
     if preset != _PAPER:
         files = files.with_overlay(_PRESET + preset)
     given = given_options(ctx, options)

@@ -8,7 +8,6 @@ import os
 import shutil
 import tempfile
 import zipfile
-import zlib
 from pathlib import Path, PurePosixPath
 
 from condseg_monai.networks.model_card import card_path
@@ -71,14 +70,15 @@ def bundle_checkpoint(bundle_root: str | os.PathLike[str], ckpt_dir: str | os.Pa
     """``model.pt`` of a bundle, for ``train.json``, which ``monai.bundle.load`` reads in whatever folder it is called.
 
     Raises:
-        ValueError: if that is no bundle's, where the model card, which says what network the weights fit, would be
-            missed, and those that happen to fit another be copied.
+        ValueError: if ``bundle_root`` is not a bundle: the model's card would not be found, and weights would be copied
+            into another network.
     """
     root = Path(bundle_root)
-    if Path(ckpt_dir) == root / "models" and not (root / "configs").is_dir():
+    if Path(ckpt_dir) == root / "models" and not (root / "configs" / "train.json").is_file():
         raise ValueError(
-            f"bundle_root {bundle_root} is no bundle, for it has no configs/: work in the bundle's folder, or make a "
-            "bundle of the model by condseg pack, which monai.bundle.load opens from anywhere"
+            f"bundle_root {bundle_root} is not a bundle, for it has no configs/train.json: give --bundle_root, work in "
+            "the bundle's folder, or make a bundle of the model by condseg pack, which monai.bundle.load opens from "
+            "anywhere"
         )
     return str(Path(ckpt_dir) / _CHECKPOINT)
 
@@ -98,7 +98,6 @@ def shipped_models() -> dict[str, Path]:
 def _unpack(path: Path) -> Path:
     try:
         with zipfile.ZipFile(path) as archive:
-            check_archive(archive, path.stat().st_size)
             names = {name: PurePosixPath(name) for name in archive.namelist()}
             found = [name for name, parts in names.items() if parts.parts[-2:] == ("models", _CHECKPOINT)]
             if len(found) != 1:
@@ -107,15 +106,9 @@ def _unpack(path: Path) -> Path:
             atexit.register(shutil.rmtree, folder, ignore_errors=True)
             for name in (found[0], str(names[found[0]].with_suffix(".json"))):
                 if name in names:
+                    check_archive([archive.getinfo(name)], path.stat().st_size)
                     with archive.open(name) as source, (folder / names[name].name).open("wb") as target:
                         shutil.copyfileobj(source, target)
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        OSError,
-        EOFError,
-        RuntimeError,
-        ValueError,
-    ) as error:  # encrypted: RuntimeError
+    except Exception as error:  # zlib's, an encrypted one's RuntimeError, and others
         raise ValueError(f"model {path} cannot be read as a zip of a bundle: {error}") from error
     return folder / _CHECKPOINT

@@ -23,8 +23,8 @@ def consistency_loss(clean: Tensor, augmented: Tensor, threshold: float = 0.5, k
 
     - ``bce``: the cross-entropy of each view's prediction against the other view's binarised prediction, averaged over
       both, factor 1/2 included, which the released code leaves out. For C classes the threshold of Eq. 5 becomes the
-      arg-max. The decisions are constants without gradient. A pixel that is foreground in a share q of its like, and
-      under the threshold in both views, is drawn to 2q / 3: it crosses 1/2 only if q is above 3/4.
+      arg-max. The decisions are constants without gradient. A pixel that is foreground in a share q of similar images,
+      and under the threshold in both views, is drawn to 2q / 3: it crosses 1/2 only if q is above 3/4.
     - ``kl``: the mean of both Kullback-Leibler divergences between the two predictions.
     - ``js``: their Jensen-Shannon divergence.
     - ``mse``: the mean squared difference of their probabilities.
@@ -39,9 +39,8 @@ def consistency_loss(clean: Tensor, augmented: Tensor, threshold: float = 0.5, k
         kind: one of the four.
 
     Returns:
-        Scalar >= 0: 0 when both are certain and agree everywhere, but for ``bce`` also
-        when they are equal. Symmetric in
-        its two views. ``js`` is at most log 2, ``mse`` at most 1.
+        Scalar >= 0, symmetric in its two views: 0 when both are certain and agree everywhere; all kinds but ``bce`` are
+        0 whenever both are equal. ``js`` is at most log 2, ``mse`` at most 1.
 
     Raises:
         TypeError: if a view is not floating point.

@@ -45,22 +45,21 @@ class ValidationLoss(Metric):
 
     @reinit__is_reduced
     def update(self, output: tuple[Tensor, Tensor]) -> None:
-        """Add a batch: logits ``(B, C, H, W)`` and label ``(B, 1, H, W)``; a ValueError if its loss is not finite."""
+        """Add a batch: logits ``(B, C, H, W)`` and label ``(B, 1, H, W)``."""
         logits, label = output
-        loss = float(mask_loss(logits, label, "sum", self.lambda_ce, self.balance))
-        if not math.isfinite(loss):  # NaN would be scored as background, and saved as the best
-            raise ValueError(
-                "the validation loss is not finite: the weights are too large, or precision is too narrow. The "
-                "checkpoints are those from before; start anew with a lower learning_rate, or precision float32"
-            )
-        self._sum += loss
+        self._sum += float(mask_loss(logits, label, "sum", self.lambda_ce, self.balance))
         self._number += len(logits)
 
     @sync_all_reduce("_sum", "_number")
     def compute(self) -> float:
-        """Return the mean of the epoch, of all processes."""
+        """Return the mean of the epoch, of all processes; raise ``ValueError`` if it is not finite."""
         if self._number == 0:
             raise NotComputableError("the validation has no images")
+        if not math.isfinite(self._sum):  # NaN would be scored as background, and saved as the best
+            raise ValueError(
+                "the validation loss is not finite: the weights are too large, or precision is too narrow. The "
+                "checkpoints are those from before; start anew with a lower learning_rate, or precision float32"
+            )
         return self._sum / self._number
 
 

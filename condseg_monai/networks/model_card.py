@@ -209,9 +209,7 @@ def _values_of(content: Mapping[str, Any]) -> dict[str, Any]:
         "image_size": type(size) is int and size > 0,
         "anti_aliasing": isinstance(anti_aliasing, bool),
         "normalization": isinstance(values["normalization"], str),
-        "window_hu": values["kind"] != "ct"
-        if window is None
-        else _are_numbers(window) and len(window) == 2 and window[0] < window[1],
+        "window_hu": _is_window(window) if window is not None else values["kind"] != "ct",
         "threshold": _are_numbers([values["threshold"]]) and 0 < values["threshold"] < 1,
         "class_names": isinstance(names, list) and len(names) > 1 and all(isinstance(name, str) for name in names),
         "class_values": class_values is None or (isinstance(class_values, list) and len(class_values) == len(names)),
@@ -230,6 +228,10 @@ def _mapping(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise TypeError(f"the model card's {name} must be an object, got {value!r}")
     return value
+
+
+def _is_window(values: Sequence[Any]) -> bool:
+    return _are_numbers(values) and len(values) == 2 and values[0] < values[1]
 
 
 def _are_numbers(values: Sequence[Any]) -> bool:

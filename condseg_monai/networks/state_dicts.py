@@ -48,7 +48,7 @@ def read_state_dict(
         with Path(path).open("rb") if content is None else BytesIO(content) as stream:
             if zipfile.is_zipfile(stream):
                 with zipfile.ZipFile(stream) as archive:
-                    check_archive(archive, stream.seek(0, os.SEEK_END))
+                    check_archive(archive.infolist(), stream.seek(0, os.SEEK_END))
             stream.seek(0)
             loaded = torch.load(stream, map_location="cpu", weights_only=True)
     except FileNotFoundError:

@@ -8,7 +8,7 @@ import json
 import os
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -145,8 +145,8 @@ def _os_error(error: BaseException | None) -> OSError | None:
     return error
 
 
-def check_archive(archive: zipfile.ZipFile, size: int) -> None:
+def check_archive(members: Iterable[zipfile.ZipInfo], size: int) -> None:
     """Refuse an archive of weights that unpacks to far more than its size in bytes: megabytes may hold gigabytes."""
-    unpacked = sum(member.file_size for member in archive.infolist())
+    unpacked = sum(member.file_size for member in members)
     if unpacked > _MAX_UNPACKED * size:
         raise ValueError(f"it unpacks to {unpacked} bytes, more than {_MAX_UNPACKED} times its size")

@@ -141,7 +141,7 @@ _NETWORK: dict[str, Option] = {
         null=True,
     ),
     "encoder": _text(
-        "of which `pvt_v2_b2` needs transformers; `condseg encoders` says more",
+        "the backbone; `pvt_v2_b2` needs transformers, and `condseg encoders` lists sizes and weights",
         *("resnet18", "resnet34", "resnet50", "vgg19", "pvt_v2_b2", "res2net50_v1b"),
         *("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"),
         null=True,

@@ -56,6 +56,7 @@ def test_every_file_of_a_bundle_is_there(bundle_dir):
 @pytest.mark.parametrize("name", ["train", "inference"])
 def test_network_maps_the_declared_input_to_the_declared_output(bundle_dir, name, tmp_path):
     (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "train.json").touch()
     configs = bundle_dir / "configs"
     verify_net_in_out(
         net_id="network_def",
@@ -72,7 +73,7 @@ def test_bundle_that_is_not_packed_loads_in_its_folder_and_nowhere_else(bundle_c
     monkeypatch.chdir(tmp_path)
     with pytest.raises(RuntimeError) as error:
         load(bundle_copy.name, bundle_dir=str(bundle_copy.parent))
-    assert "bundle_root . is no bundle" in str(root_cause(error.value))
+    assert "bundle_root . is not a bundle" in str(root_cause(error.value))
     monkeypatch.chdir(bundle_copy)
     network = load(bundle_copy.name, bundle_dir=str(bundle_copy.parent))
     saved = torch.load(bundle_copy / "models" / "model.pt", weights_only=True)

@@ -240,3 +240,4 @@ def test_a_flag_takes_no_argument_of_the_command(words, tmp_path, monkeypatch, c
     monkeypatch.setattr("condseg_monai.cli.train._check_options", lambda _, options: given.update(options) or 1 / 0)
     assert main(["train", *(str(tmp_path) if word == "DIR" else word for word in words)]) == 1
     assert given["resume"] is True and given["dataset_dir"] == str(tmp_path)
+    assert main(["train", "--anti_aliasing", "null", str(tmp_path)]) == 1 and given["anti_aliasing"] is None

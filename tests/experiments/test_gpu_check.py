@@ -59,5 +59,5 @@ def test_checks_without_time_are_named_as_skipped(monkeypatch, tmp_path):
 def test_targets_are_judged_beside_the_plain_composition(monkeypatch, tmp_path):
     _, rows = run(monkeypatch, tmp_path, "--only", "inference-paper, batch 1, (network|plain|channels_last.graph)")
     graph, network, plain = rows
-    assert (graph["target"] == "difference <= 0.05, >= 500 images/s" and not graph["met"]) or True
+    assert graph["target"].startswith("difference <= 0.05, ") and isinstance(graph["met"], bool)
     assert network["difference"] < 1e-3 and plain["target"].endswith("ours no slower, ours no more memory")

@@ -42,9 +42,9 @@ _SAME: dict[str, tuple[str, float]] = {
     "ImageOrientationPatient": ("orientations", 1e-3),
     "PixelSpacing": ("pixel spacings", 1e-4),
 }
-# What goes one way along one scan, and back and forth where slices of two lie between each other, such as contrast or
-# cardiac phases: words for errors, by how much it changes from one to the other, and the share of slices where it does.
-# A scan is acquired once; it may be reconstructed, triggered and numbered in some other order, but not in turns.
+# Tags that are monotonic along one scan and alternate where two, such as contrast or cardiac phases, are interleaved:
+# words for errors, by how much a tag changes from one to the other, and the share of slices where it does. A scan is
+# acquired once; it may be reconstructed, triggered and numbered in some other order, but not in turns.
 _ONE_WAY: dict[str, tuple[str, float, float]] = {
     "AcquisitionTime": ("acquisition times", 5.0, 0.0),  # seconds
     "ContentTime": ("content times", 5.0, 0.5),

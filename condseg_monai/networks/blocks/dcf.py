@@ -34,5 +34,5 @@ class DualScaleComplementaryFusion(CheckpointedModule):
         full, down = self.full1(full), self.down1(down)
         completed = self.full2(full + torch.sigmoid(down) * down)
         completed_down = self.down2(down + torch.sigmoid(full) * full)
-        weights = float32_softmax(self.gate(torch.cat([completed, completed_down], dim=1)), dim=1)
+        weights = float32_softmax(self.gate(torch.cat([completed, completed_down], dim=1)), dim=1).to(completed.dtype)
         return weights[:, :1] * completed + weights[:, 1:] * completed_down

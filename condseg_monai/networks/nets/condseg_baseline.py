@@ -23,9 +23,9 @@ __all__ = ["ConDSegBaseline"]
 class ConDSegBaseline(nn.Module):
     """ConDSeg without Semantic Information Decoupling, CDFA's attention, and two of its three decoders.
 
-    Source: ConDSeg (AAAI 2025), Table 4, whose baseline has convolutions in CDFA's place and a single decoder. How it
-    is built the paper does not say: here it is ``ConDSeg(decoders=1)`` less the attention, with the four convolutions
-    around it, and less all that only makes or trains what steers the attention.
+    Source: ConDSeg (AAAI 2025), Table 4, whose baseline has convolutions in CDFA's place and a single decoder. The
+    paper does not say how it is built: here it is ``ConDSeg(decoders=1)`` without SID, auxiliary heads and attention;
+    CDFA's four convolutions stay.
 
     Sizes, errors and arguments are as for :class:`~condseg_monai.ConDSeg`. It returns the mask's logits in
     either mode.

@@ -35,7 +35,7 @@ class MedDisSegStage1Output(NamedTuple):
 class MedDisSegStage1(ConDSegStage1):
     """Med-DisSeg's first stage, whose encoder starts :class:`MedDisSeg`.
 
-    Source: Med-DisSeg. It is :class:`~condseg_monai.networks.ConDSegStage1` with ``act="telu"`` and ``elat=True``,
+    Source: Med-DisSeg. It is :class:`~condseg_monai.ConDSegStage1` with ``act="telu"`` and ``elat=True``,
     whose other arguments, sizes and errors it has. In training mode it returns :class:`MedDisSegStage1Output`.
 
     Example:

@@ -1,4 +1,4 @@
-"""Softmax in full precision, in mixed precision on every device."""
+"""Softmax computed in float32."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ __all__ = ["float32_softmax"]
 
 
 def float32_softmax(x: Tensor, dim: int) -> Tensor:
-    """Softmax computed in float32 (float64 stays) and rounded once to the type of ``x``.
-
-    PyTorch's own computes bfloat16 in bfloat16 on a CPU, and under autocast leaves float32 behind on a GPU.
+    """Softmax in float32 (float64 stays), as autocast has it on a GPU; on a CPU it leaves bfloat16.
 
     Example:
         >>> float32_softmax(torch.zeros(2, dtype=torch.bfloat16), 0)
-        tensor([0.5000, 0.5000], dtype=torch.bfloat16)
+        tensor([0.5000, 0.5000])
     """
-    return torch.softmax(x if x.dtype == torch.float64 else x.float(), dim=dim).to(x.dtype)
+    return torch.softmax(x if x.dtype == torch.float64 else x.float(), dim=dim)

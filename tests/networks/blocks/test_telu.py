@@ -43,7 +43,7 @@ def test_autocast_gives_the_type_a_relu_gives():
         assert TeLU()(torch.ones(2, dtype=torch.bfloat16)).dtype == torch.bfloat16
 
 
-def test_importing_the_package_registers_it_with_monai():
+def test_importing_a_network_registers_it_with_monai():
     assert "TELU" in Act
     assert isinstance(get_act_layer("telu"), TeLU)
     assert isinstance(conv_norm_act(2, 3, act="telu").adn.A, TeLU)

@@ -211,10 +211,12 @@ def test_overlays_count_no_positions():
 
 @pytest.mark.parametrize("files", [files for files in COMBINATIONS if files[0] not in INFERENCE], ids="+".join)
 def test_batches_are_pinned_for_cuda_alone_and_copied_without_waiting(files):
-    config = merged(*files).get()
-    pinned = config["train"]["dataloader"]["pin_memory"]
-    assert pinned == "$torch.device(@device).type == 'cuda'"
-    assert config["validate"]["dataloader"].get("pin_memory", pinned) in (pinned, "@train#dataloader#pin_memory")
+    for device in ("cpu", "cuda:1"):
+        parser = merged(*files)
+        parser["device"] = device
+        for part in ("train",) if "evaluate" in files else ("train", "validate"):
+            assert parser.get_parsed_content(f"{part}#dataloader#pin_memory") == (device != "cpu")
+    config = parser.get()
     assert all(
         config[part][engine]["non_blocking"] for part, engine in (("train", "trainer"), ("validate", "evaluator"))
     )

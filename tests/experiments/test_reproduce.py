@@ -89,6 +89,18 @@ def test_figures_are_drawn(tmp_path, monkeypatch):
     assert Image.open(tmp_path / "figure.png").size == (900, 600)
 
 
+def test_curves_are_those_of_the_trainings(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("matplotlib.axes.Axes.plot", lambda _, x, y, label: drawn.append((label, x, y)))
+    monkeypatch.setattr("matplotlib.axes.Axes.legend", lambda _: None)
+    write_scores(tmp_path / "unet" / "seed0", {"a": 0.5})
+    history = "epoch,learning_rate/encoder,loss/total,val_loss,val_mean_iou\n1,0.1,2,1,0.25\n2,0.1,2,1,0.5\n"
+    (tmp_path / "unet" / "seed0" / "history_stage2.csv").write_text(history)
+    monkeypatch.setattr(reproduce, "run", lambda *_: None)
+    call(monkeypatch, tmp_path, "figure5", "--rows", "unet")
+    assert drawn == [("unet", [1, 2], [0.25, 0.5])]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -84,7 +84,8 @@ class ConfigCommand(Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse; a flag takes the next word only if it is true, false, null or the like, and no argument."""
         flags = {name for param in self.params if getattr(param, "flag_value", None) == "true" for name in param.opts}
-        for i, (word, following) in enumerate(zip(args, [*args[1:], ""], strict=True)):
+        for i, word in enumerate(args):
+            following = args[i + 1] if i + 1 < len(args) else ""
             if word in flags and following.lower() not in {*FLAG_WORDS, "null"}:
                 args[i] = f"{word}=true"
         return super().parse_args(ctx, args)

@@ -102,10 +102,11 @@ def _refuse_others(given: Mapping[str, Any], files: Files, what: str) -> None:
 
 
 def _check_options(files: tuple[str, ...], options: Mapping[str, Any]) -> None:
-    """Raise what the folder and the network of a stage would raise after the stage before it, hours later."""
+    """Raise what the data would raise after a download, and the network after the stage before it, hours later."""
     import torch  # takes seconds, and --help should not
 
     parser = open_run(files, options).parser
+    parser.get_parsed_content("datalists")
     parser.get_parsed_content("run_folder").check()
     with torch.device("meta"):  # no memory, no random numbers
         parser.get_parsed_content("network_def")
@@ -133,7 +134,10 @@ def _print_end(dataset_dir: Path, run_dir: Path, model: Path, is_ct: bool, masks
     best = ModelCard.read(model.with_suffix(".json")).training.get("best") or {}
     if best.get("value") == 0:
         click.echo(f"warning: no lesion was found in any validation image; {LEARN_MORE}", err=True)
-    if is_ct:
+    if run_dir.name.startswith("fold_"):
+        runs = shlex.quote(str(run_dir.parent))
+        click.echo(f"Next, when all folds are trained\n  condseg evaluate {runs} {words[1]} --folds")
+    elif is_ct:
         click.echo(f"Next\n  condseg predict {words[0]} SCANS OUT")
         click.echo("  condseg score-volumes OUT LABELS --source_labels NAMES --output_dir SCORES")
     else:

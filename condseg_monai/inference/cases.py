@@ -131,16 +131,15 @@ class Cases:
         """Load the checkpoint, log what the run will do, and raise a RunError before any work if it cannot succeed."""
         try:
             self.checkpoint.load()
-            todo, kept = self.todo, self.kept
             self._all  # noqa: B018
             if self.output_dir is not None:
-                self._record = self._claim_outputs(todo)
+                self._record = self._claim_outputs(self.todo)
         except (OSError, ValueError) as error:
             raise RunError(str(error)) from error
         for finding in self.failed:
             _LOG.warning(f"no {self.result}: {finding.text}")
         _LOG.info(
-            f"{len(todo)} cases to do, {_kept_words(len(kept))}"
+            f"{len(self.todo)} cases to do, {_kept_words(len(self.kept))}"
             + (f"; outputs go to {self.output_dir}" if self.output_dir else "")
         )
 

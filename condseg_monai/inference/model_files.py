@@ -42,6 +42,8 @@ def find_model(model: str | os.PathLike[str]) -> Path:
         others = sorted(
             str(file.relative_to(path)) for folder in ("", "models") for file in (path / folder).glob("*.pt")
         )
+        if (path / "fold_0").is_dir():
+            raise FileNotFoundError(f"model {path} has folds: give one of them, {path / 'fold_0'}, or evaluate --folds")
         there = f"; there are {', '.join(others)}: give one of these files" if others else ""
         raise FileNotFoundError(
             f"model {path} is a folder without models/{_CHECKPOINT} or {_CHECKPOINT}{there or ': give that of a run'}"

@@ -160,6 +160,12 @@ def test_help_errors_and_what_reads_files_alone_load_neither_torch_nor_monai(tmp
     assert json.loads(modules) == []
 
 
+@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "split", "check"])
+def test_command_without_arguments_names_the_first(command, capsys):
+    assert main([command]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("Error: Missing argument '")
+
+
 def test_error_is_the_last_line_and_its_traceback_comes_before_with_debug(tmp_path, capsys):
     assert main(["check", str(tmp_path / "no"), "--debug"]) == 1
     error = capsys.readouterr().err.splitlines()

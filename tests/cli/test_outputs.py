@@ -56,6 +56,15 @@ def test_another_output_leaves_the_masks_as_they_are(model, tmp_path):
     assert (out / "overlay" / "scan.png").is_file()
 
 
+def test_masks_that_are_kept_are_counted(model, tmp_path, capsys):
+    source, out = write_scan(tmp_path / "scan.png", 1), tmp_path / "out"
+    assert predict(model, source, out) == 0
+    capsys.readouterr()
+    assert predict(model, source, out) == 0
+    said = capsys.readouterr().err
+    assert "0 cases to do, 1 kept" in said and "0 cases done, 1 kept" in said
+
+
 def test_inputs_are_not_overwritten(model, tmp_path, capsys):
     out = tmp_path / "out"
     source = write_scan(out / "probability" / "scan.png", 1)

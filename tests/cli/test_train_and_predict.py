@@ -183,6 +183,7 @@ def test_option_that_the_network_refuses_is_refused_before_stage_1(data, tmp_pat
 
     monkeypatch.setattr("condseg_monai.cli.train._train", train)
     words = ["train", str(data), "--method", method, "--output_dir", str(tmp_path / "run")]
+    words += ["--labeled_fraction", "0.5"] if method in ("dec_seg", "condseg_student") else []
     assert main(words) == 1
     assert capsys.readouterr().err.splitlines()[-1] == "error: every option is in order"
     shutil.rmtree(tmp_path / "run")
@@ -190,6 +191,12 @@ def test_option_that_the_network_refuses_is_refused_before_stage_1(data, tmp_pat
         assert main([*words, "--decoder_channels", "15"]) == 1
         assert "decoder_channels" in capsys.readouterr().err.splitlines()[-1]
         assert not (tmp_path / "run").exists()
+
+
+def test_data_is_checked_before_weights_are_looked_for_and_leaves_no_folder(data, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert main(["train", str(data), "--output_dir", str(run), "--fold", "5"]) == 1
+    assert "fold" in capsys.readouterr().err.splitlines()[-1] and not run.exists()
 
 
 def test_model_of_another_run_is_refused_before_stage_1(data, tmp_path, capsys):
@@ -313,6 +320,9 @@ def test_folds_are_trained_and_pooled_out_of_fold(data, tmp_path, capsys):
     for fold in "01":
         arguments = [*SMALL, "--fold", fold, "--stage1_checkpoint", "null", "--output_dir", str(tmp_path / "run")]
         assert main(["train", str(dataset), *arguments]) == 0
+    assert f"condseg evaluate {tmp_path / 'run'} {dataset} --folds" in capsys.readouterr().out
+    assert main(["evaluate", str(tmp_path / "run"), str(dataset)]) == 1
+    assert "has folds: give one of them" in capsys.readouterr().err.splitlines()[-1]
     assert main(["evaluate", str(tmp_path / "run"), str(dataset), "--folds", "--num_workers", "0"]) == 0
     assert f"out of fold: {number} images in 2 folds" in capsys.readouterr().out
     table = (tmp_path / "run" / "scores" / "scores_out_of_fold.csv").read_text()

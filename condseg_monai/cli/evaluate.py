@@ -62,6 +62,9 @@ def command(
         start_work(ctx, "start again with --overwrite")
         return _evaluate_folds(Path(model), dataset_dir, output_dir, given)
     checkpoint = _model_of_images(model)
+    if given.get("fold") is None and not (dataset_dir / f"{split}.txt").is_file():
+        lists = ", ".join(sorted(path.stem for path in dataset_dir.glob("*.txt"))) or "none: condseg split makes some"
+        raise ValueError(f"--split {split}: {dataset_dir} has no {split}.txt; the lists in it are {lists}")
     scores = (output_dir or _scores_folder(model, checkpoint)).absolute()
     _refuse_earlier(scores, split, given)
     start_work(ctx, "nothing was written; start again")

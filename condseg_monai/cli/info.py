@@ -45,7 +45,7 @@ def _print(values: Mapping[str, Any], indent: int = 2) -> None:
             _print(value, indent + 2)
         elif value is not None:
             words = (
-                ", ".join(map(str, value))
+                ", ".join(f"{item:.4g}" if isinstance(item, float) else str(item) for item in value)
                 if isinstance(value, list)
                 else f"{value:.4g}"
                 if isinstance(value, float)

@@ -65,7 +65,7 @@ def draw_curves(output_dir: str | os.PathLike[str]) -> Path | None:
     for column, (name, rows) in zip(axes.T, histories.items(), strict=True):
         names = list(dict.fromkeys(name for row in rows for name in row))
         column[0].set_title(name.replace("stage", "stage "))
-        losses = [key for key in names if key.startswith("loss/")]
+        losses = [key for key in names if key.startswith("loss/") and not key.endswith("_weight")]
         scores = [key for key in names if key.startswith("val_") and key != "val_loss"]
         _draw(column[0], rows, [*losses, "val_loss"], "loss")
         _draw(column[1], rows, scores[:_MAX_SCORES], "validation score")

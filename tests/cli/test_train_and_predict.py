@@ -207,6 +207,11 @@ def test_model_of_another_run_is_refused_before_stage_1(data, tmp_path, capsys):
     assert {file.name for file in tmp_path.rglob("*")} == {"models", "model.pt"}
 
 
+def test_evaluation_of_a_list_that_is_not_there_names_those_that_are(data, trained, capsys):
+    assert main(["evaluate", str(trained[0]), str(data), "--split", "tset"]) == 1
+    assert "has no tset.txt; the lists in it are test, train, val" in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_interrupted_training_says_how_to_continue(data, tmp_path, monkeypatch, capsys):
     def interrupt(_):
         raise KeyboardInterrupt

@@ -30,8 +30,8 @@ def test_every_loss_is_drawn_beside_that_of_validation(tmp_path, monkeypatch):
     monkeypatch.setattr(
         "condseg_monai.reports.curves._draw", lambda _, rows, names, label: drawn.update({label: names})
     )
-    header = HEADER.replace("loss/mask", "loss/mask,loss/foreground")
-    (tmp_path / "history_stage2.csv").write_text(f"{header}1,0.001,3,1,2,1.2,0.2\n")
+    header = HEADER.replace("loss/mask", "loss/mask,loss/foreground,loss/foreground_weight")
+    (tmp_path / "history_stage2.csv").write_text(f"{header}1,0.001,3,1,2,9,1.2,0.2\n")
     draw_curves(tmp_path)
     assert drawn["loss"] == ["loss/total", "loss/mask", "loss/foreground", "val_loss"]
 

@@ -33,6 +33,7 @@ from condseg_monai.data.lists.pairing import (
 __all__ = ["inspect_dataset"]
 
 _VALUES = "mask values"
+_INVERTED = 0.8  # share of the foreground in a mask
 _NOISE = 10  # JPEG masks have values up to 7, and from 248: twice what has been seen would reach into object numbers
 _NEAR_WHITE = 255 - _NOISE
 
@@ -298,6 +299,10 @@ def _mask_findings(results: _Results, threshold: float) -> Iterator[tuple[str, F
         (_VALUES, "have a mask with colours; any bright colour counts as foreground", lambda mask: mask.coloured),
     ]
     yield from _warnings(masks, checks)
+    shares = [mask.foreground / mask.pixels for mask in masks.values()]
+    if shares and statistics.median(shares) > _INVERTED:
+        text = f"half of the masks are more than {_INVERTED:.0%} foreground, which is what is above {above}: inverted?"
+        yield "warning", Finding(_VALUES, text)
 
 
 def _class_findings(results: _Results, summaries: Mapping[str, SplitSummary]) -> Iterator[tuple[str, Finding]]:

@@ -89,7 +89,10 @@ def read_lists(
     missing = [f"{name}/ is missing" for name in ("images", "masks") if not (root / name).is_dir()]
     no_list = [f"{files[name].relative_to(root)} is missing" for name in splits if not files[name].is_file()]
     folds = "" if fold is None else " --folds K"
-    missing += [*no_list, f"condseg split {root}{folds} makes lists"] if no_list else []
+    remedy = f"condseg split {root}{folds} makes lists"
+    if fold is None and (root / "folds").is_dir():
+        remedy = "--fold 0 takes those in folds/0"
+    missing += [*no_list, remedy] if no_list else []
     if problem := folder_problem(root) or (f"{', '.join(missing)}; {layout}" if missing else None):
         return Lists({}, {}, {}, [Finding("layout", problem)])
     lists = Lists(index_by_stem(root / "images"), index_by_stem(root / "masks", mask_suffix), {}, [])

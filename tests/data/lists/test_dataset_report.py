@@ -154,6 +154,13 @@ class TestMaskValues:
         found = texts(inspect_dataset(dataset).warnings)
         assert "1 case(s) have a mask with colours" in found and "foreground everywhere: val0.png" in found
 
+    def test_inverted_masks(self, dataset):
+        inverted = np.full_like(mask(), 255)
+        inverted[0, 0] = 0
+        for path in (dataset / "masks").iterdir():
+            write(path, inverted)
+        assert only_warning(inspect_dataset(dataset), "mask values").endswith("above mask_threshold=127: inverted?")
+
 
 class TestClasses:
     CLASSES = {"background": 0, "lesion": 1, "tool": 2}  # noqa: RUF012

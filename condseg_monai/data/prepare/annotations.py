@@ -213,14 +213,28 @@ def _coco_region(coco_mask: Any, entry: dict[str, Any], size: tuple[int, int]) -
             _check_points(np.reshape(np.asarray(polygon, dtype=float), (-1, 2)), size)
             if len(polygon) < 6:
                 raise ValueError(f"a polygon of {len(polygon) // 2} points")
-    elif list(segmentation["size"]) != list(size):
+        return coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(segmentation, *size))).astype(bool)
+    if list(segmentation["size"]) != list(size):
         raise ValueError(f"its run lengths are of {segmentation['size']} pixels, its image of {list(size)}")
-    elif isinstance(segmentation["counts"], list) and sum(segmentation["counts"]) != size[0] * size[1]:
-        raise ValueError(f"its run lengths are of {sum(segmentation['counts'])} pixels, its image of {list(size)}")
-    is_packed = isinstance(segmentation, dict) and isinstance(segmentation["counts"], (str, bytes))
-    runs = segmentation if is_packed else coco_mask.frPyObjects(segmentation, *size)
-    runs = coco_mask.merge(runs) if isinstance(runs, list) else runs
-    return coco_mask.decode(runs).astype(bool)
+    counts = segmentation["counts"]
+    runs = _unpacked(counts) if isinstance(counts, str) else counts
+    if min(runs, default=0) < 0 or sum(runs) != size[0] * size[1]:
+        raise ValueError(f"its run lengths are of {sum(runs)} pixels, its image of {list(size)}")
+    return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(size, order="F")
+
+
+def _unpacked(counts: str) -> list[int]:
+    """Run lengths from COCO's packed ones, of which pycocotools reads beyond the end if they are cut short."""
+    runs: list[int] = []
+    value = shift = 0
+    for code in (ord(character) - 48 for character in counts):
+        value |= (code & 31) << shift
+        shift += 5
+        if not code & 32:  # the last of this number; from the fourth on, the difference to the one before the last
+            value -= (code & 16) // 16 << shift
+            runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+            value = shift = 0
+    return runs
 
 
 def _check_size(size: tuple[int, int]) -> None:

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from condseg_monai.cli.commands import main
+from condseg_monai.data.prepare.annotations import _coco_region
 
 
 @pytest.fixture
@@ -109,6 +110,7 @@ def test_annotation_that_cannot_be_used_is_named_and_nothing_is_written(
         ({"size": [10**6, 10**6], "counts": [0, 10**12]}, "run lengths are of [1000000, 1000000] pixels"),
         ({"size": [10**6, 10**6], "counts": "PQR"}, "run lengths are of [1000000, 1000000] pixels"),
         ({"size": [10, 12], "counts": [20, 10]}, "run lengths are of 30 pixels, its image of [10, 12]"),
+        ({"size": [10, 12], "counts": "d0:"}, "run lengths are of 30 pixels, its image of [10, 12]"),
         (None, "TypeError"),
     ],
     ids=str,
@@ -119,6 +121,17 @@ def test_coco_region_that_cannot_be_drawn_is_named(source, tmp_path, capsys, seg
     assert main(["prepare", "coco", str(source.parent), str(tmp_path / "out"), "--allow_empty"]) == 1
     said = capsys.readouterr().err
     assert "annotations.json: annotation 3 of a.png cannot be drawn" in said and words in said
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_packed_run_lengths_are_read_as_pycocotools_packs_them(seed):
+    coco_mask = pytest.importorskip("pycocotools.mask")
+    rng = np.random.default_rng(seed)
+    size = tuple(rng.integers(1, 60, 2).tolist())
+    region = rng.random(size) < rng.random()
+    counts = coco_mask.encode(np.asfortranarray(region.astype(np.uint8)))["counts"].decode()
+    entry = {"segmentation": {"size": list(size), "counts": counts}}
+    np.testing.assert_array_equal(_coco_region(coco_mask, entry, size), region)
 
 
 def test_coco_region_of_an_image_that_is_not_listed_is_named(source, tmp_path, capsys):

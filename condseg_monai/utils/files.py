@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import io
 import json
 import os
 import tempfile
@@ -94,18 +95,18 @@ def write_checkpoint(path: str | os.PathLike[str], content: Any) -> None:
     import torch  # takes seconds, and the command line does without
 
     try:
+        # In memory first: Ctrl-C while torch.save writes to a file may be lost, or end the process without a word.
+        buffer = io.BytesIO()
+        torch.save(content, buffer)
         with atomic_write(path) as temporary, temporary.open("wb") as stream:
-            torch.save(content, stream)
+            stream.write(buffer.getbuffer())
             stream.flush()
             os.fsync(stream.fileno())
-    except (OSError, RuntimeError) as error:
-        reason = _os_error(error)
-        if reason is None:
-            raise
+    except OSError as error:
         before = "the one before it is whole and stays" if Path(path).is_file() else "there is none before it"
         raise OSError(
-            reason.errno,
-            f"the checkpoint {path} could not be written: {reason.strerror or reason}; {before}. "
+            error.errno,
+            f"the checkpoint {path} could not be written: {error.strerror or error}; {before}. "
             "Make room and continue with --resume true",
         ) from error
 
@@ -136,13 +137,6 @@ def file_sha256(path: str | os.PathLike[str]) -> str:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _os_error(error: BaseException | None) -> OSError | None:
-    """Find what the system said: torch hides it behind a complaint about the archive's length."""
-    while error is not None and not isinstance(error, OSError):
-        error = error.__cause__ or error.__context__
-    return error
 
 
 def check_archive(members: Iterable[zipfile.ZipInfo], size: int) -> None:

@@ -1,6 +1,7 @@
 """Atomic file writing."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -90,3 +91,32 @@ def test_unfinished_writes_are_removed_and_nothing_else(tmp_path):
         (tmp_path / name).write_bytes(b"")
     assert remove_unfinished(tmp_path / "model.pt") == [tmp_path / ".model.pt.x7_a"]
     assert len(names(tmp_path)) == 4
+
+
+INTERRUPT = """
+import os, random, signal, sys, threading, time
+import torch
+from condseg_monai.utils.files import write_checkpoint
+
+content = {f"w{i}": torch.zeros(200_000) for i in range(20)}
+started = time.perf_counter()
+write_checkpoint(sys.argv[1], content)
+took = time.perf_counter() - started
+for _ in range(30):
+    timer = threading.Timer(random.random() * took, os.kill, (os.getpid(), signal.SIGINT))
+    try:
+        timer.start()
+        write_checkpoint(sys.argv[1], content)
+        timer.join()
+        time.sleep(0.1)
+    except KeyboardInterrupt:
+        pass
+    torch.load(sys.argv[1], weights_only=True)
+"""
+
+
+def test_ctrl_c_during_a_write_is_an_interruption_and_leaves_the_old_file(tmp_path):
+    program = [sys.executable, "-c", INTERRUPT, str(tmp_path / "model.pt")]
+    result = subprocess.run(program, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert names(tmp_path) == ["model.pt"]

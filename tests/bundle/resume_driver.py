@@ -14,6 +14,8 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,24 +24,27 @@ from ignite.engine import Events
 from monai.bundle import ConfigWorkflow
 from monai.engines import IterationEvents
 
+from condseg_monai.utils import files
+
 
 def kill_myself(*_: Any) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def kill_while_writing(name: str, count: int) -> None:
-    real_save, calls = torch.save, []
+    real_write, calls = files.atomic_write, []
 
-    def save(content: Any, stream: Any, *args: Any, **kwargs: Any) -> None:
-        real_save(content, stream, *args, **kwargs)
-        if Path(stream.name).name.startswith(f".{name}."):
-            calls.append(name)
-            if len(calls) == count:
-                stream.flush()
-                os.truncate(stream.name, Path(stream.name).stat().st_size // 2)
-                kill_myself()
+    @contextmanager
+    def write(path: str | os.PathLike[str]) -> Iterator[Path]:
+        with real_write(path) as temporary:
+            yield temporary
+            if Path(path).name == name:
+                calls.append(name)
+                if len(calls) == count:
+                    os.truncate(temporary, temporary.stat().st_size // 2)
+                    kill_myself()
 
-    torch.save = save
+    files.atomic_write = write
 
 
 def train(job: dict[str, Any]) -> None:

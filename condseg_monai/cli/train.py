@@ -91,8 +91,9 @@ def command(
     for number, (title, stage) in enumerate(stages):
         click.echo(f"{chr(10) * bool(number)}{title}\n  {command_of(stage, options_for(stage, settings))}")
         _train(stage, options_for(stage, settings))
-    masks = {name: given[name] for name in ("mask_suffix", "mask_threshold") if given.get(name) is not None}
-    _print_end(dataset_dir, run_dir, Path(settings["ckpt_dir"]) / "model.pt", is_ct, masks)
+    model = Path(settings["ckpt_dir"]) / "model.pt"
+    _print_places(run_dir, model)
+    _print_next(dataset_dir, run_dir, model, is_ct, given)
 
 
 def _refuse_others(given: Mapping[str, Any], files: Files, what: str) -> None:
@@ -119,7 +120,7 @@ def _train(files: tuple[str, ...], options: Mapping[str, Any]) -> None:
     workflow.finalize()
 
 
-def _print_end(dataset_dir: Path, run_dir: Path, model: Path, is_ct: bool, masks: Mapping[str, Any]) -> None:
+def _print_places(run_dir: Path, model: Path) -> None:
     places = {
         "weights": model,
         "model card": model.with_suffix(".json"),
@@ -130,16 +131,19 @@ def _print_end(dataset_dir: Path, run_dir: Path, model: Path, is_ct: bool, masks
     click.echo("\nWhere to look")
     for name, place in places.items():
         click.echo(f"  {name:20s}{place}")
-    words = [shlex.quote(str(path)) for path in (model, dataset_dir)]
     best = ModelCard.read(model.with_suffix(".json")).training.get("best") or {}
     if best.get("value") == 0:
         click.echo(f"warning: no lesion was found in any validation image; {LEARN_MORE}", err=True)
-    if run_dir.name.startswith("fold_"):
-        runs = shlex.quote(str(run_dir.parent))
-        click.echo(f"Next, when all folds are trained\n  condseg evaluate {runs} {words[1]} --folds")
-    elif is_ct:
-        click.echo(f"Next\n  condseg predict {words[0]} SCANS OUT")
+
+
+def _print_next(dataset_dir: Path, run_dir: Path, model: Path, is_ct: bool, given: Mapping[str, Any]) -> None:
+    masks = [f"--{name}={given[name]}" for name in ("mask_suffix", "mask_threshold") if given.get(name) is not None]
+    if is_ct:
+        click.echo(f"Next\n  condseg predict {shlex.quote(str(model))} SCANS OUT")
         click.echo("  condseg score-volumes OUT LABELS --source_labels NAMES --output_dir SCORES")
+    elif given.get("fold") is not None:
+        words = ["condseg", "evaluate", str(run_dir.parent), str(dataset_dir), "--folds", *masks]
+        click.echo(f"Next, when all folds are trained\n  {shlex.join(words)}")
     else:
-        options = [shlex.quote(f"--{name}={value}") for name, value in masks.items()]
-        click.echo(f"Next\n  condseg evaluate {' '.join([*words, *options])}\n  condseg predict {words[0]} IMAGES OUT")
+        click.echo(f"Next\n  {shlex.join(['condseg', 'evaluate', str(model), str(dataset_dir), *masks])}")
+        click.echo(f"  condseg predict {shlex.quote(str(model))} IMAGES OUT")

@@ -9,7 +9,7 @@ __all__ = ["float32_softmax"]
 
 
 def float32_softmax(x: Tensor, dim: int) -> Tensor:
-    """Softmax in float32 (float64 stays), as autocast has it on a GPU; on a CPU it leaves bfloat16.
+    """Softmax in float32 (float64 stays). Autocast does that on a GPU, and on a CPU computes it in bfloat16.
 
     Example:
         >>> float32_softmax(torch.zeros(2, dtype=torch.bfloat16), 0)

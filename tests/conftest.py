@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,8 @@ import pytest
 import torch
 from PIL import Image
 
+# Tests send Ctrl-C, also where pytest itself runs in the background, which ignores it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 if not torch.cuda.is_available():  # before Triton is imported: its kernels run on the CPU, in Python
     os.environ.setdefault("TRITON_INTERPRET", "1")
 

@@ -23,12 +23,7 @@ def test_interrupted_training_says_what_is_saved_records_it_and_leaves_no_worker
     program = [sys.executable, "-m", "monai.bundle", "run", "--config_file", "configs/train_stage2.json", *words]
     with (tmp_path / "err.txt").open("w") as error:
         process = subprocess.Popen(
-            program,
-            cwd=bundle_dir,
-            stdout=subprocess.DEVNULL,
-            stderr=error,
-            start_new_session=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background ignores it
+            program, cwd=bundle_dir, stdout=subprocess.DEVNULL, stderr=error, start_new_session=True
         )
         deadline = time.monotonic() + 200
         while not (tmp_path / "models" / "resume_stage2.state").exists():

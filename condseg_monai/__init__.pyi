@@ -66,6 +66,7 @@ from .metrics.class_scores import class_score_handlers as class_score_handlers
 from .metrics.evaluation import evaluation_score_handlers as evaluation_score_handlers
 from .metrics.evaluation import iou_metric as iou_metric
 from .metrics.evaluation import validation_score_handlers as validation_score_handlers
+from .metrics.probability_bins import ProbabilityBinMetric as ProbabilityBinMetric
 from .metrics.validation_loss import ValidationLoss as ValidationLoss
 from .networks.averaged import average_flips as average_flips
 from .networks.blocks.telu import TeLU as TeLU

@@ -21,7 +21,7 @@ from condseg_monai.reports.score_table import ScoreTable
 from condseg_monai.reports.sheet import contact_sheet
 from condseg_monai.utils.text_tables import text_table
 
-COLUMNS = ("Image", "Label", "Prediction", "Foreground", "Background", "Uncertainty")
+COLUMNS = ("Image", "Label", "Prediction", "Probability", "Foreground", "Background", "Uncertainty")
 SCORES = {
     "mean_iou": "mIoU",
     "mean_dice": "mDSC",
@@ -92,28 +92,32 @@ class ImagesDemo(Demo):
         ranked = sorted(cases, key=lambda case: dice[Path(case["image"]).name])
         chosen = [ranked[i] for i in np.unique(np.linspace(0, len(ranked) - 1, NUM_CASES).round().astype(int))]
         rows = [self.sheet_row(workflow, case) for case in chosen]
+        if len(rows[0]) == len(COLUMNS) and all(row[-1].max() < 0.05 for row in rows):
+            print("  the uncertainty region is empty in these cases: it is left out of the sheet")
+            rows = [row[:-1] for row in rows]
+        rows = [[*row[:3], *(draw_heat_map(values, row[0].shape[:2]) for values in row[3:])] for row in rows]
         titles = [f"{(name := Path(case['image']).name)}, Dice {dice[name]:.2f}" for case in chosen]
         legend = {"outline of the label": LABEL_COLOR, "outline of the prediction": PREDICTION_COLOR}
-        if len(rows[0]) == len(COLUMNS):
-            nothing, certain = draw_heat_map([[0, 1]])[0].tolist()
-            legend |= {"probability 0": nothing, "probability 1": certain}
+        nothing, certain = draw_heat_map([[0, 1]])[0].tolist()
+        legend |= {"probability 0": nothing, "probability 1": certain}
         sheet = contact_sheet(rows, COLUMNS[: len(rows[0])], titles, legend=legend)
         sheet.save(self.run_dir / "contact_sheet.png")
 
     def sheet_row(self, workflow: ConfigWorkflow, case: Mapping[str, str]) -> list[np.ndarray]:
-        """Image, label, contours, and the regions' probabilities of a network that has them."""
+        """Image, label, contours, and probabilities: of the mask, and of the regions of a network that has them."""
         path = Path(case["image"])
         image = read_natural_image(path) / 255.0
         label = read_natural_image(case["label"], "L") > self.mask_threshold
         pred = np.asarray(Image.open(self.predictions_dir / f"{path.stem}.png")) > 0
         row = [image, label, draw_overlay(image, pred, label, legend=False)]
         network = workflow.parser.get_parsed_content("network")
-        if hasattr(network, "predict_regions"):
-            batch = workflow.parser.get_parsed_content("preprocessing")({"image": str(path)})["image"].as_tensor()[None]
-            with eval_mode(network):
-                regions = network.predict_regions(batch.to(next(network.parameters()).device)).regions
-            row += [draw_heat_map(region, label.shape) for region in regions[0].cpu().numpy()]
-        return row
+        batch = workflow.parser.get_parsed_content("preprocessing")({"image": str(path)})["image"].as_tensor()[None]
+        batch = batch.to(next(network.parameters()).device)
+        with eval_mode(network):
+            if hasattr(network, "predict_regions"):
+                logits, regions = network.predict_regions(batch)
+                return [*row, *torch.cat([logits.sigmoid(), regions], dim=1)[0].cpu().numpy()]
+            return [*row, network(batch).sigmoid()[0, 0].cpu().numpy()]
 
     def summary(self, split: str) -> dict:
         """The summary of an evaluation."""

@@ -16,6 +16,7 @@ from condseg_monai.metrics.class_scores import (
     class_score_handlers,
     scores_from_class_counts,
 )
+from condseg_monai.metrics.probability_bins import ProbabilityBinMetric
 from condseg_monai.metrics.saliency import SALIENCY_SCORES, SaliencyScoreMetric
 from condseg_monai.metrics.score_metric import ScoreMetric
 from condseg_monai.metrics.surface_distance import SURFACE_DISTANCES, SurfaceDistanceMetric
@@ -93,6 +94,7 @@ def evaluation_score_handlers(
     saliency: bool = False,
     stretch: bool = False,
     classes: Mapping[str, Any] | None = None,
+    probability_bins: ProbabilityBinMetric | None = None,
 ) -> dict[str, IgniteMetricHandler]:
     """Make all metric handlers of an evaluation but that of ``iou``, which is the evaluator's key metric.
 
@@ -108,6 +110,7 @@ def evaluation_score_handlers(
         saliency: whether to score probabilities too, with the extra ``saliency``; of a binary mask alone.
         stretch: whether these stretch each map to the full [0, 1] first, as the field's MATLAB code does.
         classes: by name, background first; None for a binary mask.
+        probability_bins: measures calibration, at the size of the file; of a binary mask alone. None leaves it out.
 
     Raises:
         ValueError: if ``saliency`` is asked for several classes.
@@ -119,6 +122,9 @@ def evaluation_score_handlers(
         handlers = binary_score_handlers(iou, BINARY_SCORES[1:])
         handlers |= binary_score_handlers(iou_original, output_transform=masks, suffix="_original")
         handlers |= _distance_handlers(masks, empty_distance, pixel_spacing)
+        if probability_bins is not None:
+            name = f"val_{probability_bins.score}_original"
+            handlers[name] = IgniteMetricHandler(probability_bins, output_transform=probabilities)
     else:
         names = list(classes)
         handlers = class_score_handlers(names, iou, scores=CLASS_SCORES)

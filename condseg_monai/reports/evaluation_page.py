@@ -31,7 +31,7 @@ _CONDITIONS = (
 _COUNTS = ("missed_images", "false_alarm_images")
 _OF_BINARY_MASKS = ("mask_threshold", *(f"{name}_original" for name in _COUNTS))
 _GROUP_SCORES = ("mean_iou", "mean_dice", "recall", "precision", "hd95", "asd")
-_SHOWN_ELSEWHERE = {"scores", "pooled", "subgroups", "rules", "images", "failed"}
+_SHOWN_ELSEWHERE = {"calibration", "thresholds", "scores", "pooled", "subgroups", "rules", "images", "failed"}
 _CLASS_SCORES = (*CLASS_SCORES, *SURFACE_DISTANCES)
 
 
@@ -42,8 +42,8 @@ class CasePicture:
     file: str
     overlay: str
     """Data address of the picture, as :func:`~condseg_monai.reports.drawing.jpeg_uri` makes it."""
-    uncertainty: str | None = None
-    """Data address of the uncertainty map; None if the network has none."""
+    probability: str
+    """Data address of the predicted probability of lesion, of any class but the background."""
 
 
 def html_report(
@@ -89,6 +89,7 @@ def html_report(
         colors=list(zip(classes, class_colors(len(classes) + 1)[1:].tolist(), strict=True)),
         headline=[name for name in _HEADLINE if name in summary["scores"]],
         histograms=_histograms(table, suffix, classes),
+        charts=_charts(summary),
         group_scores=[name + suffix for name in _GROUP_SCORES if name + suffix in table.scores],
         size_limits=summary.get("size_limits", SIZE_LIMITS),
         worst=worst,
@@ -145,6 +146,37 @@ def _histograms(table: ScoreTable, suffix: str, classes: Sequence[str]) -> list[
             }
         )
     return histograms
+
+
+def _charts(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Line charts of thresholds and calibration: their lines as points in [0, 1], and what is read off them."""
+    if "thresholds" not in summary:
+        return []
+    curve, calibration = summary["thresholds"], summary["calibration"]
+    thresholds, used = curve["threshold"], summary.get("threshold", 0.5)
+    names = [name for name in curve if name != "threshold"]
+    best = int(np.argmax(curve["mean_dice"]))
+    filled = [pair for pair in zip(calibration["probability"], calibration["lesion"], strict=True) if None not in pair]
+    doubtful = calibration["doubtful"]
+    wrong = "" if doubtful["errors"] is None else f", and {format_percent(doubtful['errors'])} of the wrong ones"
+    return [
+        {
+            "title": "Scores by threshold",
+            "axes": ("threshold of the probability", "mean over images"),
+            "lines": [(score_title(name), list(zip(thresholds, curve[name], strict=True))) for name in names],
+            "mark": used,
+            "text": f"Used: {used:g}, the dotted line. Dice is highest at {thresholds[best]:g}, with "
+            f"{format_number(curve['mean_dice'][best])}; chosen on these images, that is too favourable a figure.",
+        },
+        {
+            "title": "Calibration",
+            "axes": ("mean probability", "share of pixels that are lesion"),
+            "lines": [("model", filled), ("perfect", [(0.0, 0.0), (1.0, 1.0)])],
+            "mark": None,
+            "text": f"Expected calibration error {format_number(calibration['error'])} over the pixels of all images. "
+            f"{format_percent(doubtful['pixels'])} of all pixels have a probability from 0.25 to 0.75{wrong}.",
+        },
+    ]
 
 
 _IMAGE_TITLES = {"height": "Height", "width": "Width", "label_share": "Lesion"}

@@ -23,6 +23,7 @@ from condseg_monai.inference.required_checkpoint import RequiredCheckpoint
 from condseg_monai.metrics.binary import EMPTY_MASK_RULE
 from condseg_monai.metrics.class_scores import ABSENT_CLASS_RULE
 from condseg_monai.metrics.evaluation import pooled_counts
+from condseg_monai.metrics.probability_bins import ProbabilityBinMetric, calibration_curve, threshold_curve
 from condseg_monai.metrics.score_metric import ScoreMetric
 from condseg_monai.metrics.surface_distance import EMPTY_DISTANCES
 from condseg_monai.reports.drawing import draw_case, draw_class_case, draw_heat_map, jpeg_uri
@@ -53,11 +54,13 @@ class ScoreReport:
         context: conditions that the summary repeats: split, normalization, image size and the like.
         overwrite: replace the report of an earlier run, which otherwise stops this one before it starts.
         pooled: metrics whose pixel counts are also scored as one image, by the suffix of their scores' names.
-        postprocessing: the evaluator's own, which gives ``pred_original`` and ``label_original``, ``(1, H, W)``; the
-            worst and best images are predicted again with it and drawn. None draws none.
+        postprocessing: the evaluator's own, which gives ``pred_original`` and ``label_original``, ``(1, H, W)``,
+            and ``prob_original``, ``(C, H, W)``; the worst and best images are predicted again with it and drawn. None
+            draws none.
         num_cases: how many images to draw of the worst, and as many of the best.
         rank_by: the metric that ranks the images; None for the first.
         metrics: the engine's metric handlers by name, for the scores so far; None writes none until the end.
+        probability_bins: a metric of the engine, for the curves of thresholds and calibration; None draws none.
         classes: of several classes, their values by name, background first; None for a binary mask.
         failed: what kept images from being scored, see :class:`~condseg_monai.inference.cases.Cases`.
 
@@ -79,6 +82,7 @@ class ScoreReport:
         metrics: Mapping[str, IgniteMetricHandler] | None = None,
         failed: Sequence[Finding] = (),
         classes: Mapping[str, Any] | None = None,
+        probability_bins: ProbabilityBinMetric | None = None,
     ) -> None:
         if num_cases < 0:
             raise ValueError(f"num_cases must not be negative, got {num_cases}")
@@ -93,6 +97,7 @@ class ScoreReport:
         self.rank_by = rank_by
         self.metrics = dict(metrics or {})
         self.classes = classes
+        self.probability_bins = probability_bins
         self.failed = failed  # grows while the evaluation runs
         self._images: list[str] = []
         self._on_disk = 0
@@ -133,13 +138,14 @@ class ScoreReport:
         """Write the files; raise ``RuntimeError`` if the engine has no metric details, or not one per image."""
         images = string_list_all_gather(self._images) if idist.get_world_size() > 1 else self._images
         counts = {suffix: metric.measurements() for suffix, metric in self.pooled.items()}
+        bins = None if self.probability_bins is None else self.probability_bins.measurements()
         if idist.get_rank() > 0:
             return
         details = getattr(engine.state, "metric_details", {})
         if not details:
             raise RuntimeError("the engine has no metric details to report: set save_details on its metrics")
         table = _table(details, images)
-        summary = self._summary(table, {suffix: rows for suffix, rows in counts.items() if rows is not None})
+        summary = self._summary(table, {suffix: rows for suffix, rows in counts.items() if rows is not None}, bins)
         ranked_by = self.rank_by or next(iter(table.scores))
         if ranked_by not in table.scores:
             raise RuntimeError(f"rank_by is {ranked_by!r}, but the metrics are {', '.join(table.scores)}")
@@ -152,12 +158,15 @@ class ScoreReport:
             f"summary {self.files.summary}"
         )
 
-    def _summary(self, table: ScoreTable, counts: Mapping[str, Tensor]) -> dict[str, Any]:
+    def _summary(self, table: ScoreTable, counts: Mapping[str, Tensor], bins: Tensor | None) -> dict[str, Any]:
         summary: dict[str, Any] = {
             "images": len(table),
             "failed": [problem._asdict() for problem in self.failed],
             "scores": summarize_scores(table),
         }
+        if bins is not None:
+            summary["calibration"] = calibration_curve(bins.cpu(), self.context.get("threshold", 0.5))
+            summary["thresholds"] = threshold_curve(bins.cpu())
         if self.classes is not None:
             summary["classes"] = dict(self.classes)
         pooled = {suffix: pooled_counts(rows, self.classes) for suffix, rows in counts.items()}
@@ -176,7 +185,12 @@ class ScoreReport:
             "averaging": "each image is scored by itself, then the scores are averaged over images",
             "pooled": "pixels of all images are counted together, then scored as one image",
             "sizes": "at image_size, the label resized without interpolation; _original: the probability interpolated "
-            "to the size of the file, the label as in the file; " + _DECISIONS[self.classes is None],
+            "to the size of the file, the label as in the file; "
+            + (
+                f"a probability of {self.context.get('threshold', 0.5)} or more is lesion"
+                if self.classes is None
+                else "the class of the largest probability is taken"
+            ),
             "std": "over images, divided by n",
             "interval_95": "of the mean over images: percentile bootstrap, 9999 resamples, seed 0",
             "empty_masks": EMPTY_MASK_RULE if self.classes is None else ABSENT_CLASS_RULE,
@@ -207,29 +221,23 @@ class ScoreReport:
         index = next(i for i, case in enumerate(dataset.data) if _file(case) == file)
         item, network = dataset[index], getattr(evaluator.network, "module", evaluator.network)
         batch = torch.as_tensor(item["image"])[None].to(evaluator.state.device)
-        uncertainty = None
         with eval_mode(network):
-            if hasattr(network, "predict_regions"):
-                logits, regions = network.predict_regions(batch)
-                uncertainty = regions[0, 2].float().cpu().numpy()
-            else:
-                logits = network(batch)
+            logits = network(batch)
         assert self.postprocessing is not None
         result = self.postprocessing({**item, "pred": logits[0].float()})
         pred, label = (result[f"{key}_original"][0].cpu().numpy().astype(np.uint8) for key in ("pred", "label"))
         image = read_natural_image(dataset.data[index]["image"])
         draw = draw_case if self.classes is None else draw_class_case
         overlay = draw(image, pred, label)
-        heat = None if uncertainty is None else jpeg_uri(draw_heat_map(uncertainty, overlay.shape[:2]))
-        return CasePicture(file, jpeg_uri(overlay), heat)
+        probs = result["prob_original"].float().cpu().numpy()
+        lesion = probs[0] if self.classes is None else 1 - probs[0]
+        heat = draw_heat_map(lesion.clip(0, 1), overlay.shape[:2])
+        return CasePicture(file, jpeg_uri(overlay), jpeg_uri(heat))
 
 
 def _file(case: Mapping[str, Any]) -> str:
     """How a table calls a case: its image's file name, with the sub-folder in front if there is one."""
     return case_name(case) + Path(case["image"]).suffix
-
-
-_DECISIONS = {True: "a probability of 0.5 is lesion", False: "the class of the largest probability is taken"}
 
 
 def _table(scores: Mapping[str, Any], images: Sequence[str]) -> ScoreTable:

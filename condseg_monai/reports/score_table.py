@@ -18,7 +18,7 @@ IMAGE_COLUMNS = ("height", "width", "label_share")
 """What a table says of an image beside its scores: size of the file in pixels, share of pixels that are lesion."""
 
 _FORMULAS = ("=", "+", "-", "@")
-_DISTANCES = {"hd95", "asd", "mae"}
+_DISTANCES = {"hd95", "asd", "mae", "calibration"}
 _OVERLAPS = {"iou", "dice", "recall", "precision"}
 
 

@@ -24,6 +24,7 @@ METRICS = {
     "specificity": "specificity",
 }
 ORIGINAL = {f"{metric}_original": score for metric, score in METRICS.items()}
+CALIBRATION = "calibration_error_original"
 DISTANCES = {"hd95_original": "hd95", "asd_original": "asd"}
 SALIENCY = ("s_measure", "e_measure", "weighted_f", "mae", "swept_dice", "swept_iou")
 
@@ -74,7 +75,7 @@ def test_report_has_the_scores_of_every_image(run_config, options, trained, tmp_
     workflow = run_config("train", "evaluate", **options)
     rows, report = table(tmp_path, "val"), summary(tmp_path, "val")
     assert [row["file"] for row in rows] == ["val_0.png", "val_1.png", "val_2.png"]
-    assert set(rows[0]) == {"file", "height", "width", "label_share", *METRICS, *ORIGINAL, *DISTANCES}
+    assert set(rows[0]) == {"file", "height", "width", "label_share", *METRICS, *ORIGINAL, *DISTANCES, CALIBRATION}
     network = workflow.network_def.eval()
     saved = torch.load(trained.ckpt_dir / "model.pt", weights_only=True)
     assert all(torch.equal(value, saved[key]) for key, value in network.state_dict().items())
@@ -98,7 +99,7 @@ def test_report_has_the_scores_of_every_image(run_config, options, trained, tmp_
             assert float(row[metric]) == pytest.approx(expected, abs=1e-5)
         assert (row["height"], row["width"]) == ("40", "36")
         assert float(row["label_share"]) == pytest.approx(label.double().mean().item(), abs=1e-6)
-    for metric in (*METRICS, *ORIGINAL, *DISTANCES):
+    for metric in (*METRICS, *ORIGINAL, *DISTANCES, CALIBRATION):
         values, found = np.array([float(row[metric]) for row in rows]), report["scores"][metric]
         expected = {"mean": values.mean(), "std": values.std(), "median": np.median(values), "images": 3}
         assert {key: found[key] for key in expected} == pytest.approx(expected, abs=1e-6)
@@ -107,6 +108,11 @@ def test_report_has_the_scores_of_every_image(run_config, options, trained, tmp_
     for suffix, rows_of_counts in counts.items():
         for score, value in pooled_scores(torch.cat(rows_of_counts)).items():
             assert report["pooled"][f"pooled_{score}{suffix}"] == pytest.approx(value)
+    assert report["thresholds"]["threshold"][49] == report["threshold"] == 0.5
+    for curve, score in (("mean_dice", "mean_dice"), ("mean_iou", "mean_iou"), ("mean_recall", "recall")):
+        mean = report["scores"][f"{score}_original"]["mean"]
+        assert report["thresholds"][curve][49] == pytest.approx(mean, abs=1e-6)
+    assert 0 < report["calibration"]["error"] < 1
     assert report["images"] == sum(group["images"] for group in report["subgroups"].values()) == 3
     assert report["checkpoint_sha256"] == file_sha256(trained.ckpt_dir / "model.pt")
     assert (report["split"], report["normalization"], report["image_size"]) == ("val", "imagenet", 32)
@@ -116,7 +122,7 @@ def test_report_has_the_scores_of_every_image(run_config, options, trained, tmp_
     page = (tmp_path / "report_val.html").read_text()
     for row in rows:
         assert row["file"] in page
-    assert page.count('alt="Contours on') == page.count('alt="Uncertainty of') == 3  # two worst, one best
+    assert page.count('alt="Contours on') == page.count('alt="Predicted probability of') == 3  # two worst, one best
 
 
 def test_evaluation_equals_validation_in_training(run_config, options, trained, tmp_path):
@@ -140,7 +146,7 @@ def test_stage_1_can_be_evaluated_too(run_config, options, trained, tmp_path):
     assert summary(tmp_path, "val")["checkpoint_sha256"] == file_sha256(trained.ckpt_dir / "stage1.pt")
     page = (tmp_path / "report_val.html").read_text()
     assert 'alt="Contours on' in page
-    assert 'alt="Uncertainty of' not in page  # stage 1 has no regions
+    assert 'alt="Predicted probability of' in page
 
 
 def test_evaluation_needs_no_training_data_and_leaves_the_checkpoints_alone(

@@ -11,7 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from condseg_monai import ProbabilityBinMetric
+from condseg_monai.metrics.probability_bins import calibration_curve, threshold_curve
 from condseg_monai.reports.drawing import jpeg_uri
 from condseg_monai.reports.evaluation_page import CasePicture, html_report
 from condseg_monai.reports.pages import score_title
@@ -63,7 +66,7 @@ def page(table: ScoreTable) -> str:
     }
     address = jpeg_uri(np.full((8, 8, 3), 128, dtype=np.uint8))
     worst = [CasePicture("c.png", address, address)]
-    best = [CasePicture("é<i>&.jpg", address)]
+    best = [CasePicture("é<i>&.jpg", address, address)]
     return html_report("Evaluation on val", table, summary, worst, best, "mean_dice_original")
 
 
@@ -86,7 +89,7 @@ class Elements(HTMLParser):
 def test_page_asks_for_nothing_outside_itself(page):
     tags = Elements(page).tags
     addresses = [value for _, attrs in tags for key, value in attrs.items() if key in ("src", "href", "srcset", "data")]
-    assert len(addresses) == 3
+    assert len(addresses) == 4
     assert all(address.startswith("data:image/jpeg;base64,") for address in addresses)
     assert not [tag for tag, _ in tags if tag in ("link", "iframe", "object", "embed", "base")]
     assert not re.search(r"url\(|@import|https?://|fetch\(|XMLHttpRequest", page)
@@ -123,6 +126,25 @@ def test_histogram_has_bars_as_tall_as_their_counts(table):
     assert (heights[0], heights[12], heights[19]) == (120, 40, 40)
     assert [title.text for title in root.iter("title")][:2] == ["0 to 0.05: 3", "0.05 to 0.1: 0"]
     assert [line.get("class") for line in root.iter("line")] == ["mean", "median"]
+
+
+def test_charts_of_thresholds_and_calibration(table):
+    metric = ProbabilityBinMetric()
+    label = torch.zeros(1, 10, 10)
+    label[0, :4] = 1
+    metric([label * 0.75 + 0.1], [label])
+    rows = metric.measurements()
+    curves = {"calibration": calibration_curve(rows, 0.3), "thresholds": threshold_curve(rows), "threshold": 0.3}
+    page = html_report("Charts", table, {"images": 6, "scores": summarize_scores(table), **curves})
+    first, second = re.findall(r'<svg class="chart".*?</svg>', page, re.DOTALL)
+    lines = [line.get("points").split() for line in ElementTree.fromstring(first).iter("polyline")]
+    assert [len(points) for points in lines] == [99] * 4
+    assert lines[0][0] == "50.6,95.7"  # threshold 0.01, Dice of everything foreground: 2 * 40 / (100 + 40)
+    assert lines[0][50] == "180.6,10.0"  # 0.51: perfect
+    assert "Used: 0.3" in page
+    model, perfect = (line.get("points").split() for line in ElementTree.fromstring(second).iter("polyline"))
+    assert model == ["74.0,210.0", "269.0,10.0"]  # at 0.1 none is lesion, at 0.85 all
+    assert perfect == ["48.0,210.0", "308.0,10.0"]
 
 
 def test_sections_without_content_are_left_out(table):
@@ -162,7 +184,7 @@ def test_table_sorts_and_filters_in_a_browser(page, tmp_path):
     assert found["hd95_original again"] == [*by_distance[::-1], "c.png"]  # no distance: last in either order
     assert found["sorted"] == [["hd95_original", "descending"]]
     assert found["filtered"] == ["b 2.png", "b 10.png"]
-    assert found["pictures"] == [8, 8, 8]
+    assert found["pictures"] == [8, 8, 8, 8]
 
 
 def open_in_browser(path: Path, profile: Path) -> tuple[str, str]:

@@ -14,8 +14,6 @@ known, and are of the data set they name.
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import json
 import logging
 import sys
@@ -25,6 +23,7 @@ from typing import Any, NamedTuple
 
 from condseg_monai.cli.workflows import option_names, run, without_card_options
 from condseg_monai.utils.method_files import METHODS, Files
+from condseg_monai.utils.text_tables import csv_table, latex_table, markdown_table
 from experiments.compare_methods import SCORES, summarize, write
 from experiments.given_options import check_options, parse_options
 
@@ -262,31 +261,19 @@ def write_table(item: Item, rows: Mapping[str, Row], arguments: argparse.Namespa
         published = rows[entry["method"]].paper_iou
         table.append([*cells, "" if published is None else f"{published:.1f}"])
     write(output_dir / "table.md", markdown(item, table, arguments))
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(table)
-    write(output_dir / "table.csv", text.getvalue())
-    write(output_dir / "table.tex", latex(table))
+    write(output_dir / "table.csv", csv_table(table) + "\n")
+    write(output_dir / "table.tex", latex_table(table) + "\n")
     if item.x or item.curves:
         draw(item, found, arguments.seeds, output_dir)
 
 
 def markdown(item: Item, table: Sequence[Sequence[str]], arguments: argparse.Namespace) -> str:
     """The table with its title and budget."""
-    from condseg_monai.utils.text_tables import markdown_table
-
     budget = (
         ", ".join(f"{name} {value}" for name, value in BUDGETS[arguments.budget].items()) or "the configs' defaults"
     )
     about = f"{item.title}. Budget {arguments.budget}: {budget}; list {arguments.split}; seeds {arguments.seeds}."
     return f"{about}\n\n{markdown_table(table)}\n"
-
-
-def latex(table: Sequence[Sequence[str]]) -> str:
-    """The table as LaTeX's ``tabular``."""
-    special = str.maketrans({"_": r"\_", "%": r"\%", "&": r"\&"})
-    lines = [" & ".join(cell.translate(special) for cell in row) + r" \\" for row in table]
-    columns = "l" + "r" * (len(table[0]) - 1)
-    return "\n".join([rf"\begin{{tabular}}{{{columns}}}", lines[0], r"\hline", *lines[1:], r"\end{tabular}", ""])
 
 
 def draw(item: Item, found: Sequence[Mapping[str, Any]], seeds: Sequence[int], output_dir: Path) -> None:

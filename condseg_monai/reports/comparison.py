@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.stats import wilcoxon
 
 from condseg_monai.data.ct.nifti import nifti_stem
 from condseg_monai.data.images.image_reader import IMAGE_EXTENSIONS
@@ -26,9 +27,10 @@ def compare_scores(a: ScoreTable, b: ScoreTable, seed: int = 0) -> dict[str, dic
     """Compare two evaluations of the same images, in any order, image by image.
 
     Returns:
-        For each score that both have the means, their ``difference`` (b less a) with its bootstrap ``interval_95`` over
-        images, on how many images b is ``better``, ``worse`` and ``equal``, and ``lower_is_better``. Images where
-        either score is NaN are left out; None stands for NaN and for an interval that cannot be had.
+        For each score that both have the means with their intervals, their ``difference`` (b less a) with its bootstrap
+        ``interval_95`` over images, ``p_wilcoxon`` of the two-sided signed-rank test, on how many images b is
+        ``better``, ``worse`` and ``equal``, and ``lower_is_better``. Images where either score is NaN are left out;
+        None stands for NaN and for an interval that cannot be had.
 
     Raises:
         ValueError: if the images differ, naming them, or no score is in both.
@@ -158,18 +160,25 @@ def _compare(a: np.ndarray, b: np.ndarray, lower_is_better: bool, seed: int) -> 
     with np.errstate(invalid="ignore"):
         difference = np.where(a == b, 0.0, b - a)  # infinity less infinity is no difference
     gain = -difference if lower_is_better else difference
-    low, high = bootstrap_interval(difference, seed=seed)
     return {
         "mean_a": _mean(a),
+        "interval_a": _interval(a, seed),
         "mean_b": _mean(b),
+        "interval_b": _interval(b, seed),
         "difference": _mean(difference),
-        "interval_95": None if math.isnan(low) else [low, high],
+        "interval_95": _interval(difference, seed),
+        "p_wilcoxon": float(wilcoxon(difference).pvalue) if difference.any() else 1.0,
         "better": int((gain > 0).sum()),
         "worse": int((gain < 0).sum()),
         "equal": int((gain == 0).sum()),
         "images": int(known.sum()),
         "lower_is_better": lower_is_better,
     }
+
+
+def _interval(values: np.ndarray, seed: int) -> list[float] | None:
+    low, high = bootstrap_interval(values, seed=seed)
+    return None if math.isnan(low) else [low, high]
 
 
 def _mean(values: np.ndarray) -> float | None:

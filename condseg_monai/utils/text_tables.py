@@ -1,10 +1,12 @@
-"""Text tables: rows of cells as aligned columns, or as Markdown."""
+"""Text tables: rows of cells as aligned columns, Markdown, LaTeX or CSV."""
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Container, Sequence
 
-__all__ = ["markdown_table", "text_table"]
+__all__ = ["csv_table", "latex_table", "markdown_table", "text_table"]
 
 
 def text_table(rows: Sequence[Sequence[str]], left: Container[int] = (0,)) -> str:
@@ -44,3 +46,18 @@ def markdown_table(rows: Sequence[Sequence[str]]) -> str:
     """
     head, *body = rows
     return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *body))
+
+
+def latex_table(rows: Sequence[Sequence[str]]) -> str:
+    """Format a table as LaTeX's ``tabular``, special characters escaped; see :func:`markdown_table`."""
+    special = str.maketrans({character: f"\\{character}" for character in "_%&#$"})
+    head, *body = (" & ".join(cell.translate(special) for cell in row) + r" \\" for row in rows)
+    columns = "l" + "r" * (len(rows[0]) - 1)
+    return "\n".join([rf"\begin{{tabular}}{{{columns}}}", head, r"\hline", *body, r"\end{tabular}"])
+
+
+def csv_table(rows: Sequence[Sequence[str]]) -> str:
+    """Format a table as CSV; see :func:`markdown_table`."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().removesuffix("\n")

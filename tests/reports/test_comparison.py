@@ -1,11 +1,13 @@
 """Comparison of two evaluations, and its command."""
 
+import csv
 import json
 
 import numpy as np
 import pytest
 
 from condseg_monai.cli.commands import main
+from condseg_monai.metrics.bootstrap import bootstrap_interval
 from condseg_monai.reports.comparison import compare_scores, find_score_tables
 from condseg_monai.reports.score_table import ScoreTable
 
@@ -86,7 +88,7 @@ def test_images_that_one_evaluation_could_not_score_are_left_out_and_named(tmp_p
     assert "warning: left out: 1 of the images of B, which A has no scores for: 0.png" in said.err
     assert main(["compare", str(a), str(b), "--json"]) == 0
     said = capsys.readouterr()
-    result = json.loads(said.out)
+    (result,) = json.loads(said.out)
     assert result["left_out"] == {"only_in_a": ["6.png", "7.png"], "only_in_b": ["0.png"]}
     assert said.err.count("warning: left out") == 2
     found = result["scores"]["mean_dice"]
@@ -155,7 +157,7 @@ def test_table_is_readable(tmp_path, capsys):
 def test_json_holds_the_same(tmp_path, capsys):
     a, b = evaluation(tmp_path / "a", DICE), evaluation(tmp_path / "b", DICE - 0.1)
     assert main(["compare", str(a / "scores_val.csv"), str(b), "--json"]) == 0
-    result = json.loads(capsys.readouterr().out)
+    (result,) = json.loads(capsys.readouterr().out)
     assert result["images"] == 8
     assert result["scores"]["mean_dice"]["difference"] == pytest.approx(-0.1)
 
@@ -177,7 +179,7 @@ def test_one_of_several_splits_is_compared_on_demand(tmp_path, capsys):
     assert main(["compare", str(a), str(b)]) == 1
     assert "give --split test or --split val or the files instead of folders" in capsys.readouterr().err
     assert main(["compare", str(a), str(b), "--split", "test", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
+    (found,) = json.loads(capsys.readouterr().out)
     assert (found["a"], found["b"]) == (str(a / "scores_test.csv"), str(b / "scores_test.csv"))
     assert found["scores"]["mean_dice"]["difference"] == pytest.approx(0.1)
     assert find_score_tables(a, b / "scores_val.csv", "test") == (a / "scores_test.csv", b / "scores_val.csv")
@@ -194,6 +196,34 @@ def test_what_is_not_there_is_an_error(tmp_path, capsys):
     assert "has no scores_*.csv" in capsys.readouterr().err
     assert main(["compare", str(a), str(tmp_path / "nowhere")]) == 1
     assert "nowhere does not exist" in capsys.readouterr().err
+
+
+def test_three_evaluations_as_page_and_tables(tmp_path, capsys):
+    gains = {"a": 0, "b": 0.05, "c": -0.1}
+    a, b, c = (evaluation(tmp_path / name, DICE + gain, hd95_original=10 - DICE) for name, gain in gains.items())
+    out = tmp_path / "out"
+    assert main(["compare", *map(str, (a, b, c)), "--output_dir", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert said.count("8 images, each in both") == 2 and str(out / "comparison.html") in said
+    rows = list(csv.DictReader((out / "comparison.csv").open()))
+    dice = {row["evaluation"]: row for row in rows if row["score"] == "mean_dice"}
+    assert [(row["mean"], row["less that of A"]) for row in dice.values()] == [
+        ("0.5500", ""),
+        ("0.6000", "+0.0500"),
+        ("0.4500", "-0.1000"),
+    ]
+    assert float(dice["B"]["p (Wilcoxon)"]) == pytest.approx(2 / 2**8, rel=0.05)  # all eight on one side
+    low, high = bootstrap_interval(DICE + 0.05)
+    assert f"| mean_dice | B | 0.6000 | {low:.4f} to {high:.4f} | +0.0500 |" in (out / "comparison.md").read_text()
+    latex = (out / "comparison.tex").read_text()
+    assert r"mean\_dice & C & 0.4500" in latex and latex.startswith(r"\begin{tabular}{lrrrrrrr}")
+    page = (out / "comparison.html").read_text()
+    assert page.count("<circle") == 6 and all(str(folder) in page for folder in (a, b, c))
+    before = page
+    assert main(["compare", str(a), str(c), "--output_dir", str(out)]) == 1
+    assert "comparison.html is of an earlier comparison: give another --output_dir" in capsys.readouterr().err
+    assert (out / "comparison.html").read_text() == before
+    assert main(["compare", str(a), str(c), "--output_dir", str(out), "--overwrite"]) == 0
 
 
 def test_no_score_in_common_is_an_error():

@@ -53,7 +53,7 @@ def draw_curves(output_dir: str | os.PathLike[str]) -> Path | None:
     """
     folder = Path(output_dir)
     found = {path.stem.removeprefix("history_"): read_history(path) for path in sorted(folder.glob("history_*.csv"))}
-    histories = {name: rows for name, rows in found.items() if rows}
+    histories = {name: [_weighted(row) for row in rows] for name, rows in found.items() if rows}
     if not histories:
         return None
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # takes half a second
@@ -65,7 +65,7 @@ def draw_curves(output_dir: str | os.PathLike[str]) -> Path | None:
     for column, (name, rows) in zip(axes.T, histories.items(), strict=True):
         names = list(dict.fromkeys(name for row in rows for name in row))
         column[0].set_title(name.replace("stage", "stage "))
-        losses = [key for key in names if key.startswith("loss/") and not key.endswith("_weight")]
+        losses = [key for key in names if key.startswith("loss/")]
         scores = [key for key in names if key.startswith("val_") and key != "val_loss"]
         _draw(column[0], rows, [*losses, "val_loss"], "loss")
         _draw(column[1], rows, scores[:_MAX_SCORES], "validation score")
@@ -78,6 +78,14 @@ def draw_curves(output_dir: str | os.PathLike[str]) -> Path | None:
     with atomic_write(path) as temporary, temporary.open("wb") as stream:
         FigureCanvasAgg(figure).print_png(stream)
     return path
+
+
+def _weighted(row: Mapping[str, float]) -> dict[str, float]:
+    """Multiply the losses that have a weight by it: beta is often several times 1, and the total has the product."""
+    weights = {name.removesuffix("_weight"): value for name, value in row.items() if name.endswith("_weight")}
+    names = {name: name.replace("loss/", "loss/weighted_") if name in weights else name for name in row}
+    products = {names[name]: value * weights.get(name, 1.0) for name, value in row.items()}
+    return {name: value for name, value in products.items() if not name.endswith("_weight")}
 
 
 def _draw(axis: Any, rows: Sequence[Mapping[str, float]], names: Sequence[str], label: str) -> None:

@@ -28,12 +28,13 @@ def test_picture_has_a_column_for_each_stage(tmp_path):
 def test_every_loss_is_drawn_beside_that_of_validation(tmp_path, monkeypatch):
     drawn = {}
     monkeypatch.setattr(
-        "condseg_monai.reports.curves._draw", lambda _, rows, names, label: drawn.update({label: names})
+        "condseg_monai.reports.curves._draw",
+        lambda _, rows, names, label: drawn.update({label: {name: rows[0][name] for name in names}}),
     )
     header = HEADER.replace("loss/mask", "loss/mask,loss/foreground,loss/foreground_weight")
     (tmp_path / "history_stage2.csv").write_text(f"{header}1,0.001,3,1,2,9,1.2,0.2\n")
     draw_curves(tmp_path)
-    assert drawn["loss"] == ["loss/total", "loss/mask", "loss/foreground", "val_loss"]
+    assert drawn["loss"] == {"loss/total": 3, "loss/mask": 1, "loss/weighted_foreground": 18, "val_loss": 1.2}
 
 
 def test_no_history_gives_no_picture(tmp_path):

@@ -19,6 +19,7 @@ from condseg_monai.metrics.binary import binary_scores
 from condseg_monai.reports.drawing import LABEL_COLOR, PREDICTION_COLOR, draw_heat_map, draw_overlay
 from condseg_monai.reports.score_table import ScoreTable
 from condseg_monai.reports.sheet import contact_sheet
+from condseg_monai.utils.bundle_path import bundle_dir
 from condseg_monai.utils.text_tables import text_table
 
 COLUMNS = ("Image", "Label", "Prediction", "Probability", "Foreground", "Background", "Uncertainty")
@@ -31,6 +32,7 @@ SCORES = {
     "f2": "F2",
 }
 NUM_CASES = 6
+SHIPPED = "condseg_polyp"
 
 
 class ImagesDemo(Demo):
@@ -45,6 +47,7 @@ class ImagesDemo(Demo):
         scored = [split for split in ("val", "test") if split in splits]
         self.evaluate(scored)
         self.predict(scored[-1], splits[scored[-1]])
+        shipped = {} if self.arguments.dataset_dir is None else self.predict_with_shipped_model(scored[-1])
         self.show_places(
             {
                 f"{scored[-1]} cases from worst to best": self.run_dir / "contact_sheet.png",
@@ -52,6 +55,7 @@ class ImagesDemo(Demo):
                 "contours on the images": self.predictions_dir / "overlay",
                 "scores of every image, summaries": self.scores_dir,
                 "report, to open in a browser": self.scores_dir / f"report_{scored[-1]}.html",
+                **shipped,
             }
         )
         return self.verdict(self.summary("val")["scores"]["mean_dice"]["mean"], "validation mDSC")
@@ -102,6 +106,15 @@ class ImagesDemo(Demo):
         legend |= {"probability 0": nothing, "probability 1": certain}
         sheet = contact_sheet(rows, COLUMNS[: len(rows[0])], titles, legend=legend)
         sheet.save(self.run_dir / "contact_sheet.png")
+
+    def predict_with_shipped_model(self, split: str) -> dict[str, Path]:
+        """Segment the same images, your own, with the polyp model that comes with the bundle."""
+        self.announce("The polyp model that comes with the bundle, on the same images")
+        places = {"dataset_dir": self.data_dir / f"{split}.txt", "output_dir": self.run_dir / SHIPPED}
+        places["checkpoint"] = bundle_dir() / "models" / f"{SHIPPED}.pt"
+        workflow = self.open(("inference",), **{name: str(path) for name, path in places.items()})
+        self.finish(workflow)
+        return {"contours of the polyp model": self.run_dir / SHIPPED / "overlay"}
 
     def sheet_row(self, workflow: ConfigWorkflow, case: Mapping[str, str]) -> list[np.ndarray]:
         """Image, label, contours, and probabilities: of the mask, and of the regions of a network that has them."""

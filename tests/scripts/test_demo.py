@@ -107,6 +107,9 @@ def test_demo_on_own_data_leaves_scores_masks_and_a_sheet(
     assert (tmp_path / "predictions" / "uncertainty").exists() == has_regions
     for name in ("test_0.png", "overlay/test_1.png", "probability/test_1.png"):
         assert Image.open(tmp_path / "predictions" / name).size == (36, 40)
+    masks = tmp_path / "condseg_polyp"  # the model that comes with the bundle, on one's own images
+    assert {Image.open(masks / name).size for name in ("test_0.png", "overlay/test_1.png")} == {(36, 40)}
+    assert str(masks / "overlay") in printed
     for split, count in (("val", 3), ("test", 2)):
         assert len(ScoreTable.read(tmp_path / "scores" / f"scores_{split}.csv")) == count
     sheet = np.asarray(Image.open(tmp_path / "contact_sheet.png").convert("RGB"))
@@ -114,7 +117,7 @@ def test_demo_on_own_data_leaves_scores_masks_and_a_sheet(
     colors = {color: (sheet[-20:] == color).all(axis=-1).sum() for color in (LABEL_COLOR, PREDICTION_COLOR)}
     assert min(colors.values()) > 50  # the legend
     certain = (sheet[-20:] == draw_heat_map([[1]])[0, 0]).all(axis=-1).sum()
-    assert (certain > 50) == has_regions
+    assert certain > 50
 
 
 def test_demo_fails_if_the_synthetic_images_were_not_learned(

@@ -10,12 +10,14 @@ from . import segmenter as segmenter
 from . import training as training
 from . import utils as utils
 from .data.ct.organ_sampler import OrganSampler as OrganSampler
+from .data.ct.resize_slices import ResizeSlicesd as ResizeSlicesd
 from .data.ct.slices import LoadSliced as LoadSliced
 from .data.ct.slices import ResizeSliced as ResizeSliced
 from .data.ct.slices import check_slices as check_slices
 from .data.ct.synapse import CT_WINDOW_HU as CT_WINDOW_HU
 from .data.ct.synapse import synapse_class_names as synapse_class_names
 from .data.ct.volume import axial_slices as axial_slices
+from .data.ct.volume_list import list_volumes as list_volumes
 from .data.ct.volume_list import read_volume as read_volume
 from .data.images.color_augmentation import ColorPerturbation as ColorPerturbation
 from .data.images.color_augmentation import StrongColorAugmentation as StrongColorAugmentation
@@ -88,6 +90,7 @@ from .networks.nets.semi_supervised import SemiSupervisedNetwork as SemiSupervis
 from .networks.nets.unet import FlexibleUNet as FlexibleUNet
 from .networks.nets.unet import baseline_unet as baseline_unet
 from .networks.released.condseg import from_released as from_released
+from .networks.slice_network import SliceNetwork as SliceNetwork
 from .reports.curves import draw_curves as draw_curves
 from .reports.curves import run_and_draw as run_and_draw
 from .reports.overlay import DrawOverlayd as DrawOverlayd

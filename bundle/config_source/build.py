@@ -29,6 +29,7 @@ BASES = {  # each runs alone
     "train_dec_seg": ["common", "training", "dec_seg", "train_dec_seg"],
     "inference": ["common", "from_card", "inference"],
     "inference_synapse": ["common", "from_card", "inference_synapse"],
+    "inference_ct": ["common", "from_card", "inference_ct"],
 }
 OVERLAYS = {  # each is read after a base
     "evaluate": ["from_card", "evaluate"],

@@ -24,13 +24,15 @@ from condseg_monai.networks.model_card import ModelCard, card_path
 from condseg_monai.utils.bundle_path import bundle_dir
 from condseg_monai.utils.command_line import config_value
 from condseg_monai.utils.files import file_sha256, write_checkpoint, write_json
-from condseg_monai.utils.method_files import INFERENCE, training_files
+from condseg_monai.utils.method_files import training_files
 from condseg_monai.utils.options import CARD_OPTIONS
 from condseg_monai.version import __version__
 
 __all__ = ["half_weights", "load_model", "pack_bundle"]
 
 _MARK = "condseg_pack"
+# Of CT, MONAI transforms around a network of volumes: what other programs can run without this package's own evaluator.
+_INFERENCE = {"image": "inference", "ct": "inference_ct"}
 
 
 def load_model(model: str | os.PathLike[str]) -> tuple[Path, ModelCard, nn.Module]:
@@ -154,7 +156,7 @@ def _write_configs(folder: Path, card: ModelCard, name: str) -> None:
     train = training_files(card.method, is_ct=card.kind == "ct")
     source = bundle_dir() / "configs"
     configs = {
-        "inference": ConfigParser.load_config_files([str(source / f"{INFERENCE[card.kind]}.json")]),
+        "inference": ConfigParser.load_config_files([str(source / f"{_INFERENCE[card.kind]}.json")]),
         # Programs that train load weights themselves: no first stage is asked for, and nothing is downloaded.
         "train": {
             **ConfigParser.load_config_files([str(source / f"{part}.json") for part in train]),
@@ -182,14 +184,15 @@ def _option_values(card: ModelCard) -> dict[str, Any]:
 def _metadata(card: ModelCard, name: str) -> dict[str, Any]:
     content: dict[str, Any] = json.loads((bundle_dir() / "configs" / "metadata.json").read_text(encoding="utf-8"))
     channels, classes = int(card.network["in_channels"]), int(card.network["out_channels"])
-    size = [card.image_size, card.image_size]
+    size: list[Any] = [card.image_size, card.image_size]
     names = list(card.class_names)
     is_ct = card.kind == "ct"
     image = content["network_data_format"]["inputs"]["image"]
     image |= {"num_channels": channels, "spatial_shape": size, "value_range": _value_range(card, channels)}
-    if is_ct:
-        names_of_channels = dict.fromkeys(map(str, range(channels)), "image")
-        image |= {"format": "hounsfield", "modality": "CT", "channel_def": names_of_channels}
+    if is_ct:  # SliceNetwork takes volumes, windowed and grey
+        size = [*size, "*"]
+        image |= {"num_channels": 1, "spatial_shape": size, "value_range": [0, 1], "channel_def": {"0": "image"}}
+        image |= {"format": "hounsfield", "modality": "CT"}
     elif channels == 1:
         image |= {"format": "magnitude", "channel_def": {"0": "image"}}
     elif card.normalization == "released":  # blue first
@@ -232,6 +235,7 @@ def _export_torchscript(root: Path, card: ModelCard) -> None:
     """Write ``models/model.ts`` as ``monai.bundle ckpt_export`` in the bundle does."""
     trace = card.network.get("encoder") == "pvt_v2_b2"  # transformers cannot be scripted
     size = card.image_size
+    shape = [1, 1, size, size, 2] if card.kind == "ct" else [1, int(card.network["in_channels"]), size, size]
     ckpt_export(
         net_id="network_def",
         filepath=str(root / "models" / "model.ts"),
@@ -239,7 +243,7 @@ def _export_torchscript(root: Path, card: ModelCard) -> None:
         meta_file=str(root / "configs" / "metadata.json"),
         config_file=str(root / "configs" / "inference.json"),
         use_trace=trace,
-        input_shape=[1, int(card.network["in_channels"]), size, size] if trace else None,
+        input_shape=shape if trace else None,
         bundle_root=str(root),
         converter_kwargs={"device": torch.device("cpu")},
     )
@@ -254,9 +258,12 @@ def _readme(name: str, card: ModelCard) -> str:
         between = f", 95 % interval {interval[0]:.3f} to {interval[1]:.3f} over images" if interval else ""
         score = f"Best validation score: {best['metric']} {best['value']:.3f} in epoch {best['epoch']}{between}."
     source = "CT" if card.kind == "ct" else "IMAGES"
-    clients = "`monai.bundle.load` and `ckpt_export`"
-    if card.kind == "image":
-        clients = "`monai.bundle.load`, `ckpt_export`, MONAI Label and MONAI Deploy"
+    memory = ""
+    if card.kind == "ct":
+        memory = """
+`configs/inference.json` holds a whole scan with the scores of all classes in memory, as MONAI's transforms do;
+`condseg predict` gives the same labels slice by slice, in bounded memory, and checks what it reads.
+"""
     return f"""# {name}
 
 Segments {", ".join(card.class_names[1:])}. Research only: not a medical device and not for diagnosis.
@@ -270,9 +277,9 @@ python -m monai.bundle run --config_file configs/inference.json --dataset_dir {s
 ```
 
 or from anywhere `condseg predict THIS_FOLDER {source} OUT`, or in Python
-`condseg_monai.Segmenter("THIS_FOLDER").predict(...)`. {clients}
+`condseg_monai.Segmenter("THIS_FOLDER").predict(...)`. `monai.bundle.load`, `ckpt_export`, MONAI Label and MONAI Deploy
 need no option: the configs have the model's values.
-
+{memory}
 | setting | value |
 |---|---|
 {settings}

@@ -34,6 +34,7 @@ __all__ = [
 PREDICTION_COLOR = (0, 229, 255)
 LABEL_COLOR = (255, 221, 0)
 PLANES = ("axial", "coronal", "sagittal")
+_SMALLEST_WITH_BAR = 100  # pixels
 
 # Eleven evenly spaced colours of "inferno" (N. J. Smith and S. van der Walt, CC0): its lightness rises evenly.
 _INFERNO = np.array(
@@ -149,12 +150,14 @@ def draw_planes(
         pred: class numbers, likewise.
         label: class numbers, likewise.
         spacing_mm: size of a voxel; the pictures have true proportions.
-        side: longest side of a picture, in pixels.
+        side: of a picture, in pixels, for the longest edge of the volume.
 
     Returns:
-        Axial, coronal and sagittal ``(h, w, 3)`` ``uint8``, head up, front up or left, the patient's right on the left.
+        Axial, coronal and sagittal ``(side, side, 3)`` ``uint8``, of one scale, which a bar shows, with black around;
+        head up, front up or left, the patient's right on the left.
     """
     marked = label if label.any() else pred
+    scale = side / np.multiply(label.shape, spacing_mm).max()  # pixels per millimetre
     pictures = []
     for axis in range(3):
         index = _fullest_cut(marked, axis)
@@ -164,7 +167,11 @@ def draw_planes(
             return plane if axis == 0 else plane[::-1]  # head up
 
         steps = [step for i, step in enumerate(spacing_mm) if i != axis]
-        pictures.append(_draw_cut(None if image is None else cut(image), cut(pred), cut(label), steps, side))
+        drawn = _draw_cut(None if image is None else cut(image), cut(pred), cut(label), steps, scale)
+        picture = np.zeros((side, side, 3), dtype=np.uint8)
+        top, left = ((side - length) // 2 for length in drawn.shape[:2])
+        picture[top : top + drawn.shape[0], left : left + drawn.shape[1]] = drawn
+        pictures.append(_with_scale_bar(picture, scale))
     return pictures
 
 
@@ -240,10 +247,9 @@ def _fullest_cut(labels: np.ndarray, axis: int) -> int:
 
 
 def _draw_cut(
-    image: np.ndarray | None, pred: np.ndarray, label: np.ndarray, steps: Sequence[float], side: int
+    image: np.ndarray | None, pred: np.ndarray, label: np.ndarray, steps: Sequence[float], scale: float
 ) -> np.ndarray:
-    extent = np.multiply(label.shape, steps)
-    height, width = (max(1, round(side * length / extent.max())) for length in extent)
+    height, width = (max(1, round(scale * length * step)) for length, step in zip(label.shape, steps, strict=True))
 
     def resized(array: np.ndarray, resampling: Image.Resampling) -> np.ndarray:
         return np.asarray(Image.fromarray(array).resize((width, height), resampling))
@@ -251,6 +257,23 @@ def _draw_cut(
     grey = np.zeros(label.shape, dtype=np.float32) if image is None else window_ct(image)
     pred, label = (resized(mask.astype(np.uint8), Image.Resampling.NEAREST) for mask in (pred, label))
     return _with_outlines(draw_classes(pred, resized(grey, Image.Resampling.BILINEAR), opacity=0.45), label)
+
+
+def _with_scale_bar(picture: np.ndarray, scale: float) -> np.ndarray:
+    """Draw the longest bar of 10 mm to 10 cm that takes up a third of the picture, if there is room for its length."""
+    side = len(picture)
+    fitting = [length for length in (10, 20, 50, 100) if length * scale <= side / 3]
+    if side < _SMALLEST_WITH_BAR or not fitting:
+        return picture
+    sheet, length = Image.fromarray(picture), round(fitting[-1] * scale)
+    draw, font, margin = ImageDraw.Draw(sheet), ImageFont.load_default(max(9, side // 28)), side // 40
+    bottom, right = side - margin, side - margin
+    draw.rectangle((right - length, bottom - max(1, side // 160), right, bottom), fill=(255, 255, 255))
+    place = (right - length / 2, bottom - side // 80 - 1)
+    draw.text(
+        place, f"{fitting[-1]} mm", fill=(255, 255, 255), font=font, anchor="ms", stroke_width=1, stroke_fill=(0, 0, 0)
+    )
+    return np.asarray(sheet)
 
 
 def _with_outlines(picture: np.ndarray, label: np.ndarray) -> np.ndarray:

@@ -89,7 +89,7 @@ def _page(
         {
             "name": volume.name,
             "pictures": [(plane, jpeg_uri(picture)) for plane, picture in zip(PLANES, volume.pictures, strict=True)],
-            "dice": [(organ, scores.dice) for organ, scores in zip(organs, volume.scores, strict=True)],
+            "organs": list(zip(organs, volume.scores, strict=True)),
         }
         for volume in volumes
         if volume.pictures

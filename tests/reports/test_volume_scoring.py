@@ -265,8 +265,14 @@ def test_pictures_show_each_plane_the_right_way_up():
     label = np.zeros_like(pred)
     label[-1, 0, -1] = 1
     planes = draw_planes(image, np.zeros_like(pred), label, (5.0, 2.0, 1.5), side=52)
-    assert [plane.shape for plane in planes] == [(52, 30, 3), (45 * 52 // 45, 35, 3), (45, 52, 3)]
-    places = [np.argwhere(plane.any(axis=-1)).mean(axis=0) / plane.shape[:2] for plane in planes]
+    assert [plane.shape for plane in planes] == [(52, 52, 3)] * 3
+    sizes = [(52, 30), (45, 30), (45, 52)]  # of one scale: 45 mm high, 60 by 104 mm across
+    places = []
+    for plane, size in zip(planes, sizes, strict=True):
+        top, left = (52 - size[0]) // 2, (52 - size[1]) // 2
+        inside = plane[top : top + size[0], left : left + size[1]].any(axis=-1)
+        assert inside.sum() == plane.any(axis=-1).sum()  # black around
+        places.append(np.argwhere(inside).mean(axis=0) / size)
     assert places[0][0] < 0.1 and places[0][1] > 0.9  # axial: front up, left on the right
     assert places[1][0] < 0.2 and places[1][1] > 0.9  # coronal: head up, left on the right
     assert places[2][0] < 0.2 and places[2][1] < 0.1  # sagittal: head up, front on the left

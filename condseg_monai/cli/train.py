@@ -15,24 +15,32 @@ from condseg_monai.cli.program import LEARN_MORE, PathValue, start_work, wrong_o
 from condseg_monai.cli.workflows import command_of, open_run, option_names, options_for
 from condseg_monai.networks.model_card import ModelCard
 from condseg_monai.utils.bundle_path import bundle_dir
+from condseg_monai.utils.files import read_json_object
 from condseg_monai.utils.method_files import CT, METHODS, Files
+from condseg_monai.utils.options import MAY_CHANGE
 
 __all__ = ["command"]
 
-_PAPER, _RELEASED = "paper", "released"
+_CONDSEG, _PAPER, _RELEASED = "condseg", "paper", "released"
 _PRESET_METHODS = {_RELEASED: ("condseg", "med_disseg")}  # whose losses it has
 _PRESET = "preset_"
 _OWN = {"bundle_root", "stage", "dataset_dir", "output_dir"}
 _FILES = (*METHODS.values(), CT)
 _STAGE1 = set().union(*(option_names(files.stage1) for files in _FILES)) - _OWN
 _NAMES = set().union(*(option_names(files.train) for files in _FILES)) - _OWN | _STAGE1
+_NOT_CONTINUED = {"resume", "overwrite", "ckpt_dir"}
+_CONTINUED_WITH_OTHERS = {*MAY_CHANGE, "epochs"}  # of epochs, a schedule that depends on them says no
 _PRESETS = sorted(file.stem.removeprefix(_PRESET) for file in (bundle_dir() / "configs").glob(f"{_PRESET}*.json"))
 
 
 @click.command("train", cls=ConfigCommand, short_help="Train a model, in both stages.")
 @click.argument("dataset_dir", metavar="DIR", type=PathValue(exists=True, file_okay=False))
 @click.option(
-    "--method", type=click.Choice([*METHODS]), default="condseg", show_default=True, help="which network and training"
+    "--method",
+    type=click.Choice([*METHODS]),
+    default=_CONDSEG,
+    show_default=True,
+    help="which network and training",
 )
 @click.option(
     "--preset",
@@ -45,25 +53,27 @@ _PRESETS = sorted(file.stem.removeprefix(_PRESET) for file in (bundle_dir() / "c
 @click.option("--output_dir", metavar="RUN", type=PathValue(), help="the run's folder [runs/NAME OF DIR]")
 @with_config_options(_NAMES, _STAGE1)
 @click.pass_context
-def command(
-    ctx: click.Context,
-    dataset_dir: Path,
-    method: str,
-    preset: str,
-    task: str | None,
-    output_dir: Path | None,
-    **options: Any,
-) -> None:
+def command(ctx: click.Context, dataset_dir: Path, output_dir: Path | None, **options: Any) -> None:
     """Train on the data set DIR and write the model, its records and its curves into the folder RUN.
 
     DIR has images/, masks/, train.txt and val.txt; for CT, what prepare synapse makes. Methods of two stages train
     both, one after the other: --stage1_checkpoint FILE takes stage 1 from there, --stage1_checkpoint null leaves it
     out, as does --init_from FILE, which fine-tunes a whole model. An option with stage1_ in front, such as
-    --stage1_epochs, is for stage 1 alone. --resume continues a run that was cut short. condseg options says what each
-    option is if it is not given.
+    --stage1_epochs, is for stage 1 alone. --resume continues a run that was cut short, with its options, which need not
+    be given again. condseg options says what each option is if it is not given.
     """
+    given = given_options(ctx, options)
+    run_dir = (output_dir or Path("runs") / dataset_dir.resolve().name).absolute()
+    if given.get("fold") is not None:
+        run_dir /= f"fold_{given['fold']}"
+    ckpt_dir = given.get("ckpt_dir", str(run_dir / "models"))
+    if given.get("resume"):
+        given = _options_of_run(ctx, dataset_dir, Path(ckpt_dir), given)
+    method, preset, task = given.pop("method", _CONDSEG), given.pop("preset", _PAPER), given.pop("task", None)
     is_ct = task == "ct" if task else (dataset_dir / "train_npz").is_dir()
-    if is_ct and method != "condseg":
+    chosen = {"method": method, "preset": preset, "task": "ct" if is_ct else "images", **given}
+    arguments = [f"--{name}={_word(value)}" for name, value in chosen.items() if name not in _NOT_CONTINUED]
+    if is_ct and method != _CONDSEG:
         raise click.UsageError(f"{dataset_dir} holds CT slices, which --method condseg alone trains on, not {method}")
     files = CT if is_ct else METHODS[method]
     if (is_ct and preset == _RELEASED) or method not in _PRESET_METHODS.get(preset, METHODS):
@@ -72,13 +82,9 @@ def command(
         )
     if preset != _PAPER:
         files = files.with_overlay(_PRESET + preset)
-    given = given_options(ctx, options)
     _refuse_others(given, files, "a training on CT" if is_ct else f"--method {method}")
-    run_dir = (output_dir or Path("runs") / dataset_dir.resolve().name).absolute()
-    if given.get("fold") is not None:
-        run_dir /= f"fold_{given['fold']}"
     places = {"dataset_dir": str(dataset_dir.absolute()), "output_dir": str(run_dir)}
-    settings = {**places, "ckpt_dir": str(run_dir / "models"), **given}
+    settings = {**places, "ckpt_dir": ckpt_dir, **given}
     starts_elsewhere = "stage1_checkpoint" in given or given.get("init_from") is not None
     stages = [("Stage 1", files.stage1)] if files.stage1 and not starts_elsewhere else []
     stages.append(("Stage 2" if stages else "Training", files.train))
@@ -90,10 +96,53 @@ def command(
     log_to(run_dir / "log.txt")
     for number, (title, stage) in enumerate(stages):
         click.echo(f"{chr(10) * bool(number)}{title}\n  {command_of(stage, options_for(stage, settings))}")
-        _train(stage, options_for(stage, settings))
+        _train(stage, {**options_for(stage, settings), "arguments": arguments})
     model = Path(settings["ckpt_dir"]) / "model.pt"
     _print_places(run_dir, model)
     _print_next(dataset_dir, run_dir, model, is_ct, given)
+
+
+def _options_of_run(ctx: click.Context, dataset_dir: Path, ckpt_dir: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of the run that is continued, by its latest record, and those that are given now.
+
+    Raises:
+        ValueError: if the record is damaged, or a given option contradicts it.
+    """
+    records = {file: read_json_object(file) for file in sorted(ckpt_dir.glob("run_*.json"))}
+    path = max(records, key=lambda file: str(records[file].get("started", "")), default=None)
+    words = records[path].get("arguments") if path else None
+    if path is None or not words:  # python -m monai.bundle and earlier versions do not record them
+        return dict(given)
+    try:
+        if not isinstance(words, list) or not all(str(word).startswith("--") and "=" in str(word) for word in words):
+            raise click.UsageError("the arguments are no list of --NAME=VALUE")
+        first = ctx.command.make_context("train", [*map(str, words), "--", str(dataset_dir)], parent=ctx.parent)
+    except click.ClickException as error:
+        raise ValueError(
+            f"{path}: {error.format_message()}; move the file away, and give --resume with the options of the run"
+        ) from error
+    earlier = {name: value for name, value in given_options(first, first.params).items() if name != "dataset_dir"}
+    defaults = {name: value for name, value in records[path]["options"].items() if f"stage1_{name}" not in earlier}
+    before = {**defaults, **earlier}
+    changed = [
+        f"--{name} was {before.get(name, 'not given')}, now is {value}"
+        for name, value in given.items()
+        if value != before.get(name, "not given") and not {name, name.removeprefix("stage1_")} & _CONTINUED_WITH_OTHERS
+    ]
+    if changed:
+        raise ValueError(
+            f"--resume: the run of {path} had other options: {'; '.join(changed)}. Leave them out, or start a new run "
+            "with another --output_dir"
+        )
+    click.echo(f"Continues the run of {path.parent}, with {shlex.join(words)}")
+    return {**earlier, **given}
+
+
+def _word(value: Any) -> str:
+    """A value as :class:`~condseg_monai.cli.config_options.OptionValue` reads it."""
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _refuse_others(given: Mapping[str, Any], files: Files, what: str) -> None:

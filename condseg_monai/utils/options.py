@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 __all__ = [
     "CARD_OPTIONS",
     "FLAG_WORDS",
+    "MAY_CHANGE",
     "OPTIONS",
     "OPTION_GROUPS",
     "Option",
@@ -390,6 +391,14 @@ CARD_OPTIONS = (
     *("organ_order", "class_names", "class_values", "channels"),
 )
 """Options that evaluation and inference need only for weights without a model card."""
+
+MAY_CHANGE = {
+    *("bundle_root", "dataset_dir", "ckpt_dir", "output_dir", "stage1_checkpoint", "encoder_weights"),
+    *("device", "precision", "compile", "channels_last", "checkpointing", "num_workers", "cache", "cache_dir"),
+    *("check_data", "progress_bar", "tracker", "init_from"),
+    *("early_stop_patience", "panel_interval", "save_interval", "overwrite", "resume"),
+}
+"""Options that a resumed run may have otherwise than the run it continues."""
 
 
 def option_defaults(name: str, configs: Mapping[str, Mapping[str, Any]]) -> str:

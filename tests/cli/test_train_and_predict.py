@@ -221,6 +221,43 @@ def test_interrupted_training_says_how_to_continue(data, tmp_path, monkeypatch, 
     assert "stopped by Ctrl-C: the same command with --resume continues" in capsys.readouterr().err.splitlines()[-1]
 
 
+def test_run_is_continued_without_its_options(data, tmp_path, monkeypatch, capsys):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    place = ["--output_dir", str(tmp_path / "run")]
+    names = ["--class_names", "background,lesion", "--class_values", "0,255", "--preset", "recommended"]
+    options = [*SMALL, *names, "--stage1_epochs", "2", "--init_from", "null", "--anti_aliasing"]
+    with monkeypatch.context() as patch:  # in stage 1, whose record has no options of stage 2
+        patch.setattr("condseg_monai.training.trainer.GuardedTrainer._check_loss", interrupt)
+        assert main(["train", str(data), *place, *options, "--cdfa", "released"]) == 130
+    shutil.copytree(data, tmp_path / "moved")
+    for option, words in (
+        (["--image_size", "64"], "--image_size was 32, now is 64"),
+        (["--cdfa", "paper"], "--cdfa was released, now is paper"),
+        (["--method", "med_disseg"], "--method was condseg, now is med_disseg"),
+        (["--lambda_ce", "0.7"], "--lambda_ce was 1.0, now is 0.7"),
+    ):
+        capsys.readouterr()
+        assert main(["train", str(data), *place, "--resume", *option]) == 1
+        assert words in capsys.readouterr().err.splitlines()[-1]
+    assert main(["train", str(tmp_path / "moved"), *place, "--resume", "--epochs", "2", "--image_size", "32"]) == 0
+    records = [json.loads((tmp_path / "run" / "models" / f"run_stage{n}.json").read_text()) for n in (1, 2)]
+    assert [record["options"]["epochs"] for record in records] == [2, 2]
+    assert all(record["options"]["image_size"] == 32 for record in records)
+    assert records[1]["options"]["cdfa"] == "released" and records[1]["options"]["class_values"] == [0, 255]
+    assert "--epochs=2" in records[1]["arguments"] and "--anti_aliasing=true" in records[1]["arguments"]
+
+
+@pytest.mark.parametrize("word", ["--device=$__import__('os').abort()", "--epochs=@x", "--nothing=1", "rm", 3])
+def test_record_is_data_of_which_nothing_is_evaluated(data, tmp_path, word, capsys):
+    record = {"started": "2026", "options": {}, "arguments": [word]}
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "run_stage1.json").write_text(json.dumps(record))
+    assert main(["train", str(data), "--output_dir", str(tmp_path), "--resume"]) == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"error: {tmp_path / 'models' / 'run_stage1.json'}: ")
+
+
 def test_missing_model_is_an_error_that_says_what_was_looked_for(data, tmp_path, capsys):
     assert main(["predict", str(tmp_path), str(data), str(tmp_path / "out")]) == 1
     assert "is a folder without models/model.pt or model.pt" in capsys.readouterr().err

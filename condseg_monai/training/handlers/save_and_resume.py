@@ -33,19 +33,12 @@ from condseg_monai.training.tracking import EventWriter
 from condseg_monai.training.trainer import RunEvents
 from condseg_monai.utils.environment import describe_environment
 from condseg_monai.utils.files import file_sha256, read_json_object, write_checkpoint, write_json
+from condseg_monai.utils.options import MAY_CHANGE
 from condseg_monai.version import __version__
 
 __all__ = ["SaveAndResume"]
 
 _VERSION = 3
-
-MAY_CHANGE = {
-    *("bundle_root", "dataset_dir", "ckpt_dir", "output_dir", "stage1_checkpoint", "encoder_weights"),
-    *("device", "precision", "compile", "channels_last", "checkpointing", "num_workers", "cache", "cache_dir"),
-    *("check_data", "progress_bar", "tracker", "init_from"),
-    *("early_stop_patience", "panel_interval", "save_interval", "overwrite", "resume"),
-}
-"""Options that a resumed run may have otherwise than the run it continues."""
 
 
 class SaveAndResume:
@@ -63,10 +56,10 @@ class SaveAndResume:
 
     Where the run replaces another one, that one's files stay until the first epoch is complete.
 
-    The record is a JSON file: options, environment, of each split the count, the SHA-256 of its names and that of its
-    files, the best metric, the SHA-256 of every checkpoint this run wrote, each time it was resumed, and how it ended:
-    ``result``, or ``interrupted``. Checkpoints of modules in ``best`` get a :class:`~condseg_monai.ModelCard` beside
-    them.
+    The record is a JSON file: options, arguments, environment, of each split the count, the SHA-256 of its names and
+    that of its files, the best metric, the SHA-256 of every checkpoint this run wrote, each time it was resumed, and
+    how it ended: ``result``, or ``interrupted``. Checkpoints of modules in ``best`` get a
+    :class:`~condseg_monai.ModelCard` beside them.
 
     In a distributed run all processes need this handler: each loads, the first one writes.
 
@@ -80,7 +73,9 @@ class SaveAndResume:
         scores: the metric of the evaluator's best score, for the interval of its mean.
         average: the moving average of the network's weights, part of the state.
         lr_scheduler: the scheduler of the trainer's optimizer.
-        options: recorded; a resumed run must have them as they were, but for :data:`MAY_CHANGE`.
+        options: recorded; a resumed run must have them as they were, but for
+            :data:`~condseg_monai.utils.options.MAY_CHANGE`.
+        arguments: recorded too: the options of ``condseg train``, which its ``--resume`` reads.
         splits: datalists by name, recorded; a resumed run must have the same cases in the same order, and equal files.
         starts_from: the checkpoint that training starts from; its path and SHA-256 are recorded.
         summary_writer: TensorBoard's writer, which gets the run's folder; what a killed run wrote after the saved state
@@ -104,6 +99,7 @@ class SaveAndResume:
         average: AveragedModel | None = None,
         lr_scheduler: Any = None,
         options: Mapping[str, Any] | None = None,
+        arguments: Sequence[str] = (),
         splits: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
         starts_from: str | None = None,
         summary_writer: EventWriter | None = None,
@@ -125,6 +121,7 @@ class SaveAndResume:
         self.average = average
         self.lr_scheduler = lr_scheduler
         self.options = dict(options or {})
+        self.arguments = list(arguments)
         interval, epochs = self.options.get("val_interval", 1), self.options.get("epochs", math.inf)
         if interval > epochs:
             raise ValueError(
@@ -398,6 +395,7 @@ class SaveAndResume:
                 "started": _now(),
                 "resumed": [],
                 "options": self.options,
+                "arguments": self.arguments,
                 "splits": self._split_facts,
                 "starts_from": None if start is None else {"checkpoint": str(start), "sha256": _sha256(start)},
                 "environment": describe_environment(),
@@ -422,6 +420,8 @@ class SaveAndResume:
             return
         if not ended:
             self._record["options"] = self.options
+            if self.arguments:
+                self._record["arguments"] = self.arguments
             resumed = {"at": _now(), "after_epoch": epoch, "environment": describe_environment()}
             self._record["resumed"] = [*self._record["resumed"], resumed]
         self._forget_end()

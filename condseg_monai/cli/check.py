@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from condseg_monai.cli.config_options import ConfigCommand, read_classes, with_config_options
+from condseg_monai.cli.config_options import ConfigCommand, mask_words, read_classes, with_config_options
 from condseg_monai.cli.program import PathValue
 from condseg_monai.utils.text_tables import text_table
 
@@ -67,6 +68,18 @@ def _class_rows(report: DatasetReport) -> list[tuple[str, ...]]:
     ]
 
 
+def _next(report: DatasetReport, dataset_dir: Path, fold: int | None, masks: list[str]) -> str:
+    if suffix := [finding.text for finding in report.errors if finding.kind == "mask suffix"]:
+        return f"Next: {suffix[0]}"
+    of_fold = [] if fold is None else [f"--fold={fold}"]
+    has_lists = "images" not in report.cases
+    if len(report.errors) > (not has_lists):  # that there are no lists is one
+        title, command = "Next, when that is corrected", "check"
+    else:
+        title, command = "Next", "train" if has_lists else "split"
+    return f"{title}\n  {shlex.join(['condseg', command, str(dataset_dir), *of_fold, *masks])}"
+
+
 @click.command("check", cls=ConfigCommand, short_help="Look for mistakes in a data set.")
 @click.argument("dataset_dir", metavar="DIR", type=PathValue())
 @with_config_options(("mask_threshold", "mask_suffix", "class_names", "class_values", "fold"))
@@ -94,5 +107,9 @@ def command(
         raise DatasetError(problem)
     classes = read_classes(class_names, class_values, mask_threshold)
     report = inspect_dataset(dataset_dir, None, mask_threshold, classes, mask_suffix or "", fold)
-    click.echo(json.dumps(report.as_dict(), indent=2) if as_json else report_as_text(report))
+    if as_json:
+        click.echo(json.dumps(report.as_dict(), indent=2))
+    else:
+        masks = mask_words(mask_threshold, mask_suffix, class_names, class_values)
+        click.echo(f"{report_as_text(report)}\n\n{_next(report, dataset_dir, fold, masks)}")
     return 1 if report.errors else 0

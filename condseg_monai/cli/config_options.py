@@ -18,7 +18,10 @@ from condseg_monai.cli.workflows import read_configs
 from condseg_monai.utils.bundle_path import bundle_dir
 from condseg_monai.utils.options import FLAG_WORDS, OPTION_GROUPS, OPTIONS, option_defaults, read_options
 
-__all__ = ["ConfigCommand", "config_defaults", "given_options", "read_classes", "with_config_options"]
+__all__ = [
+    *("ConfigCommand", "config_defaults", "given_options", "mask_words", "option_words", "read_classes"),
+    "with_config_options",
+]
 
 _STAGE1 = "stage1_"
 _ENCLOSED = re.compile(r"\[((?:[^\[\]]|\[[^\[\]]*\])*)\]")  # brackets around it all, others within
@@ -125,6 +128,39 @@ def given_options(ctx: click.Context, options: Mapping[str, Any]) -> dict[str, A
     """Leave out the options that were not given on the command line."""
     given = ParameterSource.COMMANDLINE
     return {name: value for name, value in options.items() if ctx.get_parameter_source(name) is given}
+
+
+def option_words(options: Mapping[str, Any]) -> list[str]:
+    """Options as words of a command line, from which :class:`OptionValue` gets the same values again.
+
+    Args:
+        options: values by name, as a command gets them.
+
+    Example:
+        >>> option_words({"epochs": 3, "resume": True, "fold": None})
+        ['--epochs=3', '--resume=true', '--fold=null']
+    """
+    return [f"--{name}={_word(value)}" for name, value in options.items()]
+
+
+def mask_words(
+    mask_threshold: float | None,
+    mask_suffix: str | None,
+    class_names: list[str] | None = None,
+    class_values: list[Any] | None = None,
+) -> list[str]:
+    """The options that say what masks mean, as :func:`option_words` writes them; those that were not given left out."""
+    given: dict[str, Any] = {"mask_threshold": mask_threshold, "mask_suffix": mask_suffix or None}
+    given |= {"class_names": class_names, "class_values": class_values}
+    return option_words({name: value for name, value in given.items() if value is not None})
+
+
+def _word(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, list) and all(isinstance(item, (str, int, float)) and "," not in str(item) for item in value):
+        return ",".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def read_classes(

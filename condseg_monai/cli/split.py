@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from condseg_monai.cli.config_options import ConfigCommand, read_classes, with_config_options
+from condseg_monai.cli.config_options import ConfigCommand, mask_words, read_classes, with_config_options
 from condseg_monai.cli.program import PathValue
 from condseg_monai.utils.text_tables import text_table
 
@@ -67,9 +67,6 @@ def command(
             )
         )
     click.echo(text_table(rows, left=(0,)))
-    words = ["condseg", "train", str(dataset_dir), *(["--fold", "0"] if folds else [])]
-    words += [] if mask_threshold is None else ["--mask_threshold", f"{mask_threshold:g}"]
-    words += ["--mask_suffix", mask_suffix] if mask_suffix else []
-    words += [] if class_names is None else ["--class_names", ",".join(class_names)]
-    words += [] if class_values is None else ["--class_values", str(class_values)]
+    words = ["condseg", "train", str(dataset_dir), *(["--fold=0"] if folds else [])]
+    words += mask_words(mask_threshold, mask_suffix, class_names, class_values)
     click.echo(f"\n{dataset_dir / 'split.json'} has how they were drawn\nNext\n  {shlex.join(words)}")

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from condseg_monai.cli.config_options import ConfigCommand, given_options, with_config_options
+from condseg_monai.cli.config_options import ConfigCommand, given_options, mask_words, option_words, with_config_options
 from condseg_monai.cli.logs import log_to, send_to_log
 from condseg_monai.cli.program import LEARN_MORE, PathValue, start_work, wrong_option
 from condseg_monai.cli.workflows import command_of, open_run, option_names, options_for
@@ -72,7 +72,7 @@ def command(ctx: click.Context, dataset_dir: Path, output_dir: Path | None, **op
     method, preset, task = given.pop("method", _CONDSEG), given.pop("preset", _PAPER), given.pop("task", None)
     is_ct = task == "ct" if task else (dataset_dir / "train_npz").is_dir()
     chosen = {"method": method, "preset": preset, "task": "ct" if is_ct else "images", **given}
-    arguments = [f"--{name}={_word(value)}" for name, value in chosen.items() if name not in _NOT_CONTINUED]
+    arguments = option_words({name: value for name, value in chosen.items() if name not in _NOT_CONTINUED})
     if is_ct and method != _CONDSEG:
         raise click.UsageError(f"{dataset_dir} holds CT slices, which --method condseg alone trains on, not {method}")
     files = CT if is_ct else METHODS[method]
@@ -138,13 +138,6 @@ def _options_of_run(ctx: click.Context, dataset_dir: Path, ckpt_dir: Path, given
     return {**earlier, **given}
 
 
-def _word(value: Any) -> str:
-    """A value as :class:`~condseg_monai.cli.config_options.OptionValue` reads it."""
-    if value is None:
-        return "null"
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
 def _refuse_others(given: Mapping[str, Any], files: Files, what: str) -> None:
     stage1 = {f"stage1_{name}" for name in option_names(files.stage1)}
     for name in given.keys() - option_names((*files.stage1, *files.train)) - stage1:
@@ -186,7 +179,7 @@ def _print_places(run_dir: Path, model: Path) -> None:
 
 
 def _print_next(dataset_dir: Path, run_dir: Path, model: Path, is_ct: bool, given: Mapping[str, Any]) -> None:
-    masks = [f"--{name}={given[name]}" for name in ("mask_suffix", "mask_threshold") if given.get(name) is not None]
+    masks = mask_words(given.get("mask_threshold"), given.get("mask_suffix"))
     if is_ct:
         click.echo(f"Next\n  condseg predict {shlex.quote(str(model))} SCANS OUT")
         click.echo("  condseg score-volumes OUT LABELS --source_labels NAMES --output_dir SCORES")

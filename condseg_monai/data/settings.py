@@ -82,7 +82,7 @@ def _from_options(given: Mapping[str, Any], kind: str) -> ModelCard:
     names = given.get("class_names") or (synapse_class_names("transunet") if kind == "ct" else None)
     classes = None if names is None or kind == "ct" else class_map(names, given.get("class_values"))
     if classes is None and "class_values" in given:
-        raise ValueError("class_values are of images with several classes: give their class_names too")
+        raise ValueError("class_values are of images with several classes: give their --class_names too")
     window = given.get("window_hu", CT_WINDOW_HU)
     return ModelCard(
         method=given.get("method", "condseg"),

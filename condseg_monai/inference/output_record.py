@@ -16,7 +16,7 @@ from condseg_monai.utils.files import file_sha256, write_json
 __all__ = ["OutputError", "OutputRecord", "Source", "content_sha256", "has_record"]
 
 _NAME = "inference.json"
-_REMEDY = "give another output_dir, or make it again with --overwrite true"
+_REMEDY = "give another --output_dir, or make it again with --overwrite true"
 
 
 class OutputError(ValueError):

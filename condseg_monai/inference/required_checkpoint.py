@@ -17,7 +17,7 @@ __all__ = ["RequiredCheckpoint", "RequiredCheckpointLoader"]
 
 _REMEDY = (
     "train it with train_stage1.json and train_stage2.json, convert a released one with "
-    "condseg convert, or set ckpt_dir or checkpoint to the file you have; "
+    "condseg convert, or give the file you have by --checkpoint, or its folder by --ckpt_dir; "
     "outside the bundle's folder give --bundle_root too"
 )
 

@@ -51,7 +51,7 @@ class VolumeInference:
         cases.checkpoint.load()
         self.class_names = cases.checkpoint.class_names or self.class_names
         if "dicom_seg" in cases.outputs and self.class_names is None:
-            raise RunError("save_dicom_seg needs class_names: the checkpoint does not tell them")
+            raise RunError("--save_dicom_seg needs --class_names: the checkpoint does not tell them")
         self.network.to(self.inferer.device)
         network: Any = torch.compile(self.network) if self.compile else self.network
         with cases.started(class_names=self.class_names):

@@ -58,7 +58,7 @@ class ValidationLoss(Metric):
         if not math.isfinite(self._sum):  # NaN would be scored as background, and saved as the best
             raise ValueError(
                 "the validation loss is not finite: the weights are too large, or precision is too narrow. The "
-                "checkpoints are those from before; start anew with a lower learning_rate, or precision float32"
+                "checkpoints are those from before; start anew with a lower --learning_rate, or --precision float32"
             )
         return self._sum / self._number
 

@@ -31,7 +31,7 @@ class ReportFiles:
         for path in (self.table, self.summary, self.page, self.failures):
             if path.exists() and not self.overwrite:
                 raise FileExistsError(
-                    f"{path} is of an earlier report: choose another output_dir, or set overwrite to replace the report"
+                    f"{path} is of an earlier report: give another --output_dir, or --overwrite true to replace it"
                 )
 
     def write(self, table: ScoreTable, summary: Mapping[str, Any], page: str, failed: Sequence[Any] = ()) -> None:

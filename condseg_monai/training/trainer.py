@@ -97,8 +97,8 @@ class GuardedTrainer(SupervisedTrainer):
             size = "x".join(str(side) for side in image.shape[2:])
             raise ValueError(
                 f"a training batch of {len(image)} image(s) of {size} pixels leaves one value per channel behind the "
-                "network's last stride, and normalisation needs two: raise image_size or batch_size. The last batch of "
-                "an epoch has what the others leave"
+                "network's last stride, and normalisation needs two: raise --image_size or --batch_size. The last "
+                "batch of an epoch has what the others leave"
             ) from error
 
     def _interruption(self, error: KeyboardInterrupt) -> str:
@@ -122,8 +122,8 @@ class GuardedTrainer(SupervisedTrainer):
             f"epoch {engine.state.epoch}, iteration {engine.state.iteration}: "
             f"{', '.join(f'{name} {value:.6g}' for name, value in terms.items())}; "
             f"files of the batch: {', '.join(map(str, files)) if files else 'not known'}. Training stopped before this "
-            "batch changed a weight, and the checkpoints are those from before. Look at these files; set precision to "
-            "float32 and continue with --resume true, or start anew with a lower learning_rate"
+            "batch changed a weight, and the checkpoints are those from before. Look at these files; continue with "
+            "--resume true --precision float32, or start anew with a lower --learning_rate"
         )
 
     def _check_weights(self, engine: Any) -> None:
@@ -133,7 +133,7 @@ class GuardedTrainer(SupervisedTrainer):
             raise NonFiniteLossError(
                 f"{len(ruined)} of the network's parameters and buffers are not finite after epoch "
                 f"{engine.state.epoch}, {ruined[0]} for one, though every loss was. The checkpoints are those from "
-                "before. Start anew with a lower learning_rate"
+                "before. Start anew with a lower --learning_rate"
             )
 
 

@@ -52,6 +52,11 @@ def test_prepare_and_check_go_together(tmp_path, kvasir, capsys):
     assert main(["check", str(target)]) == 0
     said = capsys.readouterr().out
     assert said.splitlines()[3].split()[:3] == ["train", "3", "0"] and "0 error(s)" in said
+    assert said.splitlines()[-2:] == ["Next", f"  condseg train {target}"]
+
+    next(iter((target / "masks").iterdir())).unlink()
+    assert main(["check", str(target)]) == 1
+    assert capsys.readouterr().out.splitlines()[-2:] == ["Next, when that is corrected", f"  condseg check {target}"]
 
 
 def test_check_fails_on_errors_alone_and_speaks_json(tmp_path, kvasir, capsys):

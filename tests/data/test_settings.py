@@ -85,7 +85,7 @@ def test_card_with_values_that_no_mask_can_have_is_refused(tmp_path):
 
 
 def test_values_without_names_raise():
-    with pytest.raises(ValueError, match="give their class_names too"):
+    with pytest.raises(ValueError, match="give their --class_names too"):
         model_settings({"class_values": [0, 1]}, method="condseg")
 
 

@@ -373,6 +373,6 @@ class TestScoring:
     def test_masks_that_do_not_reach_the_threshold_stop(self, dataset, checkpoint):
         for path in (dataset / "masks").glob("val_*"):
             Image.fromarray(np.asarray(Image.open(path)) // 255).save(path)
-        with pytest.raises(RunError, match="set mask_threshold to 0"):
+        with pytest.raises(RunError, match="give --mask_threshold 0"):
             scored_cases(dataset, "val", checkpoint).start()
         scored_cases(dataset, "val", checkpoint, mask_threshold=0).start()

@@ -38,5 +38,5 @@ def test_logits_that_are_not_finite_are_no_background():
     loss = ValidationLoss()
     loss.reset()
     loss.update((torch.full((1, 1, 2, 2), torch.nan), torch.zeros(1, 1, 2, 2)))
-    with pytest.raises(ValueError, match=r"validation loss is not finite: .* lower learning_rate"):
+    with pytest.raises(ValueError, match=r"validation loss is not finite: .* lower --learning_rate"):
         loss.compute()

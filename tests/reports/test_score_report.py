@@ -116,7 +116,7 @@ def test_earlier_report_stops_the_run_before_it_starts_unless_overwrite(tmp_path
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     assert {path.name for path in before} == {"scores_val.csv", "summary_val.json", "report_val.html"}
     report = ScoreReport(str(tmp_path), "val")
-    with pytest.raises(FileExistsError, match=r"scores_val.csv is of an earlier report: .* set overwrite"):
+    with pytest.raises(FileExistsError, match=r"scores_val.csv is of an earlier report: .* --overwrite true"):
         run(report, batches=[batch_of("other.png")])
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
     run(ScoreReport(str(tmp_path), "test"))

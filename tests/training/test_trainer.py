@@ -89,7 +89,7 @@ def test_batch_too_small_for_normalisation_names_the_options(norm):
     network = nn.Sequential(nn.Conv2d(3, 2, 16), norm(2))
     trainer = GuardedTrainer("cpu", 1, data, network, torch.optim.Adam(network.parameters()), Loss(), decollate=False)
     logging.getLogger("ignite").setLevel(logging.CRITICAL)
-    with pytest.raises(ValueError, match=r"1 image\(s\) of 16x16 pixels .* raise image_size or batch_size"):
+    with pytest.raises(ValueError, match=r"1 image\(s\) of 16x16 pixels .* raise --image_size or --batch_size"):
         trainer.run()
 
 

@@ -165,7 +165,7 @@ def _class_problems(root: Path, class_names: Sequence[str]) -> list[str]:
     if names is None or list(names) == list(class_names):
         return []
     listed, asked = ", ".join(names), ", ".join(class_names)
-    return [f"by {record} the classes are {listed}, but class_names (or organ_order) says {asked}"]
+    return [f"by {record} the classes are {listed}, but --class_names (or --organ_order) says {asked}"]
 
 
 def _read_names(root: Path, split: str) -> list[str]:

@@ -82,8 +82,8 @@ def class_indices(mask: np.ndarray, class_values: Sequence[Any]) -> np.ndarray:
     if unknown.any():
         found = _values(np.unique(codes[unknown]), pixels).tolist()
         raise ValueError(
-            f"it has values of no class: {_some(found)}; class_values are {_some(list(class_values))}. Give each value "
-            "a class, or correct the mask"
+            f"it has values of no class: {_some(found)}; class_values are {_some(list(class_values))}. Give each "
+            "value a class, or correct the mask"
         )
     return order[places].astype(np.uint8)
 
@@ -121,7 +121,7 @@ def refuse_classes(mask: np.ndarray) -> None:
     if len(values := flat_values(mask)) > 2:
         raise ValueError(
             f"the mask has areas of {len(values)} values, {_some(values)}: give the names of its classes as "
-            "class_names (and their values as class_values), or mask_threshold, above which all is foreground"
+            "--class_names (and their values as --class_values), or --mask_threshold, above which all is foreground"
         )
 
 

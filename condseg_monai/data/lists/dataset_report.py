@@ -280,7 +280,7 @@ def _mask_findings(results: _Results, threshold: float) -> Iterator[tuple[str, F
     if 0 < largest <= threshold:
         yield "error", Finding(_VALUES, no_mask_text("no mask", threshold, largest))
         return
-    above = f"mask_threshold={threshold:g}"
+    above = f"--mask_threshold {threshold:g}"
     checks: list[tuple[str, str, Callable[[_Mask], bool]]] = [
         ("empty mask", "have an empty mask", lambda mask: mask.largest == 0),
         (
@@ -293,7 +293,7 @@ def _mask_findings(results: _Results, threshold: float) -> Iterator[tuple[str, F
         (
             _VALUES,
             "have a mask of which more than 5 % is neither 0 or 1 nor near 0 or 255: soft edges, or instance numbers "
-            "or classes, which want mask_threshold=0",
+            "or classes, which want --mask_threshold 0",
             lambda mask: mask.neither > 0.05 * mask.pixels,
         ),
         (_VALUES, "have a mask with colours; any bright colour counts as foreground", lambda mask: mask.coloured),
@@ -324,8 +324,8 @@ def _warnings(
 def no_mask_text(what: str, threshold: float, largest: float) -> str:
     """Say that no mask reaches the threshold."""
     return (
-        f"{what} has a value above mask_threshold={threshold:g}, the largest is {largest:g}; "
-        "set mask_threshold to 0 for masks of 0 and 1 or of instance numbers, or class_names for several classes"
+        f"{what} has a value above --mask_threshold {threshold:g}, the largest is {largest:g}; give "
+        "--mask_threshold 0 for masks of 0 and 1 or of instance numbers, or --class_names for several classes"
     )
 
 

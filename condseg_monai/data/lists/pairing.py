@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence, Set
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +19,8 @@ _LAYOUT = (
     "the name of a file in images/, with or without its extension (case_1, or day_1/case_1 in a sub-folder), and its "
     "mask has the same stem"
 )
+
+MASK_SUFFIX = "mask suffix"
 
 Case = dict[str, str]
 Index = dict[str, list[Path]]
@@ -43,6 +45,7 @@ class Lists(NamedTuple):
     masks: Index
     stems: dict[str, list[str]]
     problems: list[Finding]
+    mask_suffix: str = ""
 
 
 class Pairing(NamedTuple):
@@ -95,7 +98,7 @@ def read_lists(
     missing += [*no_list, remedy] if no_list else []
     if problem := folder_problem(root) or (f"{', '.join(missing)}; {layout}" if missing else None):
         return Lists({}, {}, {}, [Finding("layout", problem)])
-    lists = Lists(index_by_stem(root / "images"), index_by_stem(root / "masks", mask_suffix), {}, [])
+    lists = _files_of(root, mask_suffix)
     names = {*splits, *others}
     for name in [*(name for name in splits if name not in SPLITS), *(name for name in SPLITS if name in names)]:
         if not files[name].is_file():
@@ -119,11 +122,13 @@ def pair(
 ) -> Pairing:
     """Pair the stems of each split with files; masks of splits in ``without_mask`` are not looked for."""
     cases: dict[str, list[Case]] = {split: [] for split in stems}
-    problems = list(lists.problems)
+    labelled = {stem for split, listed in stems.items() if split not in without_mask for stem in listed}
+    suffix, explained = _suffix_problem(lists, labelled & lists.images.keys())
+    problems = [*lists.problems, *suffix]
     has_folders = any("/" in stem for stem in lists.images)
     for split, listed in stems.items():
         folders = {"image": lists.images} if split in without_mask else {"image": lists.images, "label": lists.masks}
-        for stem in dict.fromkeys(listed):
+        for stem in dict.fromkeys(stem for stem in listed if split in without_mask or stem not in explained):
             found = {key: index.get(stem, []) for key, index in folders.items()}
             if wrong := _pair_problems(stem, found, folders):
                 files = tuple(str(path) for paths in found.values() for path in paths) or (stem,)
@@ -134,9 +139,30 @@ def pair(
     return Pairing(cases, problems, {stem for listed in lists.stems.values() for stem in listed})
 
 
+def _files_of(root: Path, mask_suffix: str) -> Lists:
+    return Lists(index_by_stem(root / "images"), index_by_stem(root / "masks", mask_suffix), {}, [], mask_suffix)
+
+
+def _suffix_problem(lists: Lists, stems: Set[str]) -> tuple[list[Finding], Set[str]]:
+    """A suffix that most masks have and the data set is read without, or the other way round; the cases it explains."""
+    missing = stems - lists.masks.keys()
+    if lists.mask_suffix and stems and not lists.masks:
+        text = f"no file in masks/ has {lists.mask_suffix} behind its stem: give another --mask_suffix, or none"
+        return [Finding(MASK_SUFFIX, text)], missing
+    found = Counter(mask[cut:] for mask in lists.masks for cut in range(1, len(mask)) if mask[:cut] in missing)
+    suffix, count = found.most_common(1)[0] if found else ("", 0)
+    if count <= len(stems) - len(missing):
+        return [], set()
+    explained = {stem for stem in missing if stem + suffix in lists.masks}
+    files = [str(path) for stem in sorted(explained) for path in lists.masks[stem + suffix]]
+    suffix += lists.mask_suffix
+    text = f"{count} mask(s) have {suffix} behind their image's stem, {some(files, 2)}: give --mask_suffix={suffix}"
+    return [Finding(MASK_SUFFIX, text, tuple(files))], explained
+
+
 def pair_all(root: Path, mask_suffix: str = "") -> Pairing:
     """Pair every file of ``images/``, for a dataset that has no list yet; the split is called ``"images"``."""
-    lists = Lists(index_by_stem(root / "images"), index_by_stem(root / "masks", mask_suffix), {}, [])
+    lists = _files_of(root, mask_suffix)
     return pair(lists, {"images": lists.images}, where="")._replace(listed=set(lists.images))
 
 
@@ -237,10 +263,11 @@ def case_name(case: Mapping[str, str | PathLike[str]]) -> str:
 def raise_if_any(dataset_dir: str | PathLike[str], problems: Sequence[Finding]) -> None:
     """Raise one DatasetError that lists all of ``problems``, if there are any."""
     if problems:
-        lines = "\n".join(f"  - {problem.text}" for problem in problems)
+        lines = "".join(f"\n  - {problem.text}" for problem in problems if problem.kind != MASK_SUFFIX)
+        suffix = next((problem.text for problem in problems if problem.kind == MASK_SUFFIX), "")
         raise DatasetError(
             f"the data set {fspath(dataset_dir)} has {len(problems)} problem(s); "
-            f"fix them or take the cases off the lists:\n{lines}"
+            f"{suffix or 'fix them or take the cases off the lists'}{':' * bool(lines)}{lines}"
         )
 
 
@@ -273,9 +300,7 @@ def _pair_problems(stem: str, found: Mapping[str, list[Path]], folders: Mapping[
             alike = sorted(other for other in index if other.startswith(stem) or other.endswith(f"/{stem}"))
             files = [path.relative_to(path.parents[other.count("/")]) for other in alike for path in index[other]]
             some_files = ", ".join(map(str, files[:3]))
-            suffix = alike[0].removeprefix(stem) if len(alike) == 1 and name == "masks" else ""
-            remedy = f" (mask_suffix {suffix} takes it)" if suffix and alike[0].startswith(stem) else ""
-            wrong.append(f"{name}/ has no such file" + (f", but it has {some_files}{remedy}" if files else ""))
+            wrong.append(f"{name}/ has no such file" + (f", but it has {some_files}" if files else ""))
         elif len(paths) > 1:
             wrong.append(f"{name}/ has {' and '.join(path.name for path in paths)}; keep one of them")
     return wrong

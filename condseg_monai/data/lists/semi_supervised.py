@@ -20,8 +20,8 @@ __all__ = ["PlaceholderLabeld", "semi_supervised_datalists"]
 
 _LISTS = ("labeled", "unlabeled")
 _LAYOUT = (
-    "semi-supervised training reads labeled.txt and unlabeled.txt, or train.txt with labeled_fraction (a share such as "
-    "0.25), and val.txt"
+    "semi-supervised training reads labeled.txt and unlabeled.txt, or train.txt with --labeled_fraction (a share such "
+    "as 0.25), and val.txt"
 )
 
 

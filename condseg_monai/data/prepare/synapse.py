@@ -194,7 +194,7 @@ def _label_table(
     if source_labels not in SOURCE_LABELS:
         raise ValueError(f"source_labels must be {_one_of_labels()}, got {source_labels!r}")
     if (source_labels == "own") != (class_names is not None):
-        raise ValueError("class_names go with source_labels own, and the other way round")
+        raise ValueError("--class_names go with --source_labels own, and the other way round")
     if class_names is not None:
         return np.arange(len(class_names), dtype=np.uint8), tuple(class_names)
     names = synapse_class_names(organ_order)
@@ -206,7 +206,7 @@ def _label_table(
 def _one_of_labels() -> str:
     return (
         f"btcv (the {len(synapse.BTCV_ORGANS)} organs of BTCV), transunet or samed (the eight of Synapse in either "
-        "order), or own with class_names"
+        "order), or own with --class_names"
     )
 
 

@@ -139,7 +139,7 @@ def _download(encoder: Encoder) -> Mapping[str, Tensor]:
     except Exception as error:
         raise RuntimeError(
             f"could not download the ImageNet weights of {name} ({error}). Fetch {source} on a machine with a network "
-            f"and give the {what}'s path as encoder_weights, or set encoder_weights to null for random weights."
+            f"and give the {what}'s path as --encoder_weights, or --encoder_weights null for random weights."
         ) from error
 
 

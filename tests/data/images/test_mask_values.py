@@ -93,7 +93,9 @@ def test_noise_of_lossy_compression_counts_with_its_neighbour():
     ],
 )
 def test_more_than_two_values_are_refused_with_the_remedy(values, shown):
-    with pytest.raises(ValueError, match=f"{shown}: give the names of its classes as class_names .* or mask_threshold"):
+    with pytest.raises(
+        ValueError, match=f"{shown}: give the names of its classes as --class_names .* or --mask_threshold"
+    ):
         refuse_classes(areas(*values))
 
 

@@ -198,7 +198,7 @@ class TestChecks:
     def test_masks_below_the_threshold_are_reported(self, dataset):
         for name in ("b.png", "a 1.TIF", "c.v2.bmp"):
             Image.new("L", (6, 4), 1).save(dataset / "masks" / name)
-        assert "set mask_threshold to 0" in problems_of(dataset, mask_threshold=127)
+        assert "give --mask_threshold 0" in problems_of(dataset, mask_threshold=127)
         assert len(load(dataset, "train", mask_threshold=0)) == 2
 
     def test_picture_in_two_splits_under_two_names_is_reported(self, dataset):

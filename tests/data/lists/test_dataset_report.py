@@ -127,7 +127,7 @@ class TestMaskValues:
     def test_0_and_1_want_another_threshold(self, dataset):
         self.write_masks(dataset, 1)
         (error,) = inspect_dataset(dataset).errors
-        assert error.kind == "mask values" and "set mask_threshold to 0" in error.text
+        assert error.kind == "mask values" and "give --mask_threshold 0" in error.text
         report = inspect_dataset(dataset, mask_threshold=0)
         assert not report.errors and not report.warnings and report.summaries["val"].foreground == 0.25
 
@@ -159,7 +159,7 @@ class TestMaskValues:
         inverted[0, 0] = 0
         for path in (dataset / "masks").iterdir():
             write(path, inverted)
-        assert only_warning(inspect_dataset(dataset), "mask values").endswith("above mask_threshold=127: inverted?")
+        assert only_warning(inspect_dataset(dataset), "mask values").endswith("above --mask_threshold 127: inverted?")
 
 
 class TestClasses:
@@ -189,7 +189,9 @@ class TestClasses:
 
     def test_without_classes_or_a_threshold_they_are_an_error_with_the_remedy(self, several):
         (error,) = [error for error in inspect_dataset(several).errors if error.files]
-        assert "0, 1, 2: give the names of its classes as class_names" in error.text and "mask_threshold" in error.text
+        assert (
+            "0, 1, 2: give the names of its classes as --class_names" in error.text and "--mask_threshold" in error.text
+        )
         assert not inspect_dataset(several, mask_threshold=0).errors
 
     def test_table_has_a_line_per_class(self, several):

@@ -153,7 +153,7 @@ def test_lists_of_further_folds_go_with_the_others(dataset, capsys):
 def test_masks_that_do_not_reach_the_threshold_are_not_taken_for_empty_ones(dataset):
     for path in (dataset / "masks").iterdir():
         Image.fromarray(np.asarray(Image.open(path)) // 255).save(path)
-    with pytest.raises(DatasetError, match="no mask has a value above mask_threshold=127, the largest is 1"):
+    with pytest.raises(DatasetError, match="no mask has a value above --mask_threshold 127, the largest is 1"):
         split_dataset(dataset)
     assert split_dataset(dataset, mask_threshold=0)["lists"]["train"]["empty_masks"] == 12
 
@@ -179,7 +179,7 @@ def test_several_classes_are_spread_by_what_is_not_background(dataset, capsys):
         mask = np.asarray(Image.open(path)) // 255
         Image.fromarray(mask * (1 + mask.sum() % 2).astype(np.uint8)).save(path)
     assert main(["split", str(dataset)]) == 1
-    assert "or class_names for several classes" in capsys.readouterr().err
+    assert "or --class_names for several classes" in capsys.readouterr().err
     assert main(["split", str(dataset), "--classes", "background,lesion,tool"]) == 0
     record = json.loads((dataset / "split.json").read_text())
     assert record["classes"] == {"background": 0, "lesion": 1, "tool": 2} and record["mask_threshold"] is None
@@ -220,11 +220,19 @@ def test_masks_may_have_a_suffix_behind_the_stem(dataset, capsys):
     for path in list((dataset / "masks").iterdir()):
         path.rename(path.with_stem(f"{path.stem}_mask"))
     assert main(["split", str(dataset)]) == 1
-    assert "_mask.png (mask_suffix _mask takes it)" in capsys.readouterr().err
+    error = capsys.readouterr().err.splitlines()
+    assert "have _mask behind their image's stem, " in error[-1] and error[-1].endswith(": give --mask_suffix=_mask")
+    assert len(error) == 1
     suffix = ["--mask_suffix", "_mask"]
     assert main(["split", str(dataset), *suffix]) == 0
-    assert "--mask_suffix _mask" in capsys.readouterr().out  # in the command that comes next
+    assert "--mask_suffix=_mask" in capsys.readouterr().out.splitlines()[-1]  # in the command that comes next
     assert main(["check", str(dataset), *suffix]) == 0
-    assert main(["check", str(dataset)]) == 1
+    assert capsys.readouterr().out.splitlines()[-2:] == ["Next", f"  condseg train {dataset} --mask_suffix=_mask"]
+    for command in (["check", str(dataset)], ["train", str(dataset)], ["evaluate", "condseg_polyp", str(dataset)]):
+        assert main(command) == 1
+        output = capsys.readouterr()
+        assert "give --mask_suffix=_mask" in (output.err or output.out).splitlines()[-1]
+    assert main(["split", str(dataset), "--mask_suffix=_msk", "--overwrite"]) == 1
+    assert "no file in masks/ has _msk behind its stem: give another" in capsys.readouterr().err.splitlines()[-1]
     cases = check_datalist(dataset, ["val"], mask_suffix="_mask")["val"]
     assert all(case["label"].endswith("_mask.png") for case in cases) and len(cases) == 6

@@ -117,7 +117,7 @@ def test_download_checks_the_hash_and_fails_with_what_to_do(name, monkeypatch):
         raise OSError("Name or service not known")
 
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", no_network)
-    with pytest.raises(RuntimeError, match=rf"Fetch .*{IMAGENET_FILES[name]} .*as encoder_weights"):
+    with pytest.raises(RuntimeError, match=rf"Fetch .*{IMAGENET_FILES[name]} .*as --encoder_weights"):
         load_encoder_weights(build(name), "imagenet")
 
 

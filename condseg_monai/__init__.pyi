@@ -110,6 +110,7 @@ from .training.handlers.save_and_resume import SaveAndResume as SaveAndResume
 from .training.handlers.training_history import TrainingHistory as TrainingHistory
 from .training.handlers.training_progress import TrainingProgress as TrainingProgress
 from .training.handlers.training_scalars import TrainingScalars as TrainingScalars
+from .training.loader_workers import start_worker as start_worker
 from .training.precision_inferer import PrecisionInferer as PrecisionInferer
 from .training.prepare_batch import ConsistencyReinforcementPrepareBatch as ConsistencyReinforcementPrepareBatch
 from .training.run_folder import RunFolder as RunFolder

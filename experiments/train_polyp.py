@@ -145,6 +145,14 @@ def train(step: Step, output_dir: Path, options: dict[str, Any]) -> None:
     workflow.finalize()
 
 
+SOURCES = {
+    "data": "Kvasir-SEG, images and masks of 256 x 256 (https://datasets.simula.no/kvasir-seg): 798 to train and 80 to "
+    "choose the best epoch by, of its official 880 training images",
+    "licence": "that of Kvasir-SEG: research and education only; not a medical device",
+}
+"""What the card of a shipped model says of where it comes from."""
+
+
 def load(network: Any, checkpoint: Path) -> None:
     """Fill a network; a run that is resumed is filled again from its own state."""
     import torch  # takes seconds, and --help should not
@@ -159,7 +167,8 @@ def ship(output_dir: Path, step: str, name: str, models_dir: Path, given: dict[s
     _, card, network = load_model(output_dir / step)
     target, scores = models_dir / f"{name}.pt", output_dir / step / "test"
     write_checkpoint(target, half_weights(network))
-    card = replace(card, weights={"file": target.name, "sha256": file_sha256(target)})
+    weights = {"file": target.name, "sha256": file_sha256(target)}
+    card = replace(card, weights=weights, training={**SOURCES, **card.training})
     card.write(card_path(target))
     places = {"dataset_dir": str(output_dir / "dataset"), "checkpoint": str(target), "output_dir": str(scores)}
     files = ("train_stage2", "evaluate")

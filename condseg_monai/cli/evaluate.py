@@ -11,8 +11,9 @@ import click
 
 from condseg_monai.cli.config_options import ConfigCommand, given_options, with_config_options
 from condseg_monai.cli.logs import send_to_log
-from condseg_monai.cli.program import LEARN_MORE, PathValue, read_model, start_work
-from condseg_monai.cli.workflows import command_of, open_run, option_names
+from condseg_monai.cli.program import LEARN_MORE, PathValue, print_use, read_model, start_work, warn_if_trivial
+from condseg_monai.cli.workflows import command_of_model, open_run, option_names
+from condseg_monai.networks.model_card import ModelCard
 from condseg_monai.utils.errors import root_cause
 from condseg_monai.utils.text_tables import text_table
 
@@ -61,18 +62,21 @@ def command(
     if folds:
         start_work(ctx, "start again with --overwrite")
         return _evaluate_folds(Path(model), dataset_dir, output_dir, given)
-    checkpoint = _model_of_images(model)
+    checkpoint = _model_of_images(model, dataset_dir)
     if given.get("fold") is None and not (dataset_dir / f"{split}.txt").is_file():
         lists = ", ".join(sorted(path.stem for path in dataset_dir.glob("*.txt"))) or "none: condseg split makes some"
         raise ValueError(f"--split {split}: {dataset_dir} has no {split}.txt; the lists in it are {lists}")
     scores = (output_dir or _scores_folder(model, checkpoint)).absolute()
     _refuse_earlier(scores, split, given)
     start_work(ctx, "nothing was written; start again")
-    summary, failure = _evaluate(checkpoint, dataset_dir, split, scores, given)
+    summary, failure = _evaluate(model, checkpoint, dataset_dir, split, scores, given)
     title = f"{split}: {summary['images']} images, scored at their own size"
     click.echo(f"\n{title}\n\n{_table(summary)}\n\nreport  {scores / f'report_{split}.html'}")
     if summary.get("missed_images_original") == summary["images"]:
         click.echo(f"warning: no lesion was found in any image; {LEARN_MORE}", err=True)
+    else:
+        dice = summary["scores"].get("mean_dice_original", {}).get("mean")
+        warn_if_trivial(dice, summary.get("all_foreground_dice"))
     if failure:
         raise failure
     return 0
@@ -89,8 +93,8 @@ def _evaluate_folds(run_dir: Path, dataset_dir: Path, output_dir: Path | None, g
     for fold in numbers:
         click.echo(f"fold {fold}")
         folder = scores / f"fold_{fold}"
-        checkpoint = _model_of_images(str(run_dir / f"fold_{fold}"))
-        _, failure = _evaluate(checkpoint, dataset_dir, "val", folder, {**given, "fold": fold})
+        model = str(run_dir / f"fold_{fold}")
+        _, failure = _evaluate(model, _model_of_images(model), dataset_dir, "val", folder, {**given, "fold": fold})
         failures += [failure] if failure else []
     tables = [scores / f"fold_{fold}" / "scores_val.csv" for fold in numbers]
     summary = pool_folds(tables, scores, overwrite=bool(given.get("overwrite")))
@@ -101,8 +105,8 @@ def _evaluate_folds(run_dir: Path, dataset_dir: Path, output_dir: Path | None, g
     return 0
 
 
-def _model_of_images(model: str) -> Path:
-    checkpoint, card = read_model(model)
+def _model_of_images(model: str, dataset_dir: Path | None = None) -> Path:
+    checkpoint, card = read_model(model, dataset_dir)
     if card is not None and card.kind == "ct":
         raise ValueError(f"{checkpoint} segments CT volumes: use condseg predict, then condseg score-volumes")
     return checkpoint
@@ -116,14 +120,15 @@ def _scores_folder(model: str, checkpoint: Path) -> Path:
 
 
 def _evaluate(
-    checkpoint: Path, dataset_dir: Path, split: str, scores: Path, given: Mapping[str, Any]
+    model: str, checkpoint: Path, dataset_dir: Path, split: str, scores: Path, given: Mapping[str, Any]
 ) -> tuple[dict[str, Any], BaseException | None]:
     """Score one model; returns the summary, and an error if images could not be scored."""
     from condseg_monai.inference.cases import RunError
 
     places = {"dataset_dir": str(dataset_dir.absolute()), "output_dir": str(scores), "checkpoint": str(checkpoint)}
     settings = {**places, "split": split, **given}
-    click.echo(command_of(_FILES, settings))
+    click.echo(command_of_model(model, _FILES, settings))
+    print_use(ModelCard.of(checkpoint))
     workflow = open_run(_FILES, settings)
     workflow.parser.get_parsed_content("validate#evaluator")  # makes loggers
     send_to_log()

@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from condseg_monai.cli.config_options import ConfigCommand, given_options, with_config_options
-from condseg_monai.cli.program import PathValue, read_model, start_work, wrong_option
-from condseg_monai.cli.workflows import command_of, option_names, run
+from condseg_monai.cli.program import PathValue, print_use, read_model, start_work, wrong_option
+from condseg_monai.cli.workflows import command_of_model, option_names, run
 from condseg_monai.utils.method_files import INFERENCE
 
 __all__ = ["command"]
@@ -20,7 +20,7 @@ _NAMES = {name for files in INFERENCE.values() for name in option_names((files,)
 
 @click.command("predict", cls=ConfigCommand, short_help="Segment images or CT volumes.")
 @click.argument("model")
-@click.argument("source", type=PathValue(exists=True))
+@click.argument("source", type=PathValue())
 @click.argument("output_dir", metavar="OUT", type=PathValue(file_okay=False))
 @click.option(
     "--kind", type=click.Choice([*INFERENCE]), help="what the model segments [as its model card says, else image]"
@@ -39,14 +39,17 @@ def command(ctx: click.Context, model: str, source: Path, output_dir: Path, kind
 
     if output_dir.suffix.lower() in IMAGE_EXTENSIONS:
         raise click.BadParameter(f"{output_dir} is the name of an image, and OUT is a folder", param_hint="OUT")
-    checkpoint, card = read_model(model)
+    checkpoint, card = read_model(model, source)
+    if not source.exists():
+        raise click.BadParameter(f"Path '{source}' does not exist.", param_hint="SOURCE")
     files = (INFERENCE[kind or (card.kind if card else "image")],)
     given = given_options(ctx, options)
     for name in given.keys() - option_names(files):
         raise wrong_option(name, f"{files[0]}.json, which this model needs, has no such option")
     places = {"dataset_dir": source, "output_dir": output_dir}
     settings = {name: str(path.absolute()) for name, path in {**places, "checkpoint": checkpoint}.items()} | given
-    click.echo(command_of(files, settings))
+    click.echo(command_of_model(model, files, settings))
+    print_use(card)
     start_work(ctx, "the same command continues; what is done is kept")
     run(files, settings, "infer")
     click.echo(f"\nmasks  {output_dir}")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import io
 import signal
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,10 @@ from condseg_monai.networks.model_card import ModelCard
 from condseg_monai.utils.errors import error_text
 from condseg_monai.utils.interruption import Terminated
 
-__all__ = ["LEARN_MORE", "Command", "PathValue", "read_model", "run_program", "start_work", "wrong_option"]
+__all__ = [
+    *("LEARN_MORE", "Command", "PathValue", "print_use", "read_model", "run_program", "start_work", "warn_if_trivial"),
+    "wrong_option",
+]
 
 LEARN_MORE = "train longer, from ImageNet weights (condseg encoders), with --preset recommended or --class_balance 0.5"
 FAILED, WRONG_CALL, INTERRUPTED, TERMINATED = 1, 2, 130, 143
@@ -65,14 +70,42 @@ def start_work(context: click.Context, if_stopped: str) -> None:
         click.echo("loading PyTorch and MONAI", err=True)
 
 
-def read_model(model: str) -> tuple[Path, ModelCard | None]:
+def read_model(model: str, other: Path | None = None) -> tuple[Path, ModelCard | None]:
     """Return the checkpoint that is meant, and its model card if it has one.
 
     Args:
         model: as :func:`~condseg_monai.inference.model_files.find_model` takes it.
+        other: the argument behind it; an error says so if that is the model.
     """
-    checkpoint = find_model(model).absolute()
+    try:
+        checkpoint = find_model(model).absolute()
+    except (OSError, ValueError):
+        if other is not None and _is_model(other):
+            raise click.UsageError(f"MODEL comes first: {other} is a model, and {model} is none; swap them") from None
+        raise
     return checkpoint, ModelCard.of(checkpoint)
+
+
+def _is_model(path: Path) -> bool:
+    with suppress(OSError, ValueError):
+        return find_model(path).is_file()
+    return False
+
+
+def print_use(card: ModelCard | None) -> None:
+    """Say what a model may be used for, if its card does."""
+    if card is not None and card.training.get("licence"):
+        click.echo(f"licence of the model: {card.training['licence']}", err=True)
+
+
+def warn_if_trivial(dice: float | None, trivial: float | None) -> None:
+    """Warn of a model whose mean Dice is not above that of calling every pixel lesion; None: not known."""
+    if dice is not None and trivial is not None and dice <= trivial:
+        click.echo(
+            f"warning: the model is no better than calling every pixel lesion, which has a mean Dice of {trivial:.3f}, "
+            f"the model {dice:.3f}; {LEARN_MORE}",
+            err=True,
+        )
 
 
 def wrong_option(name: str, reason: str) -> click.UsageError:
@@ -120,6 +153,9 @@ def _run(program: click.Group, arguments: Sequence[str] | None, state: dict[str,
     except click.MissingParameter as error:  # with a line for each choice
         click.UsageError(" ".join(error.format_message().split()), error.ctx).show()
         return WRONG_CALL
+    except click.NoSuchOption as error:
+        click.UsageError(_no_such_option(error), error.ctx).show()
+        return WRONG_CALL
     except click.ClickException as error:
         error.show()
         return WRONG_CALL if isinstance(error, click.UsageError) else FAILED
@@ -134,6 +170,14 @@ def _run(program: click.Group, arguments: Sequence[str] | None, state: dict[str,
         click.echo(error_text(error), err=True)
         return FAILED
     return int(code or 0)
+
+
+def _no_such_option(error: click.NoSuchOption) -> str:
+    assert error.ctx is not None
+    names = [name for param in error.ctx.command.get_params(error.ctx) for name in param.opts if name.startswith("--")]
+    like = difflib.get_close_matches(error.option_name, names, n=1, cutoff=0.7)
+    hint = f"Did you mean '{like[0]}'?" if like else f"{error.ctx.command_path} --help lists all."
+    return f"No such option '{error.option_name}'. {hint}"
 
 
 def _stopped(state: Mapping[str, Any], sentence: str = "") -> int:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from condseg_monai.cli.config_options import ConfigCommand, given_options, mask_words, option_words, with_config_options
 from condseg_monai.cli.logs import log_to, send_to_log
-from condseg_monai.cli.program import LEARN_MORE, PathValue, start_work, wrong_option
+from condseg_monai.cli.program import LEARN_MORE, PathValue, start_work, warn_if_trivial, wrong_option
 from condseg_monai.cli.workflows import command_of, open_run, option_names, options_for
 from condseg_monai.networks.model_card import ModelCard
 from condseg_monai.utils.bundle_path import bundle_dir
 from condseg_monai.utils.files import read_json_object
 from condseg_monai.utils.method_files import CT, METHODS, Files
 from condseg_monai.utils.options import MAY_CHANGE
+
+if TYPE_CHECKING:
+    from monai.bundle import ConfigWorkflow
 
 __all__ = ["command"]
 
@@ -96,9 +99,10 @@ def command(ctx: click.Context, dataset_dir: Path, output_dir: Path | None, **op
     log_to(run_dir / "log.txt")
     for number, (title, stage) in enumerate(stages):
         click.echo(f"{chr(10) * bool(number)}{title}\n  {command_of(stage, options_for(stage, settings))}")
-        _train(stage, {**options_for(stage, settings), "arguments": arguments})
+        workflow = _train(stage, {**options_for(stage, settings), "arguments": arguments})
     model = Path(settings["ckpt_dir"]) / "model.pt"
     _print_places(run_dir, model)
+    _warn_of_score(ModelCard.read(model.with_suffix(".json")), workflow)
     _print_next(dataset_dir, run_dir, model, is_ct, given)
 
 
@@ -155,11 +159,12 @@ def _check_options(files: tuple[str, ...], options: Mapping[str, Any]) -> None:
         parser.get_parsed_content("network_def")
 
 
-def _train(files: tuple[str, ...], options: Mapping[str, Any]) -> None:
+def _train(files: tuple[str, ...], options: Mapping[str, Any]) -> ConfigWorkflow:
     workflow = open_run(files, options)
     send_to_log()
     workflow.run()
     workflow.finalize()
+    return workflow
 
 
 def _print_places(run_dir: Path, model: Path) -> None:
@@ -173,9 +178,17 @@ def _print_places(run_dir: Path, model: Path) -> None:
     click.echo("\nWhere to look")
     for name, place in places.items():
         click.echo(f"  {name:20s}{place}")
-    best = ModelCard.read(model.with_suffix(".json")).training.get("best") or {}
-    if best.get("value") == 0:
+
+
+def _warn_of_score(card: ModelCard, workflow: ConfigWorkflow) -> None:
+    from condseg_monai.reports.summary import all_foreground_dice
+
+    if (card.training.get("best") or {}).get("value") == 0:
         click.echo(f"warning: no lesion was found in any validation image; {LEARN_MORE}", err=True)
+    elif card.is_binary:
+        labels = (case["label"] for case in workflow.parser.get_parsed_content("validate#dataset"))
+        trivial = all_foreground_dice(float(label.mean()) for label in labels)
+        warn_if_trivial((card.training.get("last") or {}).get("val_mean_dice"), trivial)
 
 
 def _print_next(dataset_dir: Path, run_dir: Path, model: Path, is_ct: bool, given: Mapping[str, Any]) -> None:

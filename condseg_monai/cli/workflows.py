@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "command_of",
+    "command_of_model",
     "config_file",
     "open_run",
     "option_names",
@@ -97,6 +98,20 @@ def command_of(files: Sequence[str], options: Mapping[str, Any]) -> str:
     config = fire_word(paths[0] if len(paths) == 1 else paths)
     words = [f"--{name} {command_word(value)}" for name, value in options.items()]
     return " ".join(["python -m monai.bundle run --config_file", config, *words])
+
+
+def command_of_model(model: str, files: Sequence[str], options: Mapping[str, Any]) -> str:
+    """The command that does the same with a model as the user calls it; of a zip, whose copy is deleted, how to get it.
+
+    Args:
+        model: as :func:`~condseg_monai.inference.model_files.find_model` takes it.
+        files: see :func:`command_of`.
+        options: with the ``checkpoint``.
+    """
+    if Path(model).suffix.lower() != ".zip":
+        return command_of(files, options)
+    line = command_of(files, {**options, "checkpoint": "MODEL_PT"})
+    return f"{line}\n  where MODEL_PT is models/model.pt of {model}, which python -m monai.bundle needs unpacked"
 
 
 def _is_no_logging_notice(record: logging.LogRecord) -> bool:

@@ -220,6 +220,8 @@ def _metadata(card: ModelCard, name: str) -> dict[str, Any]:
         "numpy_version": metadata.version("numpy"),
         _MARK: {"condseg_monai": __version__, "weights": card.weights.get("sha256")},
     }
+    sources = {"data_source": card.training.get("data"), "licence": card.training.get("licence")}
+    content |= {key: str(text) for key, text in sources.items() if text}
     if best := card.training.get("best"):
         content["eval_metrics"] = {str(best["metric"]): float(best["value"])}
     return content
@@ -264,11 +266,13 @@ def _readme(name: str, card: ModelCard) -> str:
 `configs/inference.json` holds a whole scan with the scores of all classes in memory, as MONAI's transforms do;
 `condseg predict` gives the same labels slice by slice, in bounded memory, and checks what it reads.
 """
+    facts = {key: card.training.get(key) for key in ("data", "licence")}
+    known = "".join(f"\n\n{key.capitalize()}: {text}." for key, text in facts.items() if text)
     return f"""# {name}
 
 Segments {", ".join(card.class_names[1:])}. Research only: not a medical device and not for diagnosis.
 
-{score} The data sets' hashes are in `models/model.json`.
+{score} The data sets' hashes are in `models/model.json`.{known}
 
 The package `condseg_monai` has to be installed. In this folder:
 

@@ -34,13 +34,15 @@ class ModelCard:
         image_size: side of the square that images are resized to.
         anti_aliasing: whether images are smoothed before they are made smaller.
         normalization: as :class:`~condseg_monai.NormalizeImage` takes it.
-        window_hu: of CT, the Hounsfield units that become 0 and 1.
+        window_hu: of CT, the Hounsfield units that become 0 and 1. There is no spacing: slices are resized to
+            ``image_size`` whatever theirs is.
         threshold: of one output channel, the probability from which on a pixel is foreground.
         class_names: background first.
         class_values: of images with several classes, what each is in a mask: a number, or a colour of three; None for
             0, 1, 2 and so on, for a binary mask and for CT.
         weights: ``file`` and ``sha256``; empty if there are none yet.
-        training: facts about the run that made the weights.
+        training: facts about the run that made the weights; of a model that is passed on, ``data`` and ``licence`` too,
+            in words.
         versions: of packages.
     """
 

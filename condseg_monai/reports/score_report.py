@@ -30,7 +30,7 @@ from condseg_monai.reports.drawing import draw_case, draw_class_case, draw_heat_
 from condseg_monai.reports.evaluation_page import CasePicture, html_report
 from condseg_monai.reports.report_files import ReportFiles
 from condseg_monai.reports.score_table import IMAGE_COLUMNS, ScoreTable
-from condseg_monai.reports.summary import SIZE_LIMITS, summarize_scores, summarize_sizes
+from condseg_monai.reports.summary import SIZE_LIMITS, all_foreground_dice, summarize_scores, summarize_sizes
 from condseg_monai.utils.files import atomic_write
 
 __all__ = ["ScoreReport"]
@@ -169,6 +169,8 @@ class ScoreReport:
             summary["thresholds"] = threshold_curve(bins.cpu())
         if self.classes is not None:
             summary["classes"] = dict(self.classes)
+        elif "label_share" in table.images:
+            summary["all_foreground_dice"] = all_foreground_dice(table.images["label_share"])
         pooled = {suffix: pooled_counts(rows, self.classes) for suffix, rows in counts.items()}
         if pooled:
             summary["pooled"] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from condseg_monai.metrics.bootstrap import bootstrap_interval
 from condseg_monai.reports.score_table import ScoreTable
 
-__all__ = ["SIZE_LIMITS", "json_numbers", "summarize_scores", "summarize_sizes"]
+__all__ = ["SIZE_LIMITS", "all_foreground_dice", "json_numbers", "summarize_scores", "summarize_sizes"]
 
 SIZE_LIMITS = (0.05, 0.2)
 """Lesions under the first share of the image's pixels are small, those under the second medium, others large."""
@@ -42,6 +43,19 @@ def summarize_sizes(table: ScoreTable) -> dict[str, dict[str, Any]]:
         for name, rows in groups.items()
         if rows.any()
     }
+
+
+def all_foreground_dice(shares: Iterable[float]) -> float:
+    """Mean Dice over images of a prediction that calls every pixel lesion: what any model should exceed.
+
+    Args:
+        shares: of lesion in each label, in [0, 1].
+
+    Example:
+        >>> all_foreground_dice([0.0, 1.0])
+        0.5
+    """
+    return float(np.mean([2 * share / (1 + share) for share in shares]))
 
 
 def json_numbers(content: Any) -> Any:

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from condseg_monai.cli import train
 from condseg_monai.cli.commands import main
 from condseg_monai.cli.config_options import config_defaults
 from condseg_monai.data.synthetic.ct_phantom import make_synthetic_ct
 from condseg_monai.networks.encoders.weights import IMAGENET_FILES
+from condseg_monai.networks.model_card import ModelCard
 from condseg_monai.utils.method_files import METHODS
 from condseg_monai.utils.options import OPTIONS
 
@@ -68,6 +73,9 @@ def test_model_of_a_run_is_evaluated(data, trained, capsys):
         and "INFO" not in output.out + output.err
     )
     assert (run / "scores" / "report_test.html").is_file()
+    shares = [(np.asarray(Image.open(data / "masks" / f"test_{i}.png")) > 127).mean() for i in range(2)]
+    summary = json.loads((run / "scores" / "summary_test.json").read_text())
+    assert summary["all_foreground_dice"] == pytest.approx(np.mean([2 * share / (1 + share) for share in shares]))
     assert main(["compare", str(run), str(run)]) == 0  # finds the scores in the run's folder
     assert main(["evaluate", str(run), str(data)]) == 1
     output = capsys.readouterr()
@@ -158,7 +166,8 @@ def test_option_that_contradicts_the_model_card_is_the_last_line(data, trained, 
         (["train", "DATA", "--device", "meta"], "device must be cpu, cuda, a GPU by number such as cuda:1, mps"),
         (["train", "DATA", "--learning_rate", "nan"], "learning_rate must be a number from 0, got 'nan'"),
         (["train", "DATA", "--resume=maybe"], "resume must be true or false, got 'maybe'"),
-        (["train", "DATA", "--lr", "0.1"], "No such option '--lr'"),
+        (["train", "DATA", "--lr", "0.1"], "No such option '--lr'. condseg train --help lists all."),
+        (["train", "DATA", "--learning_rat", "1"], "No such option '--learning_rat'. Did you mean '--learning_rate'?"),
         (["train", "DATA", "--checkpoint", "x.pt"], "No such option '--checkpoint'"),
         (["predict", "RUN", "DATA", "mask.png"], "mask.png is the name of an image, and OUT is a folder"),
         (["train", "nowhere"], "Directory 'nowhere' does not exist"),
@@ -258,6 +267,49 @@ def test_record_is_data_of_which_nothing_is_evaluated(data, tmp_path, word, caps
     assert capsys.readouterr().err.splitlines()[-1].startswith(f"error: {tmp_path / 'models' / 'run_stage1.json'}: ")
 
 
+def test_model_and_source_that_are_swapped_are_told_apart(data, trained, tmp_path, capsys):
+    for command in (
+        ["predict", str(data / "images"), str(trained[0]), str(tmp_path)],
+        ["evaluate", str(data), str(trained[0])],
+    ):
+        assert main(command) == 2
+        words = f"MODEL comes first: {trained[0]} is a model, and {command[1]} is none; swap them"
+        assert capsys.readouterr().err.splitlines()[-1] == f"Error: {words}"
+    assert main(["predict", str(trained[0]), "nowhere", str(tmp_path)]) == 2
+    assert "Path 'nowhere' does not exist" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_command_of_a_zip_names_no_folder_that_is_gone(data, trained, tmp_path, capsys):
+    shutil.make_archive(str(tmp_path / "model"), "zip", trained[0], "models")
+    model = str(tmp_path / "model.zip")
+    assert main(["predict", model, str(data / "test.txt"), str(tmp_path / "out")]) == 0
+    line, where = capsys.readouterr().out.splitlines()[:2]
+    assert line.startswith("python -m monai.bundle run ") and "--checkpoint MODEL_PT" in line
+    assert where == f"  where MODEL_PT is models/model.pt of {model}, which python -m monai.bundle needs unpacked"
+
+
+@pytest.mark.parametrize(("dice", "is_said"), [(0.4, True), (0.41, False)])
+def test_model_no_better_than_a_trivial_one_is_pointed_out(data, monkeypatch, capsys, dice, is_said):
+    words = "no better than calling every pixel lesion, which has a mean Dice of 0.400, the model 0.400; train longer"
+    summary = {"images": 2, "scores": {"mean_dice_original": {"mean": dice, "median": 0.0, "interval_95": None}}}
+    summary |= {"all_foreground_dice": 0.4}
+    monkeypatch.setattr("condseg_monai.cli.evaluate._evaluate", lambda *_: (summary, None))
+    assert main(["evaluate", "condseg_polyp", str(data)]) == 0
+    assert (words in capsys.readouterr().err) == is_said
+    card = ModelCard("condseg", {}, training={"best": {"value": 0.3}, "last": {"val_mean_dice": dice}})
+    cases = [{"label": np.full((1, 2, 2), share)} for share in (0.25, 0.25)]  # Dice 2 * 0.25 / 1.25
+    train._warn_of_score(card, SimpleNamespace(parser=SimpleNamespace(get_parsed_content=lambda _: cases)))
+    assert (words in capsys.readouterr().err) == is_said
+
+
+def test_shipped_model_says_what_it_was_made_of_and_may_be_used_for(data, tmp_path, capsys):
+    assert main(["info", "condseg_polyp"]) == 0
+    said = capsys.readouterr().out
+    assert "Kvasir-SEG, images and masks of 256 x 256" in said and "research and education only" in said
+    assert main(["predict", "condseg_polyp", str(data / "test.txt"), str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().err.count("licence of the model: that of Kvasir-SEG: research and education only") == 1
+
+
 def test_missing_model_is_an_error_that_says_what_was_looked_for(data, tmp_path, capsys):
     assert main(["predict", str(tmp_path), str(data), str(tmp_path / "out")]) == 1
     assert "is a folder without models/model.pt or model.pt" in capsys.readouterr().err
@@ -307,12 +359,14 @@ def test_ct_is_recognised_trained_and_segmented(tmp_path, capsys):
 def test_terminated_training_ends_with_a_sentence_and_resumes(data, tmp_path):
     run = tmp_path / "run"
     words = ["train", str(data), "--output_dir", str(run), "--stage1_checkpoint", "null", *SMALL, "--epochs", "400"]
-    program = [sys.executable, "-m", "condseg_monai", *words, "--num_workers", "1"]
-    process = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    program = [sys.executable, "-m", "condseg_monai", *words, "--num_workers", "2"]
+    process = subprocess.Popen(
+        program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
     assert process.stderr
     while "epoch 2/" not in process.stderr.readline():
         assert process.poll() is None
-    process.terminate()
+    os.killpg(process.pid, signal.SIGTERM)  # to the loaders' workers too, as schedulers do
     _, error = process.communicate(timeout=100)
     assert process.returncode == 143
     assert re.match(

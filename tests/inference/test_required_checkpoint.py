@@ -54,7 +54,7 @@ def test_class_names_become_the_network_s(path):
 
 def test_missing_file_says_how_to_get_one(tmp_path):
     with pytest.raises(
-        FileNotFoundError, match=r"nope\.pt is missing: train it with .* convert .* or give the file you have by --checkpoint.* --bundle_root"
+        FileNotFoundError, match=r"nope\.pt is missing: train it with .* convert .* --checkpoint.* --bundle_root"
     ):
         RequiredCheckpoint(tmp_path / "nope.pt", network()).load()
 

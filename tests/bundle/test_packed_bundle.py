@@ -432,3 +432,11 @@ def test_scores_of_a_zip_are_not_left_in_the_folder_it_is_unpacked_to(elsewhere,
 def test_name_that_monai_would_evaluate_is_no_name_of_a_bundle(elsewhere):
     with pytest.raises(ValueError, match=r"destination .*%w begins with %, which MONAI's configs evaluate: rename it"):
         pack_bundle(elsewhere, elsewhere / "%w")
+
+
+def test_shipped_model_keeps_its_data_and_licence(tmp_path):
+    root = pack_bundle("condseg_polyp", tmp_path / "polyps", torchscript=False)
+    content = json.loads((root / "configs" / "metadata.json").read_text())
+    assert content["data_source"].startswith("Kvasir-SEG, ") and "research and education only" in content["licence"]
+    assert "Licence: that of Kvasir-SEG" in (root / "docs" / "README.md").read_text()
+    assert ModelCard.read(root / "models" / "model.json").training["licence"] == content["licence"]

@@ -50,6 +50,7 @@ from .inference.predictions import SaveImagePredictiond as SaveImagePredictiond
 from .inference.region_inferer import RegionInferer as RegionInferer
 from .inference.required_checkpoint import RequiredCheckpoint as RequiredCheckpoint
 from .inference.required_checkpoint import RequiredCheckpointLoader as RequiredCheckpointLoader
+from .inference.slice_network import SliceNetwork as SliceNetwork
 from .inference.volume_inferer import VolumeInferer as VolumeInferer
 from .inference.volumes import VolumeInference as VolumeInference
 from .losses.condseg import ConDSegLoss as ConDSegLoss
@@ -90,7 +91,6 @@ from .networks.nets.semi_supervised import SemiSupervisedNetwork as SemiSupervis
 from .networks.nets.unet import FlexibleUNet as FlexibleUNet
 from .networks.nets.unet import baseline_unet as baseline_unet
 from .networks.released.condseg import from_released as from_released
-from .networks.slice_network import SliceNetwork as SliceNetwork
 from .reports.curves import draw_curves as draw_curves
 from .reports.curves import run_and_draw as run_and_draw
 from .reports.overlay import DrawOverlayd as DrawOverlayd

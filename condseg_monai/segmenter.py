@@ -187,9 +187,10 @@ class Segmenter:
         """Segment an image, a CT volume, or a list of them.
 
         Args:
-            x: the path of an image; a PIL image; an array ``(H, W)`` or ``(H, W, 3 or 4)`` of ``uint8``, ``uint16``
-                (from 0 to 65535) or floating point from 0 to 1; a tensor ``(1 or 3, H, W)`` of the same; for a CT
-                model the path of a NIfTI file or of the folder of a DICOM series; or a list of these.
+            x: the path of an image; the bytes of its file; a PIL image; an array ``(H, W)`` or ``(H, W, 3 or 4)`` of
+                ``uint8``, ``uint16`` (from 0 to 65535) or floating point from 0 to 1; a tensor ``(1 or 3, H, W)`` of
+                the same; for a CT model the path of a NIfTI file or of the folder of a DICOM series; or a list of
+                these.
 
         Returns:
             A :class:`Segmentation`, or a list of them.
@@ -247,8 +248,8 @@ class Segmenter:
     def _array(self, item: Any) -> np.ndarray:
         """``(H, W, 3)``, or of a network of one channel ``(H, W, 1)``, as the reader of files gives it."""
         mode = self.card.image_mode
-        if isinstance(item, (str, os.PathLike)):
-            if Path(item).is_dir() or volume_stem(item) is not None:
+        if isinstance(item, (str, os.PathLike, bytes)):
+            if not isinstance(item, bytes) and (Path(item).is_dir() or volume_stem(item) is not None):
                 raise ValueError(f"the model segments images, and {item} is none: give an image, or a list of them")
             array = read_natural_image(item, mode)
             return array if array.ndim == 3 else array[..., None]

@@ -64,13 +64,14 @@ def predicted(run_dir, images, tmp_path_factory, run_config):
 
 
 @pytest.mark.parametrize("name", IMAGES)
-@pytest.mark.parametrize("kind", ["path", "array", "PIL", "tensor"])
+@pytest.mark.parametrize("kind", ["path", "bytes", "array", "PIL", "tensor"])
 def test_result_equals_inference_json_pixel_by_pixel(run_dir, images, predicted, name, kind):
     image = IMAGES[name]
     if kind == "tensor" and image.shape[-1] == 4:
         pytest.skip("a tensor has no alpha")
     given = {
         "path": lambda: images / name,
+        "bytes": (images / name).read_bytes,
         "array": lambda: image,
         "PIL": lambda: Image.open(images / name),
         "tensor": lambda: torch.from_numpy(np.atleast_3d(image).transpose(2, 0, 1).copy()),
@@ -91,7 +92,7 @@ def test_files_with_a_palette_or_turned_equal_inference_json(run_dir, images, pr
     expected = np.asarray(Image.open(predicted / f"{Path(name).stem}.png"))
     assert expected.shape == ((53, 37) if name == "rotated.jpg" else (37, 53))
     with Image.open(images / name) as image:
-        for given in (images / name, image):
+        for given in (images / name, (images / name).read_bytes(), image):
             result = Segmenter(run_dir, device="cpu", batch_size=1).predict(given)
             assert np.array_equal(result.mask * 255, expected)
 
@@ -192,6 +193,7 @@ def test_model_that_is_not_there_is_an_error_that_says_what_is(make, words, tmp_
         (np.full((4, 4), -1.0), r"must be in \[0, 1\], got -1"),
         (torch.zeros(4, 4), r"a tensor must be \(1, H, W\) or \(3, H, W\), got \(4, 4\)"),
         ("nowhere.png", "cannot read nowhere.png: no such file"),
+        (b"nothing", "cannot read the image: not a BMP, JPEG"),
         ("scan.nii.gz", "the model segments images, and scan.nii.gz is none"),
         (".", r"the model segments images, and \. is none: give an image, or a list of them"),
         ([np.zeros((4, 4), np.uint8), np.zeros((4, 4), bool)], "image 1 of the list: .* got bool"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from io import BufferedReader, FileIO
+from io import BufferedReader, BytesIO, FileIO
 from os import PathLike, fspath
 from typing import Any
 
@@ -31,8 +31,10 @@ class UnreadableImageError(ValueError):
     """A file that is not an image, is damaged, or holds pixels whose meaning is not known; the message names it."""
 
 
-def read_natural_image(path: str | PathLike[str], mode: str = "RGB") -> np.ndarray:
+def read_natural_image(path: str | PathLike[str] | bytes, mode: str = "RGB") -> np.ndarray:
     """Read one BMP, JPEG, PNG, TIFF or WebP file, recognised by content: ``(H, W, 3)`` or ``(H, W)`` in [0, 255].
+
+    ``bytes`` are the content of a file, not its name.
 
     - EXIF orientation is applied. Of a file with several frames or pages the first is read.
     - Alpha, a transparent palette entry and a transparent colour are composited onto black.
@@ -51,7 +53,7 @@ def read_natural_image(path: str | PathLike[str], mode: str = "RGB") -> np.ndarr
     return pixels_in_mode(read_pixels(path), mode)
 
 
-def read_pixels(path: str | PathLike[str], numbers: bool = False) -> np.ndarray:
+def read_pixels(path: str | PathLike[str] | bytes, numbers: bool = False) -> np.ndarray:
     """Read a file as :func:`read_natural_image` does, grey as ``(H, W)`` and colours as ``(H, W, 3)``.
 
     With ``numbers``, of a mask of class numbers, palette indices stay indices and integers are not scaled: 1-bit files
@@ -59,14 +61,16 @@ def read_pixels(path: str | PathLike[str], numbers: bool = False) -> np.ndarray:
     """
     try:
         # From a stream, because Pillow maps a TIFF given by name into memory and then scrambles turned grey ones.
-        with _Stream(FileIO(fspath(path))) as stream, Image.open(stream, formats=_FORMATS) as image:
+        file = BytesIO(path) if isinstance(path, bytes) else _Stream(FileIO(fspath(path)))
+        with file as stream, Image.open(stream, formats=_FORMATS) as image:
             _check_size(image)
             image.load()
             if numbers and image.mode in _NUMBERS:
                 return np.asarray(ImageOps.exif_transpose(image))
             return image_pixels(image)
     except Exception as error:  # Pillow's decoders raise a dozen kinds, from struct.error to SyntaxError
-        raise UnreadableImageError(f"cannot read {fspath(path)}: {_reason(error)}") from error
+        name = "the image" if isinstance(path, bytes) else fspath(path)
+        raise UnreadableImageError(f"cannot read {name}: {_reason(error)}") from error
 
 
 class _Stream(BufferedReader):

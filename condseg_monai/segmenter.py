@@ -183,6 +183,16 @@ class Segmenter:
         """The model card of the model, of several the first one's; without a card, the defaults."""
         return self._pipelines[0].card
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """What the numbers in masks are, background first."""
+        return self._pipelines[0].class_names
+
+    @property
+    def batch_size(self) -> int:
+        """Images, slices or tiles at a time."""
+        return self._pipelines[0].batch_size
+
     def predict(self, x: Any) -> Any:
         """Segment an image, a CT volume, or a list of them.
 
@@ -203,7 +213,7 @@ class Segmenter:
         if not isinstance(x, (list, tuple)):
             return self._predict([x])[0]
         results: list[Segmentation] = []
-        size = self._pipelines[0].batch_size
+        size = self.batch_size
         for start in range(0, len(x), size):
             results += self._predict(x[start : start + size], start)
         return results

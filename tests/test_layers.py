@@ -7,7 +7,7 @@ import condseg_monai
 
 PACKAGE = Path(condseg_monai.__file__).parent
 LAYERS = ["version", "utils", "networks", "losses", "metrics", "data", "training", "inference", "reports"]
-LAYERS += ["segmenter", "cli"]
+LAYERS += ["segmenter", "serve", "cli"]
 
 
 def test_imports_go_down_only():

@@ -19,6 +19,7 @@ from condseg_monai.cli import (
     pack,
     predict,
     prepare,
+    serve,
     split,
     train,
     volumes,
@@ -40,8 +41,8 @@ def condseg_program() -> None:
 
 
 for module in (
-    *(bundle, check, compare, convert, encoders, evaluate, export, info, options, pack, predict, prepare, split),
-    *(train, volumes),
+    *(bundle, check, compare, convert, encoders, evaluate, export, info, options, pack, predict, prepare, serve),
+    *(split, train, volumes),
 ):
     condseg_program.add_command(module.command)
 

@@ -1,0 +1,1 @@
+"""HTTP service of a trained model, with a page to try it."""

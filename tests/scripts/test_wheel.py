@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import urllib.request
 import zipfile
 from pathlib import Path
 
@@ -106,6 +107,14 @@ def test_steps_of_the_dockerfile_install_a_program_that_segments(source, tiny_da
     )
     assert "out: the bundle" in bundle.stdout and (tmp_path / "out" / "configs" / "inference.json").is_file()
     assert (packages / "condseg_monai" / "bundle").is_dir()
+    words = ["condseg", "serve", "condseg_polyp", "--host", "0.0.0.0", "--port", "0"]
+    with subprocess.Popen(words, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) as service:
+        assert service.stdout is not None
+        port = service.stdout.readline().partition(" ")[0].rpartition(":")[2]
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/") as page:
+            assert b"page.js" in page.read()
+        service.terminate()
+    assert service.returncode == 143
     words = ["condseg", "predict", "condseg_polyp", tiny_dataset / "images", "masks"]
     result = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.serve_load import main as measure_load
 from condseg_monai import Segmenter
 
 pytestmark = pytest.mark.slow
@@ -89,8 +90,10 @@ def test_sigterm_ends_the_service_when_accepted_requests_are_answered(image_mode
         assert process.stderr.read().splitlines()[-1] == "stopped by SIGTERM: the accepted requests were answered"
 
 
-def test_ctrl_c_ends_the_service(image_model):
+def test_load_is_measured_and_ctrl_c_ends_the_service(image_model, tmp_path, capsys):
+    (tmp_path / "frame.png").write_bytes(CONTENTS[0])
     with served(image_model) as (address, process):
-        assert post(address, CONTENTS[0]).status_code == 200
+        measure_load([address, str(tmp_path / "frame.png"), "--requests", "5", "--at_once", "2"])
+        assert re.match(r"5 times 200\n[\d.]+ s, [\d.]+ masks a second; latency ", capsys.readouterr().out)
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 130

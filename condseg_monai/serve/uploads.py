@@ -108,7 +108,7 @@ def _check_members(members: Sequence[zipfile.ZipInfo], name: str) -> None:
     check_unpacked(Path(PurePosixPath(name).name), sum(member.file_size for member in members))
     for member in members:
         path = PurePosixPath(member.filename)
-        if path.is_absolute() or ".." in path.parts or "\\" in member.filename or ":" in path.parts[0]:
+        if path.is_absolute() or ".." in path.parts or "\\" in member.filename:
             raise ValueError(f"its file {member.filename!r} leads out of it")
         # others, LZMA for one, reserve as much memory as their header says
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):

@@ -47,7 +47,7 @@ def test_zip_is_unpacked_with_its_folders():
     assert files == {"a/1.dcm": "one", "b/2": "two"}
 
 
-@pytest.mark.parametrize("name", ["../x", "a/../../x", "/etc/x", "..\\x", "C:/x"])
+@pytest.mark.parametrize("name", ["../x", "a/../../x", "/etc/x", "..\\x"])
 def test_zip_that_leads_out_of_its_folder_is_refused(name, tmp_path):
     with pytest.raises(ValueError, match="leads out of it"), opened(upload(zip_of({"a": "", name: "x"})), "ct"):
         pass

@@ -77,7 +77,7 @@ Without arguments it makes a small synthetic data set and fails if the validatio
 --dataset_dir it takes a folder with images/, masks/, train.txt, val.txt and, if there is one, test.txt.
 
 --task synapse does it on CT: it makes scans of a phantom, trains on their axial slices, segments whole scans and fails
-if the mean Dice of the organs stays under 0.80. For your own scans see "CT volumes" in bundle/docs/README.md.
+if the mean Dice of the organs stays under 0.80. For your own scans see docs/tutorials/ct.md.
 
 Every option of the bundle's configs is passed to every step that has it; with stage1_ in front, to stage 1 only:
 
@@ -117,7 +117,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     options, rest = parser.parse_known_args(words)
     options.files = CT if options.task == "synapse" else METHODS[options.method]
     if options.task == "synapse" and (options.method != "condseg" or options.dataset_dir is not None):
-        parser.error('--task synapse takes no --method and no --dataset_dir: see "CT volumes" in bundle/docs/README.md')
+        parser.error("--task synapse takes no --method and no --dataset_dir: see docs/tutorials/ct.md")
     try:
         given = parse_options(rest)
         check_options(given, known_options(options.files))

@@ -14,13 +14,24 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
-from condseg_monai.utils.options import OPTIONS, option_defaults
+from condseg_monai.utils.options import OPTION_GROUPS, OPTIONS, option_defaults
 
 SOURCE = Path(__file__).resolve().parent
 CONFIGS = SOURCE.parent / "configs"
-README = SOURCE.parent / "docs" / "README.md"
-TABLE_START = "<!-- options: written by config_source/build.py from condseg_monai/utils/options.py -->\n"
-TABLE_END = "<!-- end of options -->"
+OPTIONS_PAGE = SOURCE.parents[1] / "docs" / "reference" / "options.md"
+OPTIONS_INTRODUCTION = """# Options
+
+<!-- Written by bundle/config_source/build.py from condseg_monai/utils/options.py: change that. -->
+
+What each option means and which values it takes; `condseg options` prints the same. Every name means the same in every
+config that has it, and where configs differ their defaults follow that of stage 2. `null` in evaluation and inference:
+the [model card](files.md#the-model-card) decides. How options are written: [the command](../command.md#options), and
+for `python -m monai.bundle run` the bundle's `docs/README.md`.
+
+Defaults are the paper's (256 pixels, batch 4, Adam, 1e-4, encoder 1e-5 in stage 2, K = 3) and, where it is silent, the
+released code's (300 epochs, patience 100 and 30). Where they differ is in the table of
+[presets](presets.md#presets).
+"""
 STAGE_2 = ["common", "condseg", "training", "supervised", "train_stage2"]
 BASES = {  # each runs alone
     "train": [*STAGE_2, "from_card", "train"],
@@ -97,22 +108,22 @@ def _text(value: Any, indent: int = 0, used: int = 0, top: bool = False) -> str:
     return f"{line[0]}{text}\n{' ' * indent}{line[-1]}"
 
 
-def options_table() -> str:
-    """Return the table of all options in the bundle's documentation, with the default of each config."""
-    lines = ["| option | default | values | meaning |", "|---|---|---|---|"]
+def options_page() -> str:
+    """Return the documentation's page of all options, a table for each group, with the default of each config."""
     configs = {name: json.loads(build(name)) for name in {**BASES, **OVERLAYS} if name != "train"}
-    for name, option in OPTIONS.items():
-        lines.append(f"| `{name}` | {option_defaults(name, configs)} | {option.values} | {option.meaning} |")
-    return "\n" + "\n".join(lines) + "\n\n"
+    text = OPTIONS_INTRODUCTION
+    for group, options in OPTION_GROUPS.items():
+        text += f"\n## {group.capitalize()}\n\n| option | default | values | meaning |\n|---|---|---|---|\n"
+        for name, option in options.items():
+            text += f"| `{name}` | {option_defaults(name, configs)} | {option.values} | {option.meaning} |\n"
+    return text
 
 
 def main() -> None:
-    """Write all configs and the table of options."""
+    """Write all configs and the page of options."""
     for name in {**BASES, **OVERLAYS}:
         (CONFIGS / f"{name}.json").write_text(build(name), encoding="utf-8")
-    before, _, rest = README.read_text(encoding="utf-8").partition(TABLE_START)
-    after = rest[rest.index(TABLE_END) :]
-    README.write_text(before + TABLE_START + options_table() + after, encoding="utf-8")
+    OPTIONS_PAGE.write_text(options_page(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -49,8 +49,8 @@ def check_command_line(argv: Sequence[str] | None = None) -> None:
     if unknown := [name for name in names if name not in known]:
         words_of_files = ", ".join(Path(file).name for file in _files(files)) or "no config file"
         raise ValueError(
-            f"{unknown_options(unknown, OPTIONS.keys() & known)}, in {words_of_files}; docs/README.md of the bundle "
-            "lists all options and the configs that have them"
+            f"{unknown_options(unknown, OPTIONS.keys() & known)}, in {words_of_files}; condseg options "
+            "lists all, with the configs that have them"
         )
     block = config.get("options", {})
     if unknown := [part[1] for part in parts if part[0] == "options" and len(part) > 1 and part[1] not in block]:

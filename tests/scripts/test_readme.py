@@ -18,14 +18,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, flags=re.S)
 COMMANDS = [line.split("  #")[0].strip() for language, text in BLOCKS if not language for line in text.splitlines()]
-COMMAND_DOCS = (REPOSITORY / "docs" / "command.md").read_text(encoding="utf-8")
-CONDSEG = [
-    line.split("  #")[0].strip()
-    for text in (README, COMMAND_DOCS)
-    for _, block in re.findall(r"```(\w*)\n(.*?)```", text, flags=re.S)
-    for line in block.splitlines()
-    if line.startswith("condseg ")
-]
+CONDSEG = [line for line in COMMANDS if line.startswith("condseg ")]
 BUNDLE_DOCS = (REPOSITORY / "bundle" / "docs" / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
 BUNDLE_RUNS = re.findall(r"-m monai\.bundle (?:run|ckpt_export) .*", BUNDLE_DOCS)
 

@@ -68,13 +68,13 @@ def test_unknown_option_is_refused_with_the_one_it_looks_like(words, config, tmp
 
 @pytest.mark.parametrize("words", [["--checkpoint", "x.pt"], ["--lr", "0.01"], ["--epochs=3"]])
 def test_option_of_another_config_is_refused(words, config):
-    with pytest.raises(ValueError, match=r"no such option: (checkpoint|lr|epochs), in mine\.json; docs"):
+    with pytest.raises(ValueError, match=r"no such option: (checkpoint|lr|epochs), in mine\.json; condseg options"):
         check(config, *words)
 
 
 @pytest.mark.parametrize("option", [["--checkpoint", "x.pt"], ["--lr", "0.01"]])
 def test_option_that_no_training_has_is_refused(option):
-    with pytest.raises(ValueError, match=r"no such option: (checkpoint .*|lr), in train_stage2\.json; docs"):
+    with pytest.raises(ValueError, match=r"no such option: (checkpoint .*|lr), in train_stage2\.json; condseg options"):
         check(str(config_file("train_stage2")), *option)
 
 

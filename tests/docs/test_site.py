@@ -1,0 +1,86 @@
+"""The documentation site: it is built strictly, the notebook runs, and nothing comes from another host."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import build_docs
+import pytest
+
+import condseg_monai
+
+REPOSITORY = build_docs.REPOSITORY
+DOCS = build_docs.DOCS
+GENERATED = {"tutorials/notebook.md", *(f"reference/api/{part}.md" for part in build_docs.public_names())}
+NAVIGATION = re.findall(r'= "([\w/]+\.md)"', (REPOSITORY / "zensical.toml").read_text(encoding="utf-8"))
+LOADED = re.compile(r'<(?:script|img|iframe|link)\b[^>]*?\b(?:src|href)="([^"]+)"|url\(["\']?([^"\')]+)')
+
+
+def test_every_page_is_in_the_navigation():
+    written = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")}
+    assert sorted(NAVIGATION) == sorted(written | GENERATED)
+
+
+def test_every_public_name_is_in_the_reference():
+    paths = [path for paths in build_docs.public_names().values() for path in paths]
+    parts = {*build_docs.public_names(), "__version__"}
+    assert {path.rpartition(".")[2] for path in paths} == set(condseg_monai.__all__) - parts
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", "bundle/docs/README.md", "bundle/docs/condseg_polyp.md"]
+)
+def test_links_of_pages_outside_the_site_lead_to_files_and_headings(page: str):
+    text = (REPOSITORY / page).read_text(encoding="utf-8")
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)", text):
+        file = (REPOSITORY / page).parent / target if target else REPOSITORY / page
+        assert file.exists(), target
+        if anchor:
+            assert anchor in headings(file.read_text(encoding="utf-8")), f"{target}#{anchor}"
+
+
+def headings(text: str) -> set[str]:
+    """The anchors of a page's headings, as the site and repository hosts make them."""
+    return {
+        re.sub(r"\s+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower())
+        for heading in re.findall(r"^#+ (.+)$", text, flags=re.M)
+    }
+
+
+@pytest.mark.parametrize("page", sorted(set(NAVIGATION) - GENERATED))
+def test_files_that_pages_name_are_there(page: str):
+    text = (DOCS / page).read_text(encoding="utf-8")
+    named = re.findall(r"`((?:[a-z_]\w*/)+[\w.]+\.py)`", text)
+    roots = (REPOSITORY, REPOSITORY / "condseg_monai")
+    assert [name for name in named if not any((root / name).exists() for root in roots)] == []
+
+
+def test_notebook_has_no_outputs():
+    """They would say what an earlier version did; the site shows those of its own build."""
+    import nbformat
+
+    cells = nbformat.read(build_docs.NOTEBOOK, as_version=4).cells
+    assert [cell for cell in cells if cell.cell_type == "code" and (cell.outputs or cell.execution_count)] == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_site_is_built_strictly_with_the_notebook_run_and_loads_nothing_from_elsewhere():
+    subprocess.run([sys.executable, build_docs.__file__], check=True)
+    site = REPOSITORY / "site"
+    pages = list(site.rglob("*.html"))
+    assert len(pages) > len(NAVIGATION)
+    loaded = {
+        url
+        for path in (*pages, *site.rglob("*.css"))
+        for urls in LOADED.findall(path.read_text(encoding="utf-8"))
+        for url in urls
+        if re.match("(https?:)?//", url)
+    }
+    assert loaded == set()
+    assert len(list((site / "tutorials" / "notebook_files").glob("*.png"))) >= 4
+    for part, paths in build_docs.public_names().items():
+        page = (site / "reference" / "api" / f"{part}.html").read_text(encoding="utf-8")
+        assert [path for path in paths if f'id="{path}"' not in page] == []

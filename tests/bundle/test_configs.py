@@ -13,7 +13,7 @@ from condseg_monai.utils.options import OPTIONS
 CONFIGS = Path(__file__).resolve().parents[2] / "bundle" / "configs"
 TRAINING = ("train", "train_stage1", "train_stage2")
 SEMI_SUPERVISED = "train_dec_seg"
-INFERENCE = ("inference", "inference_synapse")
+INFERENCE = ("inference", "inference_synapse", "inference_ct")
 BASES = (*TRAINING, SEMI_SUPERVISED, *INFERENCE)
 OVERLAYS = {
     "evaluate": (*TRAINING, SEMI_SUPERVISED),

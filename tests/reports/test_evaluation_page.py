@@ -1,10 +1,6 @@
 """HTML page of an evaluation: self-contained, complete, sortable."""
 
-import json
-import os
 import re
-import shutil
-import subprocess
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,41 +11,37 @@ import torch
 
 from condseg_monai import ProbabilityBinMetric
 from condseg_monai.metrics.probability_bins import calibration_curve, threshold_curve
+from condseg_monai.reports.comparison import compare_evaluations
+from condseg_monai.reports.comparison_files import write_comparison
 from condseg_monai.reports.drawing import jpeg_uri
 from condseg_monai.reports.evaluation_page import CasePicture, html_report
 from condseg_monai.reports.pages import score_title
 from condseg_monai.reports.score_table import ScoreTable
 from condseg_monai.reports.summary import summarize_scores, summarize_sizes
+from tests.browser import browser, findings, needs_chromium
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
-# Clicks a few headings as a person would and writes what the table shows then, for the test to read.
+# Clicks a few headings as a person would and says what the table shows then.
 PROBE = """
-<script>
-const errors = [];
-window.addEventListener("error", event => errors.push(event.message));
-document.addEventListener("securitypolicyviolation", event => errors.push(event.violatedDirective));
-const shown = () => Array.from(document.querySelectorAll("#per-image tbody tr:not([hidden]) th"), th => th.textContent);
-const heads = Array.from(document.querySelectorAll("#per-image thead th"));
-const click = title => heads.find(th => th.title === title).querySelector("button").click();
-const order = { before: shown() };
-for (const title of ["file", "mean_dice_original", "hd95_original"]) {
-  click(title);
-  order[title] = shown();
-  click(title);
-  order[title + " again"] = shown();
+() => {
+  const rows = () => document.querySelectorAll("#per-image tbody tr:not([hidden]) th");
+  const shown = () => Array.from(rows(), th => th.textContent);
+  const heads = Array.from(document.querySelectorAll("#per-image thead th"));
+  const click = title => heads.find(th => th.title === title).querySelector("button").click();
+  const order = { before: shown() };
+  for (const title of ["file", "mean_dice_original", "hd95_original"]) {
+    click(title);
+    order[title] = shown();
+    click(title);
+    order[title + " again"] = shown();
+  }
+  const filter = document.getElementById("filter");
+  filter.value = "B ";
+  filter.dispatchEvent(new Event("input"));
+  order.filtered = shown();
+  order.pictures = Array.from(document.images, image => image.naturalWidth);
+  order.sorted = heads.filter(th => th.hasAttribute("aria-sort")).map(th => [th.title, th.getAttribute("aria-sort")]);
+  return order;
 }
-const filter = document.getElementById("filter");
-filter.value = "B ";
-filter.dispatchEvent(new Event("input"));
-order.filtered = shown();
-order.pictures = Array.from(document.images, image => image.naturalWidth);
-order.sorted = heads.filter(th => th.hasAttribute("aria-sort")).map(th => [th.title, th.getAttribute("aria-sort")]);
-order.errors = errors;
-const pre = document.createElement("pre");
-pre.id = "probe";
-pre.textContent = JSON.stringify(order);
-document.body.append(pre);
-</script>
 """
 
 
@@ -160,19 +152,13 @@ def test_titles_are_those_of_the_field():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
+@needs_chromium
 def test_table_sorts_and_filters_in_a_browser(page, tmp_path):
     path = tmp_path / "report.html"
-    path.write_text(page.replace("</body>", f"{PROBE}</body>"), encoding="utf-8")
-    dom, log = open_in_browser(path, tmp_path / "profile")
-    found = json.loads(
-        re.search(r'<pre id="probe">(.*?)</pre>', dom, re.DOTALL)[1]
-        .replace("&lt;", "<")
-        .replace("&gt;", ">")
-        .replace("&amp;", "&")
-    )
-    assert found["errors"] == []
-    assert "CONSOLE" not in log
+    path.write_text(page, encoding="utf-8")
+    with browser(tmp_path) as tab:
+        tab.goto(path.as_uri())
+        found = tab.evaluate(PROBE)
     assert found["before"] == ["b 10.png", "b 2.png", "é<i>&.jpg", "c.png", "d.png", "e.png"]
     by_name = ["b 2.png", "b 10.png", "c.png", "d.png", "e.png", "é<i>&.jpg"]
     assert (found["file"], found["file again"]) == (by_name, by_name[::-1])
@@ -187,23 +173,21 @@ def test_table_sorts_and_filters_in_a_browser(page, tmp_path):
     assert found["pictures"] == [8, 8, 8, 8]
 
 
-def open_in_browser(path: Path, profile: Path) -> tuple[str, str]:
-    """Return the page as it is once its scripts have run, and what the browser logged."""
-    command = [
-        str(BROWSER),
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-dev-shm-usage",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        "--enable-logging=stderr",
-        f"--user-data-dir={profile}",
-        "--dump-dom",
-        path.as_uri(),
-    ]
-    environment = {**os.environ, "HOME": str(profile.parent)}
-    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True, env=environment)
-    return result.stdout, result.stderr
+@pytest.mark.slow
+@needs_chromium
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pages_are_accessible(page, table, tmp_path, scheme):
+    for name, content in (("report", page), ("comparison", comparison(tmp_path))):
+        path = tmp_path / f"{name}.html"
+        path.write_text(content, encoding="utf-8")
+        with browser(tmp_path, color_scheme=scheme, bypass_csp=True) as tab:  # axe is a script from outside
+            tab.goto(path.as_uri())
+            assert findings(tab) == []
+
+
+def comparison(folder: Path) -> str:
+    rows = {"mean_dice": np.linspace(0.2, 0.9, 8)}
+    for name in "ab":
+        ScoreTable([f"{i}.png" for i in range(8)], rows).write(folder / f"{name}.csv")
+    result = compare_evaluations(folder / "a.csv", folder / "b.csv")
+    return write_comparison([result], folder / "comparison")["html"].read_text(encoding="utf-8")

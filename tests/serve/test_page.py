@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import re
-import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,15 +18,10 @@ from PIL import Image
 
 from condseg_monai import Segmenter
 from condseg_monai.serve.app import Limits, make_app
+from tests.browser import browser, findings, needs_chromium
 from tests.ct import AFFINE, phantom, write_dicom
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
-FLAGS += ("--disable-component-update", "--disable-sync")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium"),
-]
+pytestmark = [pytest.mark.slow, needs_chromium]
 
 
 @contextmanager
@@ -46,39 +40,12 @@ def served(model: Any, limits: Limits | None = None) -> Iterator[str]:
         thread.join()
 
 
-@contextmanager
-def browser(folder, **options: Any) -> Iterator[Any]:
-    """A page whose errors, and requests to elsewhere, fail the test."""
-    from playwright.sync_api import sync_playwright
-
-    problems: list[str] = []
-    with sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(
-            folder / "profile", executable_path=CHROMIUM, headless=True, args=FLAGS, **options
-        )
-        page = context.new_page()
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
-        page.on("request", lambda request: problems.append(request.url))
-        yield page
-        context.close()
-    refusals = r"Failed to load resource: .* 422|http://127\.0\.0\.1:|data:|blob:"
-    assert [problem for problem in problems if not re.match(refusals, problem)] == []
-
-
 def drop(page, path) -> None:
     """Drop a file or folder, as from a file manager."""
     session = page.context.new_cdp_session(page)
     data = {"items": [], "files": [str(path)], "dragOperationsMask": 1}
     for kind in ("dragEnter", "dragOver", "drop"):
         session.send("Input.dispatchDragEvent", {"type": kind, "x": 100, "y": 100, "data": data})
-
-
-def findings(page) -> list[str]:
-    from axe_playwright_python.sync_playwright import Axe
-
-    found = Axe().run(page).response["violations"]
-    return [f"{finding['id']}: {[node['html'] for node in finding['nodes']]}" for finding in found]
 
 
 def is_done(page) -> None:

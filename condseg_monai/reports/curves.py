@@ -10,10 +10,11 @@ from typing import Any
 
 import ignite.distributed as idist
 
+from condseg_monai.networks.model_card import ModelCard
 from condseg_monai.training.handlers.training_history import read_history
-from condseg_monai.utils.files import atomic_write
+from condseg_monai.utils.files import atomic_write, read_json_object
 
-__all__ = ["draw_curves", "run_and_draw"]
+__all__ = ["curves_of", "draw_curves", "run_and_draw"]
 
 # Okabe and Ito, which colour-blind people distinguish too, and line styles for those who see no colour.
 _COLORS = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -37,6 +38,26 @@ def run_and_draw(trainer: Any, output_dir: str | os.PathLike[str]) -> None:
                 draw_curves(output_dir)
             except Exception as error:  # must not cost a run its end, or hide why it failed
                 logging.getLogger(__name__).warning(f"the curves in {output_dir} could not be drawn: {error}")
+
+
+def curves_of(checkpoint: str | os.PathLike[str], card: ModelCard | None) -> Path | None:
+    """Find the picture of the training that made a checkpoint, by the record beside it.
+
+    Args:
+        checkpoint: the weights.
+        card: their model card, which names the record.
+
+    Returns:
+        ``curves.png`` of the record's ``output_dir``; None if there is no such record or picture, as of a model
+        that was passed on.
+    """
+    name = None if card is None else card.training.get("record")
+    if not isinstance(name, str) or Path(name).name != name or not (record := Path(checkpoint).parent / name).is_file():
+        return None
+    options = read_json_object(record).get("options")
+    folder = options.get("output_dir") if isinstance(options, dict) else None
+    path = Path(folder) / "curves.png" if isinstance(folder, str) else None
+    return path if path is not None and path.is_file() else None
 
 
 def draw_curves(output_dir: str | os.PathLike[str]) -> Path | None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -27,6 +29,7 @@ __all__ = [
     "draw_overlay",
     "draw_planes",
     "jpeg_uri",
+    "png_uri",
     "resize_picture",
     "to_rgb",
 ]
@@ -173,6 +176,11 @@ def draw_planes(
         picture[top : top + drawn.shape[0], left : left + drawn.shape[1]] = drawn
         pictures.append(_with_scale_bar(picture, scale))
     return pictures
+
+
+def png_uri(path: str | os.PathLike[str]) -> str:
+    """Encode a PNG file as the data address of an HTML image."""
+    return f"data:image/png;base64,{base64.b64encode(Path(path).read_bytes()).decode('ascii')}"
 
 
 def jpeg_uri(picture: np.ndarray, quality: int = 85) -> str:

@@ -53,6 +53,8 @@ def html_report(
     worst: Sequence[CasePicture] = (),
     best: Sequence[CasePicture] = (),
     ranked_by: str | None = None,
+    training: Mapping[str, Any] | None = None,
+    curves: str | None = None,
 ) -> str:
     """Write the page of one evaluation.
 
@@ -63,6 +65,8 @@ def html_report(
         worst: pictures of the worst images, worst first.
         best: pictures of the best images, best first.
         ranked_by: the score that ranks the images.
+        training: facts of the training that made the model, by name.
+        curves: data address of the picture of its curves.
     """
     suffix = "_original" if any(name.endswith("_original") for name in table.scores) else ""
     classes = list(summary.get("classes", ()))[1:]
@@ -95,6 +99,8 @@ def html_report(
         worst=worst,
         best=best,
         ranked_by=ranked_by,
+        training=training or {},
+        curves=curves,
         case_facts=case_facts,
         heads=_heads(table),
         rows=_rows(table),

@@ -26,7 +26,8 @@ from condseg_monai.metrics.evaluation import pooled_counts
 from condseg_monai.metrics.probability_bins import ProbabilityBinMetric, calibration_curve, threshold_curve
 from condseg_monai.metrics.score_metric import ScoreMetric
 from condseg_monai.metrics.surface_distance import EMPTY_DISTANCES
-from condseg_monai.reports.drawing import draw_case, draw_class_case, draw_heat_map, jpeg_uri
+from condseg_monai.reports.curves import curves_of
+from condseg_monai.reports.drawing import draw_case, draw_class_case, draw_heat_map, jpeg_uri, png_uri
 from condseg_monai.reports.evaluation_page import CasePicture, html_report
 from condseg_monai.reports.report_files import ReportFiles
 from condseg_monai.reports.score_table import IMAGE_COLUMNS, ScoreTable
@@ -150,7 +151,7 @@ class ScoreReport:
         if ranked_by not in table.scores:
             raise RuntimeError(f"rank_by is {ranked_by!r}, but the metrics are {', '.join(table.scores)}")
         worst, best = self._cases(engine, table, ranked_by)
-        page = html_report(f"Evaluation on {self.name}", table, summary, worst, best, ranked_by)
+        page = html_report(f"Evaluation on {self.name}", table, summary, worst, best, ranked_by, **self._training())
         self.files.write(table, summary, page, summary["failed"])
         self.unfinished_path.unlink(missing_ok=True)
         logging.getLogger(__name__).info(
@@ -206,6 +207,22 @@ class ScoreReport:
             **({} if self.checkpoint is None else self.checkpoint.describe()),
             **({} if card is None else {"model": card.settings()}),
             "rules": rules,
+        }
+
+    def _training(self) -> dict[str, Any]:
+        """What the model card and the record of the training say of it, for the page."""
+        if self.checkpoint is None or (card := self.checkpoint.card) is None:
+            return {}
+        facts = {"method": card.method, "epoch": card.training.get("epoch"), "data": card.training.get("data")}
+        if best := card.training.get("best"):
+            facts["best in validation"] = f"{best['metric']} {best['value']:.4f} in epoch {best['epoch']}"
+        for name, split in card.training.get("splits", {}).items():
+            facts[f"{name} images"] = split.get("count")
+        facts |= card.versions
+        curves = curves_of(self.checkpoint.path, card)
+        return {
+            "training": {name: value for name, value in facts.items() if value is not None},
+            "curves": None if curves is None else png_uri(curves),
         }
 
     def _cases(self, engine: Engine, table: ScoreTable, ranked_by: str) -> tuple[list[CasePicture], list[CasePicture]]:

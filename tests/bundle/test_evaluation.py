@@ -123,6 +123,7 @@ def test_report_has_the_scores_of_every_image(run_config, options, trained, tmp_
     for row in rows:
         assert row["file"] in page
     assert page.count('alt="Contours on') == page.count('alt="Predicted probability of') == 3  # two worst, one best
+    assert '<section id="training">' in page and 'alt="Losses, validation scores' in page  # of the run's own folder
 
 
 def test_evaluation_equals_validation_in_training(run_config, options, trained, tmp_path):

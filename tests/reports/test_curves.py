@@ -1,11 +1,13 @@
 """Curves of a training in one picture."""
 
+import json
 import logging
 
 import pytest
 from PIL import Image
 
-from condseg_monai.reports.curves import draw_curves, run_and_draw
+from condseg_monai import ModelCard
+from condseg_monai.reports.curves import curves_of, draw_curves, run_and_draw
 
 HEADER = "epoch,learning_rate/encoder,loss/total,loss/mask,val_loss,val_mean_iou\n"
 
@@ -35,6 +37,23 @@ def test_every_loss_is_drawn_beside_that_of_validation(tmp_path, monkeypatch):
     (tmp_path / "history_stage2.csv").write_text(f"{header}1,0.001,3,1,2,9,1.2,0.2\n")
     draw_curves(tmp_path)
     assert drawn["loss"] == {"loss/total": 3, "loss/mask": 1, "loss/weighted_foreground": 18, "val_loss": 1.2}
+
+
+def test_curves_of_a_checkpoint_are_those_of_the_run_that_its_card_names(tmp_path):
+    def card(record):
+        return ModelCard("condseg", {}, image_size=32, training={"record": record})
+
+    checkpoint, run = tmp_path / "models" / "model.pt", tmp_path / "run"
+    checkpoint.parent.mkdir()
+    run.mkdir()
+    write(run, "stage2")
+    draw_curves(run)
+    (tmp_path / "models" / "run_stage2.json").write_text(json.dumps({"options": {"output_dir": str(run)}}))
+    assert curves_of(checkpoint, card("run_stage2.json")) == run / "curves.png"
+    for other in (None, card("run_stage1.json"), card("../models/run_stage2.json"), card(3)):
+        assert curves_of(checkpoint, other) is None
+    (run / "curves.png").unlink()
+    assert curves_of(checkpoint, card("run_stage2.json")) is None
 
 
 def test_no_history_gives_no_picture(tmp_path):

@@ -172,12 +172,6 @@ class ModelCard:
 _INPUT = {"kind", "image_size", "anti_aliasing", "normalization", "window_hu"}
 _OUTPUT = {"threshold", "class_names", "class_values"}
 _FACTS = ("weights", "training", "versions")
-_STAGE2 = {"cdfa_window": 3, "decoders": 3}
-_BEFORE: dict[str, dict[str, Any]] = {  # what networks were before these were in the card
-    "condseg": _STAGE2,
-    "med_disseg": {**_STAGE2, "cbat": True},
-    "med_disseg_stage1": {"elat": True},
-}
 _REMEDY = "take the card that came with the weights, or move it away and give the options yourself"
 
 
@@ -190,7 +184,7 @@ def _values_of(content: Mapping[str, Any]) -> dict[str, Any]:
     class_values, anti_aliasing = writes.get("class_values"), reads.get("anti_aliasing", False)
     values = {
         "method": content["method"],
-        "network": {**_BEFORE.get(str(content["method"]), {}), **_mapping(content, "network")},
+        "network": dict(_mapping(content, "network")),
         "kind": reads["kind"],
         "image_size": size,
         "anti_aliasing": anti_aliasing,

@@ -75,17 +75,6 @@ def test_damaged_card_is_refused_by_name(tmp_path):
             ModelCard.read(tmp_path / "model.json")
 
 
-@pytest.mark.parametrize("method", ["condseg", "med_disseg", "med_disseg_stage1"])
-def test_card_from_before_an_argument_has_the_value_that_networks_had(method, tmp_path):
-    network = {"in_channels": 3, "out_channels": 1, **METHODS[method].options}
-    content = replace(CARD, method=method, network=network).as_dict()
-    for name in ("cdfa_window", "decoders", "elat", "cbat"):
-        content["network"].pop(name, None)
-    assert len(content["network"]) < len(network)
-    (tmp_path / "model.json").write_text(json.dumps(content))
-    assert ModelCard.read(tmp_path / "model.json").network == network
-
-
 @pytest.mark.parametrize("name", ["dilation_scale", "in_channels", "foo"])
 def test_network_that_lacks_an_argument_or_has_another_is_refused(name):
     network = {key: value for key, value in NETWORK.items() if key != name}

@@ -33,6 +33,7 @@ _STAGE1 = set().union(*(option_names(files.stage1) for files in _FILES)) - _OWN
 _NAMES = set().union(*(option_names(files.train) for files in _FILES)) - _OWN | _STAGE1
 _NOT_CONTINUED = {"resume", "overwrite", "ckpt_dir"}
 _CONTINUED_WITH_OTHERS = {*MAY_CHANGE, "epochs"}  # of epochs, a schedule that depends on them says no
+_WITHOUT_RECORD = "move the file away, and give --resume with the options of the run"
 _PRESETS = sorted(file.stem.removeprefix(_PRESET) for file in (bundle_dir() / "configs").glob(f"{_PRESET}*.json"))
 
 
@@ -70,8 +71,10 @@ def command(ctx: click.Context, dataset_dir: Path, output_dir: Path | None, **op
     if given.get("fold") is not None:
         run_dir /= f"fold_{given['fold']}"
     ckpt_dir = given.get("ckpt_dir", str(run_dir / "models"))
-    if given.get("resume"):
-        given = _options_of_run(ctx, dataset_dir, Path(ckpt_dir), given)
+    if given.get("resume") and given.get("overwrite"):
+        raise wrong_option("overwrite", "--resume continues the run that --overwrite replaces: leave one of them out")
+    records = _records(Path(ckpt_dir)) if given.get("resume") else {}
+    given = _options_of_run(ctx, dataset_dir, records, given)
     method, preset, task = given.pop("method", _CONDSEG), given.pop("preset", _PAPER), given.pop("task", None)
     is_ct = task == "ct" if task else (dataset_dir / "train_npz").is_dir()
     chosen = {"method": method, "preset": preset, "task": "ct" if is_ct else "images", **given}
@@ -91,47 +94,82 @@ def command(ctx: click.Context, dataset_dir: Path, output_dir: Path | None, **op
     starts_elsewhere = "stage1_checkpoint" in given or given.get("init_from") is not None
     stages = [("Stage 1", files.stage1)] if files.stage1 and not starts_elsewhere else []
     stages.append(("Stage 2" if stages else "Training", files.train))
+    anew: dict[str, Any] = {}
+    if len(stages) > 1 and {"stage1", "stage2"} <= records.keys():
+        if _began_from(records["stage2"], records["stage1"]):
+            click.echo("Stage 1 is done, and stage 2 began from it")
+            del stages[0]
+        elif [*records][-1] == "stage1":  # --overwrite was stopped before it replaced stage 2
+            click.echo("Stage 2 starts from the beginning: the one that is there is of the run that was replaced")
+            anew = {"resume": False, "overwrite": True}
     if given.get("fold") is not None and given.get("init_from"):
         click.echo("warning: out of fold, scores hold only if --init_from never saw the images of this fold", err=True)
     start_work(ctx, "the same command with --resume continues from the last saved state")
-    for _, stage in stages:
-        _check_options(stage, options_for(stage, settings))
+    runs = [
+        (title, stage, options_for(stage, settings | (anew if number else {})))
+        for number, (title, stage) in enumerate(stages)
+    ]
+    for _, stage, run_options in runs:
+        _check_options(stage, run_options)
     log_to(run_dir / "log.txt")
-    for number, (title, stage) in enumerate(stages):
-        click.echo(f"{chr(10) * bool(number)}{title}\n  {command_of(stage, options_for(stage, settings))}")
-        workflow = _train(stage, {**options_for(stage, settings), "arguments": arguments})
+    for number, (title, stage, run_options) in enumerate(runs):
+        click.echo(f"{chr(10) * bool(number)}{title}\n  {command_of(stage, run_options)}")
+        workflow = _train(stage, {**run_options, "arguments": arguments})
     model = Path(settings["ckpt_dir"]) / "model.pt"
     _print_places(run_dir, model)
     _warn_of_score(ModelCard.read(model.with_suffix(".json")), workflow)
     _print_next(dataset_dir, run_dir, model, is_ct, given)
 
 
-def _options_of_run(ctx: click.Context, dataset_dir: Path, ckpt_dir: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+def _records(ckpt_dir: Path) -> dict[str, dict[str, Any]]:
+    """The records of a run by stage, the latest one last.
+
+    Raises:
+        ValueError: if one is damaged; the message names it.
+    """
+    records: dict[str, dict[str, Any]] = {}
+    for path in sorted(ckpt_dir.glob("run_*.json")):
+        record = records[path.stem.removeprefix("run_")] = {"path": path, **read_json_object(path)}
+        if not all(isinstance(record.get(name), dict) for name in ("options", "checkpoints")):
+            raise ValueError(f"{path} is no record of a training; {_WITHOUT_RECORD}")
+    return dict(sorted(records.items(), key=lambda item: (str(item[1].get("started", "")), item[0])))
+
+
+def _began_from(stage2: Mapping[str, Any], stage1: Mapping[str, Any]) -> bool:
+    """Whether stage 2 began from the encoder that stage 1 ended with, by their records."""
+    start, end = stage2.get("starts_from"), stage1["checkpoints"].get("stage1.pt")
+    return isinstance(start, dict) and end is not None and start.get("sha256") == end
+
+
+def _options_of_run(
+    ctx: click.Context, dataset_dir: Path, records: Mapping[str, Mapping[str, Any]], given: Mapping[str, Any]
+) -> dict[str, Any]:
     """Options of the run that is continued, by its latest record, and those that are given now.
 
     Raises:
         ValueError: if the record is damaged, or a given option contradicts it.
     """
-    records = {file: read_json_object(file) for file in sorted(ckpt_dir.glob("run_*.json"))}
-    path = max(records, key=lambda file: str(records[file].get("started", "")), default=None)
-    words = records[path].get("arguments") if path else None
-    if path is None or not words:  # python -m monai.bundle and earlier versions do not record them
+    stage, record = [("", {}), *records.items()][-1]
+    words = record.get("arguments")
+    if not words:  # python -m monai.bundle and earlier versions do not record them
         return dict(given)
+    path = record["path"]
     try:
         if not isinstance(words, list) or not all(str(word).startswith("--") and "=" in str(word) for word in words):
             raise click.UsageError("the arguments are no list of --NAME=VALUE")
         first = ctx.command.make_context("train", [*map(str, words), "--", str(dataset_dir)], parent=ctx.parent)
+        earlier = {name: value for name, value in given_options(first, first.params).items() if name != "dataset_dir"}
+        if places := earlier.keys() & {*_NOT_CONTINUED, "output_dir"}:
+            raise click.UsageError(f"the arguments of a run have no --{min(places)}")
     except click.ClickException as error:
-        raise ValueError(
-            f"{path}: {error.format_message()}; move the file away, and give --resume with the options of the run"
-        ) from error
-    earlier = {name: value for name, value in given_options(first, first.params).items() if name != "dataset_dir"}
-    defaults = {name: value for name, value in records[path]["options"].items() if f"stage1_{name}" not in earlier}
+        raise ValueError(f"{path}: {error.format_message()}; {_WITHOUT_RECORD}") from error
+    defaults = {name: value for name, value in record["options"].items() if f"stage1_{name}" not in earlier}
     before = {**defaults, **earlier}
     changed = [
         f"--{name} was {before.get(name, 'not given')}, now is {value}"
         for name, value in given.items()
-        if value != before.get(name, "not given") and not {name, name.removeprefix("stage1_")} & _CONTINUED_WITH_OTHERS
+        if value != before.get(name, "not given")
+        and not {name, name if stage == "stage2" else name.removeprefix("stage1_")} & _CONTINUED_WITH_OTHERS
     ]
     if changed:
         raise ValueError(

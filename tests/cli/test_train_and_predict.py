@@ -23,6 +23,7 @@ from condseg_monai.cli.config_options import config_defaults
 from condseg_monai.data.synthetic.ct_phantom import make_synthetic_ct
 from condseg_monai.networks.encoders.weights import IMAGENET_FILES
 from condseg_monai.networks.model_card import ModelCard
+from condseg_monai.utils.files import file_sha256
 from condseg_monai.utils.method_files import METHODS
 from condseg_monai.utils.options import OPTIONS
 
@@ -258,13 +259,49 @@ def test_run_is_continued_without_its_options(data, tmp_path, monkeypatch, capsy
     assert "--epochs=2" in records[1]["arguments"] and "--anti_aliasing=true" in records[1]["arguments"]
 
 
-@pytest.mark.parametrize("word", ["--device=$__import__('os').abort()", "--epochs=@x", "--nothing=1", "rm", 3])
+def test_stage_2_of_a_replaced_run_is_not_continued(data, trained, tmp_path, monkeypatch, capsys):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    run = shutil.copytree(trained[0], tmp_path / "run")
+    place = ["train", str(data), "--output_dir", str(run)]
+    earlier = file_sha256(run / "models" / "stage1.pt")
+    with monkeypatch.context() as patch:  # stage 1 is replaced, stage 2 not yet
+        patch.setattr("condseg_monai.cli.train._train", _only_stage_1(train._train, interrupt))
+        assert main([*place, *SMALL, "--stage1_epochs", "1", "--seed", "3", "--overwrite"]) == 130
+    assert file_sha256(run / "models" / "stage1.pt") != earlier
+    assert main([*place, "--resume"]) == 0
+    record = json.loads((run / "models" / "run_stage2.json").read_text())
+    assert record["starts_from"]["sha256"] == file_sha256(run / "models" / "stage1.pt")
+    assert record["options"]["seed"] == 3
+    assert "the one that is there is of the run that was replaced" in capsys.readouterr().out
+    assert main([*place, "--resume", "--epochs", "2"]) == 0  # longer, of which stage 1 knows nothing
+    assert "Stage 1 is done, and stage 2 began from it" in capsys.readouterr().out
+    assert json.loads((run / "models" / "run_stage1.json").read_text())["result"]["epochs"] == 1
+    assert json.loads((run / "models" / "run_stage2.json").read_text())["result"]["epochs"] == 2
+    assert main([*place, "--resume", "--stage1_epochs", "2"]) == 1
+    assert "--stage1_epochs was 1, now is 2" in capsys.readouterr().err.splitlines()[-1]
+    assert main([*place, "--resume", "--overwrite"]) == 2
+    assert "--overwrite: --resume continues the run" in capsys.readouterr().err.splitlines()[-1]
+
+
+def _only_stage_1(run_stage, stop):
+    return lambda files, options: run_stage(files, options) if "train_stage1" in files else stop()
+
+
+@pytest.mark.parametrize(
+    "word", ["--device=$__import__('os').abort()", "--epochs=@x", "--nothing=1", "rm", 3, "--output_dir=/x"]
+)
 def test_record_is_data_of_which_nothing_is_evaluated(data, tmp_path, word, capsys):
-    record = {"started": "2026", "options": {}, "arguments": [word]}
+    record = {"started": "2026", "options": {}, "checkpoints": {}, "arguments": [word]}
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "run_stage1.json").write_text(json.dumps(record))
-    assert main(["train", str(data), "--output_dir", str(tmp_path), "--resume"]) == 1
+    command = ["train", str(data), "--output_dir", str(tmp_path), "--resume"]
+    assert main(command) == 1
     assert capsys.readouterr().err.splitlines()[-1].startswith(f"error: {tmp_path / 'models' / 'run_stage1.json'}: ")
+    (tmp_path / "models" / "run_stage1.json").write_text("{}")
+    assert main(command) == 1
+    assert "run_stage1.json is no record of a training; move" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_model_and_source_that_are_swapped_are_told_apart(data, trained, tmp_path, capsys):

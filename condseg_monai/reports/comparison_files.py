@@ -12,7 +12,16 @@ from condseg_monai.utils.text_tables import csv_table, latex_table, markdown_tab
 
 __all__ = ["write_comparison"]
 
-_HEADS = ("score", "evaluation", "mean", "95 % interval", "less that of A", "95 % interval", "p (Wilcoxon)", "images")
+_HEADS = (
+    "score",
+    "evaluation",
+    "mean",
+    "95 % interval",
+    "less that of A",
+    "its 95 % interval",
+    "p (Wilcoxon)",
+    "images",
+)
 
 
 def write_comparison(
@@ -48,17 +57,22 @@ def write_comparison(
 
 
 def _rows(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Score by score, A and each other evaluation: its mean and how it differs from A."""
+    """Score by score, A and each other evaluation: its mean and how it differs from A.
+
+    A stands before each evaluation that is compared with it on other images than the one before.
+    """
     rows: list[dict[str, Any]] = []
     for name in dict.fromkeys(name for result in results for name in result["scores"]):
+        shown = None
         for number, result in enumerate(results):
             score = result["scores"].get(name)
             if score is None:
                 continue
             known = {"score": name, "images": score["images"], "lower_is_better": score["lower_is_better"]}
-            if not any(row["score"] == name and row["letter"] == "A" for row in rows):
-                row = {**known, "letter": "A", "mean": score["mean_a"], "interval": score["interval_a"]}
+            row = {**known, "letter": "A", "mean": score["mean_a"], "interval": score["interval_a"]}
+            if row != shown:
                 rows.append({**row, "difference": None, "difference_interval": None, "p": None})
+                shown = row
             rows.append(
                 {
                     **known,
@@ -71,6 +85,13 @@ def _rows(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 }
             )
     return rows
+
+
+def _left_out(result: Mapping[str, Any]) -> list[str]:
+    files = sorted(file for only in result["left_out"].values() for file in only)
+    return [f"{len(files)} images are left out, for which one of the two has no scores: {', '.join(files)}"] * bool(
+        files
+    )
 
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -91,7 +112,9 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _page(results: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]) -> str:
     evaluations = [("A", results[0]["a"]), *((chr(ord("B") + i), result["b"]) for i, result in enumerate(results))]
-    notes = [(chr(ord("B") + i), note) for i, result in enumerate(results) for note in result["notes"]]
+    notes = [
+        (chr(ord("B") + i), note) for i, result in enumerate(results) for note in (*_left_out(result), *result["notes"])
+    ]
     charts = []
     for name in dict.fromkeys(row["score"] for row in rows if row["interval"] is not None):
         lines = [row for row in rows if row["score"] == name and row["interval"] is not None]

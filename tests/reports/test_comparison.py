@@ -226,6 +226,19 @@ def test_three_evaluations_as_page_and_tables(tmp_path, capsys):
     assert main(["compare", str(a), str(c), "--output_dir", str(out), "--overwrite"]) == 0
 
 
+def test_difference_stands_below_the_mean_of_the_same_images(tmp_path):
+    a, b = evaluation(tmp_path / "a", DICE), evaluation(tmp_path / "b", DICE)
+    c = evaluation(tmp_path / "c", (DICE - 0.1)[2:], FILES[2:])
+    out = tmp_path / "out"
+    assert main(["compare", *map(str, (a, b, c)), "--common", "--output_dir", str(out)]) == 0
+    rows = [row for row in csv.DictReader((out / "comparison.csv").open()) if row["score"] == "mean_dice"]
+    assert [(row["evaluation"], row["images"]) for row in rows] == [("A", "8"), ("B", "8"), ("A", "6"), ("C", "6")]
+    assert [row["mean"] for row in rows[2:]] == [f"{mean:.4f}" for mean in (DICE[2:].mean(), DICE[2:].mean() - 0.1)]
+    assert rows[3]["less that of A"] == "-0.1000"
+    left_out = "A and C: 2 images are left out, for which one of the two has no scores: 0.png, 1.png"
+    assert left_out in (out / "comparison.html").read_text()
+
+
 def test_no_score_in_common_is_an_error():
     with pytest.raises(ValueError, match="no score is in both: A has x; B has y"):
         compare_scores(ScoreTable(FILES, {"x": DICE}), ScoreTable(FILES, {"y": DICE}))

@@ -174,12 +174,19 @@ def folder_problem(root: Path) -> str | None:
 
 
 def find_unlisted(root: Path, listed: Collection[str], mask_suffix: str = "") -> list[Finding]:
-    """Find files in ``images/`` and ``masks/`` that no list asks for; nothing is opened."""
-    images, masks = index_by_stem(root / "images"), index_by_stem(root / "masks", mask_suffix)
-    known = set(listed) | images.keys()
+    """Find files in ``images/`` and ``masks/`` that no list asks for; nothing is opened.
+
+    Among them are second masks of an image (``x_mask_1.png`` beside ``x_mask.png``), which are read by no one.
+    """
+    images, masks = index_by_stem(root / "images"), index_by_stem(root / "masks")
+    known = {stem + mask_suffix for stem in set(listed) | images.keys()}
+    other = f", or without {mask_suffix} behind its stem" * bool(mask_suffix)
     groups = {
         "unlisted": ("{} in images/ on no list", [p for key in images if key not in listed for p in images[key]]),
-        "orphan": ("{} in masks/ without an image", [p for key in masks if key not in known for p in masks[key]]),
+        "orphan": (
+            f"{{}} in masks/ without an image{other}",
+            [p for key in masks if key not in known for p in masks[key]],
+        ),
         "no image": (
             f"{{}} in images/ or masks/ left out, for want of an extension of {', '.join(IMAGE_EXTENSIONS)}",
             [path for name in ("images", "masks") for path in list_other_files(root / name, nested=True)],

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -236,3 +237,14 @@ def test_masks_may_have_a_suffix_behind_the_stem(dataset, capsys):
     assert "no file in masks/ has _msk behind its stem: give another" in capsys.readouterr().err.splitlines()[-1]
     cases = check_datalist(dataset, ["val"], mask_suffix="_mask")["val"]
     assert all(case["label"].endswith("_mask.png") for case in cases) and len(cases) == 6
+
+
+def test_second_masks_of_an_image_are_pointed_out(dataset, capsys):
+    for mask in (dataset / "masks").iterdir():
+        shutil.copyfile(mask, mask.with_stem(f"{mask.stem}_mask_1"))
+        mask.rename(mask.with_stem(f"{mask.stem}_mask"))
+    count = len(list((dataset / "images").iterdir()))
+    main(["check", str(dataset), "--mask_suffix=_mask"])
+    said = capsys.readouterr().out
+    assert f"{count} file(s) in masks/ without an image, or without _mask behind its stem: " in said
+    assert "_mask_1.png" in said

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from condseg_monai.data.images.normalization import normalize_image
+from condseg_monai.networks.class_names import CLASS_NAMES_KEY, class_names_of, set_class_names
 
 __all__ = ["SliceNetwork"]
 
@@ -64,5 +65,9 @@ def _as_network(module: nn.Module, state: dict[str, Any], prefix: str, local_met
 
 def _as_ours(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
     own = {name for name, _ in module.named_buffers(recurse=False)}
+    key, inner = prefix + CLASS_NAMES_KEY, module.get_submodule("network")
+    if key in state and CLASS_NAMES_KEY not in dict(inner.named_buffers(recurse=False)):
+        set_class_names(module, class_names_of({CLASS_NAMES_KEY: state[key]}))  # trainings on CT save them
+        own.add(CLASS_NAMES_KEY)
     for key in [key for key in state if key.startswith(prefix) and key.removeprefix(prefix) not in own]:
         state[prefix + _PREFIX + key.removeprefix(prefix)] = state.pop(key)

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from condseg_monai.networks.class_names import set_class_names
 from condseg_monai.networks.methods import METHODS, network_of
 from condseg_monai.networks.model_card import ModelCard
 from condseg_monai.utils.files import file_sha256
@@ -32,6 +33,8 @@ def save_model(folder: Path, method: str = "condseg", seed: int = 0, in_channels
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d) and module.running_var is not None:
             module.running_var.uniform_(0.5, 1.5)
+    if model.kind == "ct":
+        set_class_names(network, model.class_names)  # which trainings on CT save
     torch.save(network.state_dict(), models / "model.pt")
     weights = {"file": "model.pt", "sha256": file_sha256(models / "model.pt")}
     best = {"metric": "val_mean_iou", "value": 0.5, "epoch": 3, "interval_95": [0.4, 0.6]}

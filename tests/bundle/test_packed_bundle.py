@@ -43,7 +43,7 @@ def packed(tmp_path_factory):
     save_model(root / "runs" / "ct", kind="ct", class_names=ORGANS, window_hu=(-100.0, 200.0))
     save_model(root / "runs" / "classes", class_names=ORGANS, class_values=(0, 7, 9))
     for name in (*METHODS, "ct", "classes"):
-        pack_bundle(root / "runs" / name, root / name, torchscript=name in ("unet", "classes"))
+        pack_bundle(root / "runs" / name, root / name, torchscript=name in ("unet", "classes", "ct"))
     return root
 
 

@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from torch import nn
 
 from condseg_monai import ConDSeg, SliceNetwork
 from condseg_monai.data.images.normalization import normalize_image
+from condseg_monai.networks.class_names import class_names_of, set_class_names
 
 
 @pytest.fixture
@@ -36,3 +38,13 @@ def test_state_dict_is_that_of_the_network(network):
 def test_batch_size_is_checked(network):
     with pytest.raises(ValueError, match="batch_size must be positive, got 0"):
         SliceNetwork(network, batch_size=0)
+
+
+def test_checkpoint_with_class_names_fits_and_keeps_them():
+    trained = nn.Conv2d(3, 2, 1)
+    set_class_names(trained, ["background", "liver"])
+    volumes = SliceNetwork(nn.Conv2d(3, 2, 1))
+    volumes.load_state_dict(trained.state_dict())
+    assert class_names_of(volumes) == ("background", "liver")
+    assert volumes.state_dict().keys() == trained.state_dict().keys()
+    volumes.load_state_dict(volumes.state_dict())

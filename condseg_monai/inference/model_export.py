@@ -1,4 +1,4 @@
-"""Export a trained model to TorchScript or ONNX, and hold the export against it."""
+"""Export a trained model to TorchScript, ONNX, ``torch.export`` or a Triton server, and hold the export against it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from condseg_monai.inference.packed_bundle import load_model, pack_bundle
 from condseg_monai.networks.model_card import ModelCard
 from condseg_monai.utils.files import atomic_write
 
-__all__ = ["EXPORT_FORMATS", "export_model"]
+__all__ = ["EXPORT_FORMATS", "export_model", "run_export"]
 
-EXPORT_FORMATS = {"torchscript": ".ts", "onnx": ".onnx"}
-"""Formats, and how their files end."""
+EXPORT_FORMATS = {"torchscript": ".ts", "onnx": ".onnx", "torch_export": ".pt2", "triton": None}
+"""Formats, and how their files end; that of a Triton server is a folder."""
 
 _TOLERANCE = 1e-2  # of logits: rounding in other orders; what a missing layer changes is orders above
 
@@ -30,38 +30,69 @@ def export_model(
 ) -> float:
     """Export a model; batch, height and width stay free, ``image`` goes in, the mask's logits ``pred`` come out.
 
-    A TorchScript carries the configs and metadata of a packed bundle, as ``monai.bundle ckpt_export`` writes them.
+    A TorchScript carries the configs and metadata of a packed bundle, as ``monai.bundle ckpt_export`` writes them; the
+    others the model card, under the name ``model_card``.
 
     Args:
         model: see :func:`~condseg_monai.inference.model_files.find_model`.
-        path: the file to write, atomically.
+        path: the file to write, atomically. Of ``"triton"`` the model's folder in a model repository, whose name is the
+            model's: ``config.pbtxt`` and ``1/model.onnx`` are written into it.
         format: a key of :data:`EXPORT_FORMATS`.
-        overwrite: replace ``path`` if it exists.
+        overwrite: replace what exists.
 
     Returns:
         The largest difference of the export's logits to the model's, in parts of the largest logit, on noise and on
         smooth images, at the model's size and another.
 
     Raises:
-        FileExistsError: if ``path`` exists.
-        IsADirectoryError: if it is a folder.
+        FileExistsError: if a file exists.
+        IsADirectoryError: if a file to write is a folder.
         ImportError: if ONNX is not installed; the message names the extra.
         ValueError: if ``format`` is unknown, or the export computes something else.
     """
     if format not in EXPORT_FORMATS:
         raise ValueError(f"format must be one of {', '.join(EXPORT_FORMATS)}, got {format!r}")
     target = Path(path)
-    if target.is_dir():
-        raise IsADirectoryError(f"{target} is a folder: give the path of a file")
-    if target.exists() and not overwrite:
-        raise FileExistsError(f"{target} exists: give another path, or --overwrite to replace it")
+    config = target / "config.pbtxt"
+    files = [target / "1" / "model.onnx", config] if format == "triton" else [target]
+    for file in files:
+        if file.is_dir():
+            raise IsADirectoryError(f"{file} is a folder: give the path of a file")
+        if file.exists() and not overwrite:
+            raise FileExistsError(f"{file} exists: give another path, or --overwrite to replace it")
     _, card, network = load_model(model)
-    with atomic_write(target) as temporary:
-        if format == "onnx":
-            _write_onnx(temporary, card, network)
-        else:
+    with atomic_write(files[0]) as temporary:
+        if format == "torchscript":
             _write_torchscript(temporary, model)
-        return _difference(temporary, card, network, format)
+        elif format == "torch_export":
+            _write_program(temporary, card, network)
+        else:
+            _write_onnx(temporary, card, network)
+        difference = _difference(temporary, card, network, format)
+    if format == "triton":
+        with atomic_write(config) as temporary:
+            temporary.write_text(_triton_config(card), encoding="utf-8")
+    return difference
+
+
+def _triton_config(card: ModelCard) -> str:
+    """A server's settings, to be edited; the model's name is that of the folder. Images of one size share a batch."""
+    text = json.dumps(json.dumps(card.as_dict()))  # quoted as protobuf's text format quotes
+    return f"""backend: "onnxruntime"
+max_batch_size: 8
+input {{ name: "image" data_type: TYPE_FP32 dims: [ {int(card.network["in_channels"])}, -1, -1 ] }}
+output {{ name: "pred" data_type: TYPE_FP32 dims: [ {int(card.network["out_channels"])}, -1, -1 ] }}
+dynamic_batching {{ }}
+parameters {{ key: "model_card" value {{ string_value: {text} }} }}
+"""
+
+
+def _write_program(path: Path, card: ModelCard, network: nn.Module) -> None:
+    free = torch.export.Dim.DYNAMIC
+    images = _images(card, 2, max(card.image_size, 128), 8)  # a map of one pixel would be taken to be always one pixel
+    program = torch.export.export(network, (images,), dynamic_shapes=({0: free, 2: free, 3: free},))
+    with path.open("wb") as stream:
+        torch.export.save(program, stream, extra_files={"model_card": json.dumps(card.as_dict())})
 
 
 def _write_torchscript(path: Path, model: str | os.PathLike[str]) -> None:
@@ -97,7 +128,7 @@ def _write_onnx(path: Path, card: ModelCard, network: nn.Module) -> None:
 
 
 def _difference(path: Path, card: ModelCard, network: nn.Module, format: str) -> float:
-    run, largest = (_run_onnx if format == "onnx" else _run_torchscript)(path), 0.0
+    run, largest = run_export(path, format), 0.0
     for number, size in ((1, card.image_size), (2, card.image_size + 16)):
         for detail in (size, 8):
             images = _images(card, number, size, detail)
@@ -108,6 +139,11 @@ def _difference(path: Path, card: ModelCard, network: nn.Module, format: str) ->
     if not largest <= _TOLERANCE:
         raise ValueError(f"the exported model differs from the original by {largest:.3g} of its largest logit")
     return largest
+
+
+def run_export(path: Path, format: str) -> Callable[[Tensor], Tensor]:
+    """Open an export's file to run it on a CPU: the result maps images to logits, as the network does."""
+    return {"torchscript": _run_torchscript, "torch_export": _run_program}.get(format, _run_onnx)(path)
 
 
 def _run_onnx(path: Path) -> Callable[[Tensor], Tensor]:
@@ -121,6 +157,11 @@ def _run_onnx(path: Path) -> Callable[[Tensor], Tensor]:
 
 def _run_torchscript(path: Path) -> Callable[[Tensor], Tensor]:
     return torch.jit.load(str(path))
+
+
+def _run_program(path: Path) -> Callable[[Tensor], Tensor]:
+    with path.open("rb") as stream:
+        return torch.export.load(stream).module()
 
 
 def _images(card: ModelCard, number: int, size: int, detail: int) -> Tensor:

@@ -16,6 +16,7 @@ TINY = ["--encoder", "resnet18", "--decoder_channels", "4", "--repeats", "1"]
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
+        (["benchmarks.exports", "--formats", "onnx", "--repeats", "1"], "| onnx |"),
         (
             ["benchmarks", "--jobs", "stage1", "inference-paper", "--size", "32", *TINY],
             "| inference-paper | channels_last |",
@@ -37,7 +38,7 @@ TINY = ["--encoder", "resnet18", "--decoder_channels", "4", "--repeats", "1"]
         (["benchmarks.pipeline", "--images", "4", "--image_size", "32", "--num_workers", "0", *TINY], "% of that"),
         (["benchmarks.volume_memory", "--slices", "2", "3", "--size", "32", "--image_size", "32"], "volumes differ by"),
     ],
-    ids=["networks", "joined ways", "pipeline", "volumes"],
+    ids=["exports", "networks", "joined ways", "pipeline", "volumes"],
 )
 def test_command_prints_its_table(words, expected):
     result = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True)

@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from google.protobuf import descriptor_pool, message_factory, text_format
 from monai.bundle import (
     ConfigParser,
     ConfigWorkflow,
@@ -30,6 +31,7 @@ from condseg_monai.utils.method_files import training_files
 from tests.bundle.models import save_model
 from tests.bundle.test_consumers import SCHEMA
 
+EXPORTED_SLOWLY = ("condseg", "med_disseg", "condseg_baseline")
 METHODS = ("condseg", "condseg_baseline", "med_disseg", "dec_seg", "unet", "flexible_unet", "condseg_stage1")
 ORGANS = ("background", "liver", "spleen")
 
@@ -349,6 +351,14 @@ def test_onnx_export_of_monai_takes_the_model_s_size_from_the_metadata(packed, e
     assert [item.shape for item in (*session.get_inputs(), *session.get_outputs())] == [[1, 3, 32, 32], [1, 1, 32, 32]]
 
 
+def triton_config(text):
+    """``config.pbtxt`` as ``model_config.proto`` of tritonclient 2.73.0 has it; a field that it lacks is an error."""
+    pool = descriptor_pool.DescriptorPool()
+    pool.AddSerializedFile((SCHEMA.parent / "triton_model_config.binpb").read_bytes())
+    kind = message_factory.GetMessageClass(pool.FindMessageTypeByName("inference.ModelConfig"))
+    return text_format.Parse(text, kind())
+
+
 class TestExport:
     @pytest.mark.parametrize("method", ["unet", pytest.param("condseg", marks=pytest.mark.slow)])
     def test_torchscript_serves_other_sizes_and_batches(self, packed, tmp_path, capsys, method):
@@ -368,13 +378,55 @@ class TestExport:
         assert session.get_outputs()[0].shape == ["batch", 1, "height", "width"]
         assert session.run(None, {"image": np.zeros((2, 3, 48, 80), np.float32)})[0].shape == (2, 1, 48, 80)
 
+    @pytest.mark.parametrize(
+        "method",
+        [
+            "unet",
+            "condseg_stage1",
+            "dec_seg",
+            *(pytest.param(name, marks=pytest.mark.slow) for name in EXPORTED_SLOWLY),
+        ],
+    )
+    def test_program_of_torch_export_serves_other_sizes_and_batches(self, tmp_path, capsys, method):
+        run, path = save_model(tmp_path / "run", method, image_size=64), tmp_path / "model.pt2"
+        assert main(["export", str(run), str(path)]) == 0
+        assert "torch_export, equal to the model within" in capsys.readouterr().out
+        files = {"model_card": ""}
+        program = torch.export.load(path, extra_files=files).module()
+        assert json.loads(files["model_card"])["method"] == method
+        images = torch.rand(3, 3, 50, 70) if method != "unet" else torch.rand(3, 3, 48, 80)
+        with torch.no_grad():
+            assert torch.equal(program(images), load_model(run)[2](images))
+
+    @pytest.mark.parametrize("name", ["unet", "classes"])
+    def test_triton_s_settings_fit_its_schema_and_the_file(self, packed, tmp_path, name):
+        onnxruntime = pytest.importorskip("onnxruntime")
+        folder = tmp_path / "models" / name
+        arguments = ["export", str(packed / "runs" / name), str(folder), "--format", "triton"]
+        assert main(arguments) == 0
+        config = triton_config((folder / "config.pbtxt").read_text())
+        assert config.backend == "onnxruntime" and config.HasField("dynamic_batching") and config.max_batch_size == 8
+        session = onnxruntime.InferenceSession(str(folder / "1" / "model.onnx"))
+        for tensors, found in ((config.input, session.get_inputs()), (config.output, session.get_outputs())):
+            (tensor,), (of_file,) = tensors, found
+            assert (tensor.name, tensor.data_type, of_file.type) == (of_file.name, 11, "tensor(float)")  # TYPE_FP32
+            assert list(tensor.dims) == [size if isinstance(size, int) else -1 for size in of_file.shape[1:]]
+            assert of_file.shape[1] in (1, 3)
+        card = json.loads(config.parameters["model_card"].string_value)
+        assert card == json.loads((packed / "runs" / name / "models" / "model.json").read_text())
+        assert main(arguments) == 1
+        assert main([*arguments, "--overwrite"]) == 0
+        assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*")) == [
+            *("1", "1/model.onnx", "config.pbtxt")
+        ]
+
     def test_file_that_exists_and_unknown_endings_are_refused(self, packed, tmp_path, capsys):
         (tmp_path / "model.ts").write_text("mine")
         assert main(["export", str(packed / "runs" / "unet"), str(tmp_path / "model.ts")]) == 1
         assert "exists: give another path" in capsys.readouterr().err
         assert (tmp_path / "model.ts").read_text() == "mine"
         assert main(["export", str(packed / "runs" / "unet"), str(tmp_path / "model.bin")]) == 2
-        assert "ends in neither .ts nor .onnx" in capsys.readouterr().err
+        assert "ends in none of .ts, .onnx, .pt2: give --format" in capsys.readouterr().err
 
 
 def test_nothing_of_a_card_is_evaluated_by_a_packed_bundle(elsewhere):

@@ -67,7 +67,8 @@ def pack_bundle(
     """Write a bundle folder, or a zip of one, that needs no option to use the model right.
 
     It has ``configs/`` with the model's own values, ``models/`` with ``model.pt``, its card and ``model.ts``, metadata
-    for its task, documentation and licence. It appears whole.
+    for its task, documentation and licence, and a ``README.md`` with the card data of the Hugging Face hub. It appears
+    whole.
 
     Args:
         model: see :func:`~condseg_monai.inference.model_files.find_model`.
@@ -97,6 +98,7 @@ def pack_bundle(
         (root / "docs").mkdir()
         shutil.copyfile(source / "docs" / "data_license.txt", root / "docs" / "data_license.txt")
         (root / "docs" / "README.md").write_text(_readme(name, card), encoding="utf-8")
+        (root / "README.md").write_text(f"{_hub_card(card)}\n{_readme(name, card)}", encoding="utf-8")
         if torchscript:
             _export_torchscript(root, card)
         if target.suffix == ".zip":
@@ -249,6 +251,19 @@ def _export_torchscript(root: Path, card: ModelCard) -> None:
         bundle_root=str(root),
         converter_kwargs={"device": torch.device("cpu")},
     )
+
+
+def _hub_card(card: ModelCard) -> str:
+    """What the Hugging Face hub reads at the top of ``README.md``; the scores are in the text below."""
+    modality = "ct" if card.kind == "ct" else "2d"
+    return f"""---
+license: apache-2.0
+library_name: monai
+pipeline_tag: image-segmentation
+tags: [monai, medical, condseg_monai, {card.method}, {modality}]
+metrics: [mean_iou]
+---
+"""
 
 
 def _readme(name: str, card: ModelCard) -> str:

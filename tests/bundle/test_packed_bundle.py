@@ -22,7 +22,7 @@ from monai.data import MetaTensor
 from monai.transforms import Compose, LoadImaged
 from PIL import Image
 
-from condseg_monai import ModelCard, Segmenter
+from condseg_monai import ConDSeg, ModelCard, Segmenter
 from condseg_monai.cli.commands import main
 from condseg_monai.cli.workflows import config_file
 from condseg_monai.inference.packed_bundle import half_weights, load_model, pack_bundle
@@ -255,7 +255,7 @@ def test_monai_label_writes_our_labels_of_a_scan(packed, elsewhere):
 def test_bundle_is_complete_and_has_nothing_else(packed):
     files = {str(file.relative_to(packed / "unet")) for file in (packed / "unet").rglob("*") if file.is_file()}
     assert files == {
-        "LICENSE",
+        *("LICENSE", "README.md"),
         *(
             f"configs/{name}"
             for name in ("evaluate.json", "inference.json", "logging.conf", "metadata.json", "train.json")
@@ -263,9 +263,30 @@ def test_bundle_is_complete_and_has_nothing_else(packed):
         *("docs/README.md", "docs/data_license.txt", "models/model.json", "models/model.pt", "models/model.ts"),
     }
     readme = (packed / "unet" / "docs" / "README.md").read_text()
+    assert (packed / "unet" / "README.md").read_text().endswith(f"---\n\n{readme}")
     assert "val_mean_iou 0.500 in epoch 3, 95 % interval 0.400 to 0.600" in readme and "| image_size | 32 |" in readme
     readme_of_ct = (packed / "ct" / "docs" / "README.md").read_text()
     assert "in bounded memory" in readme_of_ct and "in bounded memory" not in readme
+
+
+def test_hub_reads_its_card_data_and_saves_the_network_with_its_arguments(packed, elsewhere):
+    hub = pytest.importorskip("huggingface_hub")
+    card = hub.ModelCard.load(packed / "ct" / "README.md")
+    card.data.to_yaml()
+    assert (card.data.license, card.data.library_name, card.data.metrics) == ("apache-2.0", "monai", ["mean_iou"])
+    assert {"condseg", "ct"} <= set(card.data.tags)
+
+    class HubConDSeg(ConDSeg, hub.PyTorchModelHubMixin):
+        pass
+
+    _, model, trained = load_model(packed / "runs" / "condseg")
+    network = HubConDSeg(**model.network).eval()
+    network.load_state_dict(trained.state_dict())
+    network.save_pretrained(elsewhere / "saved")
+    again = HubConDSeg.from_pretrained(elsewhere / "saved").eval()
+    image = torch.rand(1, 3, 40, 48)
+    with torch.no_grad():
+        assert torch.equal(again(image), trained(image))
 
 
 def test_training_config_evaluates_and_trains_on(packed, run_config, tiny_dataset, elsewhere):

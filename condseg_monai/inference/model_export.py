@@ -142,16 +142,18 @@ def _difference(path: Path, card: ModelCard, network: nn.Module, format: str) ->
 
 
 def run_export(path: Path, format: str) -> Callable[[Tensor], Tensor]:
-    """Open an export's file to run it on a CPU: the result maps images to logits, as the network does."""
+    """Open an export's file to run it on a CPU, with PyTorch's number of threads; the result maps images to logits."""
     return {"torchscript": _run_torchscript, "torch_export": _run_program}.get(format, _run_onnx)(path)
 
 
 def _run_onnx(path: Path) -> Callable[[Tensor], Tensor]:
     try:
-        from onnxruntime import InferenceSession
+        from onnxruntime import InferenceSession, SessionOptions
     except ImportError as error:
         raise ImportError('export to ONNX needs the extra onnx: pip install "condseg_monai[onnx]"') from error
-    session = InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+    options = SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
     return lambda images: torch.as_tensor(session.run(None, {"image": images.numpy()})[0])
 
 

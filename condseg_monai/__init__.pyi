@@ -9,6 +9,7 @@ from . import reports as reports
 from . import segmenter as segmenter
 from . import training as training
 from . import utils as utils
+from .data.ct.hounsfield_check import CheckHounsfieldd as CheckHounsfieldd
 from .data.ct.organ_sampler import OrganSampler as OrganSampler
 from .data.ct.resize_slices import ResizeSlicesd as ResizeSlicesd
 from .data.ct.slices import LoadSliced as LoadSliced

@@ -74,6 +74,8 @@ def command(ctx: click.Context, dataset_dir: Path, output_dir: Path | None, **op
     if given.get("resume") and given.get("overwrite"):
         raise wrong_option("overwrite", "--resume continues the run that --overwrite replaces: leave one of them out")
     records = _records(Path(ckpt_dir)) if given.get("resume") else {}
+    if given.get("resume") and not records and not given.keys() - {"resume", "ckpt_dir", "fold"}:
+        raise wrong_option("resume", f"{ckpt_dir} has no run to continue: give its --output_dir, --fold or --ckpt_dir")
     given = _options_of_run(ctx, dataset_dir, records, given)
     method, preset, task = given.pop("method", _CONDSEG), given.pop("preset", _PAPER), given.pop("task", None)
     is_ct = task == "ct" if task else (dataset_dir / "train_npz").is_dir()

@@ -27,6 +27,7 @@ from condseg_monai.cli.commands import main
 from condseg_monai.cli.workflows import config_file
 from condseg_monai.inference.packed_bundle import half_weights, load_model, pack_bundle
 from condseg_monai.networks.methods import METHODS as ALL_METHODS
+from condseg_monai.utils.errors import root_cause
 from condseg_monai.utils.method_files import training_files
 from tests.bundle.models import save_model
 from tests.bundle.test_consumers import SCHEMA
@@ -129,6 +130,17 @@ def test_inference_on_ct_needs_no_option_and_gives_the_labels_of_the_run(packed,
     assert np.allclose(found.affine, affine)
     segmenter = Segmenter(packed / "runs" / "ct", device="cpu", batch_size=1)
     assert np.array_equal(labels, segmenter.predict(elsewhere / "scan.nii.gz").mask)
+
+
+def test_scan_that_is_not_in_hounsfield_units_is_refused(packed, elsewhere):
+    for name, values in (("scaled", np.linspace(0, 1, 960)), ("nan", np.r_[np.nan, np.linspace(-900, 900, 959)])):
+        path = elsewhere / f"{name}.nii.gz"
+        nib.save(nib.Nifti1Image(values.reshape(20, 16, 3).astype(np.float32), np.eye(4)), path)
+        with pytest.raises(RuntimeError) as error:
+            run_inference(packed / "ct", dataset_dir=str(path), output_dir=str(elsewhere / "out"))
+        said = str(root_cause(error.value))
+        assert said.startswith(f"{path} has ") and ("not Hounsfield units" in said or "1 voxels that are NaN" in said)
+    assert not list((elsewhere / "out").glob("*.nii.gz"))
 
 
 def test_deploy_gives_our_labels_of_a_ct_series(packed, elsewhere):

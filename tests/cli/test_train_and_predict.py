@@ -473,3 +473,10 @@ def test_folds_are_trained_and_pooled_out_of_fold(data, tmp_path, capsys):
     assert "mean_dice" in output.out and damaged.name in output.err
     assert main(["evaluate", str(tmp_path / "run" / "fold_0"), str(dataset), "--folds"]) == 1
     assert "has no fold_0" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_resume_alone_where_there_is_no_run_is_refused(tiny_dataset, tmp_path, capsys):
+    assert main(["train", str(tiny_dataset), "--resume", "--output_dir", str(tmp_path / "run")]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert f"{tmp_path / 'run' / 'models'} has no run to continue" in said and "--output_dir" in said
+    assert not (tmp_path / "run").exists()

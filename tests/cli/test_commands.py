@@ -250,6 +250,7 @@ def test_names_that_are_not_text_are_printed_all_the_same(tmp_path, monkeypatch)
 def test_a_flag_takes_no_argument_of_the_command(words, tmp_path, monkeypatch, capsys):
     given = {}
     monkeypatch.setattr("condseg_monai.cli.train._check_options", lambda _, options: given.update(options) or 1 / 0)
-    assert main(["train", *(str(tmp_path) if word == "DIR" else word for word in words)]) == 1
+    words = [str(tmp_path) if word == "DIR" else word for word in words]
+    assert main(["train", *words, "--epochs", "3"]) == 1  # an option besides: else there would be no run to continue
     assert given["resume"] is True and given["dataset_dir"] == str(tmp_path)
     assert main(["train", "--anti_aliasing", "null", str(tmp_path)]) == 1 and given["anti_aliasing"] is None

@@ -69,7 +69,9 @@ def _class_rows(report: DatasetReport) -> list[tuple[str, ...]]:
 
 
 def _next(report: DatasetReport, dataset_dir: Path, fold: int | None, masks: list[str]) -> str:
-    if suffix := [finding.text for finding in report.errors if finding.kind == "mask suffix"]:
+    from condseg_monai.data.lists.pairing import MASK_SUFFIX
+
+    if suffix := [finding.text for finding in report.errors if finding.kind == MASK_SUFFIX]:
         return f"Next: {suffix[0]}"
     of_fold = [] if fold is None else [f"--fold={fold}"]
     has_lists = "images" not in report.cases

@@ -254,11 +254,15 @@ def _export_torchscript(root: Path, card: ModelCard) -> None:
 
 
 def _hub_card(card: ModelCard) -> str:
-    """What the Hugging Face hub reads at the top of ``README.md``; the scores are in the text below."""
+    """What the Hugging Face hub reads at the top of ``README.md``; the scores are in the text below.
+
+    The licence is that of the weights, which the package's own does not decide: none is said where the card says none.
+    """
     modality = "ct" if card.kind == "ct" else "2d"
+    licence = card.training.get("licence")
+    known = f"license: other\nlicense_name: {json.dumps(str(licence))}\n" if licence else ""
     return f"""---
-license: apache-2.0
-library_name: monai
+{known}library_name: monai
 pipeline_tag: image-segmentation
 tags: [monai, medical, condseg_monai, {card.method}, {modality}]
 metrics: [mean_iou]

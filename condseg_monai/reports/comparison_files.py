@@ -88,10 +88,9 @@ def _rows(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _left_out(result: Mapping[str, Any]) -> list[str]:
-    files = sorted(file for only in result["left_out"].values() for file in only)
-    return [f"{len(files)} images are left out, for which one of the two has no scores: {', '.join(files)}"] * bool(
-        files
-    )
+    if not (files := sorted(file for only in result["left_out"].values() for file in only)):
+        return []
+    return [f"{len(files)} images are left out, for which one of the two has no scores: {', '.join(files)}"]
 
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:

@@ -284,7 +284,10 @@ def test_hub_reads_its_card_data_and_saves_the_network_with_its_arguments(packed
     hub = pytest.importorskip("huggingface_hub")
     card = hub.ModelCard.load(packed / "ct" / "README.md")
     card.data.to_yaml()
-    assert (card.data.license, card.data.library_name, card.data.metrics) == ("apache-2.0", "monai", ["mean_iou"])
+    assert (card.data.license, card.data.library_name, card.data.metrics) == (None, "monai", ["mean_iou"])
+    shipped = pack_bundle("condseg_polyp", elsewhere / "polyp", torchscript=False)
+    data = hub.ModelCard.load(shipped / "README.md").data
+    assert data.license == "other" and "research and education only" in data.license_name  # not the package's own
     assert {"condseg", "ct"} <= set(card.data.tags)
 
     class HubConDSeg(ConDSeg, hub.PyTorchModelHubMixin):

@@ -19,9 +19,10 @@ from condseg_monai.cli.commands import main
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 FOLDERS = ("tutorials", "reference", "explanation")
+SINGLE = ("command.md", "consumers.md", "security.md")
 PAGES = sorted(
     path.relative_to(DOCS).as_posix()
-    for path in (DOCS / "command.md", *(page for folder in FOLDERS for page in (DOCS / folder).glob("*.md")))
+    for path in (*(DOCS / name for name in SINGLE), *(page for name in FOLDERS for page in (DOCS / name).glob("*.md")))
     if path.name != "notebook.md"  # the notebook, which is run when the site is built
 )
 FENCE = re.compile(

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from condseg_monai.data.images.image_reader import IMAGE_EXTENSIONS
 
-__all__ = ["DatasetError", "Finding"]
+__all__ = ["MASK_SUFFIX", "DatasetError", "Finding"]
 
 SPLITS = ("train", "val", "test")
 _LAYOUT = (

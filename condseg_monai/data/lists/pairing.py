@@ -176,7 +176,7 @@ def folder_problem(root: Path) -> str | None:
 def find_unlisted(root: Path, listed: Collection[str], mask_suffix: str = "") -> list[Finding]:
     """Find files in ``images/`` and ``masks/`` that no list asks for; nothing is opened.
 
-    Among them are second masks of an image (``x_mask_1.png`` beside ``x_mask.png``), which are read by no one.
+    Among them are second masks of an image (``x_mask_1.png`` beside ``x_mask.png``), which nothing reads.
     """
     images, masks = index_by_stem(root / "images"), index_by_stem(root / "masks")
     known = {stem + mask_suffix for stem in set(listed) | images.keys()}

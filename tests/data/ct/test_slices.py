@@ -161,7 +161,7 @@ def test_a_name_twice_in_a_list_is_an_error(dataset):
 
 def test_the_classes_that_prepare_wrote_down_must_be_those_of_the_training(dataset):
     (dataset / "dataset.json").write_text(json.dumps({"class_names": ["background", "spleen", "liver"]}))
-    with pytest.raises(DatasetError, match="the classes are background, spleen, liver, but class_names"):
+    with pytest.raises(DatasetError, match="the classes are background, spleen, liver, but --class_names"):
         check_slices(dataset, ["train"], NAMES)
     assert check_slices(dataset, ["train"], ["background", "spleen", "liver"])["train"]
     (dataset / "dataset.json").write_text("[half")

@@ -416,7 +416,8 @@ class TestExport:
     @pytest.mark.parametrize(
         "method",
         [
-            *("unet", "condseg_stage1", "dec_seg"),
+            *("unet", "condseg_stage1"),
+            pytest.param("dec_seg", marks=pytest.mark.slow),
             pytest.param("condseg", marks=[pytest.mark.slow, pytest.mark.timeout(900)]),  # a minute of a free processor
         ],
     )
@@ -431,7 +432,7 @@ class TestExport:
         with torch.no_grad():
             assert torch.equal(program(images), load_model(run)[2](images))
 
-    @pytest.mark.parametrize("name", ["unet", "classes"])
+    @pytest.mark.parametrize("name", ["unet", pytest.param("classes", marks=pytest.mark.slow)])
     def test_triton_s_settings_fit_its_schema_and_the_file(self, packed, tmp_path, name):
         onnxruntime = pytest.importorskip("onnxruntime")
         folder = tmp_path / "models" / name

@@ -1,0 +1,143 @@
+"""A table or figure of the papers: train and score its rows on one data set, and write it with the papers' numbers.
+
+    .venv/bin/python -m experiments.reproduce table7 --dataset_dir DIR --output_dir runs/papers --budget small
+    .venv/bin/python -m experiments.reproduce --list
+
+``--budget paper`` trains with the configs' defaults, which are the papers'; ``small`` and ``tiny`` are the sizes of
+``trainings.BUDGETS`` and tell whether it runs and how rows compare in a short training, no more. What follows ``--`` is
+passed as options to all trainings that have them. Give every table the same ``--output_dir``: a training that two of
+them want, with the same options, is done once. What is trained and scored is kept, what was cut short continues, and
+``TABLE.md``, ``.csv``, ``.tex`` and, of a figure, ``.png`` are written anew after each row. The papers' numbers are
+there where they are known.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from condseg_monai.cli.workflows import option_names
+from condseg_monai.metrics.bootstrap import bootstrap_interval
+from condseg_monai.utils.files import atomic_write
+from condseg_monai.utils.text_tables import csv_table, latex_table, markdown_table
+from experiments.given_options import check_options, parse_options
+from experiments.reproduce.items import ITEMS, Item
+from experiments.reproduce.trainings import BUDGETS, FILES, Plan, Row, write
+
+SCORES = {"mean_iou": "mIoU", "mean_dice": "mDSC"}
+
+
+def main() -> None:
+    """Run what is missing, and write the table after each row."""
+    arguments, plan = parse(sys.argv[1:])
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    item = ITEMS[arguments.item]
+    rows = {name: item.rows[name] for name in arguments.rows or item.rows}
+    done: dict[str, Row] = {}
+    for seed in arguments.seeds:
+        for name, row in rows.items():
+            plan.train_and_score(row, seed)
+            done[name] = row
+            write_item(arguments.item, item, done, plan, arguments.seeds)
+    print((plan.output_dir / f"{arguments.item}.md").read_text(encoding="utf-8"))
+
+
+def parse(words: list[str]) -> tuple[argparse.Namespace, Plan]:
+    """Arguments of the command line, and what the rows have in common."""
+    at = words.index("--") if "--" in words else len(words)
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.reproduce",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("item", choices=ITEMS, metavar="TABLE")
+    parser.add_argument("--dataset_dir", type=Path, required=True, help="images/, masks/, train.txt, val.txt, test.txt")
+    parser.add_argument("--output_dir", type=Path, required=True, help="a folder for all tables; given again: continue")
+    parser.add_argument("--budget", choices=BUDGETS, default="paper")
+    parser.add_argument("--rows", nargs="+", metavar="ROW", help="some of the rows alone")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="SEED")
+    parser.add_argument("--split", default="test", help="the list to score (default: test)")
+    parser.add_argument("--last", action="store_true", help="score the last epoch's weights, not those of the best one")
+    parser.add_argument("--list", action=_List, nargs=0, help="name the tables and their rows, and exit")
+    arguments = parser.parse_args(words[:at])
+    rows = ITEMS[arguments.item].rows
+    if unknown := [name for name in arguments.rows or () if name not in rows]:
+        parser.error(f"--rows: {arguments.item} has {', '.join(rows)}, not {', '.join(unknown)}")
+    try:
+        given = parse_options(words[at + 1 :])
+        files = {file for row in rows.values() for file in (*FILES[row.method].train, *FILES[row.method].stage1)}
+        known = set().union(*(option_names((file,)) for file in files))
+        check_options(given, known | {f"stage1_{name}" for name in known})
+        if fixed := sorted(given.keys() & {name for row in rows.values() for name in row.options}):
+            raise ValueError(f"the rows of {arguments.item} differ in {', '.join(fixed)}: leave it out")
+    except ValueError as error:
+        parser.error(f"after --: {error}")
+    folders = arguments.dataset_dir.resolve(), arguments.output_dir.resolve()
+    return arguments, Plan(*folders, arguments.budget, given, arguments.split, arguments.last)
+
+
+class _List(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        for name, item in ITEMS.items():
+            print(f"{name:24s}{item.title}: {', '.join(item.rows)}")
+        parser.exit()
+
+
+def write_item(name: str, item: Item, rows: Mapping[str, Row], plan: Plan, seeds: Sequence[int]) -> None:
+    """Write the table of the rows that are scored, and of a figure its picture."""
+    table = table_of(rows, plan, seeds)
+    write(plan.output_dir / f"{name}.md", f"{about(item, plan, seeds)}\n\n{markdown_table(table)}\n")
+    write(plan.output_dir / f"{name}.csv", csv_table(table) + "\n")
+    write(plan.output_dir / f"{name}.tex", latex_table(table) + "\n")
+    if item.draw is not None:
+        picture = item.draw(rows, plan, seeds, item.x)
+        with atomic_write(plan.output_dir / f"{name}.png") as file:
+            (picture.savefig if hasattr(picture, "savefig") else picture.save)(file, format="png")
+
+
+def about(item: Item, plan: Plan, seeds: Sequence[int]) -> str:
+    """The title, and how the numbers were made."""
+    options = ", ".join(f"{name} {value}" for name, value in {**BUDGETS[plan.budget], **plan.given}.items())
+    weights = "the last epoch's weights" if plan.last else "the weights with the best validation mIoU"
+    return (
+        f"{item.title}. Budget {plan.budget}: {options or 'the defaults of the configs'}; seeds "
+        f"{', '.join(map(str, seeds))}; {weights}, scored on {plan.split}.txt of {plan.dataset_dir.name}."
+    )
+
+
+def table_of(rows: Mapping[str, Row], plan: Plan, seeds: Sequence[int]) -> list[list[str]]:
+    """A row for each that is scored: means in per cent, their intervals, the difference to the first row, the time."""
+    titles = [part for score in SCORES.values() for part in (score, "95 % interval over images")]
+    table = [["", "seeds", *titles, "mIoU, seeds", "mIoU less the first row's", "seconds", "paper's mIoU"]]
+    first = None
+    for row in rows.values():
+        scored = plan.read_scores(row, seeds)
+        cells = [row.title, str(len(scored))]
+        for score in SCORES:
+            images = np.mean([table.scores[score] for table in scored.values()], axis=0)
+            cells += [f"{100 * images.mean():.1f}", _interval(images)]
+        images = np.mean([table.scores["mean_iou"] for table in scored.values()], axis=0)
+        cells.append(", ".join(f"{100 * table.scores['mean_iou'].mean():.1f}" for table in scored.values()))
+        cells.append(
+            "" if first is None else f"{100 * (images - first).mean():+.1f} ({_interval(images - first, '+')})"
+        )
+        first = images if first is None else first
+        cells.append(f"{sum(plan.seconds(row, seed) for seed in scored) / len(scored):.0f}")
+        published = row.paper_iou.get(plan.data_set)
+        table.append([*cells, "" if published is None else f"{published:.1f}"])
+    return table
+
+
+def _interval(values: np.ndarray, sign: str = "") -> str:
+    low, high = bootstrap_interval(values)
+    return f"{100 * low:{sign}.1f} to {100 * high:{sign}.1f}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""The tables and figures, and the rows of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from experiments.reproduce import pictures
+from experiments.reproduce.trainings import Plan, Row
+
+__all__ = ["ITEMS", "Item"]
+
+
+class Item(NamedTuple):
+    """A table or figure.
+
+    Attributes:
+        title: with the paper's number.
+        rows: by name.
+        draw: makes its picture from the rows that are trained.
+        x: what the names of the rows are, of a sweep.
+    """
+
+    title: str
+    rows: Mapping[str, Row]
+    draw: Callable[[Mapping[str, Row], Plan, Sequence[int], str], Any] | None = None
+    x: str = ""
+
+
+def _sweep(title: str, option: str, values: Sequence[Any], x: str, method: str = "condseg") -> Item:
+    rows = {str(value): Row(f"{x} {value}", method, {option: value}) for value in values}
+    numbers = all(isinstance(value, int | float) for value in values)
+    return Item(title, rows, pictures.draw_sweep if numbers else None, x)
+
+
+# Those of the paper's rows that are known here.
+_OTHERS = {
+    "unet": Row("U-Net (MONAI's)", "unet", paper_iou={"kvasir-sessile": 23.1}),
+    # "unet_plus_plus": Row("U-Net++ (MONAI's)", "unet_plus_plus", paper_iou={"kvasir-sessile": 38.4}),
+    # "attention_unet": Row("Attention U-Net (MONAI's)", "attention_unet", paper_iou={"kvasir-sessile": 27.5}),
+}
+_CONDSEG = Row("ConDSeg", paper_iou={"kvasir-sessile": 81.2, "kvasir-seg": 84.6})
+_COMPARED = {**_OTHERS, "condseg": _CONDSEG}
+_SAME_ENCODER = {"flexible_unet": Row("U-Net's decoder on ConDSeg's encoder", "flexible_unet")}
+_MED_DISSEG, _NO_DISPERSION = "med_disseg", {"dispersive_weight": 0.0}
+_NO_REGIONS = {"lambda_regions": 0.0}
+
+
+def _dec_seg(title: str, share: float, **options: Any) -> Row:
+    sgd = {"learning_rate": 0.01, "encoder_learning_rate": 0.01}  # of its own optimizer, in every budget
+    labeled = {"labeled_fraction": share, "labeled_batch_size": 3, "unlabeled_batch_size": 3}
+    return Row(title, "dec_seg", {**sgd, **labeled, **options}, epochs_factor=0.1 / share)
+
+
+ITEMS: dict[str, Item] = {
+    "table1": Item("ConDSeg, Table 1: Kvasir-Sessile, Kvasir-SEG, GlaS", _COMPARED),
+    "table2": Item("ConDSeg, Table 2: ISIC-2016, ISIC-2017", _COMPARED),
+    "table3": Item(
+        "ConDSeg, Table 3: training",
+        {
+            "net0": Row("Net_0", "net0_without_cr"),
+            "net0_cr": Row("Net_0 with Consistency Reinforcement", "net0"),
+            "one_stage": Row("one stage", "condseg_one_stage"),
+            "without_cr": Row("two stages without Consistency Reinforcement", "condseg_without_cr"),
+            "two_stages": Row("two stages"),
+        },
+    ),
+    "table4": Item(
+        "ConDSeg, Table 4: modules",
+        {
+            "baseline": Row("baseline", "condseg_baseline"),
+            "sid_cdfa": Row("with SID and CDFA", options={"decoders": 1}),
+            "sa_decoder": Row("with SA-Decoder too"),
+        },
+    ),
+    "table6": _sweep("ConDSeg, Table 6: epochs of stage 1", "stage1_epochs", (5, 10, 20, 50, 100), "epochs of stage 1"),
+    "table7": _sweep("ConDSeg, Table 7: K of CDFA", "cdfa_window", (1, 3, 5, 7), "K"),
+    "table9": _sweep(
+        "ConDSeg, Table 9: encoders",
+        "encoder",
+        ("vgg19", "resnet18", "resnet34", "resnet50", "pvt_v2_b2", "efficientnet_lite0"),
+        "encoder",
+    ),
+    "figure5": Item(
+        "ConDSeg, Figure 5: convergence", {**_OTHERS, **_SAME_ENCODER, "condseg": _CONDSEG}, pictures.draw_curves
+    ),
+    "figure6": _sweep(
+        "ConDSeg, Figure 6: threshold of the consistency loss",
+        "stage1_consistency_threshold",
+        (0.3, 0.4, 0.5, 0.6, 0.7),
+        "threshold",
+    ),
+    "figure7": _sweep(
+        "ConDSeg, Figure 7: kind of the consistency loss",
+        "stage1_consistency_kind",
+        ("bce", "kl", "js", "mse"),
+        "kind",
+    ),
+    "med_disseg_table3": Item(
+        "Med-DisSeg, Table 3: modules",
+        {
+            "none": Row("TeLU alone", _MED_DISSEG, {"elat": False, "cbat": False, **_NO_DISPERSION}),
+            "elat": Row("with ELAT", _MED_DISSEG, {"cbat": False, **_NO_DISPERSION}),
+            "cbat": Row("with ELAT and CBAT", _MED_DISSEG, _NO_DISPERSION),
+            "disp1": Row("and dispersion in stage 1", _MED_DISSEG, {**_NO_DISPERSION, "stage1_dispersive_weight": 0.2}),
+            "disp2": Row("and in stage 2", _MED_DISSEG),
+        },
+    ),
+    "med_disseg_weight": _sweep(
+        "Med-DisSeg, parameters: weight of the dispersive loss",
+        "dispersive_weight",
+        (0.0, 0.02, 0.2, 0.6, 1.0),
+        "weight",
+        _MED_DISSEG,
+    ),
+    "med_disseg_temperature": _sweep(
+        "Med-DisSeg, parameters: temperature of the dispersive loss",
+        "dispersive_temperature",
+        (0.1, 0.5, 0.8, 1.0),
+        "temperature",
+        _MED_DISSEG,
+    ),
+    "med_disseg_layer": _sweep(
+        "Med-DisSeg, parameters: the maps that are dispersed",
+        "dispersive_layer",
+        ("early", "mid", "late", "all"),
+        "layer",
+        _MED_DISSEG,
+    ),
+    "dec_seg": Item(
+        "DEC-Seg, ablation, a tenth of the labels",
+        {
+            "all": _dec_seg("all", 0.1),
+            "sc": _dec_seg("without scale consistency", 0.1, scale_weight=0.0),
+            "spc": _dec_seg("without perturbation consistency", 0.1, perturbation_weight=0.0),
+            "cc": _dec_seg("without generative consistency", 0.1, generative_weight=0.0),
+            "cfa": _dec_seg("without CFA", 0.1, cfa=False),
+            "dcf": _dec_seg("without DCF", 0.1, dcf=False),
+        },
+    ),
+    "dec_seg_labels": Item(
+        "DEC-Seg, shares of the labels",
+        {
+            f"{name}{share:.0%}": _dec_seg(f"{share:.0%} of the labels, {title}", share, **options)
+            for share in (0.1, 0.3)
+            for name, title, options in (
+                ("alone", "those images alone", {"unlabeled_batch_size": 0}),
+                ("all", "and the other images", {}),
+            )
+        },
+    ),
+}

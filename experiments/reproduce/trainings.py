@@ -1,0 +1,220 @@
+"""The trainings behind the rows of a table: each is done once, whichever rows and tables want it, and continues."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from condseg_monai.cli.workflows import option_names, read_configs, run, without_card_options
+from condseg_monai.networks.encoders.weights import IMAGENET_PACKAGES
+from condseg_monai.reports.score_table import ScoreTable
+from condseg_monai.utils.files import atomic_write
+from condseg_monai.utils.method_files import METHODS, Files
+
+__all__ = ["BUDGETS", "FILES", "Plan", "Row", "Training", "write"]
+
+BUDGETS: dict[str, dict[str, Any]] = {
+    "tiny": {
+        "image_size": 32,
+        "encoder": "resnet18",
+        "encoder_weights": None,
+        "decoder_channels": 4,
+        "batch_size": 2,
+        "labeled_batch_size": 1,
+        "unlabeled_batch_size": 1,
+        "epochs": 1,
+        "stage1_epochs": 1,
+    },
+    "small": {
+        "image_size": 96,
+        "encoder": "efficientnet_lite0",
+        "encoder_weights": "imagenet",
+        "decoder_channels": 16,
+        "batch_size": 8,
+        "epochs": 15,
+        "stage1_epochs": 5,
+        "dec_seg_epochs": 45,
+        "val_interval": 5,
+        "optimizer_name": "adamw",
+        "learning_rate": 2e-3,
+        "encoder_learning_rate": 5e-4,
+        "weight_decay": 0.01,
+        "lr_schedule": "cosine",
+        "gradient_clip": 5.0,
+        "precision": "bfloat16",
+    },
+    "paper": {},
+}
+"""Options by budget: the configs' defaults, which are the papers', and two that a CPU trains in minutes and seconds."""
+
+FILES = {
+    **METHODS,
+    "net0": Files(("train_stage1",)),
+    "net0_without_cr": Files(("train_stage1", "without_cr")),
+    "condseg_one_stage": Files(METHODS["condseg"].train),
+}
+"""What a row trains, by name."""
+
+_RUN = {"panel_interval": 0, "progress_bar": False, "save_interval": 0, "num_workers": 0}
+_PREFIXES = {"train_stage1": "stage1_", "train_dec_seg": "dec_seg_"}  # of options that a training alone gets
+_log = logging.getLogger("reproduce")
+
+
+class Row(NamedTuple):
+    """A row of a table.
+
+    Attributes:
+        title: as the table shows it.
+        method: a key of :data:`FILES`.
+        options: of all its trainings; with ``stage1_`` before the name, of the first stage alone.
+        epochs_factor: of the budget's epochs: with more labels an epoch has more steps, of which rows have as many.
+        paper_iou: the paper's mIoU, in per cent, by the name of the data set.
+    """
+
+    title: str
+    method: str = "condseg"
+    options: Mapping[str, Any] = {}
+    epochs_factor: float = 1
+    paper_iou: Mapping[str, float] = {}
+
+
+class Training(NamedTuple):
+    """One stage: config files, their options, and a name that says what is not as the budget has it."""
+
+    name: str
+    files: tuple[str, ...]
+    options: Mapping[str, Any]
+
+
+class Plan(NamedTuple):
+    """What all rows have in common: the data, the folder, the budget and the options given for it, the list to score.
+
+    Attributes:
+        last: whether the last epoch's weights are scored, none selected, and not those of the best validation.
+    """
+
+    dataset_dir: Path
+    output_dir: Path
+    budget: str = "paper"
+    given: Mapping[str, Any] = {}
+    split: str = "test"
+    last: bool = False
+
+    @property
+    def data_set(self) -> str:
+        """The published data set that ``condseg prepare`` made the folder of; empty if it did not."""
+        record = self.dataset_dir / "dataset.json"
+        return json.loads(record.read_text(encoding="utf-8")).get("dataset", "") if record.is_file() else ""
+
+    def trainings(self, row: Row) -> list[Training]:
+        """The stages of a row, in order."""
+        files = FILES[row.method]
+        done: list[Training] = []
+        for stage in filter(None, (files.stage1, files.train)):
+            options = self._options(stage, row)
+            plain = {**_defaults(stage), **self._options(stage, Row(""))}
+            own = [f"{name}={value}" for name, value in options.items() if value != plain.get(name)]
+            label = "-".join([".".join(stage).replace("train_", ""), *own])
+            done.append(Training("+".join([*(training.name for training in done), label]), stage, options))
+        return done
+
+    def _options(self, stage: tuple[str, ...], row: Row) -> dict[str, Any]:
+        """Those that the files of a stage have."""
+        options = {**_RUN, **BUDGETS[self.budget], **row.options, **self.given}
+        if self.budget == "small" and options["encoder"] not in IMAGENET_PACKAGES:
+            options["encoder_weights"] = None  # which pip does not install
+        if prefix := _PREFIXES.get(stage[0]):
+            options |= {name[len(prefix) :]: value for name, value in options.items() if name.startswith(prefix)}
+        if row.epochs_factor != 1:
+            options["epochs"] = round(row.epochs_factor * options.get("epochs", _defaults(stage)["epochs"]))
+        names = option_names(stage)
+        return {name: value for name, value in sorted(options.items()) if name.split("#")[0] in names}
+
+    def folder(self, training: Training, seed: int) -> Path:
+        """Where a training is."""
+        return self.output_dir / "trainings" / training.name / f"seed{seed}"
+
+    def weights(self, row: Row, seed: int) -> Path:
+        """The weights of a row that is trained."""
+        training = self.trainings(row)[-1]
+        return self.folder(training, seed) / "models" / self._weights_file(training)
+
+    def scores(self, row: Row, seed: int) -> Path:
+        """The table of a row's scores, image by image."""
+        folder = self.folder(self.trainings(row)[-1], seed)
+        return folder / ("scores_last" if self.last else "scores") / f"scores_{self.split}.csv"
+
+    def read_scores(self, row: Row, seeds: Sequence[int]) -> dict[int, ScoreTable]:
+        """The scores of a row by seed, as far as there are any, images in the order of their names."""
+        paths = {seed: self.scores(row, seed) for seed in seeds}
+        tables = {seed: ScoreTable.read(path) for seed, path in paths.items() if path.is_file()}
+        return {seed: table.select(np.argsort(table.files)) for seed, table in tables.items()}
+
+    def train(self, row: Row, seed: int) -> None:
+        """Train what is missing of a row; a training that was cut short continues.
+
+        Raises:
+            ValueError: if a folder is of a training with other data or options.
+        """
+        stage1 = None
+        for training in self.trainings(row):
+            folder = self.folder(training, seed)
+            self._check_settings(training, folder)
+            if not (folder / "trained.json").is_file():
+                _log.info(f"training {training.name}, seed {seed}")
+                run(training.files, {**self._places(folder, training, seed), "stage1_checkpoint": stage1})
+                write(folder / "trained.json", json.dumps({"seconds": _seconds(folder)}))
+            stage1 = str(folder / "models" / self._weights_file(training))
+
+    def train_and_score(self, row: Row, seed: int) -> None:
+        """Train and score what is missing of a row."""
+        self.train(row, seed)
+        scores = self.scores(row, seed)
+        if scores.is_file():
+            return
+        training = self.trainings(row)[-1]
+        places = self._places(self.folder(training, seed), training, seed)
+        files = (*training.files, "evaluate")
+        scored = {"output_dir": str(scores.parent), "checkpoint": str(self.weights(row, seed)), "split": self.split}
+        run(files, without_card_options(files, {**places, **scored, "resume": False, "overwrite": True}))
+
+    def seconds(self, row: Row, seed: int) -> float:
+        """How long the trainings of a row took."""
+        files = [self.folder(training, seed) / "trained.json" for training in self.trainings(row)]
+        return sum(json.loads(file.read_text(encoding="utf-8"))["seconds"] for file in files)
+
+    def _weights_file(self, training: Training) -> str:
+        stem = "stage1" if training.files[0] == "train_stage1" else "model"
+        return f"{stem}_final.pt" if self.last else f"{stem}.pt"
+
+    def _places(self, folder: Path, training: Training, seed: int) -> dict[str, Any]:
+        places = {"ckpt_dir": str(folder / "models"), "output_dir": str(folder)}
+        return {**training.options, **places, "dataset_dir": str(self.dataset_dir), "seed": seed, "resume": True}
+
+    def _check_settings(self, training: Training, folder: Path) -> None:
+        file = folder / "settings.json"
+        text = json.dumps({"dataset_dir": str(self.dataset_dir), **training._asdict()}, indent=2)
+        if file.is_file() and file.read_text(encoding="utf-8") != text:
+            raise ValueError(f"{folder} was trained with other data or options, see {file}: give another --output_dir")
+        write(file, text)
+
+
+def _defaults(files: tuple[str, ...]) -> dict[str, Any]:
+    return {name: value for config in read_configs(files) for name, value in config.items()}
+
+
+def _seconds(folder: Path) -> float:
+    """What the record of a training says of its time."""
+    (record,) = (folder / "models").glob("run_*.json")
+    return float(json.loads(record.read_text(encoding="utf-8"))["result"]["seconds"])
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

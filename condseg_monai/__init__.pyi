@@ -90,6 +90,8 @@ from .networks.nets.med_disseg import MedDisSegStage1 as MedDisSegStage1
 from .networks.nets.med_disseg import med_disseg_network as med_disseg_network
 from .networks.nets.semi_supervised import SemiSupervisedNetwork as SemiSupervisedNetwork
 from .networks.nets.unet import FlexibleUNet as FlexibleUNet
+from .networks.nets.unet import UNetPlusPlus as UNetPlusPlus
+from .networks.nets.unet import attention_unet as attention_unet
 from .networks.nets.unet import baseline_unet as baseline_unet
 from .networks.released.condseg import from_released as from_released
 from .reports.curves import draw_curves as draw_curves

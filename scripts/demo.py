@@ -44,6 +44,8 @@ SMALL_OF: dict[str, dict[str, Any]] = {
     "condseg_baseline": NO_REGIONS,
     "flexible_unet": NO_REGIONS,
     "unet": {**NO_REGIONS, "decoder_channels": 16},
+    "unet_plus_plus": {**NO_REGIONS, "decoder_channels": 16},
+    "attention_unet": {**NO_REGIONS, "decoder_channels": 16},
 }
 SMALL_CT: dict[str, Any] = {
     "encoder": "resnet18",

@@ -54,6 +54,8 @@ OVERLAYS = {  # each is read after a base
     "semi_supervised_condseg": ["condseg", "semi_supervised_condseg"],
     "synapse": ["synapse"],
     "unet": ["unet"],
+    "unet_plus_plus": ["unet", "unet_plus_plus"],
+    "attention_unet": ["unet", "attention_unet"],
     "without_cr": ["without_cr"],
 }
 NAMED = {"transforms": ("read", "augment"), "train": ("handlers",), "validate": ("handlers",)}

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from condseg_monai.networks.model_card import ModelCard
 from condseg_monai.networks.nets import ConDSeg, ConDSegBaseline, ConDSegStage1, DECSeg, MedDisSeg, MedDisSegStage1
-from condseg_monai.networks.nets.unet import FlexibleUNet, baseline_unet
+from condseg_monai.networks.nets.unet import FlexibleUNet, UNetPlusPlus, attention_unet, baseline_unet
 from condseg_monai.networks.state_dicts import describe_differences
 
 __all__ = ["METHODS", "Method", "describes", "network_of"]
@@ -50,6 +50,8 @@ METHODS = {
     "dec_seg": Method(DECSeg, _DEC_SEG, image_size=352),
     "flexible_unet": Method(FlexibleUNet, {"encoder": "resnet50", "decoder_channels": 32}),
     "unet": Method(baseline_unet, {"decoder_channels": 128}),
+    "unet_plus_plus": Method(UNetPlusPlus, {"decoder_channels": 32}),
+    "attention_unet": Method(attention_unet, {"decoder_channels": 64}),
 }
 """Every method, by the name that model cards have."""
 

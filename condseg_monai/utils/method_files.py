@@ -37,6 +37,8 @@ METHODS = {
     "condseg_student": Files(("train_dec_seg", "semi_supervised_condseg")),
     "flexible_unet": Files(("train_stage2", "flexible_unet")),
     "unet": Files(("train_stage2", "unet")),
+    "unet_plus_plus": Files(("train_stage2", "unet_plus_plus")),
+    "attention_unet": Files(("train_stage2", "attention_unet")),
 }
 """What can be trained on images."""
 

@@ -138,7 +138,7 @@ _NETWORK: dict[str, Option] = {
     "method": _text(
         "which network weights without a model card are of",
         *("condseg", "condseg_stage1", "condseg_baseline", "med_disseg", "med_disseg_stage1", "dec_seg", "unet"),
-        "flexible_unet",
+        *("flexible_unet", "unet_plus_plus", "attention_unet"),
         null=True,
     ),
     "encoder": _text(

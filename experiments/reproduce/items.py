@@ -36,8 +36,8 @@ def _sweep(title: str, option: str, values: Sequence[Any], x: str, method: str =
 # Those of the paper's rows that are known here.
 _OTHERS = {
     "unet": Row("U-Net (MONAI's)", "unet", paper_iou={"kvasir-sessile": 23.1}),
-    # "unet_plus_plus": Row("U-Net++ (MONAI's)", "unet_plus_plus", paper_iou={"kvasir-sessile": 38.4}),
-    # "attention_unet": Row("Attention U-Net (MONAI's)", "attention_unet", paper_iou={"kvasir-sessile": 27.5}),
+    "unet_plus_plus": Row("U-Net++ (MONAI's)", "unet_plus_plus", paper_iou={"kvasir-sessile": 38.4}),
+    "attention_unet": Row("Attention U-Net (MONAI's)", "attention_unet", paper_iou={"kvasir-sessile": 27.5}),
 }
 _CONDSEG = Row("ConDSeg", paper_iou={"kvasir-sessile": 81.2, "kvasir-seg": 84.6})
 _COMPARED = {**_OTHERS, "condseg": _CONDSEG}

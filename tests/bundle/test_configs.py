@@ -27,6 +27,8 @@ OVERLAYS = {
     "condseg_baseline": ("train", "train_stage2"),
     "flexible_unet": ("train", "train_stage2"),
     "unet": ("train", "train_stage2"),
+    "unet_plus_plus": ("train", "train_stage2"),
+    "attention_unet": ("train", "train_stage2"),
     "without_cr": ("train_stage1",),
 }
 PAIRS = [(base, overlay) for overlay, bases in OVERLAYS.items() for base in bases]
@@ -180,6 +182,8 @@ def test_semi_supervised_defaults_are_the_released_ones():
         ("train_stage2", "condseg_baseline"),
         ("train_stage2", "flexible_unet"),
         ("train_stage2", "unet"),
+        ("train_stage2", "unet_plus_plus"),
+        ("train_stage2", "attention_unet"),
         ("train_dec_seg", "semi_supervised_condseg"),
     ],
     ids="+".join,

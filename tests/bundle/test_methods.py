@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from monai.bundle import ckpt_export
-from monai.networks.nets import UNet
+from monai.networks.nets import AttentionUnet, UNet
 from PIL import Image
 from torch import nn
 
@@ -23,6 +23,7 @@ from condseg_monai import (
     MaskLoss,
     MedDisSeg,
     MedDisSegStage1,
+    UNetPlusPlus,
     baseline_unet,
 )
 from condseg_monai.utils.options import CARD_OPTIONS
@@ -51,6 +52,8 @@ METHODS = {
         ("train_stage1", "without_cr"), (), ConDSegStage1, checkpoint="stage1.pt", record="run_stage1.json"
     ),
     "unet": Method(("train_stage2", "unet"), ("inference",), UNet),
+    "unet_plus_plus": Method(("train_stage2", "unet_plus_plus"), ("inference",), UNetPlusPlus),
+    "attention_unet": Method(("train_stage2", "attention_unet"), ("inference",), AttentionUnet),
     "condseg_baseline": Method(("train_stage2", "condseg_baseline"), ("inference",), ConDSegBaseline),
     "flexible_unet": Method(("train_stage2", "flexible_unet"), ("inference",), FlexibleUNet),
     # whose rates reach zero at the last epoch: a resumed run has the same number of epochs

@@ -1,16 +1,16 @@
-"""Baselines of the comparisons: MONAI's UNet, and its decoder on an encoder of this package."""
+"""Baselines of the comparisons: MONAI's UNet, U-Net++ and Attention U-Net, and UNet's decoder on an encoder of ours."""
 
 from __future__ import annotations
 
 import torch
-from monai.networks.nets import UNet
+from monai.networks.nets import AttentionUnet, BasicUNetPlusPlus, UNet
 from monai.networks.nets.flexible_unet import SegmentationHead, UNetDecoder
 from torch import Tensor, nn
 
 from condseg_monai.networks.encoders import Encoder, get_encoder
 from condseg_monai.networks.nets.padding import check_image, crop, pad_to_multiple
 
-__all__ = ["FlexibleUNet", "baseline_unet"]
+__all__ = ["FlexibleUNet", "UNetPlusPlus", "attention_unet", "baseline_unet"]
 
 
 def baseline_unet(
@@ -37,6 +37,41 @@ def baseline_unet(
         num_res_units=2,
         norm="batch",
     )
+
+
+def attention_unet(
+    in_channels: int = 3, out_channels: int = 1, decoder_channels: int = 64, checkpointing: str = "none"
+) -> AttentionUnet:
+    """MONAI's 2D Attention U-Net; arguments, sizes and errors are as for :func:`baseline_unet`.
+
+    Example:
+        >>> attention_unet(decoder_channels=4)(torch.rand(2, 3, 32, 48)).shape
+        torch.Size([2, 1, 32, 48])
+    """
+    _refuse_checkpointing(checkpointing)
+    channels = [decoder_channels * 2**level for level in range(5)]
+    return AttentionUnet(2, in_channels, out_channels, channels, strides=[2, 2, 2, 2])
+
+
+class UNetPlusPlus(nn.Module):
+    """MONAI's 2D U-Net++, without deep supervision; arguments, sizes and errors are as for :func:`baseline_unet`.
+
+    Example:
+        >>> UNetPlusPlus(decoder_channels=4)(torch.rand(2, 3, 32, 48)).shape
+        torch.Size([2, 1, 32, 48])
+    """
+
+    def __init__(
+        self, in_channels: int = 3, out_channels: int = 1, decoder_channels: int = 32, checkpointing: str = "none"
+    ) -> None:
+        _refuse_checkpointing(checkpointing)
+        super().__init__()
+        widths = [decoder_channels * 2**level for level in range(5)]
+        self.unet = BasicUNetPlusPlus(2, in_channels, out_channels, [*widths, decoder_channels], norm="batch")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images ``(B, in_channels, H, W)`` to mask logits ``(B, out_channels, H, W)``."""
+        return self.unet(x)[0]
 
 
 class FlexibleUNet(nn.Module):

@@ -1,9 +1,9 @@
-"""UNet's decoder on an encoder of this package keeps the contract of networks."""
+"""The UNets that the methods are compared with."""
 
 import pytest
 import torch
 
-from condseg_monai import FlexibleUNet, baseline_unet
+from condseg_monai import FlexibleUNet, UNetPlusPlus, attention_unet, baseline_unet
 from tests.networks.contract import NetworkContract
 
 
@@ -23,7 +23,7 @@ def test_an_encoder_of_stride_four_is_brought_to_the_image_s_size():
         assert network(torch.rand(1, 3, 64, 50)).shape == (1, 1, 64, 50)
 
 
-@pytest.mark.parametrize("network", [baseline_unet, FlexibleUNet])
+@pytest.mark.parametrize("network", [baseline_unet, attention_unet, UNetPlusPlus, FlexibleUNet])
 def test_activation_checkpointing_is_refused(network):
     with pytest.raises(ValueError, match="checkpointing of MONAI's UNets must be none, got 'block'"):
         network(checkpointing="block")

@@ -62,7 +62,7 @@ class PlainMedDisSeg(MedDisSeg):
         _make_plain(self)
 
     def forward(self, x: Tensor) -> MedDisSegOutput:  # type: ignore[override]
-        """The logits of mask and regions and the deepest map, in either mode."""
+        """The logits of mask and regions and the encoder's maps, in either mode."""
         output, features = self._forward_regions(x)
         return MedDisSegOutput(*output, features)
 

@@ -37,8 +37,8 @@ def main() -> None:
         network.load_state_dict(torch.load(options.checkpoint, map_location="cpu", weights_only=True))
     image, label = load_batch(options)
     output = network.train()(image)
-    distance = F.pdist(output.features.detach().flatten(1))
-    numbers = output.features[0].numel()
+    distance = F.pdist(output.features[-1].detach().flatten(1))
+    numbers = output.features[-1][0].numel()
     print(
         f"{len(image)} images, {numbers} numbers each, Euclidean distances {distance.min():.0f} to {distance.max():.0f}"
     )
@@ -46,7 +46,7 @@ def main() -> None:
     for kind in KINDS:
         for normalize in (True, False):
             name = f"{kind}, {'normalised' if normalize else 'as released'}"
-            losses[name] = dispersive_loss(output.features, kind, normalize=normalize)
+            losses[name] = dispersive_loss(output.features[-1], kind, normalize=normalize)
     for name, loss in losses.items():
         gradients = torch.autograd.grad(loss, list(network.encoder.parameters()), retain_graph=True)
         norm = torch.stack([gradient.norm() for gradient in gradients]).norm()

@@ -1,4 +1,4 @@
-"""Loss of Med-DisSeg, in both stages: ConDSeg's, and a dispersive term on the encoder's features."""
+"""Loss of Med-DisSeg, in both stages: ConDSeg's, and a dispersive term on the encoder's maps."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from condseg_monai.losses.dispersive import DispersiveLoss
 
 __all__ = ["MedDisSegLoss"]
 
+_LAYERS = {"early": (0,), "mid": (1, 2), "late": (3,), "all": (0, 1, 2, 3)}
+
 
 class MedDisSegLoss(nn.Module):
     """Add a dispersive term to the loss of a stage.
 
     Source: Med-DisSeg: ``loss + dispersive_weight * dispersive(features)``. In stage 1 the term is the sum of those of
-    the two views, as released: the views of one image, which should agree, are not separated. After each call ``terms``
-    holds those of ``loss`` and the unweighted ``dispersive``.
+    the two views, as released: the views of one image, which should agree, are not separated. Of several maps it is the
+    mean. After each call ``terms`` holds those of ``loss`` and the unweighted ``dispersive``.
 
     Args:
         loss: the stage's own: :class:`~condseg_monai.ConsistencyReinforcementLoss`, which gets the mask's
@@ -27,24 +29,33 @@ class MedDisSegLoss(nn.Module):
         dispersive_weight: factor of the dispersive term; 0.2 in both stages of the released code. Med-DisSeg's figure
             of its parameters settles on 0.6, and on a temperature of 0.8 where the code has 0.5. At random weights the
             default term, at 0.2, has a larger gradient on the encoder than the mask loss.
+        layer: which of the encoder's four maps: ``"early"``, the finest; ``"mid"``, the two between; ``"late"``, the
+            deepest, as released; or ``"all"``. Med-DisSeg compares these four and does not say which maps they are.
 
     Raises:
-        ValueError: if ``dispersive_weight`` is negative or not finite.
+        ValueError: if ``dispersive_weight`` is negative or not finite, or ``layer`` is unknown.
 
     Example:
         >>> from condseg_monai import ConsistencyReinforcementLoss
         >>> from condseg_monai.networks.nets import MedDisSegStage1Output
         >>> loss = MedDisSegLoss(ConsistencyReinforcementLoss())
-        >>> output = MedDisSegStage1Output(torch.zeros(4, 1, 8, 8), torch.eye(4))
+        >>> output = MedDisSegStage1Output(torch.zeros(4, 1, 8, 8), [torch.eye(4)] * 4)
         >>> value = loss(output, torch.zeros(2, 1, 8, 8))
         >>> {name: round(term.item(), 4) for name, term in loss.terms.items()}  # d = 2 / 4
         {'mask_clean': 1.6931, 'mask_augmented': 1.6931, 'consistency': 0.6931, 'dispersive': -2.0}
     """
 
     def __init__(
-        self, loss: nn.Module, dispersive: DispersiveLoss | None = None, dispersive_weight: float = 0.2
+        self,
+        loss: nn.Module,
+        dispersive: DispersiveLoss | None = None,
+        dispersive_weight: float = 0.2,
+        layer: str = "late",
     ) -> None:
         super().__init__()
+        if layer not in _LAYERS:
+            raise ValueError(f"layer must be one of {', '.join(_LAYERS)}, got {layer!r}")
+        self.layer = layer
         self.loss = loss
         self.dispersive = DispersiveLoss() if dispersive is None else dispersive
         self.dispersive_weight = check_number("dispersive_weight", dispersive_weight, "[0, inf)")
@@ -55,7 +66,7 @@ class MedDisSegLoss(nn.Module):
 
         Args:
             input: the network's train-mode output: logits ``mask``, in stage 2 those of the three regions, and
-                ``features`` ``(B, C, H', W')``, in stage 1 ``(2B, C, H', W')``, clean views first.
+                ``features``, four maps ``(B, C, H', W')``, in stage 1 ``(2B, C, H', W')``, clean views first.
             target: ``(B, 1, H, W)``, as ``loss`` takes it.
 
         Raises:
@@ -68,12 +79,12 @@ class MedDisSegLoss(nn.Module):
                 f"input must have features, got {type(input).__name__} without; MedDisSeg and MedDisSegStage1 return "
                 "them in train mode"
             )
-        views, rest = divmod(len(input.features), len(target))
+        images = len(input.features[0])
+        views, rest = divmod(images, len(target))
         if rest or views == 0:
-            raise ValueError(
-                f"input.features must be whole views of the {len(target)} images of target, got {len(input.features)}"
-            )
+            raise ValueError(f"input.features must be whole views of the {len(target)} images of target, got {images}")
         value = self.loss(input if hasattr(input, "foreground") else input.mask, target)
-        dispersive = torch.stack([self.dispersive(view) for view in input.features.chunk(views)]).sum()
+        maps = [input.features[level] for level in _LAYERS[self.layer]]
+        dispersive = torch.stack([self.dispersive(view) for map in maps for view in map.chunk(views)]).sum() / len(maps)
         self.terms = {**getattr(self.loss, "terms", {}), "dispersive": dispersive.detach()}
         return value + self.dispersive_weight * dispersive

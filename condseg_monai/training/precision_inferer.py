@@ -53,7 +53,7 @@ class PrecisionInferer(SimpleInferer):
             kwargs: passed on to it.
 
         Returns:
-            What the network returns; of several passes concatenated, a tensor or each field of a named tuple.
+            What the network returns; of several passes concatenated, a tensor or each part of a list or named tuple.
 
         Raises:
             ValueError: if the precision is ``"float16"`` and the inputs are on a CPU.
@@ -69,7 +69,8 @@ class PrecisionInferer(SimpleInferer):
 def _concatenate(outputs: list[Any]) -> Any:
     if isinstance(outputs[0], Tensor):
         return torch.cat(outputs)
-    return type(outputs[0])(*(torch.cat(field) for field in zip(*outputs, strict=True)))
+    fields = [_concatenate(list(field)) for field in zip(*outputs, strict=True)]
+    return fields if isinstance(outputs[0], list) else type(outputs[0])(*fields)
 
 
 def check_precision(precision: str) -> str:

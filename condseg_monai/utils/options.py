@@ -302,6 +302,11 @@ _LOSS: dict[str, Option] = {
         "Med-DisSeg: the form of the dispersive loss", *("infonce_l2", "infonce_cosine", "hinge", "covariance")
     ),
     "dispersive_temperature": _number(0, "Med-DisSeg: of the two `infonce` kinds"),
+    "dispersive_layer": _text(
+        "Med-DisSeg: which of the encoder's maps the dispersive loss spreads: the finest, the two between, the "
+        "deepest, or all",
+        *("early", "mid", "late", "all"),
+    ),
     "dispersive_normalize": _flag(
         "Med-DisSeg: divide squared distances by the number of features; false: the released form"
     ),

@@ -91,7 +91,7 @@ def test_equal_images_and_zero_features_have_a_finite_gradient(kind, normalize):
 def test_real_features_get_a_gradient_only_if_distances_are_normalised():
     torch.manual_seed(0)
     network = MedDisSegStage1(encoder="resnet18").train()
-    features = network(torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))).features
+    features = network(torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))).features[-1]
     assert torch.pdist(features.flatten(1)).min() > 0.5 * math.log(1e8)  # beyond the floor of the released form
     norms = {}
     for normalize in (True, False):

@@ -52,7 +52,7 @@ def test_training_outputs_come_back_as_they_are():
 
 class Views(NamedTuple):
     mask: Tensor
-    features: Tensor
+    features: Any
 
 
 class TwoOutputs(nn.BatchNorm2d):
@@ -76,6 +76,13 @@ def test_two_passes_are_two_calls_of_the_network(network):
     assert all(torch.equal(value, expected[key]) for key, value in network_after.state_dict().items())
     together = PrecisionInferer()(torch.cat([clean, augmented]), network_after)
     assert not torch.equal(together[0], output[0])
+
+
+def test_a_list_of_maps_is_concatenated_map_by_map():
+    image = torch.rand(2, 3, 4, 5)
+    output = PrecisionInferer(passes=2)(image, lambda x: Views(x, [x, 2 * x]))
+    assert torch.equal(output.mask, image)
+    assert torch.equal(torch.stack(output.features), torch.stack([image, 2 * image]))
 
 
 def test_batches_that_cannot_be_cut_raise():

@@ -177,19 +177,19 @@ class ConDSeg(nn.Module):
         return output
 
     @torch.jit.unused
-    def _forward_regions(self, x: Tensor) -> tuple[ConDSegOutput, Tensor]:
-        """The logits of the mask and of the three regions, and the encoder's deepest map."""
-        mask, foreground, background, deepest = self._forward_mask(x)
+    def _forward_regions(self, x: Tensor) -> tuple[ConDSegOutput, list[Tensor]]:
+        """The logits of the mask and of the three regions, and the encoder's maps."""
+        mask, foreground, background, maps = self._forward_mask(x)
         output = ConDSegOutput(
             mask,
             crop(self.foreground_head(foreground), x),
             crop(self.background_head(background), x),
-            crop(self.uncertainty_head(self.sid.uncertainty(deepest)), x),
+            crop(self.uncertainty_head(self.sid.uncertainty(maps[3])), x),
         )
-        return output, deepest
+        return output, maps
 
-    def _forward_mask(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Mask logits, foreground features, background features, and the encoder's deepest map."""
+    def _forward_mask(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
+        """Mask logits, foreground features, background features, and the encoder's maps."""
         if not torch.jit.is_tracing():
             check_image(x, self.in_channels)
         maps = self.encoder(pad_to_multiple(x, self.stride))
@@ -227,7 +227,7 @@ class ConDSeg(nn.Module):
             decoded.append(self.medium_decoder(f2, f3))
         if self.large_decoder is not None:
             decoded.append(self.large_decoder(f3, f4))
-        return crop(self.output(decoded), x), foreground, background, maps[3]
+        return crop(self.output(decoded), x), foreground, background, maps
 
 
 class MaskHead(CheckpointedModule):

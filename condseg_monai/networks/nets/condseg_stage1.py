@@ -66,8 +66,8 @@ class ConDSegStage1(nn.Module):
         logits, _ = self._forward_mask(x)
         return logits
 
-    def _forward_mask(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mask logits, and the encoder's deepest map."""
+    def _forward_mask(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Mask logits, and the encoder's maps."""
         if not torch.jit.is_tracing():
             check_image(x, self.in_channels)
         maps = self.encoder(pad_to_multiple(x, self.stride))
@@ -76,7 +76,7 @@ class ConDSegStage1(nn.Module):
         logits = torch.zeros((), dtype=x.dtype, device=x.device)
         for i, level in enumerate(self.levels):
             logits = logits + F.conv2d(level(maps[i]), weights[i])
-        return crop(logits, x), maps[3]
+        return crop(logits, x), maps
 
 
 class _Level(CheckpointedModule):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple, cast
 
@@ -16,20 +16,20 @@ __all__ = ["MedDisSeg", "MedDisSegOutput", "MedDisSegStage1", "MedDisSegStage1Ou
 
 
 class MedDisSegOutput(NamedTuple):
-    """The logits of one training step, all at the size of the input, and the features behind them."""
+    """The logits of one training step, all at the size of the input, and the maps behind them."""
 
     mask: Tensor  # (B, out_channels, H, W)
     foreground: Tensor  # (B, 1, H, W), as are the other regions
     background: Tensor
     uncertainty: Tensor
-    features: Tensor  # (B, C, H / stride, W / stride): the encoder's deepest map, for the dispersive loss
+    features: Sequence[Tensor]  # the encoder's four maps, fine to coarse, for the dispersive loss
 
 
 class MedDisSegStage1Output(NamedTuple):
-    """The logits of one training step of stage 1 and the features behind them."""
+    """The logits of one training step of stage 1 and the maps behind them."""
 
     mask: Tensor  # (B, out_channels, H, W)
-    features: Tensor  # (B, C, H / stride, W / stride): the encoder's deepest map, for the dispersive loss
+    features: Sequence[Tensor]  # the encoder's four maps, fine to coarse, for the dispersive loss
 
 
 class MedDisSegStage1(ConDSegStage1):

@@ -29,12 +29,12 @@ class TestMedDisSeg(NetworkContract):
             assert torch.equal(twin(image), evaluated(image))
             assert torch.equal(twin.predict_regions(image).regions, evaluated.predict_regions(image).regions)
 
-    def test_features_are_the_deepest_map_with_its_gradient(self):
+    def test_features_are_the_encoder_s_maps_with_their_gradient(self):
         network, image = self.build().train(), self.image(64, 48)
         features = network(image).features
-        assert features.shape == (2, 256, 4, 3)
-        assert torch.equal(features, network.encoder(image)[3])
-        features.sum().backward()
+        assert [level.shape[1] for level in features] == list(network.encoder.channels)
+        assert all(map(torch.equal, features, network.encoder(image)))
+        features[3].sum().backward()
         assert network.encoder.conv1.weight.grad.abs().sum() > 0
 
 

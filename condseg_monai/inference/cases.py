@@ -280,19 +280,28 @@ def image_cases(
     save_probability: str = "none",
     save_uncertainty: str = "none",
     save_overlay: bool = False,
+    save_gradcam: str = "none",
+    gradcam_layer: str = "output.conv2",
     settings: Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> Cases:
     """Cases of images to segment; ``source`` is a folder, list or image.
 
-    Masks go to ``{output_dir}/{stem}.png``; what else is asked for to ``probability/``, ``uncertainty/`` and
-    ``overlay/`` in it. ``save_probability`` and ``save_uncertainty`` are ``"none"``, ``"png"`` or ``"npy"``, else a
-    ValueError; probabilities of several classes are ``"npy"`` alone, ``(C, H, W)``.
+    Masks go to ``{output_dir}/{stem}.png``; what else is asked for to ``probability/``, ``uncertainty/``, ``overlay/``
+    and ``gradcam/{gradcam_layer}/`` in it. ``save_probability``, ``save_uncertainty`` and ``save_gradcam`` are
+    ``"none"``, ``"png"`` or ``"npy"``, else a ValueError; of several classes probabilities are ``"npy"`` alone,
+    ``(C, H, W)``, and there is no Grad-CAM.
     """
-    if save_probability == "png" and checkpoint.card is not None and checkpoint.card.classes is not None:
+    if checkpoint.card is not None and checkpoint.card.classes is not None:
         names = ", ".join(checkpoint.card.classes)
-        raise ValueError(f"save_probability png is of one class, and the model has {names}: take npy, (C, H, W)")
-    outputs = {"mask": ("", ".png"), **_scores(("none", "png", "npy"), save_probability, save_uncertainty)}
+        if save_probability == "png":
+            raise ValueError(f"save_probability png is of one class, and the model has {names}: take npy, (C, H, W)")
+        if save_gradcam != "none":
+            raise ValueError(f"save_gradcam is of one class, and the model has {names}: leave it out")
+    scores = {"probability": save_probability, "uncertainty": save_uncertainty, "gradcam": save_gradcam}
+    outputs = {"mask": ("", ".png"), **_scores(("none", "png", "npy"), scores)}
+    if save_gradcam != "none":
+        outputs["gradcam"] = (f"gradcam/{gradcam_layer}", f".{save_gradcam}")
     if save_overlay:
         outputs["overlay"] = ("overlay", ".png")
     return Cases(partial(_list_images, source), checkpoint, "mask", output_dir, outputs, settings, overwrite)
@@ -314,7 +323,8 @@ def volume_cases(
     ``uncertainty/`` and, of DICOM series, ``dicom_seg/`` in it. ``save_probability`` and ``save_uncertainty`` are
     ``"none"``, ``"nii"`` (much faster and larger) or ``"nii.gz"``, else a ValueError.
     """
-    outputs = {"label": ("", ".nii.gz"), **_scores(("none", "nii", "nii.gz"), save_probability, save_uncertainty)}
+    scores = {"probability": save_probability, "uncertainty": save_uncertainty}
+    outputs = {"label": ("", ".nii.gz"), **_scores(("none", "nii", "nii.gz"), scores)}
     if save_dicom_seg:
         outputs["dicom_seg"] = ("dicom_seg", ".dcm")
     list_cases = partial(_list_volumes, source, output_dir, save_dicom_seg)
@@ -340,8 +350,7 @@ def scored_cases(
     )
 
 
-def _scores(formats: Sequence[str], save_probability: str, save_uncertainty: str) -> dict[str, tuple[str, str]]:
-    asked = {"probability": save_probability, "uncertainty": save_uncertainty}
+def _scores(formats: Sequence[str], asked: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     for kind, value in asked.items():
         if value not in formats:
             raise ValueError(f"save_{kind} must be one of {', '.join(formats)}, got {value!r}")

@@ -353,6 +353,11 @@ _PREDICTION: dict[str, Option] = {
         *("none", "png", "npy", "nii", "nii.gz"),
     ),
     "save_overlay": _flag("inference: the mask's contour drawn on the image"),
+    "save_gradcam": _text(
+        "inference: where `gradcam_layer` speaks for the lesion, Grad-CAM, divided by its maximum; of binary masks",
+        *("none", "png", "npy"),
+    ),
+    "gradcam_layer": _text("inference: the module of the network whose output Grad-CAM weighs"),
     "tta": _flag("inference: average over the flips of each image too, in four passes"),
     "save_dicom_seg": _flag("CT volumes: labels of DICOM series as DICOM SEG too"),
 }

@@ -217,6 +217,13 @@ class TestOutputs:
             assert rounded.dtype == np.uint8
             np.testing.assert_allclose(rounded / 255, exact, atol=0.5 / 255 + 1e-6)
 
+    def test_grad_cam_has_the_image_s_size_and_its_folder(self, run_config, condseg_options, tmp_path):
+        write(tmp_path / "in", "a.png", picture(letter(30, 40)))
+        maps = {"save_gradcam": "npy", "gradcam_layer": "cdfas.0"}
+        run_config("inference", workflow_type="infer", **condseg_options, **maps)
+        written = np.load(tmp_path / "out" / "gradcam" / "cdfas.0" / "a.npy")
+        assert written.shape == (30, 40) and 0.5 < written.max() <= 1 and written.min() >= 0
+
     def test_overlay_is_the_mask_on_the_image(self, run_config, options, tmp_path):
         image = picture(letter(60, 80))
         write(tmp_path / "in", "a.png", image)

@@ -3,6 +3,7 @@ import shutil
 import signal
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -128,6 +129,11 @@ class TestImages:
     def test_unknown_format_raises_at_construction(self, tmp_path, checkpoint, make, name):
         with pytest.raises(ValueError, match=f"{name} must be one of none, .*, got 'jpg'"):
             make(tmp_path, tmp_path / "out", checkpoint, **{name: "jpg"})
+
+    def test_grad_cam_of_several_classes_is_refused(self, tmp_path, checkpoint):
+        checkpoint.card = SimpleNamespace(classes={"background": 0, "lesion": 1})
+        with pytest.raises(ValueError, match="save_gradcam is of one class, and the model has background, lesion"):
+            image_cases(tmp_path, tmp_path / "out", checkpoint, save_gradcam="png")
 
     def test_same_weights_under_another_name_keep_the_masks(self, images, tmp_path, checkpoint, caplog):
         with image_cases(images, tmp_path / "out", checkpoint).started():

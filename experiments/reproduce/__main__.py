@@ -17,6 +17,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ from condseg_monai.utils.files import atomic_write
 from condseg_monai.utils.text_tables import csv_table, latex_table, markdown_table
 from experiments.given_options import check_options, parse_options
 from experiments.reproduce.items import ITEMS, Item
+from experiments.reproduce.speed import measure_speed
+from experiments.reproduce.synapse import prepare_slices, score_row
 from experiments.reproduce.trainings import BUDGETS, FILES, Plan, Row, write
 
 SCORES = {"mean_iou": "mIoU", "mean_dice": "mDSC"}
@@ -39,9 +42,18 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     item = ITEMS[arguments.item]
     rows = {name: item.rows[name] for name in arguments.rows or item.rows}
-    done: dict[str, Row] = {}
-    for seed in arguments.seeds:
-        for name, row in rows.items():
+    if item.kind == "speed":
+        table, how = measure_speed(rows, plan.budget, plan.given)
+        write_table(plan.output_dir / arguments.item, table, f"{item.title}. {how}")
+    elif item.kind == "volumes":
+        hold_out = {split: int(count) for split, _, count in (word.partition("=") for word in arguments.hold_out)}
+        plan = plan._replace(dataset_dir=plan.output_dir / "synapse")
+        prepare_slices(arguments.dataset_dir.resolve(), plan.dataset_dir, arguments.source_labels, hold_out)
+        (row,), (seed,) = rows.values(), arguments.seeds
+        write_table(plan.output_dir / arguments.item, score_row(row, plan, seed), about(item, plan, arguments.seeds))
+    else:
+        done: dict[str, Row] = {}
+        for seed, (name, row) in product(arguments.seeds, rows.items()):
             plan.train_and_score(row, seed)
             done[name] = row
             write_item(arguments.item, item, done, plan, arguments.seeds)
@@ -64,6 +76,8 @@ def parse(words: list[str]) -> tuple[argparse.Namespace, Plan]:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="SEED")
     parser.add_argument("--split", default="test", help="the list to score (default: test)")
     parser.add_argument("--last", action="store_true", help="score the last epoch's weights, not those of the best one")
+    parser.add_argument("--source_labels", help="table10: what the labels' numbers are, see condseg prepare")
+    parser.add_argument("--hold_out", nargs="+", default=["val=1"], metavar="SPLIT=N", help="table10: likewise")
     parser.add_argument("--list", action=_List, nargs=0, help="name the tables and their rows, and exit")
     arguments = parser.parse_args(words[:at])
     rows = ITEMS[arguments.item].rows
@@ -91,14 +105,18 @@ class _List(argparse.Action):
 
 def write_item(name: str, item: Item, rows: Mapping[str, Row], plan: Plan, seeds: Sequence[int]) -> None:
     """Write the table of the rows that are scored, and of a figure its picture."""
-    table = table_of(rows, plan, seeds)
-    write(plan.output_dir / f"{name}.md", f"{about(item, plan, seeds)}\n\n{markdown_table(table)}\n")
-    write(plan.output_dir / f"{name}.csv", csv_table(table) + "\n")
-    write(plan.output_dir / f"{name}.tex", latex_table(table) + "\n")
+    write_table(plan.output_dir / name, table_of(rows, plan, seeds), about(item, plan, seeds))
     if item.draw is not None:
         picture = item.draw(rows, plan, seeds, item.x)
         with atomic_write(plan.output_dir / f"{name}.png") as file:
             (picture.savefig if hasattr(picture, "savefig") else picture.save)(file, format="png")
+
+
+def write_table(stem: Path, table: list[list[str]], caption: str) -> None:
+    """Write Markdown with a caption, CSV and LaTeX."""
+    write(stem.with_suffix(".md"), f"{caption}\n\n{markdown_table(table)}\n")
+    write(stem.with_suffix(".csv"), csv_table(table) + "\n")
+    write(stem.with_suffix(".tex"), latex_table(table) + "\n")
 
 
 def about(item: Item, plan: Plan, seeds: Sequence[int]) -> str:

@@ -19,12 +19,14 @@ class Item(NamedTuple):
         rows: by name.
         draw: makes its picture from the rows that are trained.
         x: what the names of the rows are, of a sweep.
+        kind: ``"scores"`` of images; ``"speed"``, of networks without training; or ``"volumes"``, of CT.
     """
 
     title: str
     rows: Mapping[str, Row]
     draw: Callable[[Mapping[str, Row], Plan, Sequence[int], str], Any] | None = None
     x: str = ""
+    kind: str = "scores"
 
 
 def _sweep(title: str, option: str, values: Sequence[Any], x: str, method: str = "condseg") -> Item:
@@ -40,10 +42,10 @@ _OTHERS = {
     "attention_unet": Row("Attention U-Net (MONAI's)", "attention_unet", paper_iou={"kvasir-sessile": 27.5}),
 }
 _CONDSEG = Row("ConDSeg", paper_iou={"kvasir-sessile": 81.2, "kvasir-seg": 84.6})
+_BASELINE = Row("baseline", "condseg_baseline")
 _COMPARED = {**_OTHERS, "condseg": _CONDSEG}
 _SAME_ENCODER = {"flexible_unet": Row("U-Net's decoder on ConDSeg's encoder", "flexible_unet")}
 _MED_DISSEG, _NO_DISPERSION = "med_disseg", {"dispersive_weight": 0.0}
-_NO_REGIONS = {"lambda_regions": 0.0}
 
 
 def _dec_seg(title: str, share: float, **options: Any) -> Row:
@@ -68,18 +70,23 @@ ITEMS: dict[str, Item] = {
     "table4": Item(
         "ConDSeg, Table 4: modules",
         {
-            "baseline": Row("baseline", "condseg_baseline"),
+            "baseline": _BASELINE,
             "sid_cdfa": Row("with SID and CDFA", options={"decoders": 1}),
             "sa_decoder": Row("with SA-Decoder too"),
         },
     ),
     "table6": _sweep("ConDSeg, Table 6: epochs of stage 1", "stage1_epochs", (5, 10, 20, 50, 100), "epochs of stage 1"),
     "table7": _sweep("ConDSeg, Table 7: K of CDFA", "cdfa_window", (1, 3, 5, 7), "K"),
+    "table8": Item("ConDSeg, Table 8: speed", {**_OTHERS, "condseg": Row("ConDSeg")}, kind="speed"),
     "table9": _sweep(
         "ConDSeg, Table 9: encoders",
         "encoder",
         ("vgg19", "resnet18", "resnet34", "resnet50", "pvt_v2_b2", "efficientnet_lite0"),
         "encoder",
+    ),
+    "table10": Item("ConDSeg, Table 10: Synapse", {"condseg": Row("ConDSeg", "ct")}, kind="volumes"),
+    "figure3": Item(
+        "ConDSeg, Figure 3: Grad-CAM", {"baseline": _BASELINE, "condseg": _CONDSEG}, pictures.draw_grad_cam
     ),
     "figure5": Item(
         "ConDSeg, Figure 5: convergence", {**_OTHERS, **_SAME_ENCODER, "condseg": _CONDSEG}, pictures.draw_curves
@@ -96,6 +103,12 @@ ITEMS: dict[str, Item] = {
         ("bce", "kl", "js", "mse"),
         "kind",
     ),
+    "figure8": Item(
+        "ConDSeg, Figure 8: features of the regions",
+        {"without": Row("without the region losses", options={"lambda_regions": 0.0}), "condseg": _CONDSEG},
+        pictures.draw_regions,
+    ),
+    "figure9": Item("ConDSeg, Figure 9: cases", {**_OTHERS, **_SAME_ENCODER, "condseg": _CONDSEG}, pictures.draw_cases),
     "med_disseg_table3": Item(
         "Med-DisSeg, Table 3: modules",
         {

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
+from scipy import ndimage
 
+from condseg_monai.cli.workflows import open_run
+from condseg_monai.data.images.image_reader import read_natural_image
+from condseg_monai.data.images.mask_reader import read_mask
+from condseg_monai.data.lists.pairing import find_cases
+from condseg_monai.inference.grad_cam import lesion_cam
+from condseg_monai.inference.packed_bundle import load_model
 from condseg_monai.metrics.bootstrap import bootstrap_interval
+from condseg_monai.reports.drawing import LABEL_COLOR, PREDICTION_COLOR, draw_case, draw_heat_map
+from condseg_monai.reports.sheet import contact_sheet
+from condseg_monai.segmenter import Segmenter
 from experiments.reproduce.trainings import Plan, Row
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from PIL.Image import Image
 
-__all__ = ["draw_curves", "draw_sweep"]
+__all__ = ["draw_cases", "draw_curves", "draw_grad_cam", "draw_regions", "draw_sweep"]
 
 
 def draw_sweep(rows: Mapping[str, Row], plan: Plan, seeds: Sequence[int], x: str) -> Figure:
@@ -47,6 +61,90 @@ def draw_curves(rows: Mapping[str, Row], plan: Plan, seeds: Sequence[int], x: st
             axes.plot(*points, marker=".", color=f"C{number}", label=label)
     axes.legend()
     return figure
+
+
+def draw_cases(rows: Mapping[str, Row], plan: Plan, seeds: Sequence[int], x: str = "", count: int = 6) -> Image:
+    """A sheet of ``count`` images, from the worst to the best of the last row, with each row's contour."""
+    *_, last = rows.values()
+    scores = plan.read_scores(last, seeds[:1])[seeds[0]]
+    ranked = scores.ranked("mean_iou")
+    chosen = [scores.files[ranked[round(place)]] for place in np.linspace(0, len(ranked) - 1, min(count, len(ranked)))]
+    cases = _cases(plan)
+    pictures: list[list[Any]] = [[read_natural_image(cases[Path(name).stem]["image"])] for name in chosen]
+    for row in rows.values():
+        segmenter = Segmenter(plan.weights(row, seeds[0]), device="cpu")
+        for line, name in zip(pictures, chosen, strict=True):
+            label = read_mask(cases[Path(name).stem]["label"])
+            line.append(draw_case(line[0], segmenter.predict(line[0].astype(np.uint8)).mask, label))
+    legend = {"label": LABEL_COLOR, "prediction": PREDICTION_COLOR}
+    return contact_sheet(pictures, ["image", *(row.title for row in rows.values())], chosen, legend=legend)
+
+
+def draw_grad_cam(rows: Mapping[str, Row], plan: Plan, seeds: Sequence[int], x: str = "", count: int = 3) -> Image:
+    """Grad-CAM near the output, of images with several lesions and of others with one."""
+    cases = _cases(plan)
+    several: list[str] = []
+    single: list[str] = []
+    for stem, case in cases.items():
+        (several if ndimage.label(read_mask(case["label"]))[1] > 1 else single).append(stem)
+    chosen = [*several[:count], *single[:count]]
+    labels = [read_mask(cases[stem]["label"]) for stem in chosen]
+    pictures: list[list[Any]] = [
+        [draw_case(image, np.zeros_like(label), label)]
+        for image, label in zip((read_natural_image(cases[stem]["image"]) for stem in chosen), labels, strict=True)
+    ]
+    for row in rows.values():
+        network, images = _network_and_images(plan, row, seeds[0], chosen)
+        maps = lesion_cam(network)(images)[:, 0].numpy()
+        for line, values, label in zip(pictures, maps, labels, strict=True):
+            line.append(draw_heat_map(values, label.shape))
+    titles = [f"{stem}: {'several lesions' if stem in several else 'one lesion'}" for stem in chosen]
+    return contact_sheet(pictures, ["label", *(row.title for row in rows.values())], titles)
+
+
+def draw_regions(rows: Mapping[str, Row], plan: Plan, seeds: Sequence[int], x: str = "", count: int = 200) -> Figure:
+    """t-SNE of SID's features, averaged over each image's map, with their silhouette: 1 if regions lie far apart.
+
+    Raises:
+        ModuleNotFoundError: without scikit-learn.
+    """
+    try:
+        from sklearn.manifold import TSNE
+        from sklearn.metrics import silhouette_score
+    except ImportError as error:
+        raise ModuleNotFoundError("t-SNE needs scikit-learn: pip install scikit-learn") from error
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5 * len(rows), 4.5), layout="constrained")
+    for axes, row in zip(np.ravel(figure.subplots(1, len(rows))), rows.values(), strict=True):
+        network, images = _network_and_images(plan, row, seeds[0], list(_cases(plan))[:count])
+        with torch.no_grad():
+            maps = [torch.stack(network.region_features(part)) for part in images.split(16)]
+        points = torch.cat(maps, dim=1).mean(dim=(3, 4)).flatten(0, 1).numpy()  # all of f_fg, of f_bg, of f_uc
+        regions = np.repeat(np.arange(3), len(images))
+        flat = TSNE(perplexity=min(30, len(points) / 4), init="pca", random_state=0).fit_transform(points)
+        for region, name in enumerate(("foreground", "background", "uncertainty")):
+            axes.scatter(*flat[regions == region].T, s=8, label=name)
+        axes.set(title=f"{row.title}: silhouette {silhouette_score(points, regions):.2f}", xticks=[], yticks=[])
+    axes.legend()
+    return figure
+
+
+def _cases(plan: Plan) -> dict[str, dict[str, str]]:
+    """Image and mask of every case of the list that is scored, by stem, in the order of the names."""
+    found = find_cases(plan.dataset_dir, [plan.split]).cases[plan.split]
+    return {Path(case["image"]).stem: case for case in sorted(found, key=lambda case: str(case["image"]))}
+
+
+def _network_and_images(plan: Plan, row: Row, seed: int, stems: Sequence[str]) -> tuple[Any, torch.Tensor]:
+    """A trained network, and images ``(B, C, H, W)`` as it takes them."""
+    checkpoint, _, network = load_model(plan.weights(row, seed))
+    with TemporaryDirectory() as folder:
+        options = {"dataset_dir": str(plan.dataset_dir / "images"), "output_dir": folder, "device": "cpu"}
+        workflow = open_run(("inference",), {**options, "checkpoint": str(checkpoint)}, "infer")
+        dataset = workflow.parser.get_parsed_content("dataset")
+        places = {Path(case["image"]).stem: place for place, case in enumerate(dataset.data)}
+        return network, torch.stack([dataset[places[stem]]["image"].as_tensor() for stem in stems])
 
 
 def _figure(x: str, y: str) -> tuple[Figure, Any]:

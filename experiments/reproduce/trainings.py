@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from condseg_monai.cli.workflows import option_names, read_configs, run, without
 from condseg_monai.networks.encoders.weights import IMAGENET_PACKAGES
 from condseg_monai.reports.score_table import ScoreTable
 from condseg_monai.utils.files import atomic_write
-from condseg_monai.utils.method_files import METHODS, Files
+from condseg_monai.utils.method_files import CT, METHODS, Files
 
 __all__ = ["BUDGETS", "FILES", "Plan", "Row", "Training", "write"]
 
@@ -57,6 +58,7 @@ FILES = {
     "net0": Files(("train_stage1",)),
     "net0_without_cr": Files(("train_stage1", "without_cr")),
     "condseg_one_stage": Files(METHODS["condseg"].train),
+    "ct": CT,
 }
 """What a row trains, by name."""
 
@@ -116,9 +118,9 @@ class Plan(NamedTuple):
         files = FILES[row.method]
         done: list[Training] = []
         for stage in filter(None, (files.stage1, files.train)):
-            options = self._options(stage, row)
-            plain = {**_defaults(stage), **self._options(stage, Row(""))}
-            own = [f"{name}={value}" for name, value in options.items() if value != plain.get(name)]
+            options, plain, defaults = self._options(stage, row), self._options(stage, Row("")), _defaults(stage)
+            own = [f"{name}={value}" for name, value in options.items() if value != {**defaults, **plain}.get(name)]
+            options = {name: value for name, value in options.items() if value != defaults.get(name)}
             label = "-".join([".".join(stage).replace("train_", ""), *own])
             done.append(Training("+".join([*(training.name for training in done), label]), stage, options))
         return done
@@ -131,7 +133,7 @@ class Plan(NamedTuple):
         if prefix := _PREFIXES.get(stage[0]):
             options |= {name[len(prefix) :]: value for name, value in options.items() if name.startswith(prefix)}
         if row.epochs_factor != 1:
-            options["epochs"] = round(row.epochs_factor * options.get("epochs", _defaults(stage)["epochs"]))
+            options["epochs"] = math.ceil(row.epochs_factor * options.get("epochs", _defaults(stage)["epochs"]))
         names = option_names(stage)
         return {name: value for name, value in sorted(options.items()) if name.split("#")[0] in names}
 

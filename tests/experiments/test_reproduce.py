@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
@@ -10,103 +11,185 @@ from monai.bundle import ConfigParser
 from PIL import Image
 
 from condseg_monai.cli.workflows import config_file, option_names
-from experiments import reproduce
+from condseg_monai.data.synthetic.ct_phantom import make_synthetic_ct
+from experiments.reproduce import __main__ as reproduce
+from experiments.reproduce.items import ITEMS
+from experiments.reproduce.trainings import FILES, Plan, Row
 from tests.experiments.test_compare_methods import write_scores
 
-ROWS = [(item, name) for item, entry in reproduce.ITEMS.items() for name in entry.rows]
+ROWS = [(item, name) for item, entry in ITEMS.items() for name in entry.rows]
 
 
 def call(monkeypatch: pytest.MonkeyPatch, output_dir: Path, *words: str, dataset_dir: Path | str = ".") -> None:
     item, *more = words
     places = ["--dataset_dir", str(dataset_dir), "--output_dir", str(output_dir)]
-    monkeypatch.setattr("sys.argv", ["reproduce.py", item, *places, *more])
+    monkeypatch.setattr("sys.argv", ["reproduce", item, *places, *more])
     reproduce.main()
+
+
+def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("experiments.reproduce.trainings.run", lambda *_: pytest.fail("all is trained already"))
+
+
+def read(path: Path) -> list[list[str]]:
+    with path.open() as stream:
+        return list(csv.reader(stream))
+
+
+def plan(output_dir: Path, **options) -> Plan:
+    return Plan(Path.cwd(), output_dir, **options)
 
 
 @pytest.mark.parametrize(("item", "name"), ROWS)
 def test_every_row_names_options_that_its_configs_have(item, name):
-    row = reproduce.ITEMS[item].rows[name]
-    stage1 = option_names(row.files.stage1 or row.files.train)
+    row = ITEMS[item].rows[name]
+    files = FILES[row.method]
+    stage1 = option_names(files.stage1 or files.train)
     for option in row.options:
-        if option == "stage1_epochs":
-            continue
-        assert option.removeprefix("stage1_") in (
-            stage1 if option.startswith("stage1_") else option_names(row.files.train)
-        )
-    for files in filter(None, (row.files.stage1, row.files.train)):
-        parser = ConfigParser(ConfigParser.load_config_files([str(config_file(file)) for file in files]))
-        assert "train" in parser
+        known = stage1 if option.startswith("stage1_") else {*option_names(files.train), *stage1}
+        assert option.removeprefix("stage1_") in known
+    for stage in filter(None, (files.stage1, files.train)):
+        assert "train" in ConfigParser(ConfigParser.load_config_files([str(config_file(file)) for file in stage]))
 
 
-@pytest.mark.parametrize(
-    ("words", "titles"),
-    [(["table7", "--rows", "1", "3"], ["K 1", "K 3"]), (["table3", "--rows", "net0_cr", "two_stages"], None)],
-)
-def test_two_rows_are_trained_scored_and_kept(words, titles, tiny_dataset, tmp_path, monkeypatch, capsys):
-    more = [*words, "--budget", "tiny", "--", "--device", "cpu"]
-    call(monkeypatch, tmp_path, *more, dataset_dir=tiny_dataset)
-    assert (tmp_path / "table.md").read_text() in capsys.readouterr().out
-    table = list(csv.reader((tmp_path / "table.csv").open()))
-    assert [row[0] for row in table[1:]] == (titles or ["Net_0 with Consistency Reinforcement", "two stages"])
-    assert (tmp_path / "table.tex").read_text().count(r"\\") == 3
-    assert (tmp_path / "figure.png").exists() == (words[0] == "table7")
-    monkeypatch.setattr(reproduce, "run", lambda *_: pytest.fail("all is scored already"))
-    call(monkeypatch, tmp_path, *more, dataset_dir=tiny_dataset)
-    more[more.index("tiny")] = "small"
-    with pytest.raises(ValueError, match="was trained with other options"):
-        call(monkeypatch, tmp_path, *more, dataset_dir=tiny_dataset)
+@pytest.fixture(scope="module")
+def output_dir(tmp_path_factory):
+    """One folder for all tables, as the documentation says: what two of them want is trained once."""
+    return tmp_path_factory.mktemp("papers")
 
 
-def test_stages_get_the_options_of_row_budget_and_command_line(tmp_path):
-    words = ["med_disseg_table3", "--dataset_dir", ".", "--output_dir", "o", "--budget", "small"]
-    arguments, given = reproduce.parse([*words, "--", "--stage1_batch_size", "3"])
-    row = reproduce.ITEMS["med_disseg_table3"].rows["disp1"]
-    (files1, first), (files2, second) = reproduce.stages(row, arguments, given)
-    assert (files1, files2) == (("train_stage1", "med_disseg"), ("train_stage2", "med_disseg"))
-    assert (first["dispersive_weight"], second["dispersive_weight"]) == (0.2, 0.0)
-    assert (first["epochs"], second["epochs"], first["batch_size"], second["batch_size"]) == (5, 10, 3, 8)
-    table6 = reproduce.ITEMS["table6"].rows
-    epochs = [reproduce.stages(row, arguments, {})[0][1]["epochs"] for row in table6.values()]
-    assert epochs == [5, 10, 20, 50, 100]
+@pytest.mark.slow
+@pytest.mark.parametrize("item", [name for name, item in ITEMS.items() if item.kind == "scores"])
+def test_two_rows_of_every_table_are_trained_and_scored(item, tiny_dataset, output_dir, monkeypatch, capsys):
+    rows = [*ITEMS[item].rows][-2:]
+    more = [item, "--rows", *rows, "--budget", "tiny", "--", "--device", "cpu"]
+    call(monkeypatch, output_dir, *more, dataset_dir=tiny_dataset)
+    assert (output_dir / f"{item}.md").read_text() in capsys.readouterr().out
+    table = read(output_dir / f"{item}.csv")
+    assert [row[0] for row in table[1:]] == [ITEMS[item].rows[name].title for name in rows]
+    assert all(0 <= float(row[2]) <= 100 for row in table[1:])
+    assert (output_dir / f"{item}.tex").read_text().count(r"\\") == 3
+    assert (output_dir / f"{item}.png").exists() == (ITEMS[item].draw is not None)
+    no_training(monkeypatch)
+    call(monkeypatch, output_dir, *more, dataset_dir=tiny_dataset)
 
 
-def test_published_numbers_stand_beside_ours(tmp_path, monkeypatch):
+def test_a_training_is_shared_and_kept(tiny_dataset, tmp_path, monkeypatch, capsys):
+    words = ["--budget", "tiny", "--", "--device", "cpu"]
+    call(monkeypatch, tmp_path, "table3", "--rows", "net0_cr", *words, dataset_dir=tiny_dataset)
+    folders = {path.name for path in (tmp_path / "trainings").iterdir()}
+    assert folders == {"stage1"}
+    settings = json.loads((tmp_path / "trainings" / "stage1" / "seed0" / "settings.json").read_text())
+    assert settings["options"]["encoder"] == "resnet18" and settings["dataset_dir"] == str(tiny_dataset)
+    no_training(monkeypatch)
+    call(monkeypatch, tmp_path, "table3", "--rows", "net0_cr", *words, dataset_dir=tiny_dataset)
+    assert "Net_0 with Consistency Reinforcement | 1 |" in capsys.readouterr().out
+    words[1] = "small"
+    with pytest.raises(ValueError, match=r"stage1/seed0 was trained with other data or options, see .*settings.json"):
+        call(monkeypatch, tmp_path, "table3", "--rows", "net0_cr", *words, dataset_dir=tiny_dataset)
+
+
+def test_equal_trainings_have_one_name_whatever_their_table(tmp_path):
+    small = plan(tmp_path, budget="small")
+    names = {
+        (item, name): [training.name for training in small.trainings(ITEMS[item].rows[name])]
+        for item, name in [("table3", "two_stages"), ("table4", "sa_decoder"), ("table7", "3"), ("figure7", "bce")]
+    }
+    assert set(map(tuple, names.values())) == {("stage1", "stage1+stage2")}
+    assert small.trainings(ITEMS["table7"].rows["5"])[1].name == "stage1+stage2-cdfa_window=5"
+    assert small.trainings(ITEMS["table6"].rows["20"])[1].name == "stage1-epochs=20+stage2"
+    assert small.trainings(ITEMS["table3"].rows["net0"])[0].name == "stage1.without_cr"
+
+
+def test_stages_get_the_options_of_budget_row_and_command_line(tmp_path):
+    small = plan(tmp_path, budget="small", given={"stage1_batch_size": 3})
+    first, second = small.trainings(ITEMS["med_disseg_table3"].rows["disp1"])
+    assert (first.files, second.files) == (("train_stage1", "med_disseg"), ("train_stage2", "med_disseg"))
+    assert (first.options["dispersive_weight"], second.options["dispersive_weight"]) == (0.2, 0.0)
+    assert [training.options["epochs"] for training in (first, second)] == [5, 15]
+    assert [training.options["batch_size"] for training in (first, second)] == [3, 8]
+    assert "cdfa_window" not in first.options and not any(name.startswith("stage1_") for name in first.options)
+    (training,) = small.trainings(ITEMS["dec_seg_labels"].rows["all30%"])
+    assert training.options["epochs"] == 15  # a third of 45: with three times the labels as many steps
+    (resnet,) = small.trainings(Row("", "flexible_unet", {"encoder": "resnet18"}))
+    assert resnet.options["encoder_weights"] is None and resnet.options["encoder"] == "resnet18"
+
+
+def scored(output_dir: Path, row: Row, *, curve: bool = False) -> None:
+    """What a training and its scores leave."""
+    here = plan(output_dir)
+    for training in here.trainings(row):
+        folder = here.folder(training, 0)
+        write_scores(folder, {"a": 0.5, "b": 0.7})
+        (folder / "trained.json").write_text('{"seconds": 60}')
+        if curve:
+            text = "epoch,learning_rate/encoder,loss/total,val_loss,val_mean_iou\n1,0.1,2,1,0.25\n2,0.1,2,1,0.5\n"
+            (folder / "history_stage2.csv").write_text(text)
+
+
+@pytest.fixture
+def without_settings(monkeypatch):
+    no_training(monkeypatch)
+    monkeypatch.setattr(Plan, "_check_settings", lambda *_: None)
+
+
+def test_published_numbers_stand_beside_ours(tmp_path, monkeypatch, without_settings):
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "dataset.json").write_text('{"dataset": "kvasir-sessile"}')
     for name in ("unet", "condseg"):
-        write_scores(tmp_path / name / "seed0", {"a": 0.5, "b": 0.7})
-    monkeypatch.setattr(reproduce, "run", lambda *_: pytest.fail("all is scored already"))
-    call(monkeypatch, tmp_path, "table1")
-    table = list(csv.reader((tmp_path / "table.csv").open()))
-    assert [row[0] for row in table] == ["row", "U-Net (here MONAI's)", "ConDSeg"]
+        scored(tmp_path, ITEMS["table1"].rows[name])
+    call(monkeypatch, tmp_path, "table1", "--rows", "unet", "condseg", dataset_dir=data)
+    table = read(tmp_path / "table1.csv")
+    assert [row[0] for row in table] == ["", "U-Net (MONAI's)", "ConDSeg"]
     assert [row[-1] for row in table[1:]] == ["23.1", "81.2"]
-    assert table[1][2] == "60.0"
+    assert (table[1][2], table[2][-2]) == ("30.0", "120")
+    (data / "dataset.json").write_text('{"dataset": "glas"}')
+    call(monkeypatch, tmp_path, "table1", "--rows", "unet", "condseg", dataset_dir=data)
+    assert [row[-1] for row in read(tmp_path / "table1.csv")[1:]] == ["", ""]
 
 
-def test_figures_are_drawn(tmp_path, monkeypatch):
+def test_sweeps_are_drawn(tmp_path, monkeypatch, without_settings):
     for name in ("0.3", "0.5"):
-        write_scores(tmp_path / name / "seed0", {"a": 0.5, "b": 0.7})
-    monkeypatch.setattr(reproduce, "run", lambda *_: None)
+        scored(tmp_path, ITEMS["figure6"].rows[name])
     call(monkeypatch, tmp_path, "figure6", "--rows", "0.3", "0.5")
-    assert Image.open(tmp_path / "figure.png").size == (900, 600)
+    assert Image.open(tmp_path / "figure6.png").size == (600, 400)
 
 
-def test_curves_are_those_of_the_trainings(tmp_path, monkeypatch):
+def test_curves_are_those_of_the_trainings(tmp_path, monkeypatch, without_settings):
     drawn = []
-    monkeypatch.setattr("matplotlib.axes.Axes.plot", lambda _, x, y, label: drawn.append((label, x, y)))
+    monkeypatch.setattr("matplotlib.axes.Axes.plot", lambda _, x, y, label, **style: drawn.append((label, x, y)))
     monkeypatch.setattr("matplotlib.axes.Axes.legend", lambda _: None)
-    write_scores(tmp_path / "unet" / "seed0", {"a": 0.5})
-    history = "epoch,learning_rate/encoder,loss/total,val_loss,val_mean_iou\n1,0.1,2,1,0.25\n2,0.1,2,1,0.5\n"
-    (tmp_path / "unet" / "seed0" / "history_stage2.csv").write_text(history)
-    monkeypatch.setattr(reproduce, "run", lambda *_: None)
+    scored(tmp_path, ITEMS["figure5"].rows["unet"], curve=True)
     call(monkeypatch, tmp_path, "figure5", "--rows", "unet")
-    assert drawn == [("unet", [1, 2], [0.25, 0.5])]
+    assert drawn == [("U-Net (MONAI's)", [1, 2], [0.25, 0.5])]
+
+
+def test_speed_is_measured_without_data(tmp_path, monkeypatch):
+    call(monkeypatch, tmp_path, "table8", "--rows", "unet", "condseg", "--budget", "tiny", "--", "--device", "cpu")
+    table = read(tmp_path / "table8.csv")
+    assert [row[0] for row in table[1:]] == ["U-Net (MONAI's)", "ConDSeg"]
+    assert [row[-1] for row in table[1:]] == ["", "59.6"]
+    assert all(abs(float(row[1]) * float(row[2]) / 1000 - 1) < 0.1 for row in table[1:])
+    assert "32x32, one image at a time, float32, a CPU" in (tmp_path / "table8.md").read_text()
+
+
+def test_ct_is_prepared_trained_segmented_and_scored_by_both_rules(tmp_path, monkeypatch):
+    scans = make_synthetic_ct(tmp_path / "scans", 3, (8, 24, 32))
+    words = ["--budget", "tiny", "--hold_out", "val=1", "test=1", "--source_labels", "transunet"]
+    call(monkeypatch, tmp_path / "out", "table10", *words, "--", "--device", "cpu", dataset_dir=scans)
+    table = read(tmp_path / "out" / "table10.csv")
+    assert table[0] == ["organ", "Dice", "HD95, mm", "Dice, TransUNet's rule", "HD95, TransUNet's rule, voxels"]
+    assert [table[1][0], table[-1][0], len(table)] == ["aorta", "mean", 10]
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["table7", "--rows", "2"], "table7 has 1, 3, 5, 7, not 2"),
-        (["table2"], "invalid choice"),
+        (["table5"], "invalid choice"),
         (["table7", "--", "--image_sise", "3"], "after --"),
+        (["table7", "--", "--cdfa_window", "3"], "the rows of table7 differ in cdfa_window: leave it out"),
     ],
 )
 def test_wrong_arguments_end_with_a_message(words, message, tmp_path, monkeypatch, capsys):

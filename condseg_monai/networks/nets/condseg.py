@@ -171,6 +171,12 @@ class ConDSeg(nn.Module):
         return RegionPrediction(output.mask, float32_softmax(regions, dim=1))
 
     @torch.jit.unused
+    def region_features(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """SID's features of foreground, background and uncertainty, ``(B, decoder_channels, H', W')`` each."""
+        check_image(x, self.in_channels)
+        return self.sid(self.encoder(pad_to_multiple(x, self.stride))[3])
+
+    @torch.jit.unused
     def forward_regions(self, x: Tensor) -> ConDSegOutput:
         """The logits of the mask and of the three regions, in either mode."""
         output, _ = self._forward_regions(x)

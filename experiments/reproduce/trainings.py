@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -133,7 +132,7 @@ class Plan(NamedTuple):
         if prefix := _PREFIXES.get(stage[0]):
             options |= {name[len(prefix) :]: value for name, value in options.items() if name.startswith(prefix)}
         if row.epochs_factor != 1:
-            options["epochs"] = math.ceil(row.epochs_factor * options.get("epochs", _defaults(stage)["epochs"]))
+            options["epochs"] = max(1, round(row.epochs_factor * options.get("epochs", _defaults(stage)["epochs"])))
         names = option_names(stage)
         return {name: value for name, value in sorted(options.items()) if name.split("#")[0] in names}
 

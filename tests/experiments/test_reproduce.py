@@ -61,7 +61,7 @@ def output_dir(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("item", [name for name, item in ITEMS.items() if item.kind == "scores"])
 def test_two_rows_of_every_table_are_trained_and_scored(item, tiny_dataset, output_dir, monkeypatch, capsys):
-    rows = [*ITEMS[item].rows][-2:]
+    rows = [*ITEMS[item].rows][:2]
     more = [item, "--rows", *rows, "--budget", "tiny", "--", "--device", "cpu"]
     call(monkeypatch, output_dir, *more, dataset_dir=tiny_dataset)
     assert (output_dir / f"{item}.md").read_text() in capsys.readouterr().out
@@ -105,7 +105,10 @@ def test_stages_get_the_options_of_budget_row_and_command_line(tmp_path):
     small = plan(tmp_path, budget="small", given={"stage1_batch_size": 3})
     first, second = small.trainings(ITEMS["med_disseg_table3"].rows["disp1"])
     assert (first.files, second.files) == (("train_stage1", "med_disseg"), ("train_stage2", "med_disseg"))
-    assert (first.options["dispersive_weight"], second.options["dispersive_weight"]) == (0.2, 0.0)
+    assert ("dispersive_weight" in first.options, second.options["dispersive_weight"]) == (
+        False,
+        0.0,
+    )  # 0.2, by default
     assert [training.options["epochs"] for training in (first, second)] == [5, 15]
     assert [training.options["batch_size"] for training in (first, second)] == [3, 8]
     assert "cdfa_window" not in first.options and not any(name.startswith("stage1_") for name in first.options)

@@ -8,7 +8,7 @@
 passed as options to all trainings that have them. Give every table the same ``--output_dir``: a training that two of
 them want, with the same options, is done once. What is trained and scored is kept, what was cut short continues, and
 ``TABLE.md``, ``.csv``, ``.tex`` and, of a figure, ``.png`` are written anew after each row. The papers' numbers are
-there where they are known.
+there where they are known. A row that fails is named at the end, and the others go on.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import numpy as np
 
 from condseg_monai.cli.workflows import option_names
 from condseg_monai.metrics.bootstrap import bootstrap_interval
+from condseg_monai.utils.errors import root_cause
 from condseg_monai.utils.files import atomic_write
 from condseg_monai.utils.text_tables import csv_table, latex_table, markdown_table
 from experiments.given_options import check_options, parse_options
@@ -36,12 +37,13 @@ from experiments.reproduce.trainings import BUDGETS, FILES, Plan, Row, write
 SCORES = {"mean_iou": "mIoU", "mean_dice": "mDSC"}
 
 
-def main() -> None:
-    """Run what is missing, and write the table after each row."""
+def main() -> int:
+    """Run what is missing, and write the table after each row; 1 if a row failed."""
     arguments, plan = parse(sys.argv[1:])
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     item = ITEMS[arguments.item]
     rows = {name: item.rows[name] for name in arguments.rows or item.rows}
+    failed: list[str] = []
     if item.kind == "speed":
         table, how = measure_speed(rows, plan.budget, plan.given)
         write_table(plan.output_dir / arguments.item, table, f"{item.title}. {how}")
@@ -54,10 +56,20 @@ def main() -> None:
     else:
         done: dict[str, Row] = {}
         for seed, (name, row) in product(arguments.seeds, rows.items()):
-            plan.train_and_score(row, seed)
+            try:
+                plan.train_and_score(row, seed)
+            except Exception as error:
+                logging.exception(f"{row.title}, seed {seed} failed")
+                failed.append(f"{row.title}, seed {seed}: {root_cause(error)}")
+                continue
             done[name] = row
             write_item(arguments.item, item, done, plan, arguments.seeds)
+    for line in failed:
+        print(f"failed: {line}", file=sys.stderr)
+    if failed:
+        return 1
     print((plan.output_dir / f"{arguments.item}.md").read_text(encoding="utf-8"))
+    return 0
 
 
 def parse(words: list[str]) -> tuple[argparse.Namespace, Plan]:
@@ -75,6 +87,7 @@ def parse(words: list[str]) -> tuple[argparse.Namespace, Plan]:
     parser.add_argument("--rows", nargs="+", metavar="ROW", help="some of the rows alone")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="SEED")
     parser.add_argument("--split", default="test", help="the list to score (default: test)")
+    parser.add_argument("--score_dir", type=Path, help="a data set to score instead, with the weights of the other")
     parser.add_argument("--last", action="store_true", help="score the last epoch's weights, not those of the best one")
     parser.add_argument("--source_labels", help="table10: what the labels' numbers are, see condseg prepare")
     parser.add_argument("--hold_out", nargs="+", default=["val=1"], metavar="SPLIT=N", help="table10: likewise")
@@ -93,7 +106,8 @@ def parse(words: list[str]) -> tuple[argparse.Namespace, Plan]:
     except ValueError as error:
         parser.error(f"after --: {error}")
     folders = arguments.dataset_dir.resolve(), arguments.output_dir.resolve()
-    return arguments, Plan(*folders, arguments.budget, given, arguments.split, arguments.last)
+    score_dir = arguments.score_dir and arguments.score_dir.resolve()
+    return arguments, Plan(*folders, arguments.budget, given, arguments.split, arguments.last, score_dir)
 
 
 class _List(argparse.Action):
@@ -122,10 +136,11 @@ def write_table(stem: Path, table: list[list[str]], caption: str) -> None:
 def about(item: Item, plan: Plan, seeds: Sequence[int]) -> str:
     """The title, and how the numbers were made."""
     options = ", ".join(f"{name} {value}" for name, value in {**BUDGETS[plan.budget], **plan.given}.items())
+    scored = plan.score_dir or plan.dataset_dir
     weights = "the last epoch's weights" if plan.last else "the weights with the best validation mIoU"
     return (
         f"{item.title}. Budget {plan.budget}: {options or 'the defaults of the configs'}; seeds "
-        f"{', '.join(map(str, seeds))}; {weights}, scored on {plan.split}.txt of {plan.dataset_dir.name}."
+        f"{', '.join(map(str, seeds))}; {weights}, scored on {plan.split}.txt of {scored.name}."
     )
 
 
@@ -158,4 +173,4 @@ def _interval(values: np.ndarray, sign: str = "") -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -48,6 +48,9 @@ _SAME_ENCODER = {"flexible_unet": Row("U-Net's decoder on ConDSeg's encoder", "f
 _MED_DISSEG, _NO_DISPERSION = "med_disseg", {"dispersive_weight": 0.0}
 
 
+_QUARTER = {"labeled_fraction": 0.25, "labeled_batch_size": 3, "unlabeled_batch_size": 3}
+
+
 def _dec_seg(title: str, share: float, **options: Any) -> Row:
     sgd = {"learning_rate": 0.01, "encoder_learning_rate": 0.01}  # of its own optimizer, in every budget
     labeled = {"labeled_fraction": share, "labeled_batch_size": 3, "unlabeled_batch_size": 3}
@@ -55,6 +58,20 @@ def _dec_seg(title: str, share: float, **options: Any) -> Row:
 
 
 ITEMS: dict[str, Item] = {
+    "methods": Item(
+        "All methods",
+        {
+            **_OTHERS,
+            **_SAME_ENCODER,
+            "one_stage": Row("ConDSeg, one stage", "condseg_one_stage"),
+            "without_cr": Row("ConDSeg without Consistency Reinforcement", "condseg_without_cr"),
+            "condseg": _CONDSEG,
+            "med_disseg": Row("Med-DisSeg", "med_disseg"),
+            "dec_seg": _dec_seg("DEC-Seg, 25 % of the labels", 0.25),
+            "dec_seg_alone": _dec_seg("DEC-Seg, those images alone", 0.25, unlabeled_batch_size=0),
+            "student": Row("ConDSeg as DEC-Seg's student, 25 % of the labels", "condseg_student", _QUARTER, 0.4),
+        },
+    ),
     "table1": Item("ConDSeg, Table 1: Kvasir-Sessile, Kvasir-SEG, GlaS", _COMPARED),
     "table2": Item("ConDSeg, Table 2: ISIC-2016, ISIC-2017", _COMPARED),
     "table3": Item(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -97,6 +98,7 @@ class Plan(NamedTuple):
 
     Attributes:
         last: whether the last epoch's weights are scored, none selected, and not those of the best validation.
+        score_dir: another data set to score, with the weights trained on ``dataset_dir``.
     """
 
     dataset_dir: Path
@@ -105,6 +107,7 @@ class Plan(NamedTuple):
     given: Mapping[str, Any] = {}
     split: str = "test"
     last: bool = False
+    score_dir: Path | None = None
 
     @property
     def data_set(self) -> str:
@@ -148,7 +151,11 @@ class Plan(NamedTuple):
     def scores(self, row: Row, seed: int) -> Path:
         """The table of a row's scores, image by image."""
         folder = self.folder(self.trainings(row)[-1], seed)
-        return folder / ("scores_last" if self.last else "scores") / f"scores_{self.split}.csv"
+        name = "scores_last" if self.last else "scores"
+        if self.score_dir is not None:
+            digest = hashlib.sha256(str(self.score_dir).encode()).hexdigest()[:8]  # many are called "dataset"
+            name += f"_{self.score_dir.name}_{digest}"
+        return folder / name / f"scores_{self.split}.csv"
 
     def read_scores(self, row: Row, seeds: Sequence[int]) -> dict[int, ScoreTable]:
         """The scores of a row by seed, as far as there are any, images in the order of their names."""
@@ -182,6 +189,7 @@ class Plan(NamedTuple):
         places = self._places(self.folder(training, seed), training, seed)
         files = (*training.files, "evaluate")
         scored = {"output_dir": str(scores.parent), "checkpoint": str(self.weights(row, seed)), "split": self.split}
+        scored["dataset_dir"] = str(self.score_dir or self.dataset_dir)
         run(files, without_card_options(files, {**places, **scored, "resume": False, "overwrite": True}))
 
     def seconds(self, row: Row, seed: int) -> float:

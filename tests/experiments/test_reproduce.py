@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -15,16 +16,15 @@ from condseg_monai.data.synthetic.ct_phantom import make_synthetic_ct
 from experiments.reproduce import __main__ as reproduce
 from experiments.reproduce.items import ITEMS
 from experiments.reproduce.trainings import FILES, Plan, Row
-from tests.experiments.test_compare_methods import write_scores
 
 ROWS = [(item, name) for item, entry in ITEMS.items() for name in entry.rows]
 
 
-def call(monkeypatch: pytest.MonkeyPatch, output_dir: Path, *words: str, dataset_dir: Path | str = ".") -> None:
+def call(monkeypatch: pytest.MonkeyPatch, output_dir: Path, *words: str, dataset_dir: Path | str = ".") -> int:
     item, *more = words
     places = ["--dataset_dir", str(dataset_dir), "--output_dir", str(output_dir)]
     monkeypatch.setattr("sys.argv", ["reproduce", item, *places, *more])
-    reproduce.main()
+    return reproduce.main()
 
 
 def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,8 +85,24 @@ def test_a_training_is_shared_and_kept(tiny_dataset, tmp_path, monkeypatch, caps
     call(monkeypatch, tmp_path, "table3", "--rows", "net0_cr", *words, dataset_dir=tiny_dataset)
     assert "Net_0 with Consistency Reinforcement | 1 |" in capsys.readouterr().out
     words[1] = "small"
-    with pytest.raises(ValueError, match=r"stage1/seed0 was trained with other data or options, see .*settings.json"):
-        call(monkeypatch, tmp_path, "table3", "--rows", "net0_cr", *words, dataset_dir=tiny_dataset)
+    assert call(monkeypatch, tmp_path, "table3", "--rows", "net0_cr", *words, dataset_dir=tiny_dataset) == 1
+    assert "stage1/seed0 was trained with other data or options, see" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_other_images_are_scored_and_a_row_that_fails_does_not_stop_the_others(
+    tiny_dataset, tmp_path, monkeypatch, capsys
+):
+    words = ["table3", "--rows", "net0", "net0_cr", "--seeds", "3", "--budget", "tiny"]
+    other = shutil.copytree(tiny_dataset, tmp_path / "other")
+    blocked = tmp_path / "out" / "trainings" / "stage1.without_cr"
+    blocked.parent.mkdir(parents=True)
+    blocked.write_text("a file where a folder should be")
+    more = [*words, "--score_dir", str(other), "--split", "val", "--", "--device", "cpu"]
+    assert call(monkeypatch, tmp_path / "out", *more, dataset_dir=tiny_dataset) == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith("failed: Net_0, seed 3: ")
+    (scores,) = (tmp_path / "out").glob("trainings/stage1/seed3/scores_other_*/scores_val.csv")
+    assert len(read(scores)) == 4
+    assert "scored on val.txt of other" in (tmp_path / "out" / "table3.md").read_text()
 
 
 def test_equal_trainings_have_one_name_whatever_their_table(tmp_path):
@@ -123,7 +139,9 @@ def scored(output_dir: Path, row: Row, *, curve: bool = False) -> None:
     here = plan(output_dir)
     for training in here.trainings(row):
         folder = here.folder(training, 0)
-        write_scores(folder, {"a": 0.5, "b": 0.7})
+        (folder / "scores").mkdir(parents=True)
+        lines = ["file,mean_dice,mean_iou", "a,0.5,0.25", "b,0.7,0.35"]
+        (folder / "scores" / "scores_test.csv").write_text("\n".join(lines) + "\n")
         (folder / "trained.json").write_text('{"seconds": 60}')
         if curve:
             text = "epoch,learning_rate/encoder,loss/total,val_loss,val_mean_iou\n1,0.1,2,1,0.25\n2,0.1,2,1,0.5\n"

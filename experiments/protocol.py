@@ -27,6 +27,7 @@ from typing import Any
 
 from condseg_monai.cli.workflows import run, without_card_options
 from experiments.given_options import parse_options
+from experiments.polyp_lists import link_lists, read_list
 
 OPTIONS: dict[str, Any] = {
     "image_size": 96,
@@ -56,7 +57,10 @@ def main() -> None:
     output_dir: Path = options.output_dir.resolve()
     if output_dir.exists():
         sys.exit(f"--output_dir {output_dir} exists: give another")
-    link_dataset(options.sessile_dir.resolve(), options.kvasir_dir.resolve(), output_dir / "dataset")
+    sessile, kvasir = options.sessile_dir.resolve(), options.kvasir_dir.resolve()
+    train = read_list(sessile / "train.txt")
+    others = [stem for stem in read_list(kvasir / "val.txt") if stem not in train]
+    link_lists({"train": (sessile, train), "val": (kvasir, others)}, output_dir / "dataset")
     models = output_dir / "models"
     own = given
     given = {
@@ -102,22 +106,6 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
         return options, parse_options(arguments[at + 1 :])
     except ValueError as error:
         parser.error(f"after --: {error}")
-
-
-def link_dataset(sessile_dir: Path, kvasir_dir: Path, dataset_dir: Path) -> None:
-    """Make the data set of the protocol: links to the images and masks, and the two lists."""
-    train = (sessile_dir / "train.txt").read_text().split()
-    val = [name for name in (kvasir_dir / "val.txt").read_text().split() if name not in set(train)]
-    for folder in ("images", "masks"):
-        (dataset_dir / folder).mkdir(parents=True)
-        for source, names in ((sessile_dir, train), (kvasir_dir, val)):
-            for name in names:
-                file = next((source / folder).glob(f"{Path(name).stem}.*"), None)
-                if file is None:
-                    sys.exit(f"{source / folder} has no file for {name}, which is listed: complete the data set")
-                (dataset_dir / folder / file.name).symlink_to(file)
-    (dataset_dir / "train.txt").write_text("\n".join(train) + "\n")
-    (dataset_dir / "val.txt").write_text("\n".join(val) + "\n")
 
 
 def score_at_the_end(epochs: int) -> dict[str, Any]:

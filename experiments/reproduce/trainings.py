@@ -136,8 +136,11 @@ class Plan(NamedTuple):
             options |= {name[len(prefix) :]: value for name, value in options.items() if name.startswith(prefix)}
         if row.epochs_factor != 1:
             options["epochs"] = max(1, round(row.epochs_factor * options.get("epochs", _defaults(stage)["epochs"])))
-        names = option_names(stage)
-        return {name: value for name, value in sorted(options.items()) if name.split("#")[0] in names}
+        names = {
+            *option_names(stage),
+            *(name for name in options if name.split("#")[0] in _defaults(stage) and "#" in name),
+        }
+        return {name: value for name, value in sorted(options.items()) if name in names}
 
     def folder(self, training: Training, seed: int) -> Path:
         """Where a training is."""

@@ -5,7 +5,7 @@ from monai.bundle import ConfigParser
 from PIL import Image
 
 from condseg_monai.cli.workflows import config_file
-from experiments import protocol
+from experiments import polyp_lists, protocol
 
 
 def dataset(path, lists):
@@ -19,17 +19,22 @@ def dataset(path, lists):
     return path
 
 
-def test_images_trained_on_are_not_scored(tmp_path):
-    sessile = dataset(tmp_path / "sessile", {"train": ["a", "b"]})
-    kvasir = dataset(tmp_path / "kvasir", {"val": ["b", "c", "d"]})
-    protocol.link_dataset(sessile, kvasir, tmp_path / "dataset")
+def test_images_trained_on_are_not_scored(tmp_path, monkeypatch):
+    sessile = dataset(tmp_path / "sessile", {"train": ["a", "b"], "val": ["e"], "test": ["f"]})
+    kvasir = dataset(tmp_path / "kvasir", {"train": ["b", "c", "d", "e"]})
+    words = ["--sessile_dir", str(sessile), "--kvasir_dir", str(kvasir), "--output_dir", str(tmp_path / "dataset")]
+    monkeypatch.setattr("sys.argv", ["polyp_lists", *words])
+    polyp_lists.main()
     assert (tmp_path / "dataset" / "train.txt").read_text().split() == ["a", "b"]
-    assert (tmp_path / "dataset" / "val.txt").read_text().split() == ["c", "d"]
+    assert sorted((tmp_path / "dataset" / "val.txt").read_text().split()) == ["c", "d"]
     for folder, end in (("images", "jpg"), ("masks", "png")):
         files = sorted((tmp_path / "dataset" / folder).iterdir())
         assert [file.name for file in files] == [f"{stem}.{end}" for stem in "abcd"]
         assert files[1].resolve().parent == sessile / folder
         assert files[2].resolve().parent == kvasir / folder
+    (sessile / "masks" / "a.png").unlink()
+    with pytest.raises(FileNotFoundError, match=r"sessile/masks has no file for a: complete the data set"):
+        polyp_lists.link_lists({"train": (sessile, ["a"])}, tmp_path / "again")
 
 
 def test_parts_of_the_configs_that_it_changes_exist():

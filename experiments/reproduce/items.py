@@ -57,6 +57,13 @@ def _dec_seg(title: str, share: float, **options: Any) -> Row:
     return Row(title, "dec_seg", {**sgd, **labeled, **options}, epochs_factor=0.1 / share)
 
 
+def _label_shares(share: float) -> dict[str, Row]:
+    alone = _dec_seg(f"{share:.0%} of the labels, those images alone", share, unlabeled_batch_size=0)
+    both = _dec_seg(f"{share:.0%} of the labels, and the other images", share)
+    after = both._replace(title=f"{both.title}, from the weights of those alone", starts_from=alone)
+    return {f"alone{share:.0%}": alone, f"both{share:.0%}": both, f"after{share:.0%}": after}
+
+
 ITEMS: dict[str, Item] = {
     "methods": Item(
         "All methods",
@@ -191,15 +198,5 @@ ITEMS: dict[str, Item] = {
             "dcf": _dec_seg("without DCF", 0.1, dcf=False),
         },
     ),
-    "dec_seg_labels": Item(
-        "DEC-Seg, shares of the labels",
-        {
-            f"{name}{share:.0%}": _dec_seg(f"{share:.0%} of the labels, {title}", share, **options)
-            for share in (0.1, 0.3)
-            for name, title, options in (
-                ("alone", "those images alone", {"unlabeled_batch_size": 0}),
-                ("all", "and the other images", {}),
-            )
-        },
-    ),
+    "dec_seg_labels": Item("DEC-Seg, shares of the labels", {**_label_shares(0.1), **_label_shares(0.3)}),
 }

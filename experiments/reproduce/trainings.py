@@ -75,6 +75,7 @@ class Row(NamedTuple):
         method: a key of :data:`FILES`.
         options: of all its trainings; with ``stage1_`` before the name, of the first stage alone.
         epochs_factor: of the budget's epochs: with more labels an epoch has more steps, of which rows have as many.
+        starts_from: the row whose weights its first training starts from.
         paper_iou: the paper's mIoU, in per cent, by the name of the data set.
     """
 
@@ -82,6 +83,7 @@ class Row(NamedTuple):
     method: str = "condseg"
     options: Mapping[str, Any] = {}
     epochs_factor: float = 1
+    starts_from: Row | None = None
     paper_iou: Mapping[str, float] = {}
 
 
@@ -116,9 +118,9 @@ class Plan(NamedTuple):
         return json.loads(record.read_text(encoding="utf-8")).get("dataset", "") if record.is_file() else ""
 
     def trainings(self, row: Row) -> list[Training]:
-        """The stages of a row, in order."""
+        """The trainings of a row, in order; each starts from the one before."""
         files = FILES[row.method]
-        done: list[Training] = []
+        done = [] if row.starts_from is None else self.trainings(row.starts_from)
         for stage in filter(None, (files.stage1, files.train)):
             options, plain, defaults = self._options(stage, row), self._options(stage, Row("")), _defaults(stage)
             own = [f"{name}={value}" for name, value in options.items() if value != {**defaults, **plain}.get(name)]
@@ -172,15 +174,17 @@ class Plan(NamedTuple):
         Raises:
             ValueError: if a folder is of a training with other data or options.
         """
-        stage1 = None
+        start = None
         for training in self.trainings(row):
             folder = self.folder(training, seed)
             self._check_settings(training, folder)
             if not (folder / "trained.json").is_file():
                 _log.info(f"training {training.name}, seed {seed}")
-                run(training.files, {**self._places(folder, training, seed), "stage1_checkpoint": stage1})
+                starts = {"stage1_checkpoint": None, "init_from": None}
+                starts["init_from" if training.files[0] == "train_dec_seg" else "stage1_checkpoint"] = start
+                run(training.files, {**self._places(folder, training, seed), **starts})
                 write(folder / "trained.json", json.dumps({"seconds": _seconds(folder)}))
-            stage1 = str(folder / "models" / self._weights_file(training))
+            start = str(folder / "models" / self._weights_file(training))
 
     def train_and_score(self, row: Row, seed: int) -> None:
         """Train and score what is missing of a row."""

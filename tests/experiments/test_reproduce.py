@@ -8,16 +8,13 @@ import shutil
 from pathlib import Path
 
 import pytest
-from monai.bundle import ConfigParser
 from PIL import Image
 
-from condseg_monai.cli.workflows import config_file, option_names, read_configs
+from condseg_monai.cli.workflows import option_names, read_configs
 from condseg_monai.data.synthetic.ct_phantom import make_synthetic_ct
 from experiments.reproduce import __main__ as reproduce
 from experiments.reproduce.items import ITEMS
 from experiments.reproduce.trainings import FILES, Plan, Row
-
-ROWS = [(item, name) for item, entry in ITEMS.items() for name in entry.rows]
 
 
 def call(monkeypatch: pytest.MonkeyPatch, output_dir: Path, *words: str, dataset_dir: Path | str = ".") -> int:
@@ -40,19 +37,17 @@ def plan(output_dir: Path, **options) -> Plan:
     return Plan(Path.cwd(), output_dir, **options)
 
 
-@pytest.mark.parametrize(("item", "name"), ROWS)
-def test_every_row_names_options_that_its_configs_have(item, name):
-    row = ITEMS[item].rows[name]
-    files = FILES[row.method]
-    stage1 = option_names(files.stage1 or files.train)
-    for option in row.options:
-        if "#" in option:  # a part that no option of its own reaches
-            assert option.split("#")[0] in read_configs(files.train)[0]
-            continue
-        known = stage1 if option.startswith("stage1_") else {*option_names(files.train), *stage1}
-        assert option.removeprefix("stage1_") in known
-    for stage in filter(None, (files.stage1, files.train)):
-        assert "train" in ConfigParser(ConfigParser.load_config_files([str(config_file(file)) for file in stage]))
+@pytest.mark.parametrize("item", ITEMS)
+def test_every_row_names_options_that_its_configs_have(item):
+    for row in ITEMS[item].rows.values():
+        files = FILES[row.method]
+        stage1 = option_names(files.stage1 or files.train)
+        for option in row.options:
+            if "#" in option:  # a part that no option of its own reaches
+                assert option.split("#")[0] in read_configs(files.train)[0]
+                continue
+            known = stage1 if option.startswith("stage1_") else {*option_names(files.train), *stage1}
+            assert option.removeprefix("stage1_") in known
 
 
 @pytest.fixture(scope="module")
@@ -200,6 +195,7 @@ def test_speed_is_measured_without_data(tmp_path, monkeypatch):
     assert "32x32, one image at a time, float32, a CPU" in (tmp_path / "table8.md").read_text()
 
 
+@pytest.mark.slow
 def test_ct_is_prepared_trained_segmented_and_scored_by_both_rules(tmp_path, monkeypatch):
     scans = make_synthetic_ct(tmp_path / "scans", 3, (8, 24, 32))
     words = ["--budget", "tiny", "--hold_out", "val=1", "test=1", "--source_labels", "transunet"]

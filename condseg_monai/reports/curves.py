@@ -20,7 +20,7 @@ __all__ = ["curves_of", "draw_curves", "run_and_draw"]
 _COLORS = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _STYLES = ("-", "--", "-.", ":")
 _MAX_SCORES = 7
-_LABELS = {"val_loss": "validation, mask (val_loss)"}
+_LABELS = {"val_loss": "mask in validation"}
 
 
 def run_and_draw(trainer: Any, output_dir: str | os.PathLike[str]) -> None:
@@ -74,21 +74,21 @@ def draw_curves(output_dir: str | os.PathLike[str]) -> Path | None:
     """
     folder = Path(output_dir)
     found = {path.stem.removeprefix("history_"): read_history(path) for path in sorted(folder.glob("history_*.csv"))}
-    histories = {name: [_weighted(row) for row in rows] for name, rows in found.items() if rows}
+    histories = {name: rows for name, rows in found.items() if rows}
     if not histories:
         return None
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # takes half a second
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(7 * len(histories), 10), layout="constrained")
+    figure = Figure(figsize=(8 * len(histories), 10), layout="constrained")
     axes = figure.subplots(3, len(histories), squeeze=False, sharex="col")
     for column, (name, rows) in zip(axes.T, histories.items(), strict=True):
         names = list(dict.fromkeys(name for row in rows for name in row))
         column[0].set_title(name.replace("stage", "stage "))
-        losses = [key for key in names if key.startswith("loss/")]
+        losses = [key for key in names if key.startswith("loss/") and not key.endswith("_weight")]
         scores = [key for key in names if key.startswith("val_") and key != "val_loss"]
-        _draw(column[0], rows, [*losses, "val_loss"], "loss")
+        _draw(column[0], rows, [*losses, "val_loss"], "loss, terms before their factors")
         _draw(column[1], rows, scores[:_MAX_SCORES], "validation score")
         _draw(column[2], rows, [key for key in names if key.startswith("learning_rate/")], "learning rate")
         column[1].set_ylim(0, 1)
@@ -101,14 +101,6 @@ def draw_curves(output_dir: str | os.PathLike[str]) -> Path | None:
     return path
 
 
-def _weighted(row: Mapping[str, float]) -> dict[str, float]:
-    """Multiply the losses that have a weight by it: beta is often several times 1, and the total has the product."""
-    weights = {name.removesuffix("_weight"): value for name, value in row.items() if name.endswith("_weight")}
-    names = {name: name.replace("loss/", "loss/weighted_") if name in weights else name for name in row}
-    products = {names[name]: value * weights.get(name, 1.0) for name, value in row.items()}
-    return {name: value for name, value in products.items() if not name.endswith("_weight")}
-
-
 def _draw(axis: Any, rows: Sequence[Mapping[str, float]], names: Sequence[str], label: str) -> None:
     for number, name in enumerate(names):
         points = [(row["epoch"], row[name]) for row in rows if name in row]
@@ -119,9 +111,9 @@ def _draw(axis: Any, rows: Sequence[Mapping[str, float]], names: Sequence[str], 
             linestyle=_STYLES[number % len(_STYLES)],
             marker="o" if len(points) < 10 else "",
             markersize=3,
-            label=_LABELS.get(name, f"training, {words}" if name.startswith("loss/") else words),
+            label=_LABELS.get(name, words),
         )
     axis.set_ylabel(label)
     axis.grid(alpha=0.3)
     if names:
-        axis.legend(fontsize="small")
+        axis.legend(fontsize="small", frameon=False, loc="upper left", bbox_to_anchor=(1, 1))  # beside, not on curves

@@ -36,7 +36,8 @@ def test_every_loss_is_drawn_beside_that_of_validation(tmp_path, monkeypatch):
     header = HEADER.replace("loss/mask", "loss/mask,loss/foreground,loss/foreground_weight")
     (tmp_path / "history_stage2.csv").write_text(f"{header}1,0.001,3,1,2,9,1.2,0.2\n")
     draw_curves(tmp_path)
-    assert drawn["loss"] == {"loss/total": 3, "loss/mask": 1, "loss/weighted_foreground": 18, "val_loss": 1.2}
+    losses = drawn["loss, terms before their factors"]
+    assert losses == {"loss/total": 3, "loss/mask": 1, "loss/foreground": 2, "val_loss": 1.2}
 
 
 def test_curves_of_a_checkpoint_are_those_of_the_run_that_its_card_names(tmp_path):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from condseg_monai.cli.config_options import ConfigCommand, mask_words, read_classes, with_config_options
+from condseg_monai.cli.console import heading, say
 from condseg_monai.cli.program import PathValue
 from condseg_monai.utils.text_tables import text_table
 
@@ -79,7 +80,7 @@ def _next(report: DatasetReport, dataset_dir: Path, fold: int | None, masks: lis
         title, command = "Next, when that is corrected", "check"
     else:
         title, command = "Next", "train" if has_lists else "split"
-    return f"{title}\n  {shlex.join(['condseg', command, str(dataset_dir), *of_fold, *masks])}"
+    return f"{heading(title)}\n  {shlex.join(['condseg', command, str(dataset_dir), *of_fold, *masks])}"
 
 
 @click.command("check", cls=ConfigCommand, short_help="Look for mistakes in a data set.")
@@ -113,5 +114,5 @@ def command(
         click.echo(json.dumps(report.as_dict(), indent=2))
     else:
         masks = mask_words(mask_threshold, mask_suffix, class_names, class_values)
-        click.echo(f"{report_as_text(report)}\n\n{_next(report, dataset_dir, fold, masks)}")
+        say(f"{report_as_text(report)}\n\n{_next(report, dataset_dir, fold, masks)}")
     return 1 if report.errors else 0

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from condseg_monai.cli.config_options import ConfigCommand, given_options, with_config_options
+from condseg_monai.cli.console import heading, say
 from condseg_monai.cli.logs import send_to_log
 from condseg_monai.cli.program import LEARN_MORE, PathValue, print_use, read_model, start_work, warn_if_trivial
 from condseg_monai.cli.workflows import command_of_model, open_run, option_names
@@ -73,7 +74,7 @@ def command(
     title = f"{split}: {summary['images']} images, scored at their own size"
     click.echo(f"\n{title}\n\n{_table(summary)}\n\nreport  {scores / f'report_{split}.html'}")
     if summary.get("missed_images_original") == summary["images"]:
-        click.echo(f"warning: no lesion was found in any image; {LEARN_MORE}", err=True)
+        say(f"warning: no lesion was found in any image; {LEARN_MORE}", err=True)
     else:
         dice = summary["scores"].get("mean_dice_original", {}).get("mean")
         warn_if_trivial(dice, summary.get("all_foreground_dice"))
@@ -91,7 +92,7 @@ def _evaluate_folds(run_dir: Path, dataset_dir: Path, output_dir: Path | None, g
         _refuse_earlier(scores / f"fold_{fold}", "val", given)
     _refuse_earlier(scores, "out_of_fold", given)
     for fold in numbers:
-        click.echo(f"fold {fold}")
+        say(heading(f"fold {fold}"))
         folder = scores / f"fold_{fold}"
         model = str(run_dir / f"fold_{fold}")
         _, failure = _evaluate(model, _model_of_images(model), dataset_dir, "val", folder, {**given, "fold": fold})

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from condseg_monai.cli.console import heading, say
 from condseg_monai.cli.program import Command, read_model
 from condseg_monai.utils.files import file_sha256
 
@@ -34,7 +35,7 @@ def command(model: str, as_json: bool) -> None:
         return
     click.echo(f"{checkpoint}: {content['method']}")
     for section in ("network", "input", "output", "training", "weights", "versions"):
-        click.echo(f"\n{section}")
+        say(f"\n{heading(section)}")
         _print(content[section])
 
 

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from condseg_monai.cli.console import colored, has_colors
+
 __all__ = ["log_to", "send_to_log", "shown_log"]
 
 _PACKAGE = "condseg_monai"
@@ -17,7 +19,8 @@ class _ScreenFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """One line: the level, if it is a warning or worse, and the message."""
         level = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
-        return level + record.getMessage()
+        line = level + record.getMessage()
+        return colored(line) if has_colors() else line
 
 
 @contextmanager

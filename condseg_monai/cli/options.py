@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import click
 
 from condseg_monai.cli.config_options import config_defaults
+from condseg_monai.cli.console import heading, say
 from condseg_monai.cli.program import Command
 from condseg_monai.utils.options import OPTION_GROUPS, OPTIONS
 
@@ -47,7 +48,7 @@ def command(names: Sequence[str], as_json: bool) -> None:
         click.echo(json.dumps(facts, indent=2))
         return
     for group, members in facts.items():
-        click.echo(f"{group.capitalize()}\n")
+        say(f"{heading(group.capitalize())}\n")
         for name, fact in members.items():
             click.echo(f"  {name}: {fact['values']}")
             click.echo(click.wrap_text(f"{fact['meaning']} [{fact['default']}]", 100, "      ", "      "))

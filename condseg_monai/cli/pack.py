@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from condseg_monai.cli.console import heading, say
 from condseg_monai.cli.program import Command, PathValue, start_work
 
 __all__ = ["command"]
@@ -34,4 +35,4 @@ def command(
     send_to_log()
     pack_bundle(model, destination, not no_torchscript, half, overwrite)
     click.echo(f"{destination}: the bundle; docs/README.md in it says how to use it")
-    click.echo(f"Next\n  condseg predict {shlex.quote(str(destination))} IMAGES OUT")
+    say(f"{heading('Next')}\n  condseg predict {shlex.quote(str(destination))} IMAGES OUT")

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from condseg_monai.cli.config_options import given_options
+from condseg_monai.cli.console import heading, say
 from condseg_monai.cli.program import Command, PathValue, start_work, wrong_option
 from condseg_monai.utils.options import OPTIONS
 
@@ -126,7 +127,7 @@ def _draw_annotations(
         click.echo(
             f"  left out {len(left_out)} image(s) that no file annotates: {some(left_out)}; dataset.json names all"
         )
-    click.echo(f"Next\n  condseg split {shlex.quote(str(destination))}")
+    say(f"{heading('Next')}\n  condseg split {shlex.quote(str(destination))}")
 
 
 def _prepare_images(

@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from condseg_monai.cli.console import say
 from condseg_monai.cli.logs import shown_log
 from condseg_monai.inference.model_files import find_model
 from condseg_monai.networks.model_card import ModelCard
@@ -101,7 +102,7 @@ def print_use(card: ModelCard | None) -> None:
 def warn_if_trivial(dice: float | None, trivial: float | None) -> None:
     """Warn of a model whose mean Dice is not above that of calling every pixel lesion; None: not known."""
     if dice is not None and trivial is not None and dice <= trivial:
-        click.echo(
+        say(
             f"warning: the model is no better than calling every pixel lesion, which has a mean Dice of {trivial:.3f}, "
             f"the model {dice:.3f}; {LEARN_MORE}",
             err=True,
@@ -167,7 +168,7 @@ def _run(program: click.Group, arguments: Sequence[str] | None, state: dict[str,
         if state["debug"]:
             traceback.print_exc()
         sys.stdout.flush()
-        click.echo(error_text(error), err=True)
+        say(error_text(error), err=True)
         return FAILED
     return int(code or 0)
 

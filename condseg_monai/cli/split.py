@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from condseg_monai.cli.config_options import ConfigCommand, mask_words, read_classes, with_config_options
+from condseg_monai.cli.console import heading, say
 from condseg_monai.cli.program import PathValue
 from condseg_monai.utils.text_tables import text_table
 
@@ -69,4 +70,4 @@ def command(
     click.echo(text_table(rows, left=(0,)))
     words = ["condseg", "train", str(dataset_dir), *(["--fold=0"] if folds else [])]
     words += mask_words(mask_threshold, mask_suffix, class_names, class_values)
-    click.echo(f"\n{dataset_dir / 'split.json'} has how they were drawn\nNext\n  {shlex.join(words)}")
+    say(f"\n{dataset_dir / 'split.json'} has how they were drawn\n{heading('Next')}\n  {shlex.join(words)}")

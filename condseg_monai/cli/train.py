@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from condseg_monai.cli.config_options import ConfigCommand, given_options, mask_words, option_words, with_config_options
+from condseg_monai.cli.console import heading, say
 from condseg_monai.cli.logs import log_to, send_to_log
 from condseg_monai.cli.program import LEARN_MORE, PathValue, start_work, warn_if_trivial, wrong_option
 from condseg_monai.cli.workflows import command_of, open_run, option_names, options_for
@@ -105,7 +106,7 @@ def command(ctx: click.Context, dataset_dir: Path, output_dir: Path | None, **op
             click.echo("Stage 2 starts from the beginning: the one that is there is of the run that was replaced")
             anew = {"resume": False, "overwrite": True}
     if given.get("fold") is not None and given.get("init_from"):
-        click.echo("warning: out of fold, scores hold only if --init_from never saw the images of this fold", err=True)
+        say("warning: out of fold, scores hold only if --init_from never saw the images of this fold", err=True)
     start_work(ctx, "the same command with --resume continues from the last saved state")
     runs = [
         (title, stage, options_for(stage, settings | (anew if number else {})))
@@ -115,7 +116,7 @@ def command(ctx: click.Context, dataset_dir: Path, output_dir: Path | None, **op
         _check_options(stage, run_options)
     log_to(run_dir / "log.txt")
     for number, (title, stage, run_options) in enumerate(runs):
-        click.echo(f"{chr(10) * bool(number)}{title}\n  {command_of(stage, run_options)}")
+        say(f"{chr(10) * bool(number)}{heading(title)}\n  {command_of(stage, run_options)}")
         workflow = _train(stage, {**run_options, "arguments": arguments})
     model = Path(settings["ckpt_dir"]) / "model.pt"
     _print_places(run_dir, model)
@@ -215,7 +216,7 @@ def _print_places(run_dir: Path, model: Path) -> None:
         "curves": run_dir / "curves.png",
         "log": run_dir / "log.txt",
     }
-    click.echo("\nWhere to look")
+    say(f"\n{heading('Where to look')}")
     for name, place in places.items():
         click.echo(f"  {name:20s}{place}")
 
@@ -224,7 +225,7 @@ def _warn_of_score(card: ModelCard, workflow: ConfigWorkflow) -> None:
     from condseg_monai.reports.summary import all_foreground_dice
 
     if (card.training.get("best") or {}).get("value") == 0:
-        click.echo(f"warning: no lesion was found in any validation image; {LEARN_MORE}", err=True)
+        say(f"warning: no lesion was found in any validation image; {LEARN_MORE}", err=True)
     elif card.is_binary:
         labels = (case["label"] for case in workflow.parser.get_parsed_content("validate#dataset"))
         trivial = all_foreground_dice(float(label.mean()) for label in labels)
@@ -234,11 +235,11 @@ def _warn_of_score(card: ModelCard, workflow: ConfigWorkflow) -> None:
 def _print_next(dataset_dir: Path, run_dir: Path, model: Path, is_ct: bool, given: Mapping[str, Any]) -> None:
     masks = mask_words(given.get("mask_threshold"), given.get("mask_suffix"))
     if is_ct:
-        click.echo(f"Next\n  condseg predict {shlex.quote(str(model))} SCANS OUT")
+        say(f"{heading('Next')}\n  condseg predict {shlex.quote(str(model))} SCANS OUT")
         click.echo("  condseg score-volumes OUT LABELS --source_labels NAMES --output_dir SCORES")
     elif given.get("fold") is not None:
         words = ["condseg", "evaluate", str(run_dir.parent), str(dataset_dir), "--folds", *masks]
-        click.echo(f"Next, when all folds are trained\n  {shlex.join(words)}")
+        say(f"{heading('Next, when all folds are trained')}\n  {shlex.join(words)}")
     else:
-        click.echo(f"Next\n  {shlex.join(['condseg', 'evaluate', str(model), str(dataset_dir), *masks])}")
+        say(f"{heading('Next')}\n  {shlex.join(['condseg', 'evaluate', str(model), str(dataset_dir), *masks])}")
         click.echo(f"  condseg predict {shlex.quote(str(model))} IMAGES OUT")

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from condseg_monai.cli.console import say
 from condseg_monai.cli.program import Command, PathValue, start_work
 from condseg_monai.utils.options import OPTIONS
 from condseg_monai.utils.text_tables import text_table
@@ -83,7 +84,7 @@ def command(
     click.echo(_format(summary))
     click.echo(f"\n{output_dir / f'report_{name}.html'}")
     for path, reason in summary["failed"].items():
-        click.echo(f"error: {path}: {reason}", err=True)
+        say(f"error: {path}: {reason}", err=True)
     return int(bool(summary["failed"]))
 
 

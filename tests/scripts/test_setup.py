@@ -20,7 +20,7 @@ PYTHON = f"""#!{BASH}
 case "$*" in
     *version_info*) echo "(3, 11)" ;;
     "-m venv "*) mkdir -p "${{@: -1}}/bin" && cp "$0" "${{@: -1}}/bin/python" ;;
-    "-m pip "*) echo "$@" >>"$CALLS"; exit "${{PIP_STATUS:-0}}" ;;
+    "-m pip "*) echo "$@" >>"$CALLS"; "{shutil.which("sleep")}" "${{PIP_SECONDS:-0}}"; exit "${{PIP_STATUS:-0}}" ;;
 esac
 """
 
@@ -34,7 +34,7 @@ class Machine:
         self.bin.mkdir()
         for name in ("scripts/setup", "setup.cfg", "pyproject.toml", "constraints.txt"):
             shutil.copy(REPOSITORY / name, self.root / name)
-        for tool in ("cat", "cmp", "cp", "dirname", "mkdir", "rm"):
+        for tool in ("cat", "cmp", "cp", "dirname", "mkdir", "rm", "sleep"):
             (self.bin / tool).symlink_to(shutil.which(tool) or tool)
 
     def has(self, name: str, text: str) -> None:
@@ -73,6 +73,15 @@ def test_setup_installs_once_and_anew_when_something_changed(machine: Machine):
     (machine.root / "constraints.txt").write_text("torch==9\n")
     assert machine.setup().returncode == 0
     assert machine.installed() == ["synapse]", "dev]", "synapse]"]
+
+
+def test_setup_says_that_a_long_installation_goes_on(machine: Machine):
+    machine.has("python3", PYTHON)
+    (machine.bin / "sleep").unlink()
+    machine.has("sleep", f"#!{BASH}\nexec {shutil.which('sleep')} 0.1\n")  # in place of some seconds
+    result = machine.setup(PIP_SECONDS="1")
+    assert result.returncode == 0 and result.stdout.count("setup: installing, ") >= 3
+    assert result.stdout.splitlines()[-1].startswith("setup: ready")
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ class TrainingProgress:
         """Show a step."""
         self._losses.append(float(engine.state.output["loss"].detach()))
         if self._tqdm is not None:
-            self._tqdm.set_postfix_str(", ".join([f"loss {self._losses[-1]:.4f}", *self._score()]), refresh=False)
+            self._tqdm.set_postfix_str(f"loss {self._losses[-1]:.4f}", refresh=False)
             self._tqdm.update()
             if self._tqdm.disable and time.monotonic() > self._said + _SILENCE:
                 self._said, state = time.monotonic(), engine.state

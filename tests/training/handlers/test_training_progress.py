@@ -4,6 +4,7 @@ import io
 import logging
 import re
 import sys
+import time
 
 import pytest
 import torch
@@ -66,6 +67,13 @@ def test_bar_is_shown_on_a_terminal_only(monkeypatch):
         monkeypatch.setattr(sys, "stderr", stream)
         run(bar=bar)
         assert ("stage 2, epoch 2/3" in stream.getvalue()) == is_shown
+
+
+def test_bar_shows_the_loss_alone_and_keeps_its_width(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    run(at_step=lambda engine: time.sleep(0.12))  # longer than tqdm waits between two drawings
+    assert re.search(r"loss \d\.\d{4}\]", terminal.getvalue()) and "best" not in terminal.getvalue()
 
 
 def test_log_lines_do_not_tear_the_bar(monkeypatch):

@@ -56,20 +56,19 @@ def draw_overlay(image: ArrayLike, mask: ArrayLike, label: ArrayLike | None = No
         image: ``(H, W, 3)`` or ``(H, W)``: 8-bit integers, or floats in [0, 1].
         mask: ``(H, W)`` prediction; what is not 0 is foreground.
         label: ``(H, W)`` ground truth, or None.
-        legend: name the lines in the lower left corner, if the image has room for it.
+        legend: with a label, name the two lines in the lower left corner, if the image has room for it.
 
     Returns:
         ``(H, W, 3)``, ``uint8``.
     """
     picture = to_rgb(image).copy()
     width = max(1, round(min(picture.shape[:2]) / 250))
-    names = [("prediction", PREDICTION_COLOR)]
     if label is not None:
         outside = ~_foreground(label, picture, "label")
         picture[_rim(outside, width)] = LABEL_COLOR
-        names.insert(0, ("label", LABEL_COLOR))
     picture[_rim(_foreground(mask, picture, "mask"), width)] = PREDICTION_COLOR
-    return _with_legend(picture, names) if legend else picture
+    names = [("label", LABEL_COLOR), ("prediction", PREDICTION_COLOR)]
+    return _with_legend(picture, names) if legend and label is not None else picture
 
 
 def draw_case(image: np.ndarray, pred: np.ndarray, label: np.ndarray, side: int = 480) -> np.ndarray:
@@ -153,12 +152,15 @@ def draw_planes(
         pred: class numbers, likewise.
         label: class numbers, likewise.
         spacing_mm: size of a voxel; the pictures have true proportions.
-        side: of a picture, in pixels, for the longest edge of the volume.
+        side: in pixels, of the longest edge of what is shown: the volume without the air around the body.
 
     Returns:
-        Axial, coronal and sagittal ``(side, side, 3)`` ``uint8``, of one scale, which a bar shows, with black around;
-        head up, front up or left, the patient's right on the left.
+        Axial, coronal and sagittal ``(H, W, 3)`` ``uint8``, of one size and one scale, which a bar shows, with black
+        around; head up, front up or left, the patient's right on the left.
     """
+    if image is not None:
+        body = _bounding_box((window_ct(image) > 0) | (pred > 0) | (label > 0))
+        image, pred, label = image[body], pred[body], label[body]
     marked = label if label.any() else pred
     scale = side / np.multiply(label.shape, spacing_mm).max()  # pixels per millimetre
     pictures = []
@@ -170,12 +172,9 @@ def draw_planes(
             return plane if axis == 0 else plane[::-1]  # head up
 
         steps = [step for i, step in enumerate(spacing_mm) if i != axis]
-        drawn = _draw_cut(None if image is None else cut(image), cut(pred), cut(label), steps, scale)
-        picture = np.zeros((side, side, 3), dtype=np.uint8)
-        top, left = ((side - length) // 2 for length in drawn.shape[:2])
-        picture[top : top + drawn.shape[0], left : left + drawn.shape[1]] = drawn
-        pictures.append(_with_scale_bar(picture, scale))
-    return pictures
+        pictures.append(_draw_cut(None if image is None else cut(image), cut(pred), cut(label), steps, scale))
+    size = np.max([picture.shape for picture in pictures], axis=0)
+    return [_with_scale_bar(_centred(picture, size), scale) for picture in pictures]
 
 
 def png_uri(path: str | os.PathLike[str]) -> str:
@@ -254,6 +253,20 @@ def _fullest_cut(labels: np.ndarray, axis: int) -> int:
     return int(np.lexsort((sizes.sum(axis=0), np.count_nonzero(sizes, axis=0)))[-1])
 
 
+def _bounding_box(volume: np.ndarray) -> tuple[slice, ...]:
+    """The smallest box with all that is not 0; the whole volume if all is."""
+    places = np.nonzero(volume)
+    return tuple(slice(axis.min(), axis.max() + 1) for axis in places) if places[0].size else (slice(None),) * 3
+
+
+def _centred(picture: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """A picture with black around it."""
+    canvas = np.zeros(size, dtype=np.uint8)
+    top, left = ((whole - part) // 2 for whole, part in zip(size[:2], picture.shape[:2], strict=True))
+    canvas[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+    return canvas
+
+
 def _draw_cut(
     image: np.ndarray | None, pred: np.ndarray, label: np.ndarray, steps: Sequence[float], scale: float
 ) -> np.ndarray:
@@ -268,16 +281,16 @@ def _draw_cut(
 
 
 def _with_scale_bar(picture: np.ndarray, scale: float) -> np.ndarray:
-    """Draw the longest bar of 10 mm to 10 cm that takes up a third of the picture, if there is room for its length."""
-    side = len(picture)
-    fitting = [length for length in (10, 20, 50, 100) if length * scale <= side / 3]
-    if side < _SMALLEST_WITH_BAR or not fitting:
+    """Draw the longest bar of 10 mm to 10 cm that takes up a third of the width, if there is room for its length."""
+    height, width = picture.shape[:2]
+    fitting = [length for length in (10, 20, 50, 100) if length * scale <= width / 3]
+    if min(height, width) < _SMALLEST_WITH_BAR or not fitting:
         return picture
     sheet, length = Image.fromarray(picture), round(fitting[-1] * scale)
-    draw, font, margin = ImageDraw.Draw(sheet), ImageFont.load_default(max(9, side // 28)), side // 40
-    bottom, right = side - margin, side - margin
-    draw.rectangle((right - length, bottom - max(1, side // 160), right, bottom), fill=(255, 255, 255))
-    place = (right - length / 2, bottom - side // 80 - 1)
+    draw, font, margin = ImageDraw.Draw(sheet), ImageFont.load_default(max(11, width // 24)), width // 40
+    bottom, right = height - margin, width - margin
+    draw.rectangle((right - length, bottom - max(1, width // 160), right, bottom), fill=(255, 255, 255))
+    place = (right - length / 2, bottom - width // 80 - 2)
     draw.text(
         place, f"{fitting[-1]} mm", fill=(255, 255, 255), font=font, anchor="ms", stroke_width=1, stroke_fill=(0, 0, 0)
     )

@@ -260,7 +260,7 @@ def test_pictures_are_of_the_cuts_with_the_most_organs():
 
 def test_pictures_show_each_plane_the_right_way_up():
     pred = axial_slices(LABEL, AFFINE)
-    image = np.full(pred.shape, -1000)
+    image = np.full(pred.shape, -100)  # dark, yet no air
     image[-1, 0, -1] = 1000  # head, front, left
     label = np.zeros_like(pred)
     label[-1, 0, -1] = 1
@@ -270,9 +270,20 @@ def test_pictures_show_each_plane_the_right_way_up():
     places = []
     for plane, size in zip(planes, sizes, strict=True):
         top, left = (52 - size[0]) // 2, (52 - size[1]) // 2
-        inside = plane[top : top + size[0], left : left + size[1]].any(axis=-1)
-        assert inside.sum() == plane.any(axis=-1).sum()  # black around
-        places.append(np.argwhere(inside).mean(axis=0) / size)
+        inside = plane[top : top + size[0], left : left + size[1]].max(axis=-1)
+        assert (inside > 0).sum() == (plane.max(axis=-1) > 0).sum()  # black around
+        places.append(np.argwhere(inside > 100).mean(axis=0) / size)
     assert places[0][0] < 0.1 and places[0][1] > 0.9  # axial: front up, left on the right
     assert places[1][0] < 0.2 and places[1][1] > 0.9  # coronal: head up, left on the right
     assert places[2][0] < 0.2 and places[2][1] < 0.1  # sagittal: head up, front on the left
+
+
+def test_air_around_the_body_is_left_out_of_pictures():
+    label = np.zeros((20, 40, 60), np.uint8)
+    label[8:12, 18:22, 25:35] = 1
+    image = np.full(label.shape, -1000)
+    image[4:16, 10:30, 20:40] = 40  # twenty voxels across
+    planes = draw_planes(image, label, label, side=40)
+    assert [plane.shape for plane in planes] == [(40, 40, 3)] * 3
+    assert planes[0].any(axis=-1).all()  # the body is all of it, twice as large
+    assert planes[1].any(axis=-1).sum() == planes[2].any(axis=-1).sum() == 24 * 40

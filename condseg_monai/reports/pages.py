@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from condseg_monai.reports.score_table import is_lower_better
 
-__all__ = ["format_number", "format_percent", "pooled_name", "render_page", "score_title"]
+__all__ = ["format_fact", "format_number", "format_percent", "pooled_name", "render_page", "score_title"]
 
 _TITLES = {
     "iou": "IoU",
@@ -44,7 +44,8 @@ def render_page(template: str, title: str, **content: Any) -> str:
         percent=format_percent,
         title=score_title,
         pooled=pooled_name,
-        words=lambda name: str(name).replace("_", " "),
+        words=_words,
+        fact=format_fact,
     )
     environment.tests["lower_better"] = is_lower_better
     return environment.get_template(template).render(title=title, **content)
@@ -76,6 +77,26 @@ def format_number(value: float | None) -> str:
 def format_percent(share: float, decimals: int = 1) -> str:
     """A share as a percentage."""
     return f"{share:.{decimals}%}"
+
+
+def format_fact(value: Any) -> str:
+    """A value of a summary or model card in words, as a person reads it.
+
+    Example:
+        >>> format_fact({"image_size": 256, "class_names": ["background", "lesion"], "anti_aliasing": True})
+        'image size 256, class names background, lesion, anti aliasing yes'
+    """
+    if isinstance(value, Mapping):
+        return ", ".join(f"{_words(key)} {format_fact(item)}" for key, item in value.items() if item is not None)
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(format_fact, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _words(name: object) -> str:
+    return str(name).replace("_", " ")
 
 
 def _format_interval(interval: Sequence[float] | None) -> str:

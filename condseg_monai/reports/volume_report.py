@@ -89,20 +89,31 @@ def _page(
         {
             "name": volume.name,
             "pictures": [(plane, jpeg_uri(picture)) for plane, picture in zip(PLANES, volume.pictures, strict=True)],
-            "organs": list(zip(organs, volume.scores, strict=True)),
+            "dice": float(np.mean([scores.dice for scores in volume.scores])),
         }
         for volume in volumes
         if volume.pictures
     ]
     columns = [[(value, format_number(value)) for value in values.tolist()] for values in table.scores.values()]
+    every = [scores for volume in volumes for scores in volume.scores]
+    columns += [
+        [(ml, f"{ml:.1f}") for ml in sizes] for sizes in ([s.pred_ml for s in every], [s.label_ml for s in every])
+    ]
     return render_page(
         "volumes.html",
-        f"Scores of volumes: {name}",
+        f"Scores of {name}",
         summary={"failed": {}, **summary},
         scores=VOLUME_SCORES,
         drawn=drawn,
         colors=list(zip(organs, class_colors(len(organs) + 1)[1:].tolist(), strict=True)),
-        heads=[("file", "Volume and organ", ""), *((score, score_title(score), "") for score in VOLUME_SCORES)],
+        heads=[
+            ("file", "Volume and organ", ""),
+            *((score, score_title(score), "") for score in VOLUME_SCORES),
+            *(
+                (f"{kind}_ml", "Volume, ml", f"of the {name}")
+                for kind, name in (("pred", "prediction"), ("label", "label"))
+            ),
+        ],
         rows=list(zip(table.files, zip(*columns, strict=True), strict=True)),
         rules={**summary["rules"], **{key: summary[key] for key in ("checkpoint", "class_names") if summary.get(key)}},
     )

@@ -61,6 +61,7 @@ def test_command_writes_table_summary_and_page(folders, capsys):
     assert summary["millilitres"]["img0001"]["liver"]["label"] == pytest.approx((LABEL == 3).sum() * 0.015)
     page = (out / "report_volumes.html").read_text()
     assert page.count("data:image/jpeg") == 6 and "right kidney" in page
+    assert f">{(LABEL == 3).sum() * 0.015:.1f}</td>" in page and "class names</dt><dd>background, left kidney" in page
     assert not re.findall(r"(?:src|href)=.(?!data:)", page)
     assert "right kidney" in capsys.readouterr().out
     assert command(folders) == 1

@@ -93,6 +93,7 @@ def test_sigterm_ends_the_service_when_accepted_requests_are_answered(image_mode
 def test_load_is_measured_and_ctrl_c_ends_the_service(image_model, tmp_path, capsys):
     (tmp_path / "frame.png").write_bytes(CONTENTS[0])
     with served(image_model) as (address, process):
+        assert httpx2.get(f"{address}/health").json()["model"] == image_model.name  # and not where it is
         measure_load([address, str(tmp_path / "frame.png"), "--requests", "5", "--at_once", "2"])
         assert re.match(r"5 times 200\n[\d.]+ s, [\d.]+ masks a second; latency ", capsys.readouterr().out)
         process.send_signal(signal.SIGINT)

@@ -24,8 +24,7 @@ def check_finite(logits: Tensor) -> None:
 class CheckFinited(MapTransform):
     """Transform that refuses predictions with NaN or infinity by a ValueError, and changes nothing.
 
-    Args:
-        keys: of the logits, of any shape.
+    ``keys`` are those of logits of any shape.
     """
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

@@ -19,7 +19,7 @@ from condseg_monai.utils.text_tables import text_table
 
 TRAINING_SCANS, TEST_SCANS = 5, 2
 SHAPE = (24, 64, 80)
-CELL_SIZE = 320  # pixels of a picture's longer side
+CELL_SIZE = 270  # pixels of a picture's longer side
 
 
 class SynapseDemo(Demo):

@@ -5,16 +5,19 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import build_docs
 import pytest
 
 import condseg_monai
+from tests.browser import browser, findings, needs_chromium
 
 REPOSITORY = build_docs.REPOSITORY
 DOCS = build_docs.DOCS
 GENERATED = {"tutorials/notebook.md", *(f"reference/api/{part}.md" for part in build_docs.public_names())}
 NAVIGATION = re.findall(r'= "([\w/]+\.md)"', (REPOSITORY / "zensical.toml").read_text(encoding="utf-8"))
+OF_THE_THEME = ("landmark-unique", "scrollable-region")  # two buttons alike; boxes that scroll, focused by browsers
 LOADED = re.compile(r'<(?:script|img|iframe|link)\b[^>]*?\b(?:src|href)="([^"]+)"|url\(["\']?([^"\')]+)')
 
 
@@ -65,11 +68,15 @@ def test_notebook_has_no_outputs():
     assert [cell for cell in cells if cell.cell_type == "code" and (cell.outputs or cell.execution_count)] == []
 
 
+@pytest.fixture(scope="module")
+def site() -> Path:
+    subprocess.run([sys.executable, build_docs.__file__], check=True)
+    return REPOSITORY / "site"
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_site_is_built_strictly_with_the_notebook_run_and_loads_nothing_from_elsewhere():
-    subprocess.run([sys.executable, build_docs.__file__], check=True)
-    site = REPOSITORY / "site"
+def test_site_is_built_strictly_with_the_notebook_run_and_loads_nothing_from_elsewhere(site: Path):
     pages = list(site.rglob("*.html"))
     assert len(pages) > len(NAVIGATION)
     loaded = {
@@ -84,3 +91,17 @@ def test_site_is_built_strictly_with_the_notebook_run_and_loads_nothing_from_els
     for part, paths in build_docs.public_names().items():
         page = (site / "reference" / "api" / f"{part}.html").read_text(encoding="utf-8")
         assert [path for path in paths if f'id="{path}"' not in page] == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@needs_chromium
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
+def test_pages_can_be_read_by_all_in_light_and_dark_and_are_not_wider_than_a_phone(site: Path, tmp_path, scheme, width):
+    size = {"viewport": {"width": width, "height": 800}, "color_scheme": scheme}
+    pages = ("index", "tutorials/ct", "tutorials/notebook", "reference/options", "reference/api/networks")
+    with browser(tmp_path, **size) as tab:
+        for page in pages:
+            tab.goto((site / f"{page}.html").as_uri())
+            assert tab.evaluate("document.documentElement.scrollWidth") <= width, page
+            assert [found for found in findings(tab) if not found.startswith(OF_THE_THEME)] == [], page

@@ -185,6 +185,33 @@ def test_pages_are_accessible(page, table, tmp_path, scheme):
             assert findings(tab) == []
 
 
+@pytest.mark.slow
+@needs_chromium
+def test_pages_are_printed_whole_and_on_white(page, tmp_path):
+    landscape = {"width": 1046, "height": 718}  # A4 without its margins
+    for name, content in (("report", page), ("comparison", comparison(tmp_path))):
+        path = tmp_path / f"{name}.html"
+        path.write_text(content, encoding="utf-8")
+        with browser(tmp_path, color_scheme="dark", viewport=landscape) as tab:
+            tab.emulate_media(media="print")
+            tab.goto(path.as_uri())
+            assert tab.evaluate("document.documentElement.scrollWidth") <= 1046, name
+            assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+            boxes = "[...document.querySelectorAll('.scroll')]"
+            assert tab.evaluate(f"{boxes}.every(box => getComputedStyle(box).overflowX == 'visible')")
+
+
+@pytest.mark.slow
+@needs_chromium
+def test_pages_are_not_wider_than_a_phone(page, tmp_path):
+    for name, content in (("report", page), ("comparison", comparison(tmp_path))):
+        path = tmp_path / f"{name}.html"
+        path.write_text(content, encoding="utf-8")
+        with browser(tmp_path, viewport={"width": 390, "height": 800}) as tab:
+            tab.goto(path.as_uri())
+            assert tab.evaluate("document.documentElement.scrollWidth") <= 390, name
+
+
 def comparison(folder: Path) -> str:
     rows = {"mean_dice": np.linspace(0.2, 0.9, 8)}
     for name in "ab":

@@ -1,4 +1,4 @@
-"""Colours on a terminal: headings are bold, errors red and warnings yellow; elsewhere, and with NO_COLOR, none."""
+"""Looks of a terminal: bold headings, faint asides, errors red, warnings yellow; none elsewhere or with NO_COLOR."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 
 import click
 
-__all__ = ["colored", "has_colors", "heading", "say"]
+__all__ = ["aside", "colored", "has_colors", "heading", "say"]
 
 _COLORS = {"error": "red", "warning": "yellow"}
 _LEVEL = re.compile(rf"^(?:{'|'.join(_COLORS)}):", flags=re.MULTILINE)
@@ -17,6 +17,11 @@ _LEVEL = re.compile(rf"^(?:{'|'.join(_COLORS)}):", flags=re.MULTILINE)
 def heading(text: str) -> str:
     """A heading, for :func:`say`."""
     return click.style(text, bold=True)
+
+
+def aside(text: str) -> str:
+    """What is for a few readers alone, for :func:`say`."""
+    return click.style(text, dim=True)
 
 
 def colored(text: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from condseg_monai.cli.config_options import ConfigCommand, given_options, with_config_options
-from condseg_monai.cli.console import heading, say
+from condseg_monai.cli.console import aside, heading, say
 from condseg_monai.cli.logs import send_to_log
 from condseg_monai.cli.program import LEARN_MORE, PathValue, print_use, read_model, start_work, warn_if_trivial
 from condseg_monai.cli.workflows import command_of_model, open_run, option_names
@@ -128,7 +128,7 @@ def _evaluate(
 
     places = {"dataset_dir": str(dataset_dir.absolute()), "output_dir": str(scores), "checkpoint": str(checkpoint)}
     settings = {**places, "split": split, **given}
-    click.echo(command_of_model(model, _FILES, settings))
+    say(aside(command_of_model(model, _FILES, settings)))
     print_use(ModelCard.of(checkpoint))
     workflow = open_run(_FILES, settings)
     workflow.parser.get_parsed_content("validate#evaluator")  # makes loggers

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from condseg_monai.cli.config_options import ConfigCommand, given_options, with_config_options
+from condseg_monai.cli.console import aside, say
 from condseg_monai.cli.program import PathValue, print_use, read_model, start_work, wrong_option
 from condseg_monai.cli.workflows import command_of_model, option_names, run
 from condseg_monai.utils.method_files import INFERENCE
@@ -48,7 +49,7 @@ def command(ctx: click.Context, model: str, source: Path, output_dir: Path, kind
         raise wrong_option(name, f"{files[0]}.json, which this model needs, has no such option")
     places = {"dataset_dir": source, "output_dir": output_dir}
     settings = {name: str(path.absolute()) for name, path in {**places, "checkpoint": checkpoint}.items()} | given
-    click.echo(command_of_model(model, files, settings))
+    say(aside(command_of_model(model, files, settings)))
     print_use(card)
     start_work(ctx, "the same command continues; what is done is kept")
     run(files, settings, "infer")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from condseg_monai.cli.config_options import ConfigCommand, given_options, mask_words, option_words, with_config_options
-from condseg_monai.cli.console import heading, say
+from condseg_monai.cli.console import aside, heading, say
 from condseg_monai.cli.logs import log_to, send_to_log
 from condseg_monai.cli.program import LEARN_MORE, PathValue, start_work, warn_if_trivial, wrong_option
 from condseg_monai.cli.workflows import command_of, open_run, option_names, options_for
@@ -116,7 +116,7 @@ def command(ctx: click.Context, dataset_dir: Path, output_dir: Path | None, **op
         _check_options(stage, run_options)
     log_to(run_dir / "log.txt")
     for number, (title, stage, run_options) in enumerate(runs):
-        say(f"{chr(10) * bool(number)}{heading(title)}\n  {command_of(stage, run_options)}")
+        say(f"{chr(10) * bool(number)}{heading(title)}\n  {aside(command_of(stage, run_options))}")
         workflow = _train(stage, {**run_options, "arguments": arguments})
     model = Path(settings["ckpt_dir"]) / "model.pt"
     _print_places(run_dir, model)

@@ -73,7 +73,7 @@ def html_report(
     row_of = {file: row for row, file in enumerate(table.files)}
 
     def case_facts(file: str) -> list[tuple[str, str]]:
-        parts = [class_score("dice", name) for name in classes] or ["mean_iou", "hd95"]
+        parts = [class_score("dice", name) for name in classes] or ["recall", "precision", "hd95"]  # missed, or made up
         names = [name + suffix for name in ("mean_dice", *parts)]
         values = {name: float(table.scores[name][row_of[file]]) for name in names if name in table.scores}
         facts = [(score_title(name), format_number(value)) for name, value in values.items()]

@@ -15,6 +15,7 @@ from click.core import ParameterSource
 
 from condseg_monai.cli.program import Command
 from condseg_monai.cli.workflows import read_configs
+from condseg_monai.inference.model_files import shipped_models
 from condseg_monai.utils.bundle_path import bundle_dir
 from condseg_monai.utils.options import FLAG_WORDS, OPTION_GROUPS, OPTIONS, option_defaults, read_options
 
@@ -50,6 +51,8 @@ class OptionValue(click.ParamType):
             value = read_options(**{self.option: value})[self.option]
         except ValueError as error:
             self.fail(str(error), param, ctx)
+        if self.option == "init_from" and value in shipped_models() and not Path(value).exists():
+            value = shipped_models()[value]
         is_path = option.kind == "path" or (self.option == "encoder_weights" and value != "imagenet")
         return str(Path(value).absolute()) if is_path and value is not None else value
 

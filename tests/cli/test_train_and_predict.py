@@ -19,8 +19,9 @@ from PIL import Image
 
 from condseg_monai.cli import train
 from condseg_monai.cli.commands import main
-from condseg_monai.cli.config_options import config_defaults
+from condseg_monai.cli.config_options import OptionValue, config_defaults
 from condseg_monai.data.synthetic.ct_phantom import make_synthetic_ct
+from condseg_monai.inference.model_files import shipped_models
 from condseg_monai.networks.encoders.weights import IMAGENET_FILES
 from condseg_monai.networks.model_card import ModelCard
 from condseg_monai.utils.files import file_sha256
@@ -100,6 +101,15 @@ def test_model_of_a_run_segments_images_and_the_command_shown_does_the_same(data
     assert "2 cases done" in output.err and "nvImageCodec" not in output.err and "Warning" not in output.err
     command = output.out.splitlines()[0]
     assert f"--output_dir {out}" in command and "--save_overlay True" in command
+
+
+def test_training_starts_from_a_shipped_model_by_its_name(tmp_path, monkeypatch):
+    value, shipped = OptionValue("init_from"), shipped_models()["condseg_polyp"]
+    assert value.convert("condseg_polyp", None, None) == str(shipped.absolute())
+    assert value.convert("null", None, None) is None
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "condseg_polyp").mkdir()  # what is there goes first
+    assert value.convert("condseg_polyp", None, None) == str(tmp_path / "condseg_polyp")
 
 
 def test_source_is_one_image_or_a_folder_with_sub_folders(data, trained, tmp_path):

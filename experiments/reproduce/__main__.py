@@ -147,7 +147,8 @@ def about(item: Item, plan: Plan, seeds: Sequence[int]) -> str:
 def table_of(rows: Mapping[str, Row], plan: Plan, seeds: Sequence[int]) -> list[list[str]]:
     """A row for each that is scored: means in per cent, their intervals, the difference to the first row, the time."""
     titles = [part for score in SCORES.values() for part in (score, "95 % interval over images")]
-    table = [["", "seeds", *titles, "mIoU, seeds", "mIoU less the first row's", "seconds", "paper's mIoU"]]
+    table = [["", "seeds", *titles, "mIoU, seeds", "mIoU less the first row's"]]
+    table[0] += ["seconds", "GMAC", "million parameters", "paper's mIoU"]
     first = None
     for row in rows.values():
         scored = plan.read_scores(row, seeds)
@@ -162,6 +163,7 @@ def table_of(rows: Mapping[str, Row], plan: Plan, seeds: Sequence[int]) -> list[
         )
         first = images if first is None else first
         cells.append(f"{sum(plan.seconds(row, seed) for seed in scored) / len(scored):.0f}")
+        cells += [f"{number:.2f}" for number in plan.cost(row, next(iter(scored)))]
         published = row.paper_iou.get(plan.data_set)
         table.append([*cells, "" if published is None else f"{published:.1f}"])
     return table

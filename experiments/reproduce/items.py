@@ -78,6 +78,7 @@ ITEMS: dict[str, Item] = {
             "dec_seg_alone": _dec_seg("DEC-Seg, those images alone", 0.25, unlabeled_batch_size=0),
             "student": Row("ConDSeg as DEC-Seg's student, 25 % of the labels", "condseg_student", _QUARTER, 0.4),
         },
+        pictures.draw_cost,
     ),
     "recipe": Item(
         "Recipes: what one change to the training does",

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL.Image import Image
 
-__all__ = ["draw_cases", "draw_curves", "draw_grad_cam", "draw_regions", "draw_sweep"]
+__all__ = ["draw_cases", "draw_cost", "draw_curves", "draw_grad_cam", "draw_regions", "draw_sweep"]
 
 
 def draw_sweep(rows: Mapping[str, Row], plan: Plan, seeds: Sequence[int], x: str) -> Figure:
@@ -44,6 +44,19 @@ def draw_sweep(rows: Mapping[str, Row], plan: Plan, seeds: Sequence[int], x: str
     if values:
         axes.errorbar(values, means, yerr=np.transpose(errors), marker="o", capsize=3)
         axes.set_xticks(values)
+    return figure
+
+
+def draw_cost(rows: Mapping[str, Row], plan: Plan, seeds: Sequence[int], x: str = "") -> Figure:
+    """MIoU over the multiply-adds for one image, with its 95 % interval over images."""
+    figure, axes = _figure("billion multiply-adds for one image", "mIoU")
+    for row in rows.values():
+        images = np.mean([table.scores["mean_iou"] for table in plan.read_scores(row, seeds).values()], axis=0)
+        mean, (low, high), (cost, _) = images.mean(), bootstrap_interval(images), plan.cost(row, seeds[0])
+        axes.errorbar(cost, mean, yerr=[[mean - low], [high - mean]], marker="o", capsize=3)
+        axes.annotate(row.title, (cost, mean), xytext=(6, 4), textcoords="offset points", fontsize="small")
+    axes.set_xscale("log")
+    axes.margins(x=0.3)
     return figure
 
 

@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from condseg_monai.cli.workflows import option_names, read_configs, run, without_card_options
+from condseg_monai.inference.packed_bundle import load_model
 from condseg_monai.networks.encoders.weights import IMAGENET_PACKAGES
 from condseg_monai.reports.score_table import ScoreTable
 from condseg_monai.utils.files import atomic_write
@@ -207,6 +210,14 @@ class Plan(NamedTuple):
     def _weights_file(self, training: Training) -> str:
         stem = "stage1" if training.files[0] == "train_stage1" else "model"
         return f"{stem}_final.pt" if self.last else f"{stem}.pt"
+
+    def cost(self, row: Row, seed: int) -> tuple[float, float]:
+        """Billions of multiply-adds of the network for one image of the training's size, and millions of parameters."""
+        _, card, network = load_model(self.weights(row, seed))
+        image = torch.zeros(1, card.network["in_channels"], card.image_size, card.image_size)
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            network(image)
+        return counter.get_total_flops() / 2e9, sum(parameter.numel() for parameter in network.parameters()) / 1e6
 
     def _places(self, folder: Path, training: Training, seed: int) -> dict[str, Any]:
         places = {"ckpt_dir": str(folder / "models"), "output_dir": str(folder)}

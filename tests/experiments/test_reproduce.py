@@ -152,6 +152,7 @@ def scored(output_dir: Path, row: Row, *, curve: bool = False) -> None:
 def without_settings(monkeypatch):
     no_training(monkeypatch)
     monkeypatch.setattr(Plan, "_check_settings", lambda *_: None)
+    monkeypatch.setattr(Plan, "cost", lambda *_: (1.5, 2.0))
 
 
 def test_published_numbers_stand_beside_ours(tmp_path, monkeypatch, without_settings):
@@ -164,7 +165,7 @@ def test_published_numbers_stand_beside_ours(tmp_path, monkeypatch, without_sett
     table = read(tmp_path / "table1.csv")
     assert [row[0] for row in table] == ["", "U-Net (MONAI's)", "ConDSeg"]
     assert [row[-1] for row in table[1:]] == ["23.1", "81.2"]
-    assert (table[1][2], table[2][-2]) == ("30.0", "120")
+    assert (table[1][2], *table[2][-4:-1]) == ("30.0", "120", "1.50", "2.00")
     (data / "dataset.json").write_text('{"dataset": "glas"}')
     call(monkeypatch, tmp_path, "table1", "--rows", "unet", "condseg", dataset_dir=data)
     assert [row[-1] for row in read(tmp_path / "table1.csv")[1:]] == ["", ""]

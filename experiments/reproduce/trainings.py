@@ -220,8 +220,10 @@ class Plan(NamedTuple):
         return counter.get_total_flops() / 2e9, sum(parameter.numel() for parameter in network.parameters()) / 1e6
 
     def _places(self, folder: Path, training: Training, seed: int) -> dict[str, Any]:
-        places = {"ckpt_dir": str(folder / "models"), "output_dir": str(folder)}
-        return {**training.options, **places, "dataset_dir": str(self.dataset_dir), "seed": seed, "resume": True}
+        places = {"ckpt_dir": str(folder / "models"), "output_dir": str(folder), "dataset_dir": str(self.dataset_dir)}
+        # A first epoch that was cut short may have left weights and nothing to resume from.
+        resume = any((folder / "models").glob("resume_*.state"))
+        return {**training.options, **places, "seed": seed, "resume": resume, "overwrite": not resume}
 
     def _check_settings(self, training: Training, folder: Path) -> None:
         file = folder / "settings.json"

@@ -87,6 +87,18 @@ def test_a_training_is_shared_and_kept(tiny_dataset, tmp_path, monkeypatch, caps
     assert "stage1/seed0 was trained with other data or options, see" in capsys.readouterr().err.splitlines()[-1]
 
 
+def test_a_training_that_was_cut_short_continues_or_begins_again(tiny_dataset, tmp_path, monkeypatch):
+    words = ["table3", "--rows", "net0_cr", "--budget", "tiny", "--", "--device", "cpu"]
+    models = tmp_path / "trainings" / "stage1" / "seed0" / "models"
+    models.mkdir(parents=True)
+    (models / "stage1.pt").write_bytes(b"of a first epoch that did not end")
+    assert call(monkeypatch, tmp_path, *words, dataset_dir=tiny_dataset) == 0
+    (models.parent / "trained.json").unlink()  # cut short between the training and the note that it ended
+    trained = (models / "stage1_final.pt").stat().st_mtime_ns
+    assert call(monkeypatch, tmp_path, *words, dataset_dir=tiny_dataset) == 0
+    assert (models / "stage1_final.pt").stat().st_mtime_ns == trained and (models.parent / "trained.json").is_file()
+
+
 def test_other_images_are_scored_and_a_row_that_fails_does_not_stop_the_others(
     tiny_dataset, tmp_path, monkeypatch, capsys
 ):

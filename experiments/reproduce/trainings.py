@@ -65,7 +65,7 @@ FILES = {
 }
 """What a row trains, by name."""
 
-_RUN = {"panel_interval": 0, "progress_bar": False, "save_interval": 0, "num_workers": 0}
+_RUN = {"panel_interval": 0, "progress_bar": False, "num_workers": 0}
 _PREFIXES = {"train_stage1": "stage1_", "train_dec_seg": "dec_seg_"}  # of options that a training alone gets
 _log = logging.getLogger("reproduce")
 

@@ -37,14 +37,14 @@ def _sweep(title: str, option: str, values: Sequence[Any], x: str, method: str =
 
 # Those of the paper's rows that are known here.
 _OTHERS = {
-    "unet": Row("U-Net (MONAI's)", "unet", paper_iou={"kvasir-sessile": 23.1}),
-    "unet_plus_plus": Row("U-Net++ (MONAI's)", "unet_plus_plus", paper_iou={"kvasir-sessile": 38.4}),
-    "attention_unet": Row("Attention U-Net (MONAI's)", "attention_unet", paper_iou={"kvasir-sessile": 27.5}),
+    "unet": Row("U-Net", "unet", paper_iou={"kvasir-sessile": 23.1}),
+    "unet_plus_plus": Row("U-Net++", "unet_plus_plus", paper_iou={"kvasir-sessile": 38.4}),
+    "attention_unet": Row("Attention U-Net", "attention_unet", paper_iou={"kvasir-sessile": 27.5}),
 }
 _CONDSEG = Row("ConDSeg", paper_iou={"kvasir-sessile": 81.2, "kvasir-seg": 84.6})
 _BASELINE = Row("baseline", "condseg_baseline")
 _COMPARED = {**_OTHERS, "condseg": _CONDSEG}
-_SAME_ENCODER = {"flexible_unet": Row("U-Net's decoder on ConDSeg's encoder", "flexible_unet")}
+_SAME_ENCODER = {"flexible_unet": Row("U-Net, same encoder", "flexible_unet")}
 _MED_DISSEG, _NO_DISPERSION = "med_disseg", {"dispersive_weight": 0.0}
 
 

@@ -60,11 +60,11 @@ def draw_cost(rows: Mapping[str, Row], plan: Plan, seeds: Sequence[int], x: str 
     return figure
 
 
-def draw_curves(rows: Mapping[str, Row], plan: Plan, seeds: Sequence[int], x: str = "epoch") -> Figure:
+def draw_curves(rows: Mapping[str, Row], plan: Plan, seeds: Sequence[int], x: str = "") -> Figure:
     """Validation mIoU over the epochs of each row's last training."""
     from condseg_monai.training.handlers.training_history import read_history
 
-    figure, axes = _figure(x, "validation mIoU")
+    figure, axes = _figure("epoch", "validation mIoU")
     for number, row in enumerate(rows.values()):
         for seed in seeds:
             (path,) = plan.folder(plan.trainings(row)[-1], seed).glob("history_*.csv")

@@ -175,7 +175,7 @@ def test_published_numbers_stand_beside_ours(tmp_path, monkeypatch, without_sett
         scored(tmp_path, ITEMS["table1"].rows[name])
     call(monkeypatch, tmp_path, "table1", "--rows", "unet", "condseg", dataset_dir=data)
     table = read(tmp_path / "table1.csv")
-    assert [row[0] for row in table] == ["", "U-Net (MONAI's)", "ConDSeg"]
+    assert [row[0] for row in table] == ["", "U-Net", "ConDSeg"]
     assert [row[-1] for row in table[1:]] == ["23.1", "81.2"]
     assert (table[1][2], *table[2][-4:-1]) == ("30.0", "120", "1.50", "2.00")
     (data / "dataset.json").write_text('{"dataset": "glas"}')
@@ -196,13 +196,13 @@ def test_curves_are_those_of_the_trainings(tmp_path, monkeypatch, without_settin
     monkeypatch.setattr("matplotlib.axes.Axes.legend", lambda _: None)
     scored(tmp_path, ITEMS["figure5"].rows["unet"], curve=True)
     call(monkeypatch, tmp_path, "figure5", "--rows", "unet")
-    assert drawn == [("U-Net (MONAI's)", [1, 2], [0.25, 0.5])]
+    assert drawn == [("U-Net", [1, 2], [0.25, 0.5])]
 
 
 def test_speed_is_measured_without_data(tmp_path, monkeypatch):
     call(monkeypatch, tmp_path, "table8", "--rows", "unet", "condseg", "--budget", "tiny", "--", "--device", "cpu")
     table = read(tmp_path / "table8.csv")
-    assert [row[0] for row in table[1:]] == ["U-Net (MONAI's)", "ConDSeg"]
+    assert [row[0] for row in table[1:]] == ["U-Net", "ConDSeg"]
     assert [row[-1] for row in table[1:]] == ["", "59.6"]
     assert all(abs(float(row[1]) * float(row[2]) / 1000 - 1) < 0.1 for row in table[1:])
     assert "32x32, one image at a time, float32, a CPU" in (tmp_path / "table8.md").read_text()

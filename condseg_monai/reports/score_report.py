@@ -154,8 +154,10 @@ class ScoreReport:
         page = html_report(f"Evaluation on {self.name}", table, summary, worst, best, ranked_by, **self._training())
         self.files.write(table, summary, page, summary["failed"])
         self.unfinished_path.unlink(missing_ok=True)
+        means = {score: found["mean"] for score, found in summary["scores"].items() if found["mean"] is not None}
+        said = ", ".join(f"{self.name}_{score} {mean:.4f}" for score, mean in means.items())
         logging.getLogger(__name__).info(
-            f"Scores of {len(table)} images: report {self.files.page}, table {self.files.table}, "
+            f"Scores of {len(table)} images: {said}; report {self.files.page}, table {self.files.table}, "
             f"summary {self.files.summary}"
         )
 

@@ -105,6 +105,12 @@ def test_pooled_scores_and_missed_images_are_named_by_their_ending(tmp_path):
     assert (summary["missed_images_original"], summary["false_alarm_images_original"]) == (1, 1)
 
 
+def test_log_calls_the_means_by_the_list_that_was_scored(tmp_path, caplog):
+    with caplog.at_level("INFO"):
+        run(ScoreReport(str(tmp_path), "test"))
+    assert "Scores of 3 images: test_mean_iou 0.6667, test_mean_dice" in caplog.text
+
+
 def test_unknown_score_to_rank_by_raises(tmp_path):
     with pytest.raises(RuntimeError, match="rank_by is 'dice', but the metrics are mean_iou, mean_dice"):
         run(ScoreReport(str(tmp_path), "val", rank_by="dice"))

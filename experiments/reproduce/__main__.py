@@ -3,12 +3,14 @@
     .venv/bin/python -m experiments.reproduce table7 --dataset_dir DIR --output_dir runs/papers --budget small
     .venv/bin/python -m experiments.reproduce --list
 
-``--budget paper`` trains with the configs' defaults, which are the papers'; ``small`` and ``tiny`` are the sizes of
-``trainings.BUDGETS`` and tell whether it runs and how rows compare in a short training, no more. What follows ``--`` is
-passed as options to all trainings that have them. Give every table the same ``--output_dir``: a training that two of
-them want, with the same options, is done once. What is trained and scored is kept, what was cut short continues, and
-``TABLE.md``, ``.csv``, ``.tex`` and, of a figure, ``.png`` are written anew after each row. The papers' numbers are
-there where they are known. A row that fails is named at the end, and the others go on.
+``--budget paper`` trains with the configs' defaults, which are the papers', and what ``trainings`` has for
+Med-DisSeg and DEC-Seg; ``small`` and ``tiny`` are the sizes of ``trainings.BUDGETS`` and tell whether it runs and how
+rows compare in a short training, no more. What follows ``--`` is passed as options to all trainings that have them;
+with ``stage1_`` before the name, to the first stages alone. Give every table the same ``--output_dir``: a training that
+two of them want, with the same options, is done once. What is trained and scored is kept, what was cut short continues,
+and ``TABLE.md``, ``.csv`` and ``.tex`` are written anew after each row, a figure's ``.png`` at the end. The papers'
+numbers are there where they are known. A row that fails is named at the end, and the others go on. Two tables may run
+at the same time; a training that both want at once fails in the second one, which is to be called again.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -25,7 +28,7 @@ import numpy as np
 
 from condseg_monai.cli.workflows import option_names
 from condseg_monai.metrics.bootstrap import bootstrap_interval
-from condseg_monai.utils.errors import root_cause
+from condseg_monai.utils.errors import error_text
 from condseg_monai.utils.files import atomic_write
 from condseg_monai.utils.text_tables import csv_table, latex_table, markdown_table
 from experiments.given_options import check_options, parse_options
@@ -35,6 +38,11 @@ from experiments.reproduce.synapse import prepare_slices, score_row
 from experiments.reproduce.trainings import BUDGETS, FILES, Plan, Row, write
 
 SCORES = {"mean_iou": "mIoU", "mean_dice": "mDSC"}
+_OWN_OPTIONS = {
+    *("bundle_root", "dataset_dir", "output_dir", "ckpt_dir", "seed", "resume", "overwrite", "init_from"),
+    *("stage1_checkpoint", "checkpoint"),
+}
+"""Options of trainings that this program sets."""
 
 
 def main() -> int:
@@ -43,33 +51,44 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     item = ITEMS[arguments.item]
     rows = {name: item.rows[name] for name in arguments.rows or item.rows}
+    stem = plan.output_dir / arguments.item
     failed: list[str] = []
     if item.kind == "speed":
-        table, how = measure_speed(rows, plan.budget, plan.given)
-        write_table(plan.output_dir / arguments.item, table, f"{item.title}. {how}")
+        with _noted("speed", failed):
+            table, how = measure_speed(rows, plan.budget, plan.given)
+            write_table(stem, table, f"{item.title}. {how}")
     elif item.kind == "volumes":
-        hold_out = {split: int(count) for split, _, count in (word.partition("=") for word in arguments.hold_out)}
         plan = plan._replace(dataset_dir=plan.output_dir / "synapse")
-        prepare_slices(arguments.dataset_dir.resolve(), plan.dataset_dir, arguments.source_labels, hold_out)
         (row,), (seed,) = rows.values(), arguments.seeds
-        write_table(plan.output_dir / arguments.item, score_row(row, plan, seed), about(item, plan, arguments.seeds))
+        with _noted(row.title, failed):
+            prepare_slices(arguments.dataset_dir.resolve(), plan.dataset_dir, arguments.source_labels, arguments.counts)
+            write_table(stem, score_row(row, plan, seed), about(item, rows, plan, arguments.seeds))
     else:
         done: dict[str, Row] = {}
         for seed, (name, row) in product(arguments.seeds, rows.items()):
-            try:
+            with _noted(f"{row.title}, seed {seed}", failed):
                 plan.train_and_score(row, seed)
-            except Exception as error:
-                logging.exception(f"{row.title}, seed {seed} failed")
-                failed.append(f"{row.title}, seed {seed}: {root_cause(error)}")
-                continue
-            done[name] = row
-            write_item(arguments.item, item, done, plan, arguments.seeds)
+                done[name] = row
+                write_table(stem, table_of(done, plan, arguments.seeds), about(item, done, plan, arguments.seeds))
+        if item.draw is not None and done:
+            with _noted("the picture", failed):
+                write_picture(stem, item, done, plan, arguments.seeds)
     for line in failed:
         print(f"failed: {line}", file=sys.stderr)
     if failed:
         return 1
-    print((plan.output_dir / f"{arguments.item}.md").read_text(encoding="utf-8"))
+    print(stem.with_suffix(".md").read_text(encoding="utf-8"))
     return 0
+
+
+@contextmanager
+def _noted(what: str, failed: list[str]) -> Iterator[None]:
+    """Log what goes wrong, note its last line, and let the rest go on."""
+    try:
+        yield
+    except Exception as error:
+        logging.exception(f"{what} failed")
+        failed.append(f"{what}: {error_text(error).splitlines()[-1].removeprefix('error: ')}")
 
 
 def parse(words: list[str]) -> tuple[argparse.Namespace, Plan]:
@@ -100,11 +119,22 @@ def parse(words: list[str]) -> tuple[argparse.Namespace, Plan]:
         given = parse_options(words[at + 1 :])
         files = {file for row in rows.values() for file in (*FILES[row.method].train, *FILES[row.method].stage1)}
         known = set().union(*(option_names((file,)) for file in files))
+        known -= _OWN_OPTIONS
+        if own := sorted(given.keys() & {*_OWN_OPTIONS, *(f"stage1_{name}" for name in _OWN_OPTIONS)}):
+            raise ValueError(f"{', '.join(own)} is set by this program, see --help: leave it out")
         check_options(given, known | {f"stage1_{name}" for name in known})
         if fixed := sorted(given.keys() & {name for row in rows.values() for name in row.options}):
             raise ValueError(f"the rows of {arguments.item} differ in {', '.join(fixed)}: leave it out")
     except ValueError as error:
         parser.error(f"after --: {error}")
+    if ITEMS[arguments.item].kind == "volumes" and len(arguments.seeds) > 1:
+        parser.error(f"--seeds: {arguments.item} takes one seed, got {len(arguments.seeds)}: call it once for each")
+    try:
+        arguments.counts = {
+            split: _count(text) for split, _, text in (word.partition("=") for word in arguments.hold_out)
+        }
+    except ValueError:
+        parser.error(f"--hold_out: expected SPLIT=N, such as val=1, got {' '.join(arguments.hold_out)}")
     folders = arguments.dataset_dir.resolve(), arguments.output_dir.resolve()
     score_dir = arguments.score_dir and arguments.score_dir.resolve()
     return arguments, Plan(*folders, arguments.budget, given, arguments.split, arguments.last, score_dir)
@@ -117,13 +147,12 @@ class _List(argparse.Action):
         parser.exit()
 
 
-def write_item(name: str, item: Item, rows: Mapping[str, Row], plan: Plan, seeds: Sequence[int]) -> None:
-    """Write the table of the rows that are scored, and of a figure its picture."""
-    write_table(plan.output_dir / name, table_of(rows, plan, seeds), about(item, plan, seeds))
-    if item.draw is not None:
-        picture = item.draw(rows, plan, seeds, item.x)
-        with atomic_write(plan.output_dir / f"{name}.png") as file:
-            (picture.savefig if hasattr(picture, "savefig") else picture.save)(file, format="png")
+def write_picture(stem: Path, item: Item, rows: Mapping[str, Row], plan: Plan, seeds: Sequence[int]) -> None:
+    """Draw the picture of a figure from the rows that are scored."""
+    assert item.draw is not None
+    picture = item.draw(rows, plan, seeds, item.x)
+    with atomic_write(stem.with_suffix(".png")) as file:
+        (picture.savefig if hasattr(picture, "savefig") else picture.save)(file, format="png")
 
 
 def write_table(stem: Path, table: list[list[str]], caption: str) -> None:
@@ -133,15 +162,26 @@ def write_table(stem: Path, table: list[list[str]], caption: str) -> None:
     write(stem.with_suffix(".tex"), latex_table(table) + "\n")
 
 
-def about(item: Item, plan: Plan, seeds: Sequence[int]) -> str:
+def _count(text: str) -> int | str:
+    return text if text == "odd" else int(text)
+
+
+def about(item: Item, rows: Mapping[str, Row], plan: Plan, seeds: Sequence[int]) -> str:
     """The title, and how the numbers were made."""
-    options = ", ".join(f"{name} {value}" for name, value in {**BUDGETS[plan.budget], **plan.given}.items())
-    scored = plan.score_dir or plan.dataset_dir
+    every = {**BUDGETS[plan.budget], **plan.given}
+    also = {row.method: plan.budget_options(row).items() - every.items() for row in rows.values()}
+    random = [row.title for row in rows.values() if plan.starts_at_random(row)]
     weights = "the last epoch's weights" if plan.last else "the weights with the best validation mIoU"
     return (
-        f"{item.title}. Budget {plan.budget}: {options or 'the defaults of the configs'}; seeds "
-        f"{', '.join(map(str, seeds))}; {weights}, scored on {plan.split}.txt of {scored.name}."
+        f"{item.title}. Budget {plan.budget}: {_listed(every.items()) or 'the defaults of the configs'}"
+        + "".join(f"; for {method} {_listed(sorted(more))}" for method, more in also.items() if more)
+        + f"; seeds {', '.join(map(str, seeds))}; {weights}, scored on {plan.split}.txt of {plan.scored_dir.name}."
+        + (f" From random weights, not ImageNet's: {', '.join(random)}." if random else "")
     )
+
+
+def _listed(options: Iterable[tuple[str, Any]]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in options)
 
 
 def table_of(rows: Mapping[str, Row], plan: Plan, seeds: Sequence[int]) -> list[list[str]]:
@@ -149,9 +189,13 @@ def table_of(rows: Mapping[str, Row], plan: Plan, seeds: Sequence[int]) -> list[
     titles = [part for score in SCORES.values() for part in (score, "95 % interval over images")]
     table = [["", "seeds", *titles, "mIoU, seeds", "mIoU less the first row's"]]
     table[0] += ["seconds", "GMAC", "million parameters", "paper's mIoU"]
-    first = None
+    first, files = None, None
     for row in rows.values():
         scored = plan.read_scores(row, seeds)
+        for seed, scores in scored.items():
+            files = files or scores.files
+            if scores.files != files:
+                raise ValueError(f"{plan.scores(row, seed)} has other images than the first row's: move it away")
         cells = [row.title, str(len(scored))]
         for score in SCORES:
             images = np.mean([table.scores[score] for table in scored.values()], axis=0)

@@ -14,7 +14,7 @@ from scipy import ndimage
 from condseg_monai.cli.workflows import open_run
 from condseg_monai.data.images.image_reader import read_natural_image
 from condseg_monai.data.images.mask_reader import read_mask
-from condseg_monai.data.lists.pairing import find_cases
+from condseg_monai.data.lists.pairing import case_name, find_cases
 from condseg_monai.inference.grad_cam import lesion_cam
 from condseg_monai.inference.packed_bundle import load_model
 from condseg_monai.metrics.bootstrap import bootstrap_interval
@@ -67,11 +67,11 @@ def draw_curves(rows: Mapping[str, Row], plan: Plan, seeds: Sequence[int], x: st
     figure, axes = _figure("epoch", "validation mIoU")
     for number, row in enumerate(rows.values()):
         for seed in seeds:
-            (path,) = plan.folder(plan.trainings(row)[-1], seed).glob("history_*.csv")
-            epochs = [entry for entry in read_history(path) if entry.get("val_mean_iou") is not None]
-            label = row.title if seed == seeds[0] else None
-            points = [entry["epoch"] for entry in epochs], [entry["val_mean_iou"] for entry in epochs]
-            axes.plot(*points, marker=".", color=f"C{number}", label=label)
+            for path in plan.folder(plan.trainings(row)[-1], seed).glob("history_*.csv"):  # none if it failed
+                epochs = [entry for entry in read_history(path) if entry.get("val_mean_iou") is not None]
+                label = row.title if seed == seeds[0] else None
+                points = [entry["epoch"] for entry in epochs], [entry["val_mean_iou"] for entry in epochs]
+                axes.plot(*points, marker=".", color=f"C{number}", label=label)
     axes.legend()
     return figure
 
@@ -83,12 +83,11 @@ def draw_cases(rows: Mapping[str, Row], plan: Plan, seeds: Sequence[int], x: str
     ranked = scores.ranked("mean_iou")
     chosen = [scores.files[ranked[round(place)]] for place in np.linspace(0, len(ranked) - 1, min(count, len(ranked)))]
     cases = _cases(plan)
-    pictures: list[list[Any]] = [[read_natural_image(cases[Path(name).stem]["image"])] for name in chosen]
+    pictures: list[list[Any]] = [[read_natural_image(cases[name]["image"])] for name in chosen]
     for row in rows.values():
         segmenter = Segmenter(plan.weights(row, seeds[0]), device="cpu")
         for line, name in zip(pictures, chosen, strict=True):
-            label = read_mask(cases[Path(name).stem]["label"])
-            line.append(draw_case(line[0], segmenter.predict(line[0].astype(np.uint8)).mask, label))
+            line.append(draw_case(line[0], segmenter.predict(line[0].astype(np.uint8)).mask, _label(plan, cases[name])))
     legend = {"label": LABEL_COLOR, "prediction": PREDICTION_COLOR}
     return contact_sheet(pictures, ["image", *(row.title for row in rows.values())], chosen, legend=legend)
 
@@ -98,20 +97,20 @@ def draw_grad_cam(rows: Mapping[str, Row], plan: Plan, seeds: Sequence[int], x: 
     cases = _cases(plan)
     several: list[str] = []
     single: list[str] = []
-    for stem, case in cases.items():
-        (several if ndimage.label(read_mask(case["label"]))[1] > 1 else single).append(stem)
+    for name, case in cases.items():
+        (several if ndimage.label(_label(plan, case))[1] > 1 else single).append(name)
     chosen = [*several[:count], *single[:count]]
-    labels = [read_mask(cases[stem]["label"]) for stem in chosen]
+    labels = [_label(plan, cases[name]) for name in chosen]
     pictures: list[list[Any]] = [
         [draw_case(image, np.zeros_like(label), label)]
-        for image, label in zip((read_natural_image(cases[stem]["image"]) for stem in chosen), labels, strict=True)
+        for image, label in zip((read_natural_image(cases[name]["image"]) for name in chosen), labels, strict=True)
     ]
     for row in rows.values():
-        network, images = _network_and_images(plan, row, seeds[0], chosen)
+        network, images = _network_and_images(plan, row, seeds[0], [cases[name] for name in chosen])
         maps = lesion_cam(network)(images)[:, 0].numpy()
         for line, values, label in zip(pictures, maps, labels, strict=True):
             line.append(draw_heat_map(values, label.shape))
-    titles = [f"{stem}: {'several lesions' if stem in several else 'one lesion'}" for stem in chosen]
+    titles = [f"{name}: {'several lesions' if name in several else 'one lesion'}" for name in chosen]
     return contact_sheet(pictures, ["label", *(row.title for row in rows.values())], titles)
 
 
@@ -130,7 +129,7 @@ def draw_regions(rows: Mapping[str, Row], plan: Plan, seeds: Sequence[int], x: s
 
     figure = Figure(figsize=(5 * len(rows), 4.5), layout="constrained")
     for axes, row in zip(np.ravel(figure.subplots(1, len(rows))), rows.values(), strict=True):
-        network, images = _network_and_images(plan, row, seeds[0], list(_cases(plan))[:count])
+        network, images = _network_and_images(plan, row, seeds[0], list(_cases(plan).values())[:count])
         with torch.no_grad():
             maps = [torch.stack(network.region_features(part)) for part in images.split(16)]
         points = torch.cat(maps, dim=1).mean(dim=(3, 4)).flatten(0, 1).numpy()  # all of f_fg, of f_bg, of f_uc
@@ -144,20 +143,28 @@ def draw_regions(rows: Mapping[str, Row], plan: Plan, seeds: Sequence[int], x: s
 
 
 def _cases(plan: Plan) -> dict[str, dict[str, str]]:
-    """Image and mask of every case of the list that is scored, by stem, in the order of the names."""
-    found = find_cases(plan.dataset_dir, [plan.split]).cases[plan.split]
-    return {Path(case["image"]).stem: case for case in sorted(found, key=lambda case: str(case["image"]))}
+    """Image and mask of every case of the list that is scored, by the name that its scores have, in their order."""
+    suffix = str(plan.given.get("mask_suffix", ""))
+    found = find_cases(plan.scored_dir, [plan.split], mask_suffix=suffix).cases[plan.split]
+    named = {case_name(case) + Path(case["image"]).suffix: case for case in found}
+    return dict(sorted(named.items()))
 
 
-def _network_and_images(plan: Plan, row: Row, seed: int, stems: Sequence[str]) -> tuple[Any, torch.Tensor]:
+def _label(plan: Plan, case: Mapping[str, str]) -> np.ndarray:
+    return read_mask(case["label"], plan.given.get("mask_threshold"))
+
+
+def _network_and_images(
+    plan: Plan, row: Row, seed: int, cases: Sequence[Mapping[str, str]]
+) -> tuple[Any, torch.Tensor]:
     """A trained network, and images ``(B, C, H, W)`` as it takes them."""
     checkpoint, _, network = load_model(plan.weights(row, seed))
     with TemporaryDirectory() as folder:
-        options = {"dataset_dir": str(plan.dataset_dir / "images"), "output_dir": folder, "device": "cpu"}
+        options = {"dataset_dir": str(plan.scored_dir / "images"), "output_dir": folder, "device": "cpu"}
         workflow = open_run(("inference",), {**options, "checkpoint": str(checkpoint)}, "infer")
         dataset = workflow.parser.get_parsed_content("dataset")
-        places = {Path(case["image"]).stem: place for place, case in enumerate(dataset.data)}
-        return network, torch.stack([dataset[places[stem]]["image"].as_tensor() for stem in stems])
+        places = {case["image"]: place for place, case in enumerate(dataset.data)}
+        return network, torch.stack([dataset[places[case["image"]]]["image"].as_tensor() for case in cases])
 
 
 def _figure(x: str, y: str) -> tuple[Figure, Any]:

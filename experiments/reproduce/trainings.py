@@ -17,7 +17,7 @@ from condseg_monai.cli.workflows import option_names, read_configs, run, without
 from condseg_monai.inference.packed_bundle import load_model
 from condseg_monai.networks.encoders.weights import IMAGENET_PACKAGES
 from condseg_monai.reports.score_table import ScoreTable
-from condseg_monai.utils.files import atomic_write
+from condseg_monai.utils.files import atomic_write, read_json_object
 from condseg_monai.utils.method_files import CT, METHODS, Files
 
 __all__ = ["BUDGETS", "FILES", "Plan", "Row", "Training", "write"]
@@ -54,7 +54,18 @@ BUDGETS: dict[str, dict[str, Any]] = {
     },
     "paper": {},
 }
-"""Options by budget: the configs' defaults, which are the papers', and two that a CPU trains in minutes and seconds."""
+"""Options by budget: the configs' defaults, which are ConDSeg's, and two that a CPU trains in minutes and seconds."""
+
+_PAPER_OPTIONS: dict[str, dict[str, Any]] = {
+    "med_disseg": {
+        "stage1_epochs": 600,
+        "stage1_early_stop_patience": 200,
+        "batch_size": 8,
+        "encoder_learning_rate": 1e-4,
+    },
+    "dec_seg": {"early_stop_patience": 200},  # as many as its epochs: none
+}
+"""What the budget of the paper has by method, where its released training is not what the configs do."""
 
 FILES = {
     **METHODS,
@@ -66,7 +77,11 @@ FILES = {
 """What a row trains, by name."""
 
 _RUN = {"panel_interval": 0, "progress_bar": False, "num_workers": 0}
+_WITHOUT_EFFECT = {"cache", "check_data", "device", "num_workers", "panel_interval", "progress_bar", "save_interval"}
+"""Options that a folder's training may have had otherwise: they do not make it another one."""
+
 _PREFIXES = {"train_stage1": "stage1_", "train_dec_seg": "dec_seg_"}  # of options that a training alone gets
+_LONGEST_NAME = 240  # bytes; a folder's name has 255
 _log = logging.getLogger("reproduce")
 
 
@@ -115,17 +130,24 @@ class Plan(NamedTuple):
     score_dir: Path | None = None
 
     @property
+    def scored_dir(self) -> Path:
+        """The data set that is scored."""
+        return self.score_dir or self.dataset_dir
+
+    @property
     def data_set(self) -> str:
-        """The published data set that ``condseg prepare`` made the folder of; empty if it did not."""
+        """The published data set that ``condseg prepare`` made the folder of; empty if it did not, or of other data."""
         record = self.dataset_dir / "dataset.json"
-        return json.loads(record.read_text(encoding="utf-8")).get("dataset", "") if record.is_file() else ""
+        own = record.is_file() and self.scored_dir == self.dataset_dir
+        return str(read_json_object(record).get("dataset", "")) if own else ""
 
     def trainings(self, row: Row) -> list[Training]:
         """The trainings of a row, in order; each starts from the one before."""
         files = FILES[row.method]
         done = [] if row.starts_from is None else self.trainings(row.starts_from)
         for stage in filter(None, (files.stage1, files.train)):
-            options, plain, defaults = self._options(stage, row), self._options(stage, Row("")), _defaults(stage)
+            options, defaults = self._options(stage, row), _defaults(stage)
+            plain = self._options(stage, Row("", row.method))
             own = [f"{name}={value}" for name, value in options.items() if value != {**defaults, **plain}.get(name)]
             options = {name: value for name, value in options.items() if value != defaults.get(name)}
             label = "-".join([".".join(stage).replace("train_", ""), *own])
@@ -134,11 +156,11 @@ class Plan(NamedTuple):
 
     def _options(self, stage: tuple[str, ...], row: Row) -> dict[str, Any]:
         """Those that the files of a stage have."""
-        options = {**_RUN, **BUDGETS[self.budget], **row.options, **self.given}
-        if self.budget == "small" and options["encoder"] not in IMAGENET_PACKAGES:
-            options["encoder_weights"] = None  # which pip does not install
-        if prefix := _PREFIXES.get(stage[0]):
-            options |= {name[len(prefix) :]: value for name, value in options.items() if name.startswith(prefix)}
+        asked = {**row.options, **self.given}
+        budget = self.budget_options(row)
+        options = {**_RUN, **budget, **_for_stage(stage, budget), **asked, **_for_stage(stage, asked)}
+        if self.starts_at_random(row):
+            options["encoder_weights"] = None
         if row.epochs_factor != 1:
             options["epochs"] = max(1, round(row.epochs_factor * options.get("epochs", _defaults(stage)["epochs"])))
         names = {
@@ -147,9 +169,25 @@ class Plan(NamedTuple):
         }
         return {name: value for name, value in sorted(options.items()) if name in names}
 
+    def budget_options(self, row: Row) -> dict[str, Any]:
+        """What the budget says of a row's method."""
+        return {**BUDGETS[self.budget], **(_PAPER_OPTIONS.get(row.method, {}) if self.budget == "paper" else {})}
+
+    def starts_at_random(self, row: Row) -> bool:
+        """Whether the budget's ImageNet weights are not those of a row's encoder, which no package of pip's has."""
+        asked = {**row.options, **self.given}
+        return (
+            self.budget == "small"
+            and "encoder_weights" not in asked
+            and asked.get("encoder", BUDGETS["small"]["encoder"]) not in IMAGENET_PACKAGES
+        )
+
     def folder(self, training: Training, seed: int) -> Path:
         """Where a training is."""
-        return self.output_dir / "trainings" / training.name / f"seed{seed}"
+        name = training.name
+        if len(name) > _LONGEST_NAME:
+            name = f"{name[: _LONGEST_NAME - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+        return self.output_dir / "trainings" / name / f"seed{seed}"
 
     def weights(self, row: Row, seed: int) -> Path:
         """The weights of a row that is trained."""
@@ -172,21 +210,27 @@ class Plan(NamedTuple):
         return {seed: table.select(np.argsort(table.files)) for seed, table in tables.items()}
 
     def train(self, row: Row, seed: int) -> None:
-        """Train what is missing of a row; a training that was cut short continues.
+        """Train what is missing of a row; a training that was cut short continues after its last complete epoch.
 
         Raises:
-            ValueError: if a folder is of a training with other data or options.
+            RuntimeError: if another process is training one of them.
+            ValueError: if a folder is of a training with other data or options, or that started from other weights.
         """
         start = None
         for training in self.trainings(row):
             folder = self.folder(training, seed)
             self._check_settings(training, folder)
+            _check_start(folder, start)
             if not (folder / "trained.json").is_file():
                 _log.info(f"training {training.name}, seed {seed}")
                 starts = {"stage1_checkpoint": None, "init_from": None}
                 starts["init_from" if training.files[0] == "train_dec_seg" else "stage1_checkpoint"] = start
-                run(training.files, {**self._places(folder, training, seed), **starts})
+                resume = any(_states(folder))  # without one, what is there is of a first epoch that was cut short
+                again = {"resume": resume, "overwrite": not resume}
+                run(training.files, {**self._places(folder, training, seed), **starts, **again})
                 write(folder / "trained.json", json.dumps({"seconds": _seconds(folder)}))
+                for state in _states(folder):  # several times the weights
+                    state.unlink()
             start = str(folder / "models" / self._weights_file(training))
 
     def train_and_score(self, row: Row, seed: int) -> None:
@@ -199,8 +243,8 @@ class Plan(NamedTuple):
         places = self._places(self.folder(training, seed), training, seed)
         files = (*training.files, "evaluate")
         scored = {"output_dir": str(scores.parent), "checkpoint": str(self.weights(row, seed)), "split": self.split}
-        scored["dataset_dir"] = str(self.score_dir or self.dataset_dir)
-        run(files, without_card_options(files, {**places, **scored, "resume": False, "overwrite": True}))
+        scored["dataset_dir"] = str(self.scored_dir)
+        run(files, without_card_options(files, {**places, **scored, "overwrite": True}))
 
     def seconds(self, row: Row, seed: int) -> float:
         """How long the trainings of a row took."""
@@ -220,17 +264,44 @@ class Plan(NamedTuple):
         return counter.get_total_flops() / 2e9, sum(parameter.numel() for parameter in network.parameters()) / 1e6
 
     def _places(self, folder: Path, training: Training, seed: int) -> dict[str, Any]:
-        places = {"ckpt_dir": str(folder / "models"), "output_dir": str(folder), "dataset_dir": str(self.dataset_dir)}
-        # A first epoch that was cut short may have left weights and nothing to resume from.
-        resume = any((folder / "models").glob("resume_*.state"))
-        return {**training.options, **places, "seed": seed, "resume": resume, "overwrite": not resume}
+        places = {"ckpt_dir": str(folder / "models"), "output_dir": str(folder)}
+        return {**training.options, **places, "dataset_dir": str(self.dataset_dir), "seed": seed}
 
     def _check_settings(self, training: Training, folder: Path) -> None:
         file = folder / "settings.json"
         text = json.dumps({"dataset_dir": str(self.dataset_dir), **training._asdict()}, indent=2)
-        if file.is_file() and file.read_text(encoding="utf-8") != text:
+        if not file.is_file():
+            write(file, text)
+        elif _comparable(read_json_object(file)) != _comparable(json.loads(text)):
             raise ValueError(f"{folder} was trained with other data or options, see {file}: give another --output_dir")
-        write(file, text)
+
+
+def _for_stage(stage: tuple[str, ...], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a stage alone, without their prefix."""
+    prefix = _PREFIXES.get(stage[0])
+    return {name[len(prefix) :]: value for name, value in options.items() if prefix and name.startswith(prefix)}
+
+
+def _comparable(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What makes a training another one."""
+    options = {name: value for name, value in settings.get("options", {}).items() if name not in _WITHOUT_EFFECT}
+    return {**settings, "options": options}
+
+
+def _check_start(folder: Path, start: str | None) -> None:
+    """Refuse a training that started from the best weights where the last ones are wanted, or the other way round."""
+    for record in (folder / "models").glob("run_*.json"):
+        was = read_json_object(record).get("starts_from")
+        if was is not None and start is not None and Path(was["checkpoint"]).name != Path(start).name:
+            raise ValueError(
+                f"{folder} started from {Path(was['checkpoint']).name}, not from {Path(start).name}: give --last, or "
+                "leave it out, as at its training, or give another --output_dir"
+            )
+
+
+def _states(folder: Path) -> list[Path]:
+    """What a training that was cut short resumes from."""
+    return [*(folder / "models").glob("resume_*.state")]
 
 
 def _defaults(files: tuple[str, ...]) -> dict[str, Any]:

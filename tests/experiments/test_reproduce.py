@@ -13,8 +13,10 @@ from PIL import Image
 from condseg_monai.cli.workflows import option_names, read_configs
 from condseg_monai.data.synthetic.ct_phantom import make_synthetic_ct
 from experiments.reproduce import __main__ as reproduce
+from experiments.reproduce import pictures
 from experiments.reproduce.items import ITEMS
-from experiments.reproduce.trainings import FILES, Plan, Row
+from experiments.reproduce.synapse import prepare_slices
+from experiments.reproduce.trainings import BUDGETS, FILES, Plan, Row
 
 
 def call(monkeypatch: pytest.MonkeyPatch, output_dir: Path, *words: str, dataset_dir: Path | str = ".") -> int:
@@ -127,6 +129,14 @@ def test_equal_trainings_have_one_name_whatever_their_table(tmp_path):
     assert small.trainings(ITEMS["table3"].rows["net0"])[0].name == "stage1.without_cr"
 
 
+@pytest.mark.parametrize("budget", BUDGETS)
+def test_every_training_has_a_folder_of_its_own_whose_name_is_short_enough(tmp_path, budget):
+    here = plan(tmp_path, budget=budget)
+    rows = [row for item in ITEMS.values() if item.kind != "speed" for row in item.rows.values()]
+    folders = {training.name: here.folder(training, 0).parent for row in rows for training in here.trainings(row)}
+    assert len(set(folders.values())) == len(folders) and max(len(folder.name) for folder in folders.values()) < 255
+
+
 def test_stages_get_the_options_of_budget_row_and_command_line(tmp_path):
     small = plan(tmp_path, budget="small", given={"stage1_batch_size": 3})
     first, second = small.trainings(ITEMS["med_disseg_table3"].rows["disp1"])
@@ -144,6 +154,118 @@ def test_stages_get_the_options_of_budget_row_and_command_line(tmp_path):
     assert after.name.startswith(f"{alone.name}+") and alone.options["unlabeled_batch_size"] == 0
     (resnet,) = small.trainings(Row("", "flexible_unet", {"encoder": "resnet18"}))
     assert resnet.options["encoder_weights"] is None and resnet.options["encoder"] == "resnet18"
+
+
+def test_epochs_that_are_given_are_those_of_every_training_but_for_a_stage_of_its_own(tmp_path):
+    small = plan(tmp_path, budget="small", given={"epochs": 30})
+    assert [training.options["epochs"] for training in small.trainings(Row(""))] == [30, 30]
+    assert [training.options["epochs"] for training in small.trainings(ITEMS["table6"].rows["20"])] == [20, 30]
+    assert [training.options["epochs"] for training in small.trainings(ITEMS["dec_seg"].rows["all"])] == [30]
+    small = small._replace(given={"epochs": 30, "stage1_epochs": 10})
+    assert [training.options["epochs"] for training in small.trainings(Row(""))] == [10, 30]
+
+
+def test_budget_of_the_paper_is_that_of_each_method(tmp_path):
+    paper = plan(tmp_path, budget="paper")
+    own = {"num_workers", "panel_interval", "progress_bar"}
+    options = {
+        name: [{key: value for key, value in training.options.items() if key not in own} for training in trainings]
+        for name, trainings in ((name, paper.trainings(row)) for name, row in ITEMS["methods"].rows.items())
+    }
+    assert options["condseg"] == [{}, {}] and options["unet"] == [{}]
+    first = {"epochs": 600, "early_stop_patience": 200, "batch_size": 8}
+    assert options["med_disseg"] == [first, {"batch_size": 8, "encoder_learning_rate": 1e-4}]
+    (dec_seg,) = paper.trainings(ITEMS["dec_seg"].rows["all"])
+    assert dec_seg.options["early_stop_patience"] == 200 == read_configs(("train_dec_seg",))[0]["epochs"]
+    assert [training.name for training in paper.trainings(ITEMS["methods"].rows["med_disseg"])] == [
+        "stage1.med_disseg",
+        "stage1.med_disseg+stage2.med_disseg",
+    ]
+    text = reproduce.about(ITEMS["methods"], ITEMS["methods"].rows, paper, [0])
+    assert "for med_disseg batch_size 8, encoder_learning_rate 0.0001, stage1_early_stop_patience 200" in text
+
+
+def test_encoders_without_weights_in_a_package_start_at_random_and_the_caption_says_so(tmp_path):
+    rows, small = ITEMS["table9"].rows, plan(tmp_path, budget="small")
+    assert [name for name, row in rows.items() if not small.starts_at_random(row)] == ["efficientnet_lite0"]
+    text = reproduce.about(ITEMS["table9"], rows, small, [0])
+    assert text.endswith(
+        "From random weights, not ImageNet's: " + ", ".join(f"encoder {n}" for n in [*rows][:-1]) + "."
+    )
+    asked = small._replace(given={"encoder_weights": "imagenet"})
+    assert "encoder_weights" not in asked.trainings(rows["resnet18"])[0].options  # the default, imagenet
+    assert not any(plan(tmp_path, budget="paper").starts_at_random(row) for row in rows.values())
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """What trainings are called with, in place of training."""
+    calls = []
+
+    def run(files, options, *_):
+        calls.append(options)
+        models = Path(options["ckpt_dir"])
+        start = options["init_from"] or options["stage1_checkpoint"]
+        record = {"result": {"seconds": 1}, "starts_from": start and {"checkpoint": start}}
+        models.mkdir(parents=True, exist_ok=True)
+        (models / "run_stage.json").write_text(json.dumps(record))
+        (models / "resume_stage.state").touch()
+        if options.get("epochs") == 13:
+            raise RuntimeError("killed")
+
+    monkeypatch.setattr("experiments.reproduce.trainings.run", run)
+    return calls
+
+
+def test_training_that_was_cut_short_resumes_from_its_state_and_without_one_begins_again(tmp_path, runs):
+    row = Row("", "net0", {"epochs": 13})
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="killed"):
+            plan(tmp_path).train(row, 0)
+    (folder,) = (tmp_path / "trainings").glob("*/seed0")
+    (folder / "models" / "resume_stage.state").unlink()
+    with pytest.raises(RuntimeError, match="killed"):
+        plan(tmp_path).train(row, 0)
+    assert [(call["resume"], call["overwrite"]) for call in runs] == [(False, True), (True, False), (False, True)]
+    plan(tmp_path).train(Row("", "net0"), 0)
+    assert not [*(tmp_path / "trainings" / "stage1" / "seed0" / "models").glob("*.state")]
+
+
+def test_training_from_other_weights_of_stage_1_is_refused(tmp_path, runs):
+    plan(tmp_path, last=True).train(Row(""), 0)
+    plan(tmp_path, last=True).train(Row(""), 0)
+    assert len(runs) == 2 and runs[1]["stage1_checkpoint"].endswith("stage1_final.pt")
+    with pytest.raises(ValueError, match=r"seed0 started from stage1_final.pt, not from stage1.pt: give --last"):
+        plan(tmp_path).train(Row(""), 0)
+
+
+def test_options_without_effect_make_no_other_training(tmp_path, runs):
+    plan(tmp_path, given={"device": "cpu", "num_workers": 2}).train(Row("", "net0"), 0)
+    plan(tmp_path, given={"device": "cuda", "save_interval": 0}).train(Row("", "net0"), 0)
+    assert len(runs) == 1
+    with pytest.raises(ValueError, match="was trained with other data or options"):
+        plan(tmp_path, given={"batch_size": 3}).train(Row("", "net0"), 0)
+
+
+def test_cases_of_pictures_are_named_as_their_scores_and_come_from_what_is_scored(tiny_dataset, tmp_path):
+    other = tmp_path / "other"
+    for kind in ("images", "masks"):
+        for name in ("day_1/a", "day_2/a", "b"):
+            path = other / kind / f"{name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("L", (8, 8)).save(path)
+    (other / "val.txt").write_text("day_2/a\nb\nday_1/a\n")
+    here = Plan(tiny_dataset, tmp_path, split="val", score_dir=other)
+    cases = pictures._cases(here)
+    assert [*cases] == ["b.png", "day_1/a.png", "day_2/a.png"]
+    assert cases["day_2/a.png"]["image"] == str(other / "images" / "day_2" / "a.png")
+
+
+def test_slices_of_other_scans_are_refused(tmp_path):
+    (tmp_path / "dataset.json").write_text(json.dumps({"source": "/scans"}))
+    prepare_slices(Path("/scans"), tmp_path, None, {})
+    with pytest.raises(ValueError, match="was made of /scans, not of /others: give another --output_dir"):
+        prepare_slices(Path("/others"), tmp_path, None, {})
 
 
 def scored(output_dir: Path, row: Row, *, curve: bool = False) -> None:
@@ -183,6 +305,28 @@ def test_published_numbers_stand_beside_ours(tmp_path, monkeypatch, without_sett
     assert [row[-1] for row in read(tmp_path / "table1.csv")[1:]] == ["", ""]
 
 
+def test_published_numbers_do_not_stand_beside_scores_of_other_data(tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "dataset.json").write_text('{"dataset": "kvasir-sessile"}')
+    assert Plan(data, tmp_path).data_set == Plan(data, tmp_path, score_dir=data).data_set == "kvasir-sessile"
+    assert Plan(data, tmp_path, score_dir=tmp_path).data_set == ""
+
+
+def test_rows_of_other_images_are_not_compared(tmp_path, monkeypatch, capsys, without_settings):
+    for name in ("unet", "condseg"):
+        scored(tmp_path, ITEMS["table1"].rows[name])
+    here = plan(tmp_path)
+    path = here.scores(ITEMS["table1"].rows["condseg"], 0)
+    path.write_text(path.read_text().replace("b,", "c,"))
+    assert call(monkeypatch, tmp_path, "table1", "--rows", "unet", "condseg") == 1
+    assert (
+        capsys.readouterr()
+        .err.splitlines()[-1]
+        .endswith(f"ConDSeg, seed 0: {path} has other images than the first row's: move it away")
+    )
+
+
 def test_sweeps_are_drawn(tmp_path, monkeypatch, without_settings):
     for name in ("0.3", "0.5"):
         scored(tmp_path, ITEMS["figure6"].rows[name])
@@ -197,6 +341,20 @@ def test_curves_are_those_of_the_trainings(tmp_path, monkeypatch, without_settin
     scored(tmp_path, ITEMS["figure5"].rows["unet"], curve=True)
     call(monkeypatch, tmp_path, "figure5", "--rows", "unet")
     assert drawn == [("U-Net", [1, 2], [0.25, 0.5])]
+
+
+def test_figure_is_drawn_without_a_row_that_failed_and_the_last_line_names_it(
+    tmp_path, monkeypatch, capsys, without_settings
+):
+    scored(tmp_path, ITEMS["figure5"].rows["unet"], curve=True)
+
+    def fail(*_):
+        raise ValueError("no such data")
+
+    monkeypatch.setattr("experiments.reproduce.trainings.run", fail)
+    assert call(monkeypatch, tmp_path, "figure5", "--rows", "unet", "--seeds", "0", "1") == 1
+    assert capsys.readouterr().err.splitlines()[-1] == "failed: U-Net (MONAI's), seed 1: no such data"
+    assert Image.open(tmp_path / "figure5.png").size == (600, 400)
 
 
 def test_speed_is_measured_without_data(tmp_path, monkeypatch):
@@ -225,6 +383,10 @@ def test_ct_is_prepared_trained_segmented_and_scored_by_both_rules(tmp_path, mon
         (["table5"], "invalid choice"),
         (["table7", "--", "--image_sise", "3"], "after --"),
         (["table7", "--", "--cdfa_window", "3"], "the rows of table7 differ in cdfa_window: leave it out"),
+        (["table7", "--", "--seed", "3"], "after --: seed is set by this program, see --help: leave it out"),
+        (["table7", "--", "--stage1_checkpoint", "a.pt"], "stage1_checkpoint is set by this program"),
+        (["table10", "--seeds", "0", "1"], "--seeds: table10 takes one seed, got 2: call it once for each"),
+        (["table10", "--hold_out", "val"], "--hold_out: expected SPLIT=N, such as val=1, got val"),
     ],
 )
 def test_wrong_arguments_end_with_a_message(words, message, tmp_path, monkeypatch, capsys):

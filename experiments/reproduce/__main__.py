@@ -55,7 +55,7 @@ def main() -> int:
     failed: list[str] = []
     if item.kind == "speed":
         with _noted("speed", failed):
-            table, how = measure_speed(rows, plan.budget, plan.given)
+            table, how = measure_speed(rows, plan)
             write_table(stem, table, f"{item.title}. {how}")
     elif item.kind == "volumes":
         plan = plan._replace(dataset_dir=plan.output_dir / "synapse")
@@ -169,12 +169,15 @@ def _count(text: str) -> int | str:
 def about(item: Item, rows: Mapping[str, Row], plan: Plan, seeds: Sequence[int]) -> str:
     """The title, and how the numbers were made."""
     every = {**BUDGETS[plan.budget], **plan.given}
-    also = {row.method: plan.budget_options(row).items() - every.items() for row in rows.values()}
+    also = {
+        row.method: [(name, value) for name, value in plan.budget_options(row).items() if name not in every]
+        for row in rows.values()
+    }
     random = [row.title for row in rows.values() if plan.starts_at_random(row)]
     weights = "the last epoch's weights" if plan.last else "the weights with the best validation mIoU"
     return (
         f"{item.title}. Budget {plan.budget}: {_listed(every.items()) or 'the defaults of the configs'}"
-        + "".join(f"; for {method} {_listed(sorted(more))}" for method, more in also.items() if more)
+        + "".join(f"; for {method} {_listed(more)}" for method, more in also.items() if more)
         + f"; seeds {', '.join(map(str, seeds))}; {weights}, scored on {plan.split}.txt of {plan.scored_dir.name}."
         + (f" From random weights, not ImageNet's: {', '.join(random)}." if random else "")
     )

@@ -4,37 +4,40 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 
 from benchmarks.measure import interleave
 from condseg_monai.networks.methods import METHODS
-from experiments.reproduce.trainings import BUDGETS, Row
+from experiments.reproduce.trainings import BUDGETS, Plan, Row
 
 __all__ = ["PAPER_IMAGES_PER_SECOND", "measure_speed"]
 
 PAPER_IMAGES_PER_SECOND = 59.6  # on one RTX 4090; batch and precision are not said
 
 
-def measure_speed(
-    rows: Mapping[str, Row], budget: str, given: Mapping[str, Any], repeats: int = 50
-) -> tuple[list[list[str]], str]:
+def measure_speed(rows: Mapping[str, Row], plan: Plan, repeats: int = 50) -> tuple[list[list[str]], str]:
     """Time the networks of the rows on one image, with random weights, in turn.
+
+    Args:
+        rows: what to time.
+        plan: with the budget, and ``device`` and ``precision`` among the options that are given.
+        repeats: passes of each network.
 
     Returns:
         The table, and how it was measured. A GPU is waited for before the clock is read.
     """
+    given = plan.given
     device = str(given.get("device", "cuda" if torch.cuda.is_available() else "cpu"))
     precision = str(given.get("precision", "float16" if device.startswith("cuda") else "float32"))
     dtype = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}[precision]
-    options = {**BUDGETS[budget], **given}
-    size = options.get("image_size", 256)
+    size = {**BUDGETS[plan.budget], **given}.get("image_size", 256)
     image = torch.rand(1, 3, size, size, device=device)
     networks = {}
     for name, row in rows.items():
         method = METHODS[row.method]
-        arguments = {key: {**options, **row.options}.get(key, value) for key, value in method.options.items()}
+        options = {**plan.budget_options(row), **row.options, **given}
+        arguments = {key: options.get(key, value) for key, value in method.options.items()}
         networks[name] = method.network(**arguments).to(device).eval()
     with torch.inference_mode(), torch.autocast(torch.device(device).type, dtype, enabled=precision != "float32"):
         steps = {name: lambda network=network: network(image) for name, network in networks.items()}

@@ -57,6 +57,9 @@ BUDGETS: dict[str, dict[str, Any]] = {
 """Options by budget: the configs' defaults, which are ConDSeg's, and two that a CPU trains in minutes and seconds."""
 
 _PAPER_OPTIONS: dict[str, dict[str, Any]] = {
+    "unet": {"decoder_channels": 64},
+    "unet_plus_plus": {"decoder_channels": 32},
+    "attention_unet": {"decoder_channels": 64},
     "med_disseg": {
         "stage1_epochs": 600,
         "stage1_early_stop_patience": 200,
@@ -65,7 +68,7 @@ _PAPER_OPTIONS: dict[str, dict[str, Any]] = {
     },
     "dec_seg": {"early_stop_patience": 200},  # as many as its epochs: none
 }
-"""What the budget of the paper has by method, where its released training is not what the configs do."""
+"""What the budget of the paper has by method, where what is published of it is not what the configs do."""
 
 FILES = {
     **METHODS,

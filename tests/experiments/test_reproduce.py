@@ -172,7 +172,10 @@ def test_budget_of_the_paper_is_that_of_each_method(tmp_path):
         name: [{key: value for key, value in training.options.items() if key not in own} for training in trainings]
         for name, trainings in ((name, paper.trainings(row)) for name, row in ITEMS["methods"].rows.items())
     }
-    assert options["condseg"] == [{}, {}] and options["unet"] == [{}]
+    assert options["condseg"] == [{}, {}] and options["one_stage"] == [{}]
+    assert [options[name] for name in ("unet", "unet_plus_plus", "attention_unet")] == [
+        [{"decoder_channels": width}] for width in (64, 32, 64)
+    ]
     first = {"epochs": 600, "early_stop_patience": 200, "batch_size": 8}
     assert options["med_disseg"] == [first, {"batch_size": 8, "encoder_learning_rate": 1e-4}]
     (dec_seg,) = paper.trainings(ITEMS["dec_seg"].rows["all"])
@@ -182,7 +185,8 @@ def test_budget_of_the_paper_is_that_of_each_method(tmp_path):
         "stage1.med_disseg+stage2.med_disseg",
     ]
     text = reproduce.about(ITEMS["methods"], ITEMS["methods"].rows, paper, [0])
-    assert "for med_disseg batch_size 8, encoder_learning_rate 0.0001, stage1_early_stop_patience 200" in text
+    assert "; for med_disseg stage1_epochs 600, stage1_early_stop_patience 200, batch_size 8, enc" in text
+    assert "for condseg" not in text
 
 
 def test_encoders_without_weights_in_a_package_start_at_random_and_the_caption_says_so(tmp_path):

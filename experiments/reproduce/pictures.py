@@ -51,8 +51,9 @@ def draw_cost(rows: Mapping[str, Row], plan: Plan, seeds: Sequence[int], x: str 
     """MIoU over the multiply-adds for one image, with its 95 % interval over images."""
     figure, axes = _figure("billion multiply-adds for one image", "mIoU")
     for row in rows.values():
-        images = np.mean([table.scores["mean_iou"] for table in plan.read_scores(row, seeds).values()], axis=0)
-        mean, (low, high), (cost, _) = images.mean(), bootstrap_interval(images), plan.cost(row, seeds[0])
+        scored = plan.read_scores(row, seeds)
+        images = np.mean([table.scores["mean_iou"] for table in scored.values()], axis=0)
+        mean, (low, high), (cost, _) = images.mean(), bootstrap_interval(images), plan.cost(row, next(iter(scored)))
         axes.errorbar(cost, mean, yerr=[[mean - low], [high - mean]], marker="o", capsize=3)
         axes.annotate(row.title, (cost, mean), xytext=(6, 4), textcoords="offset points", fontsize="small")
     axes.set_xscale("log")

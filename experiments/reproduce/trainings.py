@@ -237,9 +237,15 @@ class Plan(NamedTuple):
             start = str(folder / "models" / self._weights_file(training))
 
     def train_and_score(self, row: Row, seed: int) -> None:
-        """Train and score what is missing of a row."""
+        """Train and score what is missing of a row.
+
+        Raises:
+            FileNotFoundError: if there is no list to score, before any training.
+        """
+        scores, images = self.scores(row, seed), self.scored_dir / f"{self.split}.txt"
+        if not scores.is_file() and not images.is_file():
+            raise FileNotFoundError(f"there is no {images} to score: give another --split or --score_dir")
         self.train(row, seed)
-        scores = self.scores(row, seed)
         if scores.is_file():
             return
         training = self.trainings(row)[-1]

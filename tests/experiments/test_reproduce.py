@@ -236,6 +236,12 @@ def test_training_that_was_cut_short_resumes_from_its_state_and_without_one_begi
     assert not [*(tmp_path / "trainings" / "stage1" / "seed0" / "models").glob("*.state")]
 
 
+def test_list_that_is_missing_is_named_before_any_training(tmp_path, runs):
+    with pytest.raises(FileNotFoundError, match=r"there is no .*/data/val.txt to score: give another --split"):
+        plan(tmp_path, split="val", score_dir=tmp_path / "data").train_and_score(Row(""), 0)
+    assert not runs
+
+
 def test_training_from_other_weights_of_stage_1_is_refused(tmp_path, runs):
     plan(tmp_path, last=True).train(Row(""), 0)
     plan(tmp_path, last=True).train(Row(""), 0)
@@ -357,7 +363,10 @@ def test_figure_is_drawn_without_a_row_that_failed_and_the_last_line_names_it(
         raise ValueError("no such data")
 
     monkeypatch.setattr("experiments.reproduce.trainings.run", fail)
-    assert call(monkeypatch, tmp_path, "figure5", "--rows", "unet", "--seeds", "0", "1") == 1
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "test.txt").touch()
+    words = ["figure5", "--rows", "unet", "--seeds", "0", "1"]
+    assert call(monkeypatch, tmp_path, *words, dataset_dir=tmp_path / "data") == 1
     assert capsys.readouterr().err.splitlines()[-1] == "failed: U-Net, seed 1: no such data"
     assert Image.open(tmp_path / "figure5.png").size == (600, 400)
 

@@ -44,6 +44,7 @@ from .inference.case_loader import predict_cases as predict_cases
 from .inference.cases import image_cases as image_cases
 from .inference.cases import scored_cases as scored_cases
 from .inference.cases import volume_cases as volume_cases
+from .inference.dicom_segmentation import SaveDicomSegd as SaveDicomSegd
 from .inference.finite_output import CheckFinited as CheckFinited
 from .inference.model_files import bundle_checkpoint as bundle_checkpoint
 from .inference.model_files import default_checkpoint as default_checkpoint
@@ -94,6 +95,7 @@ from .networks.nets.unet import UNetPlusPlus as UNetPlusPlus
 from .networks.nets.unet import attention_unet as attention_unet
 from .networks.nets.unet import baseline_unet as baseline_unet
 from .networks.released.condseg import from_released as from_released
+from .reports.contours import SaveContoursd as SaveContoursd
 from .reports.curves import draw_curves as draw_curves
 from .reports.curves import run_and_draw as run_and_draw
 from .reports.overlay import DrawOverlayd as DrawOverlayd

@@ -32,16 +32,18 @@ def command(ctx: click.Context, model: str, source: Path, output_dir: Path, kind
     """Segment SOURCE with MODEL and write the masks into OUT.
 
     MODEL is a checkpoint, the folder of a run or a bundle, a zip of one, or the name of a shipped model;
-    its model card says what it segments. SOURCE is an image, a folder of images or a list; for CT, a NIfTI file, a
+    its model card says what it segments. SOURCE is an image, a folder of images or a list; DICOM pictures
+    are images, each frame of a clip one, as clip.dcm#12 is its twelfth; for CT, a NIfTI file, a
     DICOM series, or a folder of them. What is in OUT already, of the same source, weights and settings, is kept. The
     exit code is 1 if something failed.
     """
-    from condseg_monai.data.images.image_reader import IMAGE_EXTENSIONS  # with NumPy, and --help does without
+    from condseg_monai.data.images.dicom_picture import frame_of  # with NumPy, and --help does without
+    from condseg_monai.data.images.image_reader import IMAGE_EXTENSIONS
 
     if output_dir.suffix.lower() in IMAGE_EXTENSIONS:
         raise click.BadParameter(f"{output_dir} is the name of an image, and OUT is a folder", param_hint="OUT")
     checkpoint, card = read_model(model, source)
-    if not source.exists():
+    if not frame_of(source)[0].exists():
         raise click.BadParameter(f"Path '{source}' does not exist.", param_hint="SOURCE")
     files = (INFERENCE[kind or (card.kind if card else "image")],)
     given = given_options(ctx, options)

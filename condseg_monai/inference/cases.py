@@ -7,14 +7,15 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from condseg_monai.data.ct.volume_list import list_volumes
+from condseg_monai.data.images.dicom_picture import frame_of
 from condseg_monai.data.images.image_reader import IMAGE_EXTENSIONS, UnreadableImageError, read_natural_image
 from condseg_monai.data.lists.dataset_report import no_mask_text
-from condseg_monai.data.lists.image_list import list_images, list_other_files
+from condseg_monai.data.lists.image_list import dicom_frames, is_dicom_picture, list_images, list_other_files
 from condseg_monai.data.lists.pairing import (
     Case,
     DatasetError,
@@ -219,10 +220,11 @@ class Cases:
         try:
             files: dict[Path, Source] = {}
             unreadable = set()
+            sha256 = cache(content_sha256)  # of a file with many frames once
             for case in todo:
                 image = case["image"]
                 try:
-                    source = Source(image, content_sha256(image))
+                    source = Source(image, sha256(frame_of(image)[0]))
                     # a name may be too long
                     folders = [path for kind in self.outputs if (path := self.path(kind, case)).is_dir()]
                 except OSError as error:
@@ -257,7 +259,7 @@ class Cases:
         if clashes := [" and ".join(paths) for paths in by_name.values() if len(paths) > 1]:
             lines = "\n".join(f"  - {clash}" for clash in clashes)
             raise DatasetError(f"cases of one name would write the same {self.result}; rename them:\n{lines}")
-        sources = {Path(case["image"]).resolve() for case in cases}
+        sources = {frame_of(case["image"])[0].resolve() for case in cases}
         folders = {path.parent for path in sources} | sources  # a DICOM series is a folder itself
         folders |= {folder.parent / "masks" for folder in folders if folder.name == "images"}
         if self.output_dir is not None and self.output_dir.resolve() in folders:
@@ -282,15 +284,17 @@ def image_cases(
     save_overlay: bool = False,
     save_gradcam: str = "none",
     gradcam_layer: str = "output.conv2",
+    save_contours: bool = False,
+    save_dicom_seg: bool = False,
     settings: Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> Cases:
-    """Cases of images to segment; ``source`` is a folder, list or image.
+    """Cases of images to segment; ``source`` is a folder, list or image. Each frame of a DICOM file is a case.
 
-    Masks go to ``{output_dir}/{stem}.png``; what else is asked for to ``probability/``, ``uncertainty/``, ``overlay/``
-    and ``gradcam/{gradcam_layer}/`` in it. ``save_probability``, ``save_uncertainty`` and ``save_gradcam`` are
-    ``"none"``, ``"png"`` or ``"npy"``, else a ValueError; of several classes probabilities are ``"npy"`` alone,
-    ``(C, H, W)``, and there is no Grad-CAM.
+    Masks go to ``{output_dir}/{stem}.png``; what else is asked for to ``probability/``, ``uncertainty/``, ``overlay/``,
+    ``gradcam/{gradcam_layer}/``, ``contours/`` and, of DICOM pictures, ``dicom_seg/`` in it. ``save_probability``,
+    ``save_uncertainty`` and ``save_gradcam`` are ``"none"``, ``"png"`` or ``"npy"``, else a ValueError; of several
+    classes probabilities are ``"npy"`` alone, ``(C, H, W)``, and there is no Grad-CAM.
     """
     if checkpoint.card is not None and checkpoint.card.classes is not None:
         names = ", ".join(checkpoint.card.classes)
@@ -304,7 +308,13 @@ def image_cases(
         outputs["gradcam"] = (f"gradcam/{gradcam_layer}", f".{save_gradcam}")
     if save_overlay:
         outputs["overlay"] = ("overlay", ".png")
-    return Cases(partial(_list_images, source), checkpoint, "mask", output_dir, outputs, settings, overwrite)
+    if save_contours:
+        outputs["contours"] = ("contours", ".geojson")
+    if save_dicom_seg:
+        outputs["dicom_seg"] = ("dicom_seg", ".dcm")
+    return Cases(
+        partial(_list_images, source, save_dicom_seg), checkpoint, "mask", output_dir, outputs, settings, overwrite
+    )
 
 
 def volume_cases(
@@ -357,15 +367,23 @@ def _scores(formats: Sequence[str], asked: Mapping[str, str]) -> dict[str, tuple
     return {kind: (kind, f".{value}") for kind, value in asked.items() if value != "none"}
 
 
-def _list_images(source: str | os.PathLike[str]) -> tuple[list[Case], list[Finding]]:
-    cases = _without_outputs(list_images(source), source)
+def _list_images(source: str | os.PathLike[str], dicom_seg: bool) -> tuple[list[Case], list[Finding]]:
+    cases, wrong, without_pixels = dicom_frames(_without_outputs(list_images(source), source))
+    if dicom_seg and (no_dicom := [case["image"] for case in cases if not is_dicom_picture(case["image"])]):
+        raise DatasetError(f"save_dicom_seg needs DICOM pictures, and {some(no_dicom)} is none; leave it off")
     others = [str(path) for path in list_other_files(source)]
     if others := sorted({*others} - _outputs_among(others, source)):
         _LOG.warning(
             f"{len(others)} file(s) of {source} left out, for want of an extension of {', '.join(IMAGE_EXTENSIONS)}: "
             f"{some(others)}"
         )
-    return cases, []
+    if without_pixels and not cases and not wrong:
+        raise DatasetError(f"{source} has no image: its DICOM file(s) have no pixels, {some(without_pixels)}")
+    if without_pixels:
+        _LOG.warning(
+            f"{len(without_pixels)} DICOM file(s) of {source} left out, without pixels: {some(without_pixels)}"
+        )
+    return cases, wrong
 
 
 def _list_volumes(

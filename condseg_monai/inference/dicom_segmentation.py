@@ -1,21 +1,27 @@
-"""Write the labels of a DICOM series as DICOM SEG."""
+"""Write the labels of a DICOM series, or the mask of a DICOM picture, as DICOM SEG."""
 
 from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Sequence
+import uuid
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from monai.config import KeysCollection
+from monai.transforms import MapTransform
 from monai.utils import optional_import
 
-from condseg_monai.data.ct.dicom_series import read_dicom_header
 from condseg_monai.data.ct.volume import Volume
+from condseg_monai.data.dicom_files import read_dicom_header
+from condseg_monai.data.images.dicom_picture import frame_of
+from condseg_monai.inference.predictions import output_name
 from condseg_monai.utils.files import atomic_write
 from condseg_monai.version import __version__
 
-__all__ = ["SNOMED_CODES", "write_dicom_seg"]
+__all__ = ["SNOMED_CODES", "SaveDicomSegd", "write_dicom_seg", "write_picture_seg"]
 
 pydicom, _ = optional_import("pydicom")
 
@@ -38,6 +44,8 @@ _IDENTIFYING = (
     *("AccessionNumber", "PatientBirthDate", "PatientID", "PatientName", "PatientSex", "ReferringPhysicianName"),
     *("StudyDate", "StudyID", "StudyTime"),
 )
+_ANATOMY = ("91723000", "Anatomical Structure")
+_ABNORMALITY = ("49755003", "Morphologically Abnormal Structure")
 _OWN_SCHEME = "99CONDSEG"  # of names without a code; a leading 99 marks private schemes
 
 
@@ -54,7 +62,6 @@ def write_dicom_seg(
         ImportError: if highdicom is not installed; the message names the extra.
         ValueError: if ``volume`` is no DICOM series, or ``labels`` has another shape or a number without a name.
     """
-    highdicom = _load_highdicom()
     if not volume.is_dicom:
         raise ValueError(f"{volume.path} is no DICOM series, so no DICOM SEG can refer to it")
     if labels.shape != volume.array.shape or int(labels.max()) >= len(class_names):
@@ -62,12 +69,96 @@ def write_dicom_seg(
             f"labels must be {volume.array.shape} with numbers under {len(class_names)}, got {labels.shape} and "
             f"{int(labels.max())}"
         )
-    sources = _sources(volume)
-    segmentation = highdicom.seg.Segmentation(
+    segmentation = _segmentation(_sources(volume), labels.transpose(2, 1, 0), class_names, _ANATOMY)
+    with atomic_write(path) as temporary:
+        segmentation.save_as(temporary)
+
+
+def write_picture_seg(
+    path: str | os.PathLike[str],
+    mask: np.ndarray,
+    image: str | os.PathLike[str],
+    class_names: Sequence[str],
+    run: str = "",
+) -> None:
+    """Write a binary segmentation of a DICOM picture, or of a frame of one, with a segment per class.
+
+    It refers to the file of ``image``, of several frames to the one that is named, ``clip.dcm#12``. ``mask`` are class
+    numbers ``(H, W)``, ``class_names`` have the background first. Frames of one file are one series, if they are
+    written with one ``run``.
+
+    Raises:
+        ImportError: if highdicom or pydicom is not installed; the message names the extra.
+        ValueError: if ``image`` is no DICOM file, or the mask has another size or a number without a name.
+    """
+    file, frame = frame_of(image)
+    header = read_dicom_header(file)
+    size = header.get("Rows"), header.get("Columns")
+    if mask.shape != size or int(mask.max()) >= len(class_names):
+        raise ValueError(
+            f"{image}: its mask must be {size} with numbers under {len(class_names)}, got {mask.shape} and "
+            f"{int(mask.max())}"
+        )
+    has_frames = "NumberOfFrames" in header
+    if has_frames:  # highdicom takes no more than one frame of what has no place in a patient, and wants its groups
+        header.NumberOfFrames = 1
+        groups = header.get("SharedFunctionalGroupsSequence") or [pydicom.Dataset()]
+        if "PixelMeasuresSequence" not in groups[0]:
+            groups[0].PixelMeasuresSequence = [pydicom.Dataset()]
+        header.SharedFunctionalGroupsSequence = groups
+    sources = _completed([header], [file], str(file), ("StudyInstanceUID", "SeriesInstanceUID"))
+    segmentation = _segmentation(sources, mask[None].astype(np.uint8), class_names, _ABNORMALITY)
+    segmentation.InstanceNumber = frame or 1
+    if run:
+        segmentation.SeriesInstanceUID = pydicom.uid.generate_uid(entropy_srcs=[run, header.SOPInstanceUID])
+    if has_frames:
+        for group in segmentation.SharedFunctionalGroupsSequence:
+            if "PixelMeasuresSequence" in group and not len(group.PixelMeasuresSequence[0]):
+                del group.PixelMeasuresSequence
+        groups = [*segmentation.PerFrameFunctionalGroupsSequence, *segmentation.SharedFunctionalGroupsSequence]
+        derivations = [item for group in groups for item in group.get("DerivationImageSequence", ())]
+        for item in (segmentation, *derivations):
+            for source in item.get("SourceImageSequence", ()):
+                source.ReferencedFrameNumber = frame or 1
+    with atomic_write(path) as temporary:
+        segmentation.save_as(temporary)
+
+
+class SaveDicomSegd(MapTransform):
+    """Save the mask of a DICOM picture as DICOM SEG, by :func:`write_picture_seg`; a file that is there stays.
+
+    Args:
+        keys: of the mask, ``(1, H, W)`` class numbers, whose metadata have the picture's file.
+        output_dir: the folder of the files, each called as the case's ``name`` says.
+        class_names: background first.
+    """
+
+    def __init__(self, keys: KeysCollection, output_dir: str | os.PathLike[str], class_names: Sequence[str]) -> None:
+        super().__init__(keys)
+        self.output_dir, self.class_names = Path(output_dir), tuple(class_names)
+        self.run = uuid.uuid4().hex
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Save and return ``data``; an error names the picture."""
+        for key in self.key_iterator(dict(data)):
+            path = self.output_dir / f"{output_name(data, key)}.dcm"
+            if not path.exists():
+                mask = np.asarray(data[key].cpu())[0].astype(np.uint8)
+                write_picture_seg(path, mask, data[key].meta["filename_or_obj"], self.class_names, self.run)
+        return dict(data)
+
+
+def _segmentation(
+    sources: Sequence[Any], frames: np.ndarray, class_names: Sequence[str], category: tuple[str, str]
+) -> Any:
+    """Class numbers ``(N, rows, columns)``, a frame for each source, as a data set."""
+    highdicom = _load_highdicom()
+    segments = [_description(number, name, category) for number, name in enumerate(class_names) if number]
+    return highdicom.seg.Segmentation(
         source_images=sources,
-        pixel_array=labels.transpose(2, 1, 0),
+        pixel_array=frames,
         segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
-        segment_descriptions=[_description(number, name) for number, name in enumerate(class_names) if number],
+        segment_descriptions=segments,
         series_instance_uid=highdicom.UID(),
         series_number=9000,
         sop_instance_uid=highdicom.UID(),
@@ -77,10 +168,8 @@ def write_dicom_seg(
         software_versions=__version__,
         device_serial_number="1",
         series_description="ConDSeg, research only",
-        omit_empty_frames=bool(labels.any()),
+        omit_empty_frames=bool(frames.any()),
     )
-    with atomic_write(path) as temporary:
-        segmentation.save_as(temporary)
 
 
 def _load_highdicom() -> Any:
@@ -94,17 +183,24 @@ def _sources(volume: Volume) -> list[Any]:
     """Headers of the slices' files, with what they lack and highdicom needs."""
     datasets = [read_dicom_header(file) for file in volume.slice_files]
     thickness = f"{np.linalg.norm(volume.affine[:3, 2]):.10g}"
-    for dataset, file in zip(datasets, volume.slice_files, strict=True):
-        made_up = pydicom.uid.generate_uid(entropy_srcs=[str(volume.path), file.name])
-        meta = dataset.file_meta
-        dataset.SOPInstanceUID = dataset.get("SOPInstanceUID") or meta.get("MediaStorageSOPInstanceUID") or made_up
+    for dataset in datasets:
         dataset.SOPClassUID = dataset.get("SOPClassUID") or pydicom.uid.CTImageStorage
         dataset.SliceThickness = dataset.get("SliceThickness") or thickness
+    uids = ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
+    return _completed(datasets, volume.slice_files, str(volume.path), uids)
+
+
+def _completed(datasets: list[Any], files: Sequence[Path], place: str, uids: Sequence[str]) -> list[Any]:
+    """Headers of one series with made-up identifiers where they have none, the same for the same files."""
+    for dataset, file in zip(datasets, files, strict=True):
+        made_up = pydicom.uid.generate_uid(entropy_srcs=[place, file.name])
+        meta = dataset.file_meta
+        dataset.SOPInstanceUID = dataset.get("SOPInstanceUID") or meta.get("MediaStorageSOPInstanceUID") or made_up
     seed = [str(dataset.SOPInstanceUID) for dataset in datasets]
     for dataset in datasets:
         dataset.decode()
         dataset.SpecificCharacterSet = "ISO_IR 192"  # UTF-8: highdicom takes no character set with extensions
-        for name in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
+        for name in uids:
             if not dataset.get(name):
                 setattr(dataset, name, pydicom.uid.generate_uid(entropy_srcs=[name, *seed]))
         for name in _IDENTIFYING:
@@ -125,7 +221,7 @@ def _is_proper(name: str, value: str) -> bool:
     return True
 
 
-def _description(number: int, name: str) -> Any:
+def _description(number: int, name: str, category: tuple[str, str]) -> Any:
     highdicom = _load_highdicom()
     side, _, organ = name.partition(" ")
     code = SNOMED_CODES.get(organ if side in _SIDES else name)
@@ -142,7 +238,7 @@ def _description(number: int, name: str) -> Any:
     return highdicom.seg.SegmentDescription(
         segment_number=number,
         segment_label=name[:64],
-        segmented_property_category=highdicom.sr.CodedConcept("91723000", "SCT", "Anatomical Structure"),
+        segmented_property_category=highdicom.sr.CodedConcept(category[0], "SCT", category[1]),
         segmented_property_type=concept,
         algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=highdicom.AlgorithmIdentificationSequence(

@@ -50,8 +50,7 @@ class SaveImagePredictiond(SaveImaged):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Save what is not there yet and return ``data``; an OSError names the file that cannot be written."""
         for key in self.key_iterator(dict(data)):
-            name = data.get("name") or Path(data[key].meta["filename_or_obj"]).stem
-            path = self.output_dir / f"{name}{self.output_ext}"
+            path = self.output_dir / f"{output_name(data, key)}{self.output_ext}"
             if path.exists():
                 continue
             array = data[key].detach().cpu().numpy()
@@ -61,6 +60,11 @@ class SaveImagePredictiond(SaveImaged):
             else:
                 write_mask(path, array, self.classes)
         return dict(data)
+
+
+def output_name(data: Mapping[Hashable, Any], key: Hashable) -> str:
+    """Name of a case's outputs without extension: its ``name``, or the stem of the file that ``key`` is of."""
+    return str(data.get("name") or Path(data[key].meta["filename_or_obj"]).stem)
 
 
 def _write_npy(path: Path, array: NDArray[Any]) -> None:

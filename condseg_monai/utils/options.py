@@ -358,8 +358,9 @@ _PREDICTION: dict[str, Option] = {
         *("none", "png", "npy"),
     ),
     "gradcam_layer": _text("inference: the module of the network whose output Grad-CAM weighs"),
+    "save_contours": _flag("inference: the mask's polygons as GeoJSON, for QuPath"),
     "tta": _flag("inference: average over the flips of each image too, in four passes"),
-    "save_dicom_seg": _flag("CT volumes: labels of DICOM series as DICOM SEG too"),
+    "save_dicom_seg": _flag("inference: masks of DICOM pictures and labels of DICOM series as DICOM SEG too"),
 }
 _EVALUATION: dict[str, Option] = {
     "empty_distance": _text(

@@ -7,8 +7,9 @@ from condseg_monai import synapse_class_names
 from condseg_monai.data.ct.dicom_series import read_dicom_series
 from condseg_monai.data.ct.nifti import read_nifti
 from condseg_monai.data.ct.synapse import BTCV_ORGANS
-from condseg_monai.inference.dicom_segmentation import SNOMED_CODES, write_dicom_seg
+from condseg_monai.inference.dicom_segmentation import SNOMED_CODES, write_dicom_seg, write_picture_seg
 from tests.ct import AFFINE, oblique_affine, phantom, turned, write_dicom, write_nifti
+from tests.dicom import ENDOSCOPY, SECONDARY, VIDEO_ENDOSCOPY, write_picture
 
 pydicom = pytest.importorskip("pydicom")
 pytest.importorskip("highdicom")
@@ -149,3 +150,71 @@ def test_missing_library_names_the_extra(written, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "highdicom", None)
     with pytest.raises(ImportError, match=r"condseg_monai\[dicom\]"):
         write_dicom_seg(tmp_path / "x.dcm", labels, series, NAMES)
+
+
+class TestPictures:
+    MASK = np.zeros((10, 14), np.uint8)
+    MASK[2:5, 3:9], MASK[7:, 10:] = 1, 2
+    PIXELS = np.random.default_rng(0).integers(0, 256, (3, 10, 14, 3), dtype=np.uint8)
+    NAMES = ("background", "polyp", "tool")
+
+    def write(self, folder, *frames: int):
+        path = write_picture(folder / "clip.dcm", self.PIXELS, VIDEO_ENDOSCOPY)
+        for frame in frames:
+            write_picture_seg(folder / f"{frame}.dcm", self.MASK, f"{path}#{frame}", self.NAMES, run="one")
+        return pydicom.dcmread(path), [pydicom.dcmread(folder / f"{frame}.dcm") for frame in frames]
+
+    def test_frame_of_a_clip_is_referred_to_by_its_number(self, tmp_path):
+        source, (second, third) = self.write(tmp_path, 2, 3)
+        for number, found in ((2, second), (3, third)):
+            for frame in found.PerFrameFunctionalGroupsSequence:
+                (item,) = frame.DerivationImageSequence[0].SourceImageSequence
+                assert item.ReferencedSOPInstanceUID == source.SOPInstanceUID and item.ReferencedFrameNumber == number
+            (item,) = found.SourceImageSequence
+            assert (item.ReferencedSOPClassUID, item.ReferencedFrameNumber) == (VIDEO_ENDOSCOPY, number)
+            (series,) = found.ReferencedSeriesSequence
+            assert series.SeriesInstanceUID == source.SeriesInstanceUID and found.InstanceNumber == number
+        assert second.StudyInstanceUID == source.StudyInstanceUID
+        assert second.SeriesInstanceUID == third.SeriesInstanceUID != source.SeriesInstanceUID
+        assert second.SOPInstanceUID != third.SOPInstanceUID
+
+    def test_segments_have_the_pixels_and_names_of_their_classes(self, tmp_path):
+        _, (found,) = self.write(tmp_path, 1)
+        assert [segment.SegmentLabel for segment in found.SegmentSequence] == ["polyp", "tool"]
+        assert found.SegmentSequence[0].SegmentedPropertyCategoryCodeSequence[0].CodeValue == "49755003"
+        for number, frame in enumerate(found.pixel_array, 1):
+            np.testing.assert_array_equal(frame, number == self.MASK)
+
+    def test_itk_reads_the_same_pixels(self, tmp_path):
+        sitk = pytest.importorskip("SimpleITK")
+        self.write(tmp_path, 1)
+        frames = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "1.dcm")))
+        np.testing.assert_array_equal(frames > 0, np.stack([self.MASK == 1, self.MASK == 2]))
+
+    @pytest.mark.parametrize("sop_class", [ENDOSCOPY, SECONDARY, "1.2.840.10008.5.1.4.1.1.77.1.7"])
+    @pytest.mark.parametrize("empty", [False, True])
+    def test_single_picture_of_each_kind_has_its_own(self, tmp_path, sop_class, empty):
+        import highdicom
+
+        path = write_picture(tmp_path / "a.dcm", self.PIXELS[0], sop_class, FrameOfReferenceUID="1.2.3")
+        mask = np.zeros_like(self.MASK) if empty else self.MASK
+        write_picture_seg(tmp_path / "seg.dcm", mask, path, self.NAMES)
+        found = highdicom.seg.segread(tmp_path / "seg.dcm")
+        assert found.SourceImageSequence[0].ReferencedSOPInstanceUID == pydicom.dcmread(path).SOPInstanceUID
+        assert "ReferencedFrameNumber" not in found.SourceImageSequence[0]
+        labels = found.get_pixels_by_source_instance([pydicom.dcmread(path).SOPInstanceUID], combine_segments=True)
+        np.testing.assert_array_equal(labels[0], mask)
+
+    def test_picture_without_identifiers_can_be_referred_to(self, tmp_path):
+        names = ("StudyInstanceUID", "SeriesInstanceUID", "PatientName", "PatientID", "StudyDate")
+        path = write_picture(tmp_path / "a.dcm", self.PIXELS[0], **dict.fromkeys(names, ""))
+        for name in ("x.dcm", "y.dcm"):
+            write_picture_seg(tmp_path / name, self.MASK, path, self.NAMES)
+        x, y = (pydicom.dcmread(tmp_path / name) for name in ("x.dcm", "y.dcm"))
+        assert x.StudyInstanceUID == y.StudyInstanceUID != "" and x.SeriesInstanceUID != y.SeriesInstanceUID
+
+    def test_mask_that_does_not_fit_is_refused(self, tmp_path):
+        path = write_picture(tmp_path / "a.dcm", self.PIXELS[0])
+        for mask, names in ((self.MASK[1:], self.NAMES), (self.MASK, self.NAMES[:2])):
+            with pytest.raises(ValueError, match=r"a\.dcm: its mask must be \(10, 14\)"):
+                write_picture_seg(tmp_path / "x.dcm", mask, path, names)

@@ -20,6 +20,7 @@ from condseg_monai.cli.commands import main
 from condseg_monai.data.ct.volume import axial_slices
 from condseg_monai.serve.app import Limits
 from tests.ct import AFFINE, phantom, write_dicom, write_nifti
+from tests.dicom import dicom_picture
 from tests.serve.conftest import ORGANS
 
 RNG = np.random.default_rng(0)
@@ -87,6 +88,15 @@ def test_mask_is_the_file_that_predict_writes(client, image_model, tmp_path):
         response = service.post("/predict", params=query, files=image_file(), headers={"Accept": accept})
         assert response.status_code == 200 and response.headers["content-type"] == "image/png"
         assert response.content == expected
+
+
+def test_dicom_picture_is_an_image(client, image_model):
+    pytest.importorskip("pydicom")
+    content = io.BytesIO()
+    dicom_picture(PIXELS).save_as(content, enforce_file_format=True)
+    service = client(image_model)
+    found = [service.post("/predict?format=png", files=file) for file in (image_file(), {"file": content.getvalue()})]
+    np.testing.assert_array_equal(*(opened(response.content) for response in found))
 
 
 def test_facts_are_those_of_the_segmenter(client, image_model):
@@ -193,7 +203,7 @@ def test_waiting_images_are_one_batch_and_a_bad_one_fails_alone(client, image_mo
     assert [response.status_code for response in responses] == [200, 200, 422, 200]
     assert [response.json().get("shape") for response in responses] == [[37, 53], [20, 53], None, [37, 30]]
     assert responses[2].json() == {
-        "detail": "cannot read the image: not a BMP, JPEG, PNG, TIFF or WEBP file, or its header is damaged"
+        "detail": "cannot read the image: not a BMP, JPEG, PNG, TIFF, WEBP or DICOM file, or its header is damaged"
     }
     metrics = service.get("/metrics").text
     assert 'condseg_requests_total{status="200"} 3.0' in metrics and "condseg_batch_size_sum 4.0" in metrics

@@ -14,17 +14,20 @@ import numpy as np
 from monai.utils import optional_import
 
 from condseg_monai.data.ct.volume import Volume, VolumeError, check_unpacked
+from condseg_monai.data.dicom_files import (
+    DicomError,
+    is_dicom,
+    is_named_as_dicom,
+    load_pydicom,
+    read_dicom_header,
+)
 from condseg_monai.data.lists.pairing import is_dangling, some
 
 __all__ = ["list_dicom_files", "read_dicom_series"]
 
-pydicom, _has_pydicom = optional_import("pydicom")
+pydicom, _ = optional_import("pydicom")
 
 _LOG = logging.getLogger(__name__)
-_DIRECTORY = re.compile(rb"1\.2\.840\.10008\.1\.3\.10(?![.\d])")  # a DICOMDIR: a list of files, no image
-_DEFLATED = b"1.2.840.10008.1.2.1.99"  # a whole file in zlib, of which pydicom unpacks gigabytes to read its header
-_START_BYTES = 4096
-_NAMED_AS_DICOM = (".dcm", ".dicom", ".ima")
 _GEOMETRY = ("Rows", "Columns", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient")
 # What all slices of a volume share: words for errors, and by how much numbers may differ.
 _SAME: dict[str, tuple[str, float]] = {
@@ -67,12 +70,7 @@ _PLACE_TOLERANCE = 0.25  # of a voxel, along each axis
 
 def list_dicom_files(folder: str | os.PathLike[str]) -> list[Path]:
     """DICOM files of one folder, whatever they are called and with or without preamble, by name; a DICOMDIR is none."""
-    return [path for path in sorted(Path(folder).iterdir()) if path.is_file() and _is_dicom(path)]
-
-
-def is_named_as_dicom(path: Path) -> bool:
-    """Whether a file has an extension of DICOM, so that it should be a slice."""
-    return path.suffix.lower() in _NAMED_AS_DICOM and not path.name.startswith(".")
+    return [path for path in sorted(Path(folder).iterdir()) if path.is_file() and is_dicom(path)]
 
 
 def read_dicom_series(folder: str | os.PathLike[str]) -> Volume:
@@ -87,8 +85,7 @@ def read_dicom_series(folder: str | os.PathLike[str]) -> Volume:
             and is none, or pixels that cannot be decoded.
         ImportError: if pydicom is not installed; the message names the extra.
     """
-    if not _has_pydicom:
-        raise ImportError('DICOM needs pydicom: pip install "condseg_monai[dicom]"')
+    load_pydicom()
     path = Path(folder)
     files = list_dicom_files(path)
     _check_other_files(path, files)
@@ -117,24 +114,6 @@ def read_dicom_series(folder: str | os.PathLike[str]) -> Volume:
     return Volume(path, array, affine, slope, intercept, file_shape=array.shape, slice_files=tuple(files))
 
 
-def _is_dicom(path: Path) -> bool:
-    try:
-        with path.open("rb") as stream:
-            start = stream.read(_START_BYTES)
-    except OSError:
-        return False  # where others of its folder are, _check_other_files names it
-    if start[128:132] == b"DICM":
-        return _DIRECTORY.search(start) is None
-    if _DEFLATED in start:
-        return True  # reading its header names it
-    if start[:2] not in (b"\x02\x00", b"\x08\x00"):  # a file without preamble starts with a tag of these groups
-        return False
-    try:
-        return bool(pydicom.dcmread(path, force=True, specific_tags=["SOPClassUID"]).get("SOPClassUID"))
-    except Exception:
-        return False
-
-
 def _check_other_files(folder: Path, files: Sequence[Path]) -> None:
     known = set(files)
     others = [path for path in sorted(folder.iterdir()) if path not in known and (path.is_file() or is_dangling(path))]
@@ -154,22 +133,11 @@ def _extension(path: Path) -> str:
     return "" if path.suffix[1:].isdigit() else path.suffix.lower()
 
 
-def read_dicom_header(file: Path, tags: list[str] | None = None) -> Any:
-    """All but the pixels of a DICOM file with or without preamble; a VolumeError if it is damaged or deflated."""
-    try:
-        with file.open("rb") as stream:
-            if _DEFLATED in stream.read(_START_BYTES):
-                raise ValueError("it is deflated; save it with explicit VR little endian")
-        dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=tags, force=True)
-        for _ in dataset:  # values are made when they are asked for, and a damaged one raises then
-            pass
-        return dataset
-    except Exception as error:  # pydicom lets many kinds of exception out of a damaged file
-        raise VolumeError(f"{file} is not a DICOM file that can be read: {error}") from error
-
-
 def _header(file: Path) -> Any:
-    return read_dicom_header(file, _HEADER)
+    try:
+        return read_dicom_header(file, _HEADER)
+    except DicomError as error:
+        raise VolumeError(str(error)) from error
 
 
 def _pixels(file: Path) -> np.ndarray:

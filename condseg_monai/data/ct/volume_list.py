@@ -7,11 +7,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from condseg_monai.data.ct.dicom_series import is_named_as_dicom, list_dicom_files, read_dicom_series
+from condseg_monai.data.ct.dicom_series import list_dicom_files, read_dicom_series
 from condseg_monai.data.ct.h5_volume import H5_EXTENSION, h5_stem, read_h5_volume
 from condseg_monai.data.ct.nifti import NIFTI_EXTENSIONS, nifti_stem, read_nifti
 from condseg_monai.data.ct.volume import Volume
 from condseg_monai.data.ct.volume_names import is_label_name
+from condseg_monai.data.dicom_files import is_named_as_dicom
 from condseg_monai.data.lists.pairing import DatasetError, is_dangling, read_list, some
 
 __all__ = ["list_volumes", "read_volume"]

@@ -6,10 +6,14 @@ import os
 from collections.abc import Mapping
 from io import BufferedReader, BytesIO, FileIO
 from os import PathLike, fspath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
+
+from condseg_monai.data.dicom_files import is_dicom, is_named_as_dicom
+from condseg_monai.data.images.dicom_picture import frame_of, read_dicom_picture
 
 __all__ = ["read_natural_image"]
 
@@ -32,22 +36,24 @@ class UnreadableImageError(ValueError):
 
 
 def read_natural_image(path: str | PathLike[str] | bytes, mode: str = "RGB") -> np.ndarray:
-    """Read one BMP, JPEG, PNG, TIFF or WebP file, recognised by content: ``(H, W, 3)`` or ``(H, W)`` in [0, 255].
+    """Read a BMP, JPEG, PNG, TIFF, WebP or DICOM file, recognised by content: ``(H, W, 3)`` or ``(H, W)`` in [0, 255].
 
-    ``bytes`` are the content of a file, not its name.
+    ``bytes`` are the content of a file, not its name. ``clip.dcm#12`` is the 12th frame of a DICOM file.
 
-    - EXIF orientation is applied. Of a file with several frames or pages the first is read.
+    - EXIF orientation is applied. Of a file with several frames or pages the first is read; of DICOM it must be named.
     - Alpha, a transparent palette entry and a transparent colour are composited onto black.
     - Palettes, CMYK, YCbCr and 1-bit files become colours; a palette mask gives colours and not indices.
     - 16-bit (and 12-bit TIFF) grey is scaled from 65535 (4095) to 255, as ``float32``; all others are ``uint8``.
     - ``mode="L"`` of a coloured file is the brightest of the three channels, so that a pure red mask counts as 255;
       ``mode="gray"``, for networks of one channel, is its luma, 0.299 R + 0.587 G + 0.114 B, as ``float32``.
     - 32-bit integers and floats are refused: nothing in the file says which value is white.
+    - DICOM pictures are those of :func:`~condseg_monai.data.images.dicom_picture.read_dicom_picture`.
 
     Raises:
         UnreadableImageError: if the file is missing, damaged, larger than ``PIL.Image.MAX_IMAGE_PIXELS``, or not listed
             here.
         ValueError: if ``mode`` is not ``"RGB"``, ``"gray"`` or ``"L"``.
+        ImportError: if the file is DICOM and pydicom is not installed; the message names the extra.
     """
     check_mode(mode)
     return pixels_in_mode(read_pixels(path), mode)
@@ -60,14 +66,19 @@ def read_pixels(path: str | PathLike[str] | bytes, numbers: bool = False) -> np.
     are 0 and 1, 16-bit and 32-bit ones have the values that are stored.
     """
     try:
+        source, frame = (path, None) if isinstance(path, bytes) else frame_of(path)
+        if frame is not None or _is_dicom(source):
+            return read_dicom_picture(source, frame, _check_size)
         # From a stream, because Pillow maps a TIFF given by name into memory and then scrambles turned grey ones.
-        file = BytesIO(path) if isinstance(path, bytes) else _Stream(FileIO(fspath(path)))
+        file = BytesIO(source) if isinstance(source, bytes) else _Stream(FileIO(source))
         with file as stream, Image.open(stream, formats=_FORMATS) as image:
-            _check_size(image)
+            _check_size(image.width, image.height)
             image.load()
             if numbers and image.mode in _NUMBERS:
                 return np.asarray(ImageOps.exif_transpose(image))
             return image_pixels(image)
+    except ImportError:  # pydicom's extra
+        raise
     except Exception as error:  # Pillow's decoders raise a dozen kinds, from struct.error to SyntaxError
         name = "the image" if isinstance(path, bytes) else fspath(path)
         raise UnreadableImageError(f"cannot read {name}: {_reason(error)}") from error
@@ -88,17 +99,23 @@ def check_mode(mode: str) -> None:
         raise ValueError(f'mode must be "RGB", "gray" or "L", got {mode!r}')
 
 
-def _check_size(image: Image.Image) -> None:
-    if image.width < 1 or image.height < 1:
-        raise ValueError(f"it has {image.width}x{image.height} pixels")
+def _is_dicom(source: Path | bytes) -> bool:
+    if isinstance(source, bytes):
+        return source[128:132] == b"DICM"
+    return is_named_as_dicom(source) or is_dicom(source)
+
+
+def _check_size(width: int, height: int) -> None:
+    if width < 1 or height < 1:
+        raise ValueError(f"it has {width}x{height} pixels")
     limit = Image.MAX_IMAGE_PIXELS
-    if limit is not None and image.width * image.height > limit:
-        raise ValueError(f"{image.width}x{image.height} pixels are more than the limit of {limit}; {_IF_TOO_LARGE}")
+    if limit is not None and width * height > limit:
+        raise ValueError(f"{width}x{height} pixels are more than the limit of {limit}; {_IF_TOO_LARGE}")
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, Image.UnidentifiedImageError):
-        return f"not a {', '.join(_FORMATS[:-1])} or {_FORMATS[-1]} file, or its header is damaged"
+        return f"not a {', '.join(_FORMATS)} or DICOM file, or its header is damaged"
     if isinstance(error, Image.DecompressionBombError):  # Pillow's own, at twice the limit
         return f"{error} The limit here is {Image.MAX_IMAGE_PIXELS} pixels; {_IF_TOO_LARGE}"
     return "no such file" if isinstance(error, FileNotFoundError) else f"{error}" or type(error).__name__

@@ -260,7 +260,7 @@ class TestErrors:
 
     def test_other_formats_are_refused(self, tmp_path, colours):
         path = save(tmp_path / "a.png", Image.fromarray(colours), format="PPM")
-        self.assert_refused(path, "not a BMP, JPEG, PNG, TIFF or WEBP file")
+        self.assert_refused(path, "not a BMP, JPEG, PNG, TIFF, WEBP or DICOM file")
 
     @pytest.mark.parametrize(("side", "size"), [(12_000, "12000x12000"), (60_000, "3600000000 pixels")])
     @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")

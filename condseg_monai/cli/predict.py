@@ -10,6 +10,7 @@ import click
 from condseg_monai.cli.config_options import ConfigCommand, given_options, with_config_options
 from condseg_monai.cli.console import aside, say
 from condseg_monai.cli.program import PathValue, print_use, read_model, start_work, wrong_option
+from condseg_monai.cli.ray_prediction import predict_by_ray
 from condseg_monai.cli.workflows import command_of_model, option_names, run
 from condseg_monai.utils.method_files import INFERENCE
 
@@ -26,9 +27,22 @@ _NAMES = {name for files in INFERENCE.values() for name in option_names((files,)
 @click.option(
     "--kind", type=click.Choice([*INFERENCE]), help="what the model segments [as its model card says, else image]"
 )
+@click.option(
+    "--ray", metavar="ADDRESS", help="share the work on this Ray cluster; local: one of processes here (extra ray)"
+)
+@click.option("--ray_workers", type=click.IntRange(1), help="of --ray, a model each [one per GPU, else per CPU]")
 @with_config_options(_NAMES)
 @click.pass_context
-def command(ctx: click.Context, model: str, source: Path, output_dir: Path, kind: str | None, **options: Any) -> None:
+def command(
+    ctx: click.Context,
+    model: str,
+    source: Path,
+    output_dir: Path,
+    kind: str | None,
+    ray: str | None,
+    ray_workers: int | None,
+    **options: Any,
+) -> None:
     """Segment SOURCE with MODEL and write the masks into OUT.
 
     MODEL is a checkpoint, the folder of a run or a bundle, a zip of one, or the name of a shipped model;
@@ -51,8 +65,14 @@ def command(ctx: click.Context, model: str, source: Path, output_dir: Path, kind
         raise wrong_option(name, f"{files[0]}.json, which this model needs, has no such option")
     places = {"dataset_dir": source, "output_dir": output_dir}
     settings = {name: str(path.absolute()) for name, path in {**places, "checkpoint": checkpoint}.items()} | given
-    say(aside(command_of_model(model, files, settings)))
+    if ray_workers is not None and ray is None:
+        raise wrong_option("ray_workers", "are those of --ray, which is missing")
+    if ray is None:
+        say(aside(command_of_model(model, files, settings)))
     print_use(card)
     start_work(ctx, "the same command continues; what is done is kept")
-    run(files, settings, "infer")
+    if ray is None:
+        run(files, settings, "infer")
+    else:
+        predict_by_ray(ray, ray_workers, files, settings)
     click.echo(f"\nmasks  {output_dir}")

@@ -82,6 +82,7 @@ class Cases:
         self.output_dir = None if output_dir is None else Path(output_dir)
         self.failed: list[Finding] = []
         self.kept: list[Case] = []
+        self.is_part = False
         self._record: OutputRecord | None = None
 
     @cached_property
@@ -105,7 +106,21 @@ class Cases:
             self.list_cases, self.todo = lambda: (list(data), []), data
         with self.started():
             if self.todo:
+                evaluator.state.epoch_length = None  # else an earlier run says after how many batches to stop
                 evaluator.run()
+
+    def take_part(self, part: list[Case]) -> None:
+        """Take these cases in place of those of the source, of a run whose outputs and record another process keeps.
+
+        Those that have all outputs already, from an attempt that was cut short, are kept.
+        """
+        self.is_part, self.failed, self._all = True, [], part
+        left = [case for case in part if self.is_missing(case)]
+        self.kept = [case for case in part if case not in left]
+        if "todo" in self.__dict__:
+            self.todo[:] = left  # in place: a data set has this list
+        else:
+            self.todo = left
 
     @contextmanager
     def started(self, **record: Any) -> Iterator[None]:
@@ -133,7 +148,7 @@ class Cases:
         try:
             self.checkpoint.load()
             self._all  # noqa: B018
-            if self.output_dir is not None:
+            if self.output_dir is not None and not self.is_part:
                 self._record = self._claim_outputs(self.todo)
         except (OSError, ValueError) as error:
             raise RunError(str(error)) from error
@@ -158,6 +173,10 @@ class Cases:
     def wants(self, kind: str, case: Case) -> bool:
         """Whether an output of a case is asked for and not there."""
         return kind in self.outputs and not self.path(kind, case).is_file()
+
+    def is_missing(self, case: Case) -> bool:
+        """Whether any output of a case is asked for and not there."""
+        return any(self.wants(kind, case) for kind in self.outputs)
 
     def finish(self, **record: Any) -> None:
         """Write ``inference.json``, where there are outputs, and say what came of each case.
@@ -194,7 +213,7 @@ class Cases:
             name = finding.files[0]
             failed[name] = f"{failed[name]}; {finding.text}" if name in failed else finding.text
         for case in self.todo:
-            if case["image"] not in failed and any(self.wants(kind, case) for kind in self.outputs):
+            if case["image"] not in failed and self.is_missing(case):
                 failed[case["image"]] = unfinished
         bad = {path for finding in self.failed for path in finding.files} | failed.keys()
         done = [case["image"] for case in self.todo if bad.isdisjoint(case.values())]
@@ -241,7 +260,7 @@ class Cases:
             else:
                 record.refuse_others(files)
             left = [case for case in todo if case["image"] not in unreadable]
-            self.kept = [case for case in left if not any(self.wants(kind, case) for kind in self.outputs)]
+            self.kept = [case for case in left if not self.is_missing(case)]
             kept = {case["image"] for case in self.kept}
             todo[:] = [case for case in left if case["image"] not in kept]  # in place: a data set has this list
             record.begin(files)

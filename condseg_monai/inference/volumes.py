@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -45,16 +45,23 @@ class VolumeInference:
         self.keep_largest, self.check_values = keep_largest, check_values
         self.compile, self.progress_bar = compile, progress_bar
 
+    @contextmanager
+    def started(self) -> Iterator[None]:
+        """Start the cases, and finish them when the block ends, by :meth:`Cases.started`."""
+        checkpoint = self.cases.checkpoint
+        checkpoint.load()
+        self.class_names = checkpoint.class_names or self.class_names
+        if "dicom_seg" in self.cases.outputs and self.class_names is None:
+            raise RunError("--save_dicom_seg needs --class_names: the checkpoint does not tell them")
+        with self.cases.started(class_names=self.class_names):
+            yield
+
     def run(self) -> None:
         """Segment the volumes; a RunError before any work as :meth:`Cases.start`, or at the end listing failures."""
         cases = self.cases
-        cases.checkpoint.load()
-        self.class_names = cases.checkpoint.class_names or self.class_names
-        if "dicom_seg" in cases.outputs and self.class_names is None:
-            raise RunError("--save_dicom_seg needs --class_names: the checkpoint does not tell them")
-        self.network.to(self.inferer.device)
-        network: Any = torch.compile(self.network) if self.compile else self.network
-        with cases.started(class_names=self.class_names):
+        with self.started():
+            self.network.to(self.inferer.device)
+            network: Any = torch.compile(self.network) if self.compile else self.network
             for case in cases.todo:
                 try:
                     self._segment(case, network)

@@ -1,0 +1,230 @@
+"""``condseg predict --ray``: what a worker does, and local clusters of which some processes are killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from condseg_monai.cli.commands import main
+from condseg_monai.cli.ray_prediction import Worker, _workers_of
+from tests.bundle.models import save_model
+from tests.ct import AFFINE, phantom, write_nifti
+
+ORGANS = ("background", "liver", "spleen")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    return save_model(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def ct_model(tmp_path_factory) -> Path:
+    return save_model(tmp_path_factory.mktemp("ct"), kind="ct", class_names=ORGANS, window_hu=(-125, 275))
+
+
+def write_images(folder: Path, number: int, height: int = 20, width: int = 24) -> Path:
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for i in range(number):
+        image = rng.integers(0, 256, (height // 4, width // 4, 3), dtype=np.uint8).repeat(4, 0).repeat(4, 1)
+        Image.fromarray(image).save(folder / f"{i:03d}.png")
+    return folder
+
+
+def write_scans(folder: Path, number: int) -> Path:
+    for i in range(number):
+        write_nifti(folder / f"scan_{i}.nii.gz", np.roll(phantom()[0], i, axis=0), AFFINE)
+    return folder
+
+
+def words_of(model: Path, source: Path, out: Path, *options: str) -> list[str]:
+    return ["predict", str(model), str(source), str(out), "--device", "cpu", *options]
+
+
+def options_of(model: Path, source: Path, out: Path, **more) -> dict:
+    checkpoint = str(model / "models" / "model.pt")
+    places = {"dataset_dir": str(source), "output_dir": str(out), "checkpoint": checkpoint}
+    return {**places, "device": "cpu", "progress_bar": False, "precision": "float32", **more}
+
+
+def files_of(out: Path, pattern: str) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(out.glob(pattern))}
+
+
+class TestWorker:
+    def test_writes_the_masks_that_one_process_writes_and_no_record(self, model, tmp_path):
+        source = write_images(tmp_path / "in", 5)
+        assert main(words_of(model, source, tmp_path / "one", "--batch_size=1", "--num_workers=0")) == 0
+        options = options_of(model, source, tmp_path / "out", num_workers=0, batch_size=1)
+        worker = Worker(["inference"], options)
+        cases = [json.dumps({"image": str(path)}) for path in sorted(source.iterdir())]
+        for block in (cases[:2], cases[2:]):
+            answer = worker({"case": np.array(block)})
+            assert answer["failed"] == [""] * len(block) and answer["case"] == block
+        assert files_of(tmp_path / "out", "*.png") == files_of(tmp_path / "one", "*.png")
+        assert not (tmp_path / "out" / "inference.json").exists()
+
+    def test_goes_on_where_an_earlier_attempt_was_cut_short(self, model, tmp_path):
+        source, out = write_images(tmp_path / "in", 2), tmp_path / "out"
+        out.mkdir()
+        (out / "000.png").write_bytes(b"of the first attempt")
+        worker = Worker(["inference"], options_of(model, source, out, num_workers=0))
+        block = [json.dumps({"image": str(path)}) for path in sorted(source.iterdir())]
+        assert worker({"case": block})["failed"] == ["", ""]
+        assert (out / "000.png").read_bytes() == b"of the first attempt" and (out / "001.png").is_file()
+
+    def test_names_the_case_that_failed_and_does_the_others(self, model, tmp_path):
+        source = write_images(tmp_path / "in", 3)
+        (source / "001.png").write_bytes(b"no image")
+        worker = Worker(["inference"], options_of(model, source, tmp_path / "out", num_workers=0))
+        block = [json.dumps({"image": str(path)}) for path in sorted(source.iterdir())]
+        bad, good = worker({"case": block[1:2]}), worker({"case": block})
+        assert "001.png" in bad["failed"][0]
+        assert [bool(text) for text in good["failed"]] == [False, True, False]
+        assert [*files_of(tmp_path / "out", "*.png")] == ["000.png", "002.png"]
+
+    def test_what_ends_a_run_fails_the_block_and_not_the_worker(self, model, tmp_path):
+        source = write_images(tmp_path / "in", 2)
+        worker = Worker(["inference"], options_of(model, source, tmp_path / "out", num_workers=0))
+        block = [json.dumps({"image": str(path)}) for path in sorted(source.iterdir())]
+        worker.run = lambda: 1 / 0
+        assert worker({"case": block})["failed"] == ["ZeroDivisionError: division by zero"] * 2
+        assert worker({"case": block})["failed"] == ["", ""]
+
+    def test_segments_volumes(self, ct_model, tmp_path):
+        source = write_scans(tmp_path / "in", 2)
+        assert main(words_of(ct_model, source, tmp_path / "one")) == 0
+        worker = Worker(["inference_synapse"], options_of(ct_model, source, tmp_path / "out"))
+        for path in sorted(source.iterdir()):
+            case = {"image": str(path), "name": path.name.removesuffix(".nii.gz")}
+            assert worker({"case": [json.dumps(case)]})["failed"] == [""]
+        assert files_of(tmp_path / "out", "*.nii.gz") == files_of(tmp_path / "one", "*.nii.gz")
+
+
+def test_a_worker_has_a_gpu_if_there_are_any_else_a_cpu():
+    cluster = {"CPU": 16.0, "GPU": 2.0}
+    assert _workers_of(cluster, None, None) == (True, 2)
+    assert _workers_of(cluster, 3, "cpu") == (False, 3)
+    assert _workers_of({"CPU": 4.0}, None, None) == (False, 4)
+    for resources, workers, device in ((cluster, 3, None), ({"CPU": 4.0}, None, "cuda"), ({"CPU": 4.0}, 5, None)):
+        with pytest.raises(ValueError, match="the cluster has"):
+            _workers_of(resources, workers, device)
+
+
+def test_without_ray_the_extra_is_named(model, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.setitem(sys.modules, "ray.data", None)
+    source = write_images(tmp_path / "in", 1)
+    assert main(words_of(model, source, tmp_path / "out", "--ray", "local")) == 1
+    assert 'pip install "condseg_monai[ray]"' in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_number_of_workers_needs_ray(model, tmp_path, capsys):
+    source = write_images(tmp_path / "in", 1)
+    assert main(words_of(model, source, tmp_path / "out", "--ray_workers", "2")) == 2
+    assert "--ray" in capsys.readouterr().err.splitlines()[-1]
+
+
+class Cluster:
+    """``condseg predict --ray local`` in a process of its own, whose workers are known by a mark they inherit."""
+
+    def __init__(self, folder: Path) -> None:
+        self.mark, self.folder = uuid.uuid4().hex, folder
+        self.environment = {**os.environ, "CONDSEG_TEST_MARK": self.mark, "PYTHONUNBUFFERED": "1"}
+
+    def start(self, words: list[str], workers: int) -> subprocess.Popen:
+        command = [sys.executable, "-m", "condseg_monai", *words, "--ray", "local", "--ray_workers", str(workers)]
+        self.log = self.folder / f"{uuid.uuid4().hex}.log"
+        with self.log.open("w") as stream:
+            return subprocess.Popen(command, env=self.environment, stdout=stream, stderr=subprocess.STDOUT)
+
+    def run(self, words: list[str], workers: int) -> tuple[int, str]:
+        code = self.start(words, workers).wait(400)
+        return code, self.log.read_text()
+
+    def workers(self) -> list[int]:
+        found = []
+        for folder in Path("/proc").iterdir():
+            try:
+                if b"ray::MapWorker" in (folder / "cmdline").read_bytes():
+                    found += [int(folder.name)] * (self.mark.encode() in (folder / "environ").read_bytes())
+            except OSError:
+                continue
+        return found
+
+
+@pytest.fixture
+def cluster(tmp_path) -> Cluster:
+    pytest.importorskip("ray.data")
+    return Cluster(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs Linux's /proc to find the workers")
+class TestCluster:
+    def test_nothing_is_lost_or_done_twice_if_a_worker_is_killed(self, model, tmp_path, cluster):
+        source, out = write_images(tmp_path / "in", 240, 400, 600), tmp_path / "out"
+        options = ["--batch_size=1", "--save_probability=png"]
+        process = cluster.start(words_of(model, source, out, *options), 3)
+        while len([*out.glob("*.png")]) < 5:
+            assert process.poll() is None, cluster.log.read_text()
+            time.sleep(0.02)
+        workers = cluster.workers()
+        os.kill(workers[0], signal.SIGKILL)
+        before = {path: path.stat().st_mtime_ns for path in out.rglob("*.png")}
+        assert process.wait(400) == 0, cluster.log.read_text()
+        log = cluster.log.read_text()
+        assert len(workers) <= 3 and len(before) < 400, "killed too late to mean anything"
+        assert "240 cases done" in log
+        assert sum(map(int, re.findall(r"\w+:\d+: (\d+)", log))) == 240
+        record = json.loads((out / "inference.json").read_text())
+        assert len(record["segmented"]) == len({*record["segmented"]}) == 240 and record["failed"] == {}
+        assert {path: path.stat().st_mtime_ns for path in before} == before
+        assert main(words_of(model, source, tmp_path / "one", *options, "--num_workers=0")) == 0
+        assert files_of(out, "*.png") == files_of(tmp_path / "one", "*.png")
+        assert files_of(out / "probability", "*.png") == files_of(tmp_path / "one" / "probability", "*.png")
+        (out / "017.png").unlink()
+        code, log = cluster.run(words_of(model, source, out, *options), 1)
+        assert code == 0 and "1 cases to do, 239 kept" in log, log
+
+    def test_volumes_are_those_of_one_process_and_a_bad_one_is_named(self, ct_model, tmp_path, cluster):
+        source = write_scans(tmp_path / "in", 4)
+        (source / "bad.nii.gz").write_bytes(b"no scan")
+        assert main(words_of(ct_model, source, tmp_path / "one")) == 1
+        code, log = cluster.run(words_of(ct_model, source, tmp_path / "out"), 2)
+        assert code == 1 and "1 of 5 cases have no label" in log and "bad.nii.gz" in log, log
+        assert files_of(tmp_path / "out", "*.nii.gz") == files_of(tmp_path / "one", "*.nii.gz")
+        records = [json.loads((tmp_path / name / "inference.json").read_text()) for name in ("one", "out")]
+        assert records[0]["class_names"] == records[1]["class_names"] == list(ORGANS)
+
+    def test_image_that_kills_every_worker_is_given_up(self, model, tmp_path, cluster):
+        source = write_images(tmp_path / "in", 12)
+        (tmp_path / "site").mkdir()
+        (tmp_path / "site" / "sitecustomize.py").write_text(
+            "import os\n"
+            "from condseg_monai.data.images import monai_readers\n"
+            "read = monai_readers.read_natural_image\n"
+            "monai_readers.read_natural_image = lambda name, mode: os._exit(1) if '005' in name else read(name, mode)\n"
+        )
+        path = os.pathsep.join([str(tmp_path / "site"), str(Path(__file__).parents[2])])
+        cluster.environment["PYTHONPATH"] = path
+        code, log = cluster.run(words_of(model, source, tmp_path / "out", "--batch_size=1"), 2)
+        failed = json.loads((tmp_path / "out" / "inference.json").read_text())["failed"]
+        assert code == 1 and str(source / "005.png") in failed and len(failed) <= 3, log
+        assert len(files_of(tmp_path / "out", "*.png")) == 12 - len(failed)
+        del cluster.environment["PYTHONPATH"]
+        code, log = cluster.run(words_of(model, source, tmp_path / "out", "--batch_size=1"), 2)
+        assert code == 0 and len(files_of(tmp_path / "out", "*.png")) == 12, log

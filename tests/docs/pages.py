@@ -19,7 +19,7 @@ from condseg_monai.cli.commands import main
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 FOLDERS = ("tutorials", "reference", "explanation")
-SINGLE = ("command.md", "consumers.md", "security.md")
+SINGLE = ("command.md", "consumers.md", "security.md", "viewers.md")
 PAGES = sorted(
     path.relative_to(DOCS).as_posix()
     for path in (*(DOCS / name for name in SINGLE), *(page for name in FOLDERS for page in (DOCS / name).glob("*.md")))

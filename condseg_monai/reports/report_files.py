@@ -16,7 +16,7 @@ __all__ = ["ReportFiles"]
 class ReportFiles:
     """``scores_{name}.csv``, ``summary_{name}.json``, ``report_{name}.html`` and ``failures_{name}.json``.
 
-    ``overwrite`` replaces those of an earlier report.
+    ``overwrite`` replaces those of an earlier report; what this object has written, it may write again.
     """
 
     def __init__(self, save_dir: str | Path, name: str, overwrite: bool = False) -> None:
@@ -50,3 +50,4 @@ class ReportFiles:
             write_json(self.failures, {"scored": len(table), "failed": failed})
         else:
             self.failures.unlink(missing_ok=True)  # of the report that is replaced
+        self.overwrite = True  # an evaluator may run again, as a federated client's does each round

@@ -98,8 +98,10 @@ def test_federated_client_trains_evaluates_and_returns_weights(bundle_copy, tiny
         client.train(ExchangeObject(weights=sent))  # no stage 1: the first weights are the server's
     best = client.get_weights(extra={ExtraItems.MODEL_TYPE: ModelType.BEST_MODEL}).weights
     assert best.keys() == sent.keys()
-    metrics = client.evaluate(ExchangeObject(weights=sent)).metrics
-    assert "val_mean_iou" in metrics
+    for weights in (sent, best):  # the second round's report replaces the first's
+        metrics = client.evaluate(ExchangeObject(weights=weights)).metrics
+        summary = json.loads((bundle_copy / "eval" / "summary_val.json").read_text())
+        assert metrics["val_mean_iou"] == pytest.approx(summary["scores"]["mean_iou"]["mean"])
     assert sorted(path.name for path in (bundle_copy / "models").iterdir() if path.suffix == ".pt") == [
         "model.pt",
         "model_final.pt",

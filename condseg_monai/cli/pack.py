@@ -19,9 +19,16 @@ __all__ = ["command"]
 @click.option("--half", is_flag=True, help="store the weights as float16")
 @click.option("--no_torchscript", is_flag=True, help="leave out models/model.ts")
 @click.option("--overwrite", is_flag=True, help="replace DST if it was packed before")
+@click.option("--url", help="where files over 25 MB will be hosted: writes large_files.json, as the Model Zoo wants")
 @click.pass_context
 def command(
-    ctx: click.Context, model: str, destination: Path, half: bool, no_torchscript: bool, overwrite: bool
+    ctx: click.Context,
+    model: str,
+    destination: Path,
+    half: bool,
+    no_torchscript: bool,
+    overwrite: bool,
+    url: str | None,
 ) -> None:
     """Write DST, a folder or a file that ends in .zip: a MONAI bundle whose configs have the model's own values.
 
@@ -33,6 +40,6 @@ def command(
     from condseg_monai.inference.packed_bundle import pack_bundle
 
     send_to_log()
-    pack_bundle(model, destination, not no_torchscript, half, overwrite)
+    pack_bundle(model, destination, not no_torchscript, half, overwrite, url)
     click.echo(f"{destination}: the bundle; docs/README.md in it says how to use it")
     say(f"{heading('Next')}\n  condseg predict {shlex.quote(str(destination))} IMAGES OUT")

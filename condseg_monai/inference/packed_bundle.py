@@ -33,6 +33,7 @@ __all__ = ["half_weights", "load_model", "pack_bundle"]
 _MARK = "condseg_pack"
 # Of CT, MONAI transforms around a network of volumes: what other programs can run without this package's own evaluator.
 _INFERENCE = {"image": "inference", "ct": "inference_ct"}
+_LARGE_BYTES = 25_000_000  # what the Model Zoo takes in its repository
 
 
 def load_model(model: str | os.PathLike[str]) -> tuple[Path, ModelCard, nn.Module]:
@@ -63,6 +64,7 @@ def pack_bundle(
     torchscript: bool = True,
     half: bool = False,
     overwrite: bool = False,
+    url: str | None = None,
 ) -> Path:
     """Write a bundle folder, or a zip of one, that needs no option to use the model right.
 
@@ -76,6 +78,8 @@ def pack_bundle(
         torchscript: whether to make ``models/model.ts``.
         half: store floating-point weights as float16.
         overwrite: replace a bundle that was packed before.
+        url: the address below which files over 25 MB will be found, as ``large_files.json`` says then, which the Model
+            Zoo and ``monai.bundle download_large_files`` read. The files themselves stay in the bundle.
 
     Raises:
         FileExistsError: if ``destination`` exists, unless ``overwrite`` and it was packed by this function.
@@ -101,6 +105,8 @@ def pack_bundle(
         (root / "README.md").write_text(f"{_hub_card(card)}\n{_readme(name, card)}", encoding="utf-8")
         if torchscript:
             _export_torchscript(root, card)
+        if url is not None:
+            _write_large_files(root, url)
         if target.suffix == ".zip":
             archive = shutil.make_archive(str(Path(temporary) / "archive"), "zip", temporary, name)
             Path(archive).chmod(0o644)
@@ -156,6 +162,7 @@ def half_weights(network: nn.Module) -> dict[str, torch.Tensor]:
 def _write_configs(folder: Path, card: ModelCard, name: str) -> None:
     folder.mkdir()
     train = training_files(card.method, is_ct=card.kind == "ct")
+    several = "multi_gpu_semi_supervised" if "train_dec_seg" in train else "multi_gpu_train"
     source = bundle_dir() / "configs"
     configs = {
         "inference": ConfigParser.load_config_files([str(source / f"{_INFERENCE[card.kind]}.json")]),
@@ -165,7 +172,9 @@ def _write_configs(folder: Path, card: ModelCard, name: str) -> None:
             "stage1_checkpoint": None,
             "encoder_weights": None,
         },
-        "evaluate": json.loads((source / "evaluate.json").read_text(encoding="utf-8")),  # read after train.json
+        # read after train.json
+        "evaluate": json.loads((source / "evaluate.json").read_text(encoding="utf-8")),
+        "multi_gpu_train": json.loads((source / f"{several}.json").read_text(encoding="utf-8")),
     }
     values = _option_values(card)
     for file, config in configs.items():
@@ -251,6 +260,16 @@ def _export_torchscript(root: Path, card: ModelCard) -> None:
         bundle_root=str(root),
         converter_kwargs={"device": torch.device("cpu")},
     )
+
+
+def _write_large_files(root: Path, url: str) -> None:
+    files = [
+        {"path": path, "url": f"{url.rstrip('/')}/{path}", "hash_val": file_sha256(root / path), "hash_type": "sha256"}
+        for path in sorted(file.relative_to(root).as_posix() for file in (root / "models").iterdir())
+        if (root / path).stat().st_size > _LARGE_BYTES
+    ]
+    if files:
+        write_json(root / "large_files.json", {"large_files": files})
 
 
 def _hub_card(card: ModelCard) -> str:

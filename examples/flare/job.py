@@ -19,7 +19,7 @@ if form == "class_path":
     model = {"class_path": "condseg_monai.ConDSeg", "args": arguments}
 else:
     model = ConDSeg(**arguments)
-    # FLARE writes down a network's class and arguments, and looks for these in the object, under their names behind "_".
+    # FLARE writes down a network's class and arguments, which it looks for in the object, under their names after "_".
     vars(model).update({f"_{name}": value for name, value in arguments.items()})
 recipe = FedAvgRecipe(
     name="condseg",

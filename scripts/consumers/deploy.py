@@ -72,9 +72,10 @@ class Segment(Application):
         load = DICOMDataLoaderOperator(self, once, input_folder=SOURCE, name="load")
         select = DICOMSeriesSelectorOperator(self, rules="", name="select")
         volume = DICOMSeriesToVolumeOperator(self, name="volume")
-        channels = json.loads((BUNDLE / "configs" / "metadata.json").read_text())["network_data_format"]["outputs"]["pred"]
+        metadata = json.loads((BUNDLE / "configs" / "metadata.json").read_text())
+        names = list(metadata["network_data_format"]["outputs"]["pred"]["channel_def"].values())
         organ = (codes.SCT.Organ, codes.SCT.Liver, "condseg", "1")
-        segments = [SegmentDescription(name, *organ) for name in list(channels["channel_def"].values())[1:]]
+        segments = [SegmentDescription(name, *organ) for name in names[1:]]
         write = DICOMSegmentationWriterOperator(
             self, segment_descriptions=segments, output_folder=OUT.parent / "seg", name="write"
         )

@@ -13,6 +13,7 @@ from monai.bundle import (
     ConfigParser,
     ConfigWorkflow,
     ckpt_export,
+    download_large_files,
     load,
     onnx_export,
     verify_metadata,
@@ -269,7 +270,10 @@ def test_bundle_is_complete_and_has_nothing_else(packed):
         *("LICENSE", "README.md"),
         *(
             f"configs/{name}"
-            for name in ("evaluate.json", "inference.json", "logging.conf", "metadata.json", "train.json")
+            for name in (
+                *("evaluate.json", "inference.json", "logging.conf", "metadata.json"),
+                *("multi_gpu_train.json", "train.json"),
+            )
         ),
         *("docs/README.md", "docs/data_license.txt", "models/model.json", "models/model.pt", "models/model.ts"),
     }
@@ -356,6 +360,23 @@ def test_packed_bundle_is_replaced_only_if_asked(packed, tmp_path, capsys):
     assert "exists: give another destination, or --overwrite" in capsys.readouterr().err
     assert main([*arguments, "--overwrite"]) == 0
     assert ModelCard.read(bundle / "models" / "model.json").method == "condseg"
+
+
+def test_large_files_are_fetched_from_where_they_are_hosted(packed, elsewhere, monkeypatch):
+    monkeypatch.setattr("condseg_monai.inference.packed_bundle._LARGE_BYTES", 100_000)
+    hosted = elsewhere / "hosted"
+    bundle = pack_bundle(packed / "runs" / "unet", elsewhere / "unet", torchscript=False, url=hosted.as_uri())
+    (entry,) = json.loads((bundle / "large_files.json").read_text())["large_files"]
+    assert entry["path"] == "models/model.pt"
+    weights = (bundle / "models" / "model.pt").read_bytes()
+    (hosted / "models").mkdir(parents=True)
+    (bundle / "models" / "model.pt").rename(hosted / "models" / "model.pt")
+    download_large_files(str(bundle))
+    assert (bundle / "models" / "model.pt").read_bytes() == weights
+    (bundle / "models" / "model.pt").unlink()
+    (hosted / "models" / "model.pt").write_bytes(weights[:-1])
+    with pytest.raises(Exception, match="sha256 hash check"):
+        download_large_files(str(bundle))
 
 
 def test_zip_of_the_user_is_not_replaced(packed, tmp_path, capsys):

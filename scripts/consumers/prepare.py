@@ -1,0 +1,40 @@
+"""Write what the programs are tried on: ``prepare.py FOLDER MODEL [SERIES]``.
+
+``picture``, ``scan``, ``semi_supervised`` and ``federated`` are packed bundles, the first of ``MODEL``, the others of
+small networks with random weights.
+"""
+
+import shutil
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from PIL import Image
+
+from condseg_monai import make_synthetic_dataset
+from condseg_monai.inference.packed_bundle import pack_bundle
+from tests.bundle.models import save_model
+from tests.ct import AFFINE, phantom, turned, write_dicom
+
+folder, (model, *series) = Path(sys.argv[1]).resolve(), sys.argv[2:]
+pack_bundle(model, folder / "picture")
+organs = ("background", "liver", "spleen", "left kidney", "aorta")
+pack_bundle(save_model(folder / "runs" / "scan", kind="ct", class_names=organs, window_hu=(-100, 300)), folder / "scan")
+for name, method in (("semi_supervised", "dec_seg"), ("federated", "condseg")):
+    pack_bundle(save_model(folder / "runs" / name, method), folder / name, url=(folder / name).as_uri())
+
+(data := folder / "studies").mkdir()
+make_synthetic_dataset(folder / "polyps", num_train=4, num_val=2, num_test=2, image_size=112)
+image = np.asarray(Image.open(next((folder / "polyps" / "images").glob("test_*"))))
+Image.fromarray(image[:80]).save(data / "picture.png")  # 80 rows of 112 columns
+for number in (1, 2):
+    make_synthetic_dataset(
+        folder / "sites" / f"site-{number}", num_train=4, num_val=2, num_test=1, image_size=32, seed=number
+    )
+array, affine = turned(phantom()[0], AFFINE, "SRP")  # slices first
+nib.save(nib.Nifti1Image(array, affine), data / "scan.nii.gz")
+if series:
+    shutil.copytree(series[0], folder / "series")
+else:
+    write_dicom(folder / "series", *turned(phantom()[0], AFFINE, "LPS"), PatientName="Phantom^")

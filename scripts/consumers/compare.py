@@ -44,4 +44,4 @@ if not 0 < np.count_nonzero(ours) < ours.size:
     sys.exit("the mask is empty or full: it shows nothing")
 differ = np.count_nonzero(ours != theirs)
 print(f"{differ:,} of {ours.size:,} pixels differ")
-sys.exit(differ > 0)
+sys.exit(int(differ > 0))

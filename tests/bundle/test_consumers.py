@@ -9,9 +9,9 @@ from pathlib import Path
 import jsonschema
 import pytest
 import torch
-from monai.bundle import load, verify_metadata, verify_net_in_out
-from monai.fl.client import MonaiAlgo
-from monai.fl.utils.constants import ExtraItems, ModelType
+from monai.bundle import ConfigWorkflow, load, verify_metadata, verify_net_in_out
+from monai.fl.client import MonaiAlgo, MonaiAlgoStats
+from monai.fl.utils.constants import ExtraItems, FlStatistics, ModelType
 from monai.fl.utils.exchange_object import ExchangeObject
 
 from condseg_monai import ConDSeg
@@ -107,6 +107,24 @@ def test_federated_client_trains_evaluates_and_returns_weights(bundle_copy, tiny
         "model_final.pt",
     ]
     client.finalize()
+
+
+def test_federated_client_describes_its_data(bundle_dir, tiny_options, tmp_path):
+    pytest.importorskip("yaml")  # MONAI writes its statistics with it
+    options = {
+        **tiny_options,
+        "bundle_root": str(bundle_dir),
+        "ckpt_dir": str(tmp_path / "m"),
+        "output_dir": str(tmp_path),
+    }
+    config = str(bundle_dir / "configs" / "train.json")
+    workflow = ConfigWorkflow(config, workflow_type="train", logging_file=False, **options)
+    client = MonaiAlgoStats(bundle_root=str(bundle_dir), workflow=workflow)
+    client.initialize(extra={ExtraItems.CLIENT_NAME: "site1", ExtraItems.APP_ROOT: str(tmp_path)})
+    asked = {FlStatistics.HIST_BINS: [10], FlStatistics.HIST_RANGE: [[0, 256]]}
+    statistics = client.get_data_stats(extra=asked).statistics
+    assert {"train", "eval"} <= statistics.keys()
+    assert statistics["train"][FlStatistics.DATA_COUNT] == 4
 
 
 @pytest.mark.slow

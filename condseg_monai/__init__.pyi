@@ -79,6 +79,8 @@ from .networks.class_names import class_names_of as class_names_of
 from .networks.encoders.encoder import Encoder as Encoder
 from .networks.encoders.feature_encoder import FeatureEncoder as FeatureEncoder
 from .networks.encoders.weights import load_encoder_weights as load_encoder_weights
+from .networks.feature_norm import set_norm as set_norm
+from .networks.feature_norm import synchronize_batch_norm as synchronize_batch_norm
 from .networks.memory_format import use_channels_last as use_channels_last
 from .networks.methods import network_of as network_of
 from .networks.model_card import ModelCard as ModelCard

@@ -47,6 +47,7 @@ OVERLAYS = {  # each is read after a base
     "condseg_baseline": ["condseg_baseline"],
     "flexible_unet": ["flexible_unet"],
     "med_disseg": ["med_disseg"],
+    "multi_gpu_inference": ["multi_gpu_inference"],
     "multi_gpu_semi_supervised": ["multi_gpu", "multi_gpu_semi_supervised"],
     "preset_recommended": ["preset_recommended"],
     "preset_released": ["preset_released"],

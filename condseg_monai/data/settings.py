@@ -74,6 +74,7 @@ def model_settings(
     return replace(card, threshold=given.get("threshold", card.threshold))
 
 
+_NORM = "batch"  # what a card means that says nothing
 _KINDS = {"image": "2D images", "ct": "CT volumes"}
 
 
@@ -90,6 +91,7 @@ def _from_options(given: Mapping[str, Any], kind: str) -> ModelCard:
             "in_channels": given.get("channels", 3),
             "out_channels": 1 if names is None else len(names),
             **{name: given.get(name, default) for name, default in method.options.items()},
+            **({"norm": given["norm"]} if given.get("norm", _NORM) != _NORM else {}),
         },
         kind=kind,
         image_size=given.get("image_size", _CT_IMAGE_SIZE if kind == "ct" else method.image_size),
@@ -103,9 +105,9 @@ def _from_options(given: Mapping[str, Any], kind: str) -> ModelCard:
 
 
 def _refuse_contradictions(given: Mapping[str, Any], card: ModelCard, path: Path) -> None:
-    settings = {**card.settings(), "channels": card.network.get("in_channels")}
+    settings = {"norm": _NORM, **card.settings(), "channels": card.network.get("in_channels")}
     shaping = {name for method in METHODS.values() for name in method.options}
-    for name in ("method", *sorted(shaping), *_INPUT):
+    for name in ("method", "norm", *sorted(shaping), *_INPUT):
         if name in given and _plain(given[name]) != _plain(settings.get(name)):
             has = f"{name} {settings[name]}" if settings.get(name) is not None else f"no {name}"
             raise ValueError(

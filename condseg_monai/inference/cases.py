@@ -11,6 +11,8 @@ from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import torch.distributed as dist
+
 from condseg_monai.data.ct.volume_list import list_volumes
 from condseg_monai.data.images.dicom_picture import frame_of
 from condseg_monai.data.images.image_reader import IMAGE_EXTENSIONS, UnreadableImageError, read_natural_image
@@ -29,6 +31,7 @@ from condseg_monai.data.lists.pairing import (
 from condseg_monai.inference.output_record import OutputRecord, Source, content_sha256, has_record
 from condseg_monai.inference.required_checkpoint import RequiredCheckpoint
 from condseg_monai.utils.interruption import interruption_behind, signal_of, sigterm_interrupts
+from condseg_monai.utils.processes import gather_lists, process_count, process_rank
 
 __all__ = ["Cases", "RunError", "image_cases", "scored_cases", "volume_cases"]
 
@@ -54,6 +57,9 @@ class Cases:
     ``inference.json`` in ``output_dir`` says of each output what it was made of: the source and the SHA-256 of its
     content, weights and settings. An output that is there is kept if all of that is as it would be made now; any other
     is refused, unless ``overwrite`` makes it again. A missing output is made without touching the others of its case.
+
+    Of several processes (``torch.distributed``) the first lists the cases, each does its share, and the first writes
+    the record.
 
     Args:
         list_cases: gives the cases, each with ``image``, its file, and where that is not its stem ``name``, and what
@@ -84,6 +90,7 @@ class Cases:
         self.kept: list[Case] = []
         self.is_part = False
         self._record: OutputRecord | None = None
+        self._shared: list[Case] | None = None  # of all processes
 
     @cached_property
     def todo(self) -> list[Case]:
@@ -141,15 +148,18 @@ class Cases:
                     self._finish(f"the run ended before: {error or type(error).__name__}")
                     raise
                 raise type(interruption)(self._interrupted(signal_of(interruption))) from None
-            self.finish(**record)
+            self._gather()
+            if process_rank() == 0:
+                self.finish(**record)
 
     def start(self) -> None:
         """Load the checkpoint, log what the run will do, and raise a RunError before any work if it cannot succeed."""
         try:
             self.checkpoint.load()
             self._all  # noqa: B018
-            if self.output_dir is not None and not self.is_part:
+            if self.output_dir is not None and not self.is_part and process_rank() == 0:
                 self._record = self._claim_outputs(self.todo)
+            self._share()
         except (OSError, ValueError) as error:
             raise RunError(str(error)) from error
         for finding in self.failed:
@@ -158,6 +168,24 @@ class Cases:
             f"{len(self.todo)} cases to do, {_kept_words(len(self.kept))}"
             + (f"; outputs go to {self.output_dir}" if self.output_dir else "")
         )
+
+    def _share(self) -> None:
+        """Leave of the cases that the first process has to do this process's share."""
+        if (number := process_count()) == 1:
+            return
+        shared = [self.todo]
+        dist.broadcast_object_list(shared, src=0)
+        self._shared = list(shared[0])
+        if 0 < len(self._shared) < number:
+            raise DatasetError(f"{len(self._shared)} cases for {number} processes: start as many as there are cases")
+        self.todo[:] = self._shared[process_rank() :: number]  # in place: a data set has this list
+        if process_rank() > 0:
+            self.failed.clear()  # what the first process has found too
+
+    def _gather(self) -> None:
+        """Bring what failed in other processes to the first."""
+        if self._shared is not None:
+            self.failed[:] = gather_lists(self.failed)
 
     def fail(self, finding: Finding) -> None:
         """Note why a case, named by the first of its files, has no result."""
@@ -212,11 +240,12 @@ class Cases:
         for finding in self.failed:
             name = finding.files[0]
             failed[name] = f"{failed[name]}; {finding.text}" if name in failed else finding.text
-        for case in self.todo:
+        todo = self.todo if self._shared is None else self._shared
+        for case in todo:
             if case["image"] not in failed and self.is_missing(case):
                 failed[case["image"]] = unfinished
         bad = {path for finding in self.failed for path in finding.files} | failed.keys()
-        done = [case["image"] for case in self.todo if bad.isdisjoint(case.values())]
+        done = [case["image"] for case in todo if bad.isdisjoint(case.values())]
         number = len(done) + len(self.kept) + len(failed)
         unrecorded = ""
         if self._record is not None:

@@ -176,6 +176,8 @@ def _write_configs(folder: Path, card: ModelCard, name: str) -> None:
         "evaluate": json.loads((source / "evaluate.json").read_text(encoding="utf-8")),
         "multi_gpu_train": json.loads((source / f"{several}.json").read_text(encoding="utf-8")),
     }
+    if card.kind == "image":  # that of CT would not share a list of cases
+        configs["multi_gpu_inference"] = json.loads((source / "multi_gpu_inference.json").read_text(encoding="utf-8"))
     values = _option_values(card)
     for file, config in configs.items():
         del config["_generated_"]

@@ -21,7 +21,7 @@ class Method(NamedTuple):
 
     Attributes:
         network: takes ``in_channels``, ``out_channels`` and :attr:`options`.
-        options: of the configs, with the method's defaults.
+        options: of the configs, with the method's defaults; all networks take ``norm`` too.
         image_size: of weights that nothing else is known of.
     """
 
@@ -74,7 +74,7 @@ def network_of(card: ModelCard, **arguments: Any) -> nn.Module:
         )
     method = METHODS[card.method]
     names = {"in_channels", "out_channels", *method.options}
-    if wrong := sorted(names ^ card.network.keys()):
+    if wrong := sorted(names ^ (card.network.keys() - {"norm"})):  # a card says it if it is not BatchNorm
         raise ValueError(
             f"the model card's network must have {', '.join(sorted(names))}, as {card.method} is made of, but "
             f"{wrong[0]} is {'no argument of it' if wrong[0] in card.network else 'missing'}: take the card that came "

@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import ignite.distributed as idist
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
+from monai.data import Dataset
 from monai.handlers import IgniteMetricHandler
 from monai.networks.utils import eval_mode
-from monai.utils import ImageMetaKey, string_list_all_gather
+from monai.utils import ImageMetaKey
 from torch import Tensor
 
 from condseg_monai.data.images.image_reader import read_natural_image
@@ -33,6 +33,7 @@ from condseg_monai.reports.report_files import ReportFiles
 from condseg_monai.reports.score_table import IMAGE_COLUMNS, ScoreTable
 from condseg_monai.reports.summary import SIZE_LIMITS, all_foreground_dice, summarize_scores, summarize_sizes
 from condseg_monai.utils.files import atomic_write
+from condseg_monai.utils.processes import gather_lists, process_count, process_rank
 
 __all__ = ["ScoreReport"]
 
@@ -129,7 +130,7 @@ class ScoreReport:
                 facts.update(height=height, width=width, label_share=int(torch.count_nonzero(label)) / label.numel())
             self._images.append(json.dumps(facts))  # text, which is what can be gathered
         # The whole file is written anew: of many images only if 1 % of them are new.
-        if self.metrics and idist.get_world_size() == 1 and len(self._images) * 0.99 >= self._on_disk:
+        if self.metrics and process_count() == 1 and len(self._images) * 0.99 >= self._on_disk:
             scores = {name: handler.metric_fn.get_buffer() for name, handler in self.metrics.items()}
             with atomic_write(self.unfinished_path) as temporary:
                 _table(scores, self._images).write(temporary)
@@ -137,20 +138,23 @@ class ScoreReport:
 
     def write(self, engine: Engine) -> None:
         """Write the files; raise ``RuntimeError`` if the engine has no metric details, or not one per image."""
-        images = string_list_all_gather(self._images) if idist.get_world_size() > 1 else self._images
+        evaluator: Any = engine
+        images, failed = gather_lists(self._images), gather_lists(self.failed)
+        data = [] if self.postprocessing is None else gather_lists(evaluator.data_loader.dataset.data)
         counts = {suffix: metric.measurements() for suffix, metric in self.pooled.items()}
         bins = None if self.probability_bins is None else self.probability_bins.measurements()
-        if idist.get_rank() > 0:
+        if process_rank() > 0:
             return
         details = getattr(engine.state, "metric_details", {})
         if not details:
             raise RuntimeError("the engine has no metric details to report: set save_details on its metrics")
         table = _table(details, images)
-        summary = self._summary(table, {suffix: rows for suffix, rows in counts.items() if rows is not None}, bins)
+        known = {suffix: rows for suffix, rows in counts.items() if rows is not None}
+        summary = self._summary(table, known, bins, failed)
         ranked_by = self.rank_by or next(iter(table.scores))
         if ranked_by not in table.scores:
             raise RuntimeError(f"rank_by is {ranked_by!r}, but the metrics are {', '.join(table.scores)}")
-        worst, best = self._cases(engine, table, ranked_by)
+        worst, best = self._cases(engine, table, ranked_by, data)
         page = html_report(f"Evaluation on {self.name}", table, summary, worst, best, ranked_by, **self._training())
         self.files.write(table, summary, page, summary["failed"])
         self.unfinished_path.unlink(missing_ok=True)
@@ -161,10 +165,12 @@ class ScoreReport:
             f"summary {self.files.summary}"
         )
 
-    def _summary(self, table: ScoreTable, counts: Mapping[str, Tensor], bins: Tensor | None) -> dict[str, Any]:
+    def _summary(
+        self, table: ScoreTable, counts: Mapping[str, Tensor], bins: Tensor | None, failed: Sequence[Finding]
+    ) -> dict[str, Any]:
         summary: dict[str, Any] = {
             "images": len(table),
-            "failed": [problem._asdict() for problem in self.failed],
+            "failed": [problem._asdict() for problem in failed],
             "scores": summarize_scores(table),
         }
         if bins is not None:
@@ -227,27 +233,30 @@ class ScoreReport:
             "curves": None if curves is None else png_uri(curves),
         }
 
-    def _cases(self, engine: Engine, table: ScoreTable, ranked_by: str) -> tuple[list[CasePicture], list[CasePicture]]:
+    def _cases(
+        self, engine: Engine, table: ScoreTable, ranked_by: str, data: Sequence[Mapping[str, Any]]
+    ) -> tuple[list[CasePicture], list[CasePicture]]:
         """Draw the worst and the best images, no image twice."""
         if self.postprocessing is None:
             return [], []
         ranked = [table.files[row] for row in table.ranked(ranked_by)]
         number = min(self.num_cases, (len(ranked) + 1) // 2)
         worst, best = ranked[:number], ranked[number:][::-1][:number]
-        return [self._draw(engine, file) for file in worst], [self._draw(engine, file) for file in best]
+        cases = {_file(case): case for case in data}
+        drawn = {file: self._draw(engine, file, cases[file]) for file in (*worst, *best)}
+        return [drawn[file] for file in worst], [drawn[file] for file in best]
 
-    def _draw(self, engine: Engine, file: str) -> CasePicture:
+    def _draw(self, engine: Engine, file: str, case: Mapping[str, Any]) -> CasePicture:
         evaluator: Any = engine
-        dataset = evaluator.data_loader.dataset
-        index = next(i for i, case in enumerate(dataset.data) if _file(case) == file)
-        item, network = dataset[index], getattr(evaluator.network, "module", evaluator.network)
+        item = Dataset([case], evaluator.data_loader.dataset.transform)[0]
+        network = getattr(evaluator.network, "module", evaluator.network)
         batch = torch.as_tensor(item["image"])[None].to(evaluator.state.device)
         with eval_mode(network):
             logits = network(batch)
         assert self.postprocessing is not None
         result = self.postprocessing({**item, "pred": logits[0].float()})
         pred, label = (result[f"{key}_original"][0].cpu().numpy().astype(np.uint8) for key in ("pred", "label"))
-        image = read_natural_image(dataset.data[index]["image"])
+        image = read_natural_image(case["image"])
         draw = draw_case if self.classes is None else draw_class_case
         overlay = draw(image, pred, label)
         probs = result["prob_original"].float().cpu().numpy()

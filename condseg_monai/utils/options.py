@@ -177,6 +177,12 @@ _NETWORK: dict[str, Option] = {
     "cfa": _flag("DEC-Seg: aggregate neighbouring levels", null=True),
     "down_scale": _flag("DEC-Seg: see the image at a second, smaller scale too", null=True),
     "dcf": _flag("DEC-Seg: fuse both scales", null=True),
+    "norm": _text(
+        "normalisation of feature maps; `group` depends on no other image of the batch, and needs `encoder_weights` "
+        "null, for those are of BatchNorm",
+        *("batch", "group"),
+        null=True,
+    ),
 }
 _DATA: dict[str, Option] = {
     "organ_order": _text("synapse: which organ each number is", *("transunet", "samed"), null=True),
@@ -330,6 +336,10 @@ _RUN: dict[str, Option] = {
         "writes to `MLFLOW_TRACKING_URI` or `mlruns.db` in `output_dir`, without pictures",
         *("tensorboard", "mlflow", "none"),
     ),
+    "sync_batchnorm": _flag(
+        "several GPUs: BatchNorm counts the images of all processes as one batch; on CPUs, where PyTorch has no such "
+        "layer, each counts its own"
+    ),
     "num_workers": Option("integer", "processes that load images", 0, 256),
     "cache": _number(0, "share of the decoded, resized images kept in memory", 1),
     "cache_dir": _path("synapse: resized slices, to be read again", default="`slices` in `output_dir`"),
@@ -397,7 +407,7 @@ OPTIONS = {name: option for group in OPTION_GROUPS.values() for name, option in 
 
 CARD_OPTIONS = (
     *("method", "encoder", "decoder_channels", "cdfa", "cdfa_window", "decoders", "dilation_scale"),
-    *("elat", "cbat", "cfa", "down_scale", "dcf"),
+    *("elat", "cbat", "cfa", "down_scale", "dcf", "norm"),
     *("image_size", "anti_aliasing", "normalization", "threshold", "window_hu"),
     *("organ_order", "class_names", "class_values", "channels"),
 )

@@ -22,6 +22,7 @@ OVERLAYS = {
     "preset_recommended": TRAINING,
     "preset_released": TRAINING,
     "synapse": TRAINING,
+    "multi_gpu_inference": ("inference", "inference_synapse"),
     "multi_gpu_semi_supervised": (SEMI_SUPERVISED,),
     "semi_supervised_condseg": (SEMI_SUPERVISED,),
     "condseg_baseline": ("train", "train_stage2"),

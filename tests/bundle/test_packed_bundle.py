@@ -272,7 +272,7 @@ def test_bundle_is_complete_and_has_nothing_else(packed):
             f"configs/{name}"
             for name in (
                 *("evaluate.json", "inference.json", "logging.conf", "metadata.json"),
-                *("multi_gpu_train.json", "train.json"),
+                *("multi_gpu_inference.json", "multi_gpu_train.json", "train.json"),
             )
         ),
         *("docs/README.md", "docs/data_license.txt", "models/model.json", "models/model.pt", "models/model.ts"),

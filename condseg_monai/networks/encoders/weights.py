@@ -180,6 +180,8 @@ def _fill(encoder: Encoder, state_dict: Mapping[str, Tensor], source: str) -> No
     differences = describe_differences(given, expected)
     if differences and any(key.startswith("encoder.") for key in state_dict):
         raise ValueError(f"{source} is a model of this package, not an encoder: --init_from FILE starts from all of it")
+    if differences and any(isinstance(module, nn.GroupNorm) for module in target.modules()):
+        raise ValueError(f"{source} are of BatchNorm, and norm is group: give --encoder_weights null")
     if differences:
         raise ValueError(f"{source} does not fit the encoder {type(encoder).__name__}: {differences}")
     target.load_state_dict(given)

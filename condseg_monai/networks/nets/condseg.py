@@ -17,6 +17,7 @@ from condseg_monai.networks.blocks.sid import SemanticInformationDecoupling
 from condseg_monai.networks.checkpointing import CheckpointedModule, set_checkpointing
 from condseg_monai.networks.class_names import set_class_names
 from condseg_monai.networks.encoders import Encoder, get_encoder
+from condseg_monai.networks.feature_norm import set_norm
 from condseg_monai.networks.nets.initialization import initialize_decoder, start_at_prior
 from condseg_monai.networks.nets.padding import check_image, crop, pad_to_multiple
 from condseg_monai.networks.ops.softmax import float32_softmax
@@ -70,6 +71,8 @@ class ConDSeg(nn.Module):
         act: activation of the convolutions after the encoder, a name from MONAI's ``Act`` factory; attention and
             residual sums keep ReLU.
         cbat: whether the three decoders end in a CBAM, as Med-DisSeg's do.
+        norm: normalisation of feature maps, encoder included, ``"batch"`` or ``"group"``: see
+            :func:`~condseg_monai.networks.feature_norm.set_norm`.
         checkpointing: what training keeps for the backward pass, ``"none"``, ``"selective"`` or ``"block"``: see
             :func:`~condseg_monai.networks.checkpointing.set_checkpointing`.
 
@@ -97,6 +100,7 @@ class ConDSeg(nn.Module):
         class_names: Sequence[str] | None = None,
         act: str = "relu",
         cbat: bool = False,
+        norm: str = "batch",
         checkpointing: str = "none",
     ) -> None:
         super().__init__()
@@ -143,6 +147,7 @@ class ConDSeg(nn.Module):
         start_at_prior(self.uncertainty_head.logits)
         start_at_prior(self.output.logits)
         set_class_names(self, class_names, out_channels)
+        set_norm(self, norm)
         set_checkpointing(self, checkpointing)
 
     def forward(self, x: Tensor) -> Tensor:

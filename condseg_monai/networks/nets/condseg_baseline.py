@@ -13,6 +13,7 @@ from condseg_monai.networks.blocks.sa_decoder import SizeAwareDecoder
 from condseg_monai.networks.checkpointing import CheckpointedSequential, set_checkpointing
 from condseg_monai.networks.class_names import set_class_names
 from condseg_monai.networks.encoders import Encoder, get_encoder
+from condseg_monai.networks.feature_norm import set_norm
 from condseg_monai.networks.nets.condseg import MaskHead
 from condseg_monai.networks.nets.initialization import initialize_decoder, start_at_prior
 from condseg_monai.networks.nets.padding import check_image, crop, pad_to_multiple
@@ -43,6 +44,7 @@ class ConDSegBaseline(nn.Module):
         decoder_channels: int = 128,
         dilation_scale: float = 1.0,
         class_names: Sequence[str] | None = None,
+        norm: str = "batch",
         checkpointing: str = "none",
     ) -> None:
         super().__init__()
@@ -66,6 +68,7 @@ class ConDSegBaseline(nn.Module):
         initialize_decoder(self)
         start_at_prior(self.output.logits)
         set_class_names(self, class_names, out_channels)
+        set_norm(self, norm)
         set_checkpointing(self, checkpointing)
 
     def forward(self, x: Tensor) -> Tensor:

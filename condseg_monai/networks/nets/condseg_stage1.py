@@ -14,6 +14,7 @@ from condseg_monai.networks.blocks.elat import ELAT
 from condseg_monai.networks.checkpointing import CheckpointedModule, set_checkpointing
 from condseg_monai.networks.class_names import set_class_names
 from condseg_monai.networks.encoders import Encoder, get_encoder
+from condseg_monai.networks.feature_norm import set_norm
 from condseg_monai.networks.nets.padding import check_image, crop, pad_to_multiple
 
 __all__ = ["ConDSegStage1"]
@@ -45,6 +46,7 @@ class ConDSegStage1(nn.Module):
         class_names: Sequence[str] | None = None,
         act: str = "relu",
         elat: bool = False,
+        norm: str = "batch",
         checkpointing: str = "none",
     ) -> None:
         super().__init__()
@@ -59,6 +61,7 @@ class ConDSegStage1(nn.Module):
         )
         self.fuse = nn.Conv2d(4 * _HEAD_CHANNELS, out_channels, kernel_size=1, bias=False)
         set_class_names(self, class_names, out_channels)
+        set_norm(self, norm)
         set_checkpointing(self, checkpointing)
 
     def forward(self, x: Tensor) -> Tensor:

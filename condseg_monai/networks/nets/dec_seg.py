@@ -15,6 +15,7 @@ from condseg_monai.networks.blocks.scale_decoder import ScaleDecoder
 from condseg_monai.networks.checkpointing import set_checkpointing
 from condseg_monai.networks.class_names import set_class_names
 from condseg_monai.networks.encoders import Encoder, Res2NetEncoder, get_encoder
+from condseg_monai.networks.feature_norm import set_norm
 from condseg_monai.networks.nets.initialization import initialize_decoder
 from condseg_monai.networks.nets.padding import check_image, crop, pad_to_multiple
 
@@ -63,6 +64,7 @@ class DECSeg(nn.Module):
         down_scale: bool = True,
         dcf: bool = True,
         class_names: Sequence[str] | None = None,
+        norm: str = "batch",
         checkpointing: str = "none",
     ) -> None:
         super().__init__()
@@ -89,6 +91,7 @@ class DECSeg(nn.Module):
         self.fused_decoder = ScaleDecoder(channels, channels[:-1], out_channels, finest, deepest=True) if dcf else None
         initialize_decoder(self)
         set_class_names(self, class_names, out_channels)
+        set_norm(self, norm)
         set_checkpointing(self, checkpointing)
 
     def forward(self, x: Tensor) -> Tensor:

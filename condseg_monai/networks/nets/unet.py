@@ -8,17 +8,24 @@ from monai.networks.nets.flexible_unet import SegmentationHead, UNetDecoder
 from torch import Tensor, nn
 
 from condseg_monai.networks.encoders import Encoder, get_encoder
+from condseg_monai.networks.feature_norm import set_norm
 from condseg_monai.networks.nets.padding import check_image, crop, pad_to_multiple
 
 __all__ = ["FlexibleUNet", "UNetPlusPlus", "attention_unet", "baseline_unet"]
 
 
 def baseline_unet(
-    in_channels: int = 3, out_channels: int = 1, decoder_channels: int = 128, checkpointing: str = "none"
+    in_channels: int = 3,
+    out_channels: int = 1,
+    decoder_channels: int = 128,
+    norm: str = "batch",
+    checkpointing: str = "none",
 ) -> UNet:
     """MONAI's 2D residual UNet with five levels, whose widths double from ``decoder_channels`` on.
 
     The height and width of an image must be multiples of 16.
+
+    ``norm`` is as of :class:`~condseg_monai.ConDSeg`.
 
     Raises:
         ValueError: if ``checkpointing`` is not ``"none"``: MONAI's UNet has no activation checkpointing.
@@ -28,7 +35,7 @@ def baseline_unet(
         torch.Size([2, 1, 32, 48])
     """
     _refuse_checkpointing(checkpointing)
-    return UNet(
+    network = UNet(
         spatial_dims=2,
         in_channels=in_channels,
         out_channels=out_channels,
@@ -37,6 +44,8 @@ def baseline_unet(
         num_res_units=2,
         norm="batch",
     )
+    set_norm(network, norm)
+    return network
 
 
 def attention_unet(
@@ -86,6 +95,7 @@ class FlexibleUNet(nn.Module):
         out_channels: channels of the mask.
         encoder: as of :class:`~condseg_monai.ConDSeg`.
         decoder_channels: width at a quarter of the size; twice and four times of it deeper, half of it finer.
+        norm: as of :class:`~condseg_monai.ConDSeg`.
 
     Example:
         >>> FlexibleUNet(encoder="efficientnet_lite0", decoder_channels=8).eval()(torch.rand(2, 3, 50, 70)).shape
@@ -98,6 +108,7 @@ class FlexibleUNet(nn.Module):
         out_channels: int = 1,
         encoder: str | Encoder = "resnet50",
         decoder_channels: int = 32,
+        norm: str = "batch",
         checkpointing: str = "none",
     ) -> None:
         super().__init__()
@@ -125,6 +136,7 @@ class FlexibleUNet(nn.Module):
             is_pad=False,
         )
         self.head = SegmentationHead(2, widths[-1], out_channels, scale_factor=self.encoder.strides[0] / 2)
+        set_norm(self, norm)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images ``(B, in_channels, H, W)`` to mask logits ``(B, out_channels, H, W)``."""

@@ -23,9 +23,7 @@ def baseline_unet(
 ) -> UNet:
     """MONAI's 2D residual UNet with five levels, whose widths double from ``decoder_channels`` on.
 
-    The height and width of an image must be multiples of 16.
-
-    ``norm`` is as of :class:`~condseg_monai.ConDSeg`.
+    The height and width of an image must be multiples of 16; ``norm`` is as of :class:`~condseg_monai.ConDSeg`.
 
     Raises:
         ValueError: if ``checkpointing`` is not ``"none"``: MONAI's UNet has no activation checkpointing.
@@ -49,7 +47,11 @@ def baseline_unet(
 
 
 def attention_unet(
-    in_channels: int = 3, out_channels: int = 1, decoder_channels: int = 64, checkpointing: str = "none"
+    in_channels: int = 3,
+    out_channels: int = 1,
+    decoder_channels: int = 64,
+    norm: str = "batch",
+    checkpointing: str = "none",
 ) -> AttentionUnet:
     """MONAI's 2D Attention U-Net; arguments, sizes and errors are as for :func:`baseline_unet`.
 
@@ -59,7 +61,9 @@ def attention_unet(
     """
     _refuse_checkpointing(checkpointing)
     channels = [decoder_channels * 2**level for level in range(5)]
-    return AttentionUnet(2, in_channels, out_channels, channels, strides=[2, 2, 2, 2])
+    network = AttentionUnet(2, in_channels, out_channels, channels, strides=[2, 2, 2, 2])
+    set_norm(network, norm)
+    return network
 
 
 class UNetPlusPlus(nn.Module):
@@ -71,12 +75,18 @@ class UNetPlusPlus(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int = 3, out_channels: int = 1, decoder_channels: int = 32, checkpointing: str = "none"
+        self,
+        in_channels: int = 3,
+        out_channels: int = 1,
+        decoder_channels: int = 32,
+        norm: str = "batch",
+        checkpointing: str = "none",
     ) -> None:
         _refuse_checkpointing(checkpointing)
         super().__init__()
         widths = [decoder_channels * 2**level for level in range(5)]
         self.unet = BasicUNetPlusPlus(2, in_channels, out_channels, [*widths, decoder_channels], norm="batch")
+        set_norm(self, norm)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images ``(B, in_channels, H, W)`` to mask logits ``(B, out_channels, H, W)``."""

@@ -4,13 +4,14 @@
 small networks with random weights.
 """
 
-import shutil
 import sys
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pydicom
 from PIL import Image
+from pydicom.uid import CTImageStorage, generate_uid
 
 from condseg_monai import make_synthetic_dataset
 from condseg_monai.inference.packed_bundle import pack_bundle
@@ -35,6 +36,16 @@ for number in (1, 2):
 array, affine = turned(phantom()[0], AFFINE, "SRP")  # slices first
 nib.save(nib.Nifti1Image(array, affine), data / "scan.nii.gz")
 if series:
-    shutil.copytree(series[0], folder / "series")
+    (folder / "series").mkdir()
+    shared = {name: generate_uid() for name in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")}
+    for file in sorted(Path(series[0]).iterdir()):
+        dataset = pydicom.dcmread(file)
+        own = {"SOPInstanceUID": generate_uid(), "SOPClassUID": CTImageStorage, "SeriesNumber": 1, "PatientID": "1"}
+        for name, value in (shared | own).items():
+            if not dataset.get(name):  # which MONAI Deploy needs, and anonymised series may lack
+                setattr(dataset, name, value)
+        dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+        dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+        dataset.save_as(folder / "series" / file.name)
 else:
     write_dicom(folder / "series", *turned(phantom()[0], AFFINE, "LPS"), PatientName="Phantom^")

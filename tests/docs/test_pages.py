@@ -11,9 +11,11 @@ from tests.docs.pages import PAGES, blocks_of, run_page, small_synthetic_data, w
 
 NOT_RUN = {
     "command.md": 2,  # completion, a cluster
+    "consumers.md": 1,  # minutes of translation to ONNX
     "tutorials/deploy.md": 1,  # Docker
     "tutorials/fine_tune.md": 1,  # a released checkpoint
     "tutorials/first_model.md": 1,  # pip
+    "tutorials/many_gpus.md": 3,  # several processes, as in tests/bundle/test_multi_gpu.py, and SLURM
     "tutorials/reproduce.md": 3,  # days of training
     "viewers.md": 1,  # a DICOM series
 }

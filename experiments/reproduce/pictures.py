@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -50,14 +51,15 @@ def draw_sweep(rows: Mapping[str, Row], plan: Plan, seeds: Sequence[int], x: str
 def draw_cost(rows: Mapping[str, Row], plan: Plan, seeds: Sequence[int], x: str = "") -> Figure:
     """MIoU over the multiply-adds for one image, with its 95 % interval over images."""
     figure, axes = _figure("billion multiply-adds for one image", "mIoU")
-    for row in rows.values():
+    figure.set_figwidth(8)
+    for row, marker in zip(rows.values(), cycle("osD^vP*X"), strict=False):  # rows of one network lie above each other
         scored = plan.read_scores(row, seeds)
         images = np.mean([table.scores["mean_iou"] for table in scored.values()], axis=0)
         mean, (low, high), (cost, _) = images.mean(), bootstrap_interval(images), plan.cost(row, next(iter(scored)))
-        axes.errorbar(cost, mean, yerr=[[mean - low], [high - mean]], marker="o", capsize=3)
-        axes.annotate(row.title, (cost, mean), xytext=(6, 4), textcoords="offset points", fontsize="small")
-    axes.set_xscale("log")
-    axes.margins(x=0.3)
+        errors = [[mean - low], [high - mean]]
+        axes.errorbar(cost, mean, yerr=errors, marker=marker, linestyle="none", capsize=3, label=row.title)
+    axes.set_xlim(left=0)
+    figure.legend(loc="outside right upper")
     return figure
 
 

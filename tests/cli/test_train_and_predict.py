@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import click
 import numpy as np
 import pytest
 from PIL import Image
@@ -44,7 +45,7 @@ def trained(data: Path) -> tuple[Path, list[str]]:
     run = data.parent / "$run,2024_11_28"
     with pytest.MonkeyPatch.context() as patch:
         lines: list[str] = []
-        patch.setattr("click.echo", lambda message="", **_: lines.extend(str(message).splitlines()))
+        patch.setattr("click.echo", lambda message="", **_: lines.extend(click.unstyle(str(message)).splitlines()))
         assert main(["train", str(data), "--output_dir", str(run), "--stage1_epochs", "2", *SMALL]) == 0
     return run, lines
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import build_docs
 import pytest
@@ -93,15 +97,24 @@ def test_site_is_built_strictly_with_the_notebook_run_and_loads_nothing_from_els
         assert [path for path in paths if f'id="{path}"' not in page] == []
 
 
+@pytest.fixture(scope="module")
+def address(site: Path) -> Iterator[str]:
+    """The site as a server gives it: from a folder it has no search, and says so in the console."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(site))) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @needs_chromium
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
-def test_pages_can_be_read_by_all_in_light_and_dark_and_are_not_wider_than_a_phone(site: Path, tmp_path, scheme, width):
+def test_pages_can_be_read_by_all_in_light_and_dark_and_are_not_wider_than_a_phone(address, tmp_path, scheme, width):
     size = {"viewport": {"width": width, "height": 800}, "color_scheme": scheme}
     pages = ("index", "tutorials/ct", "tutorials/notebook", "reference/options", "reference/api/networks")
     with browser(tmp_path, **size) as tab:
         for page in pages:
-            tab.goto((site / f"{page}.html").as_uri())
+            tab.goto(f"{address}/{page}.html")
             assert tab.evaluate("document.documentElement.scrollWidth") <= width, page
             assert [found for found in findings(tab) if not found.startswith(OF_THE_THEME)] == [], page

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -26,8 +27,11 @@ IMAGE = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
 def loss_of(network: nn.Module, image: torch.Tensor) -> torch.Tensor:
-    output = network(image)
-    return sum(part.square().mean() for part in ([output] if isinstance(output, torch.Tensor) else output))
+    return sum(part.square().mean() for part in tensors(network(image)))
+
+
+def tensors(output: torch.Tensor | Sequence[Any]) -> list[torch.Tensor]:
+    return [output] if isinstance(output, torch.Tensor) else [part for parts in output for part in tensors(parts)]
 
 
 @pytest.mark.parametrize("mode", ["selective", "block"])

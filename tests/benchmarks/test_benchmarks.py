@@ -16,7 +16,7 @@ TINY = ["--encoder", "resnet18", "--decoder_channels", "4", "--repeats", "1"]
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["benchmarks.exports", "--formats", "onnx", "--repeats", "1"], "| onnx |"),
+        pytest.param(["benchmarks.exports", "--formats", "onnx", "--repeats", "1"], "| onnx |", marks=pytest.mark.slow),
         (
             ["benchmarks", "--jobs", "stage1", "inference-paper", "--size", "32", *TINY],
             "| inference-paper | channels_last |",

@@ -50,6 +50,7 @@ def test_failed_check_is_recorded_and_the_others_run(monkeypatch, tmp_path):
     assert failure in table and rows[-1]["operations"][0]["operation"] in table
 
 
+@pytest.mark.slow
 def test_checks_without_time_are_named_as_skipped(monkeypatch, tmp_path):
     status, rows = run(monkeypatch, tmp_path, "--minutes", "-1")
     assert status == 0 and {row["skipped"] for row in rows} == {"no time left"}

@@ -11,7 +11,7 @@ from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
-import torch.distributed as dist
+import ignite.distributed as idist
 
 from condseg_monai.data.ct.volume_list import list_volumes
 from condseg_monai.data.images.dicom_picture import frame_of
@@ -31,7 +31,7 @@ from condseg_monai.data.lists.pairing import (
 from condseg_monai.inference.output_record import OutputRecord, Source, content_sha256, has_record
 from condseg_monai.inference.required_checkpoint import RequiredCheckpoint
 from condseg_monai.utils.interruption import interruption_behind, signal_of, sigterm_interrupts
-from condseg_monai.utils.processes import gather_lists, process_count, process_rank
+from condseg_monai.utils.processes import gather_lists
 
 __all__ = ["Cases", "RunError", "image_cases", "scored_cases", "volume_cases"]
 
@@ -149,7 +149,7 @@ class Cases:
                     raise
                 raise type(interruption)(self._interrupted(signal_of(interruption))) from None
             self._gather()
-            if process_rank() == 0:
+            if idist.get_rank() == 0:
                 self.finish(**record)
 
     def start(self) -> None:
@@ -157,7 +157,7 @@ class Cases:
         try:
             self.checkpoint.load()
             self._all  # noqa: B018
-            if self.output_dir is not None and not self.is_part and process_rank() == 0:
+            if self.output_dir is not None and not self.is_part and idist.get_rank() == 0:
                 self._record = self._claim_outputs(self.todo)
             self._share()
         except (OSError, ValueError) as error:
@@ -171,15 +171,13 @@ class Cases:
 
     def _share(self) -> None:
         """Leave of the cases that the first process has to do this process's share."""
-        if (number := process_count()) == 1:
+        if (number := idist.get_world_size()) == 1:
             return
-        shared = [self.todo]
-        dist.broadcast_object_list(shared, src=0)
-        self._shared = list(shared[0])
+        self._shared = gather_lists(self.todo if idist.get_rank() == 0 else [])
         if 0 < len(self._shared) < number:
             raise DatasetError(f"{len(self._shared)} cases for {number} processes: start as many as there are cases")
-        self.todo[:] = self._shared[process_rank() :: number]  # in place: a data set has this list
-        if process_rank() > 0:
+        self.todo[:] = self._shared[idist.get_rank() :: number]  # in place: a data set has this list
+        if idist.get_rank() > 0:
             self.failed.clear()  # what the first process has found too
 
     def _gather(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import ignite.distributed as idist
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
@@ -111,7 +112,7 @@ class DispersiveLoss(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Compute the loss of ``(B, ...)`` features, a float32 (or float64) scalar."""
-        processes = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+        processes = idist.get_world_size()
         if processes == 1:
             return dispersive_loss(features, self.kind, self.temperature, self.normalize)
         value = dispersive_loss(_gather(features), self.kind, self.temperature, self.normalize)
@@ -124,7 +125,7 @@ def _gather(features: Tensor) -> Tensor:
     with torch.no_grad():  # nothing is communicated in the backward pass: DistributedDataParallel has its own order
         own = features.detach().contiguous()
         size = torch.tensor([len(own)], device=own.device)
-        sizes = [torch.empty_like(size) for _ in range(dist.get_world_size())]
+        sizes = [torch.empty_like(size) for _ in range(idist.get_world_size())]
         dist.all_gather(sizes, size)
         counts = [int(count) for count in sizes]
         padded = own.new_zeros((max(counts), *own.shape[1:]))
@@ -132,5 +133,5 @@ def _gather(features: Tensor) -> Tensor:
         batches = [torch.empty_like(padded) for _ in counts]
         dist.all_gather(batches, padded)
     parts = [batch[:count] for batch, count in zip(batches, counts, strict=True)]
-    parts[dist.get_rank()] = features
+    parts[idist.get_rank()] = features
     return torch.cat(parts)

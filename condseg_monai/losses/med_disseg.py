@@ -84,7 +84,8 @@ class MedDisSegLoss(nn.Module):
         if rest or views == 0:
             raise ValueError(f"input.features must be whole views of the {len(target)} images of target, got {images}")
         value = self.loss(input if hasattr(input, "foreground") else input.mask, target)
-        maps = [input.features[level] for level in _LAYERS[self.layer]]
-        dispersive = torch.stack([self.dispersive(view) for map in maps for view in map.chunk(views)]).sum() / len(maps)
+        levels = _LAYERS[self.layer]
+        parts = [view for level in levels for view in input.features[level].chunk(views)]
+        dispersive = torch.stack([self.dispersive(part) for part in parts]).sum() / len(levels)
         self.terms = {**getattr(self.loss, "terms", {}), "dispersive": dispersive.detach()}
         return value + self.dispersive_weight * dispersive

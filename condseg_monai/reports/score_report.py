@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
@@ -33,7 +34,7 @@ from condseg_monai.reports.report_files import ReportFiles
 from condseg_monai.reports.score_table import IMAGE_COLUMNS, ScoreTable
 from condseg_monai.reports.summary import SIZE_LIMITS, all_foreground_dice, summarize_scores, summarize_sizes
 from condseg_monai.utils.files import atomic_write
-from condseg_monai.utils.processes import gather_lists, process_count, process_rank
+from condseg_monai.utils.processes import gather_lists
 
 __all__ = ["ScoreReport"]
 
@@ -130,7 +131,7 @@ class ScoreReport:
                 facts.update(height=height, width=width, label_share=int(torch.count_nonzero(label)) / label.numel())
             self._images.append(json.dumps(facts))  # text, which is what can be gathered
         # The whole file is written anew: of many images only if 1 % of them are new.
-        if self.metrics and process_count() == 1 and len(self._images) * 0.99 >= self._on_disk:
+        if self.metrics and idist.get_world_size() == 1 and len(self._images) * 0.99 >= self._on_disk:
             scores = {name: handler.metric_fn.get_buffer() for name, handler in self.metrics.items()}
             with atomic_write(self.unfinished_path) as temporary:
                 _table(scores, self._images).write(temporary)
@@ -143,7 +144,7 @@ class ScoreReport:
         data = [] if self.postprocessing is None else gather_lists(evaluator.data_loader.dataset.data)
         counts = {suffix: metric.measurements() for suffix, metric in self.pooled.items()}
         bins = None if self.probability_bins is None else self.probability_bins.measurements()
-        if process_rank() > 0:
+        if idist.get_rank() > 0:
             return
         details = getattr(engine.state, "metric_details", {})
         if not details:

@@ -58,8 +58,6 @@ BUDGETS: dict[str, dict[str, Any]] = {
 
 _PAPER_OPTIONS: dict[str, dict[str, Any]] = {
     "unet": {"decoder_channels": 64},
-    "unet_plus_plus": {"decoder_channels": 32},
-    "attention_unet": {"decoder_channels": 64},
     "med_disseg": {
         "stage1_epochs": 600,
         "stage1_early_stop_patience": 200,

@@ -174,9 +174,12 @@ def test_budget_of_the_paper_is_that_of_each_method(tmp_path):
         for name, trainings in ((name, paper.trainings(row)) for name, row in ITEMS["methods"].rows.items())
     }
     assert options["condseg"] == [{}, {}] and options["one_stage"] == [{}]
-    assert [options[name] for name in ("unet", "unet_plus_plus", "attention_unet")] == [
-        [{"decoder_channels": width}] for width in (64, 32, 64)
-    ]
+    widths = {"unet": 64, "unet_plus_plus": 32, "attention_unet": 64}
+    for name, width in widths.items():
+        (training,) = paper.trainings(ITEMS["methods"].rows[name])
+        defaults = {key: value for config in read_configs(training.files) for key, value in config.items()}
+        assert {**defaults, **training.options}["decoder_channels"] == width
+        assert options[name] in ([{}], [{"decoder_channels": width}])
     first = {"epochs": 600, "early_stop_patience": 200, "batch_size": 8}
     assert options["med_disseg"] == [first, {"batch_size": 8, "encoder_learning_rate": 1e-4}]
     (dec_seg,) = paper.trainings(ITEMS["dec_seg"].rows["all"])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import ignite.distributed as idist
 import torch
-import torch.distributed as dist
 from torch.utils.data import Sampler
 
 __all__ = ["TwoStreamBatchSampler"]
@@ -54,11 +54,11 @@ class TwoStreamBatchSampler(Sampler[list[int]]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        step = self.labeled_batch_size * _processes()[1]
+        step = self.labeled_batch_size * idist.get_world_size()
         return -(-self.labeled // step)
 
     def __iter__(self) -> Iterator[list[int]]:
-        rank, processes = _processes()
+        rank, processes = idist.get_rank(), idist.get_world_size()
         order = self._order(self.labeled, stream=0, number=self.epoch)
         for step in range(self.epoch * len(self), (self.epoch + 1) * len(self)):
             start = ((step - self.epoch * len(self)) * processes + rank) * self.labeled_batch_size
@@ -77,9 +77,3 @@ class TwoStreamBatchSampler(Sampler[list[int]]):
         # A new generator for every pass, so that no state has to be saved with a training.
         generator = torch.Generator().manual_seed((self.seed * 2 + stream) * 1_000_003 + number)
         return torch.randperm(count, generator=generator).tolist()
-
-
-def _processes() -> tuple[int, int]:
-    if dist.is_available() and dist.is_initialized():
-        return dist.get_rank(), dist.get_world_size()
-    return 0, 1

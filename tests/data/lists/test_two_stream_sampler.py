@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 
+import ignite.distributed as idist
 import pytest
 from torch.utils.data import DataLoader
 
-from condseg_monai.data.lists import two_stream_sampler
 from condseg_monai.data.lists.two_stream_sampler import TwoStreamBatchSampler
 
 
@@ -65,7 +65,8 @@ def test_workers_get_the_same_batches(workers):
 def test_processes_share_each_step(monkeypatch):
     shares = []
     for rank in range(2):
-        monkeypatch.setattr(two_stream_sampler, "_processes", lambda rank=rank: (rank, 2))
+        monkeypatch.setattr(idist, "get_rank", lambda rank=rank: rank)
+        monkeypatch.setattr(idist, "get_world_size", lambda: 2)
         sampler = TwoStreamBatchSampler(8, 12, 2, 3)
         shares.append(epochs(sampler, 2))
         assert len(sampler) == 2

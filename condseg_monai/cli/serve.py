@@ -67,9 +67,8 @@ def command(
     torch.set_num_threads(max(1, torch.get_num_threads() // workers))
     limits = Limits(max_requests, max_upload * 1_000_000, timeout)
     hosts = ("127.0.0.1", "localhost", "[::1]") if host in _LOOPBACK else ("*",)
-    app = make_app(
-        segmenter, Path(model).absolute().name, limits, workers, hosts
-    )  # visitors need no path of this machine
+    name = Path(model).absolute().name  # visitors need no path of this machine
+    app = make_app(segmenter, name, limits, workers, hosts)
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
     address = f"[{host}]" if ":" in host else host
     click.echo(f"http://{address}:{listener.getsockname()[1]} serves {model}; Ctrl-C ends it")

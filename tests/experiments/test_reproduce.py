@@ -118,6 +118,19 @@ def test_other_images_are_scored_and_a_row_that_fails_does_not_stop_the_others(
     assert "scored on val.txt of other" in (tmp_path / "out" / "table3.md").read_text()
 
 
+def test_several_lists_are_scored_after_one_training_and_have_a_table_each(tmp_path, monkeypatch, without_settings):
+    row = ITEMS["figure6"].rows["0.5"]
+    scored(tmp_path, row)
+    for split, score in (("cvc_300", "0.25"), ("kvasir", "0.45")):
+        file = plan(tmp_path, split=split).scores(row, 0)
+        file.write_text(f"file,mean_dice,mean_iou\na,0.5,{score}\nb,0.7,0.35\n")
+    assert call(monkeypatch, tmp_path, "figure6", "--rows", "0.5", "--split", "cvc_300", "kvasir") == 0
+    tables = {file.name: read(file)[1][2] for file in tmp_path.glob("*.csv")}
+    assert tables == {"figure6_cvc_300.csv": "30.0", "figure6_kvasir.csv": "40.0"}
+    assert "scored on kvasir.txt of" in (tmp_path / "figure6_kvasir.md").read_text()
+    assert {file.name for file in tmp_path.glob("*.png")} == {"figure6_cvc_300.png", "figure6_kvasir.png"}
+
+
 def test_equal_trainings_have_one_name_whatever_their_table(tmp_path):
     small = plan(tmp_path, budget="small")
     names = {
@@ -402,6 +415,7 @@ def test_ct_is_prepared_trained_segmented_and_scored_by_both_rules(tmp_path, mon
         (["table7", "--", "--cdfa_window", "3"], "the rows of table7 differ in cdfa_window: leave it out"),
         (["table7", "--", "--seed", "3"], "after --: seed is set by this program, see --help: leave it out"),
         (["table7", "--", "--stage1_checkpoint", "a.pt"], "stage1_checkpoint is set by this program"),
+        (["table10", "--split", "val", "test"], "--split: table10 scores one list, got val test"),
         (["table10", "--seeds", "0", "1"], "--seeds: table10 takes one seed, got 2: call it once for each"),
         (["table10", "--hold_out", "val"], "--hold_out: expected SPLIT=N, such as val=1, got val"),
     ],

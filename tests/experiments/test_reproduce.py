@@ -355,10 +355,26 @@ def test_rows_of_other_images_are_not_compared(tmp_path, monkeypatch, capsys, wi
 
 
 def test_sweeps_are_drawn(tmp_path, monkeypatch, without_settings):
-    for name in ("0.3", "0.5"):
-        scored(tmp_path, ITEMS["figure6"].rows[name])
-    call(monkeypatch, tmp_path, "figure6", "--rows", "0.3", "0.5")
-    assert Image.open(tmp_path / "figure6.png").size == (600, 400)
+    for name in ("5", "10"):
+        scored(tmp_path, ITEMS["table6"].rows[name])
+    call(monkeypatch, tmp_path, "table6", "--rows", "5", "10")
+    assert Image.open(tmp_path / "table6.png").size == (600, 400)
+
+
+def test_thresholds_of_training_and_of_evaluation_are_drawn_beside_the_calibration(
+    tmp_path, monkeypatch, without_settings
+):
+    row, drawn = ITEMS["figure6"].rows["0.5"], []
+    scored(tmp_path, row)
+    curves = {"thresholds": {"threshold": [0.5, 0.75], "mean_iou": [0.25, 0.125]}}
+    curves["calibration"] = {"probability": [None, 0.5], "lesion": [None, 0.25]}
+    plan(tmp_path).scores(row, 0).with_name("summary_test.json").write_text(json.dumps(curves))
+    plot = "matplotlib.axes.Axes.plot"
+    monkeypatch.setattr(plot, lambda _, x, y, **style: drawn.append((style.get("label"), [*x], [*y])))
+    monkeypatch.setattr("matplotlib.figure.Figure.legend", lambda *_, **__: None)
+    call(monkeypatch, tmp_path, "figure6", "--rows", "0.5")
+    assert drawn[0] == ("threshold 0.5", [0.5, 0.75], [0.25, 0.125]) and drawn[1][2][1] == 0.25
+    assert Image.open(tmp_path / "figure6.png").size == (1500, 400)
 
 
 def test_curves_are_those_of_the_trainings(tmp_path, monkeypatch, without_settings):

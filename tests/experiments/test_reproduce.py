@@ -131,6 +131,21 @@ def test_several_lists_are_scored_after_one_training_and_have_a_table_each(tmp_p
     assert {file.name for file in tmp_path.glob("*.png")} == {"figure6_cvc_300.png", "figure6_kvasir.png"}
 
 
+def test_scores_over_thresholds_are_columns_of_scores_of_their_own(tmp_path, monkeypatch, without_settings):
+    row, given = ITEMS["figure5"].rows["unet"], {"saliency_scores": True, "stretch": True}
+    scored(tmp_path, row, curve=True)
+    file = plan(tmp_path, given=given).scores(row, 0)
+    assert file.parent.name == "scores_saliency_scores=True_stretch=True"
+    assert plan(tmp_path).trainings(row) == plan(tmp_path, given=given).trainings(row)
+    file.parent.mkdir()
+    file.write_text("file,mean_dice,mean_iou,swept_iou_original,swept_dice_original\na,0.5,0.25,0.2,0.4\n")
+    words = ["figure5", "--rows", "unet", "--", "--saliency_scores", "True", "--stretch", "True"]
+    assert call(monkeypatch, tmp_path, *words) == 0
+    titles, numbers = (row[2:10:2] for row in read(tmp_path / "figure5.csv"))
+    assert titles == ["mIoU", "mDSC", "mIoU over thresholds", "mDSC over thresholds"]
+    assert numbers == ["25.0", "50.0", "20.0", "40.0"]
+
+
 def test_equal_trainings_have_one_name_whatever_their_table(tmp_path):
     small = plan(tmp_path, budget="small")
     names = {

@@ -16,7 +16,7 @@ from condseg_monai.utils.options import OPTIONS
 
 __all__ = ["command"]
 
-_IMAGES = ("kvasir-seg", "kvasir-sessile", "glas", "isic2016", "isic2017")
+_IMAGES = ("kvasir-seg", "kvasir-sessile", "glas", "isic2016", "isic2017", "isic2018", "pranet", "lgg-mri")
 _SYNAPSE = "synapse"
 _ANNOTATIONS = {
     "labelme": "a JSON file of polygons beside each image",
@@ -25,6 +25,7 @@ _ANNOTATIONS = {
 _SYNAPSE_SOURCE = "imgNNNN.nii.gz and labelNNNN.nii.gz of BTCV, or other CT volumes and labels named alike"
 _USED = {  # options of each kind of data set
     "images": {"link", "overwrite", "allow_missing", "hold_out", "seed"},
+    "slices": {"link", "overwrite", "allow_missing", "allow_empty", "seed"},
     "annotations": {"overwrite", "class_names", "allow_empty"},
     _SYNAPSE: {"overwrite", "allow_missing", "hold_out", "seed", "organ_order", "source_labels", "class_names"},
 }
@@ -75,7 +76,11 @@ class _PrepareCommand(Command):
     metavar="A,B,...",
     help="background first; synapse, own labels: what they are; labelme and coco: classes, else all is lesion",
 )
-@click.option("--allow_empty", is_flag=True, help="labelme and coco: images without a region get an empty mask")
+@click.option(
+    "--allow_empty",
+    is_flag=True,
+    help="labelme and coco: images without a region get an empty mask; lgg-mri: slices without a lesion are listed too",
+)
 @click.pass_context
 def command(
     ctx: click.Context, dataset: str, source: Path, destination: Path, hold_out: Sequence[str], **options: Any
@@ -84,7 +89,8 @@ def command(
 
     What is not published is said to be ours, on the screen and in dataset.json.
     """
-    used = _USED["annotations" if dataset in _ANNOTATIONS else _SYNAPSE if dataset == _SYNAPSE else "images"]
+    kinds = {**dict.fromkeys(_ANNOTATIONS, "annotations"), _SYNAPSE: _SYNAPSE, "lgg-mri": "slices"}
+    used = _USED[kinds.get(dataset, "images")]
     for name in given_options(ctx, {**options, "hold_out": hold_out}).keys() - used:
         raise wrong_option(name, f"prepare {dataset} does not use it")
     if dataset in _ANNOTATIONS:
@@ -138,6 +144,7 @@ def _prepare_images(
     link: bool,
     overwrite: bool,
     allow_missing: bool,
+    allow_empty: bool,
     hold_out: Sequence[str],
     seed: int,
     **_: Any,
@@ -152,6 +159,7 @@ def _prepare_images(
         link=link,
         overwrite=overwrite,
         allow_missing=allow_missing,
+        allow_empty=allow_empty,
         hold_out={split: count for split, count in counts.items() if isinstance(count, int)},
         seed=seed,
     )

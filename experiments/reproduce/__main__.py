@@ -3,14 +3,16 @@
     .venv/bin/python -m experiments.reproduce table7 --dataset_dir DIR --output_dir runs/papers --budget small
     .venv/bin/python -m experiments.reproduce --list
 
-``--budget paper`` trains with the configs' defaults, which are the papers', and what ``trainings`` has for
-Med-DisSeg and DEC-Seg; ``small`` and ``tiny`` are the sizes of ``trainings.BUDGETS`` and tell whether it runs and how
-rows compare in a short training, no more. What follows ``--`` is passed as options to all trainings that have them;
-with ``stage1_`` before the name, to the first stages alone. Give every table the same ``--output_dir``: a training that
-two of them want, with the same options, is done once. What is trained and scored is kept, what was cut short continues,
-and ``TABLE.md``, ``.csv`` and ``.tex`` are written anew after each row, a figure's ``.png`` at the end. The papers'
-numbers are there where they are known. A row that fails is named at the end, and the others go on. Two tables may run
-at the same time; a training that both want at once fails in the second one, which is to be called again.
+``--budget paper`` trains with the configs' defaults, which are the papers', and what ``trainings`` has for Med-DisSeg
+and DEC-Seg; ``small`` and ``tiny`` are the sizes of ``trainings.BUDGETS`` and tell whether it runs and how rows compare
+in a short training, no more. What follows ``--`` is passed as options to all trainings that have them; with ``stage1_``
+before the name, to the first stages alone; ``--saliency_scores True --stretch True`` and ``--threshold 0.4`` to the
+scoring. Give every table the same ``--output_dir``: a training that two of them want, with the same options, is done
+once. What is trained and scored is kept, what was cut short continues, and ``TABLE.md``, ``.csv`` and ``.tex`` are
+written anew after each row, a figure's ``.png`` at the end; several lists (``--split cvc_300 kvasir``) have a table
+each, ``TABLE_cvc_300.md`` and so on. The papers' numbers are there where they are known. A row that fails is named at
+the end, and the others go on. Two tables may run at the same time; a training that both want at once fails in the
+second one, which is to be called again.
 """
 
 from __future__ import annotations
@@ -35,9 +37,14 @@ from experiments.given_options import check_options, parse_options
 from experiments.reproduce.items import ITEMS, Item
 from experiments.reproduce.speed import measure_speed
 from experiments.reproduce.synapse import prepare_slices, score_row
-from experiments.reproduce.trainings import BUDGETS, FILES, Plan, Row, write
+from experiments.reproduce.trainings import BUDGETS, FILES, SCORING, Plan, Row, write
 
-SCORES = {"mean_iou": "mIoU", "mean_dice": "mDSC"}
+SCORES = {
+    "mean_iou": "mIoU",
+    "mean_dice": "mDSC",
+    "swept_iou_original": "mIoU over thresholds",
+    "swept_dice_original": "mDSC over thresholds",
+}
 _OWN_OPTIONS = {
     *("bundle_root", "dataset_dir", "output_dir", "ckpt_dir", "seed", "resume", "overwrite", "init_from"),
     *("stage1_checkpoint", "checkpoint"),
@@ -51,7 +58,10 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     item = ITEMS[arguments.item]
     rows = {name: item.rows[name] for name in arguments.rows or item.rows}
-    stem = plan.output_dir / arguments.item
+    plans = {plan.output_dir / arguments.item: plan}
+    if len(arguments.split) > 1:
+        plans = {plan.output_dir / f"{arguments.item}_{split}": plan._replace(split=split) for split in arguments.split}
+    stem = next(iter(plans))
     failed: list[str] = []
     if item.kind == "speed":
         with _noted("speed", failed):
@@ -67,17 +77,20 @@ def main() -> int:
         done: dict[str, Row] = {}
         for seed, (name, row) in product(arguments.seeds, rows.items()):
             with _noted(f"{row.title}, seed {seed}", failed):
-                plan.train_and_score(row, seed)
+                for plan in plans.values():
+                    plan.train_and_score(row, seed)
                 done[name] = row
-                write_table(stem, table_of(done, plan, arguments.seeds), about(item, done, plan, arguments.seeds))
-        if item.draw is not None and done:
+                for stem, plan in plans.items():
+                    write_table(stem, table_of(done, plan, arguments.seeds), about(item, done, plan, arguments.seeds))
+        for stem, plan in plans.items() if item.draw is not None and done else ():
             with _noted("the picture", failed):
                 write_picture(stem, item, done, plan, arguments.seeds)
     for line in failed:
         print(f"failed: {line}", file=sys.stderr)
     if failed:
         return 1
-    print(stem.with_suffix(".md").read_text(encoding="utf-8"))
+    for stem in plans:
+        print(stem.with_suffix(".md").read_text(encoding="utf-8"))
     return 0
 
 
@@ -105,7 +118,7 @@ def parse(words: list[str]) -> tuple[argparse.Namespace, Plan]:
     parser.add_argument("--budget", choices=BUDGETS, default="paper")
     parser.add_argument("--rows", nargs="+", metavar="ROW", help="some of the rows alone")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="SEED")
-    parser.add_argument("--split", default="test", help="the list to score (default: test)")
+    parser.add_argument("--split", nargs="+", default=["test"], help="lists to score, a table each (default: test)")
     parser.add_argument("--score_dir", type=Path, help="a data set to score instead, with the weights of the other")
     parser.add_argument("--last", action="store_true", help="score the last epoch's weights, not those of the best one")
     parser.add_argument("--source_labels", help="table10: what the labels' numbers are, see condseg prepare")
@@ -119,7 +132,7 @@ def parse(words: list[str]) -> tuple[argparse.Namespace, Plan]:
         given = parse_options(words[at + 1 :])
         files = {file for row in rows.values() for file in (*FILES[row.method].train, *FILES[row.method].stage1)}
         known = set().union(*(option_names((file,)) for file in files))
-        known -= _OWN_OPTIONS
+        known = known - _OWN_OPTIONS | {*(SCORING if ITEMS[arguments.item].kind == "scores" else ())}
         if own := sorted(given.keys() & {*_OWN_OPTIONS, *(f"stage1_{name}" for name in _OWN_OPTIONS)}):
             raise ValueError(f"{', '.join(own)} is set by this program, see --help: leave it out")
         check_options(given, known | {f"stage1_{name}" for name in known})
@@ -127,6 +140,8 @@ def parse(words: list[str]) -> tuple[argparse.Namespace, Plan]:
             raise ValueError(f"the rows of {arguments.item} differ in {', '.join(fixed)}: leave it out")
     except ValueError as error:
         parser.error(f"after --: {error}")
+    if ITEMS[arguments.item].kind != "scores" and len(arguments.split) > 1:
+        parser.error(f"--split: {arguments.item} scores one list, got {' '.join(arguments.split)}")
     if ITEMS[arguments.item].kind == "volumes" and len(arguments.seeds) > 1:
         parser.error(f"--seeds: {arguments.item} takes one seed, got {len(arguments.seeds)}: call it once for each")
     try:
@@ -137,7 +152,7 @@ def parse(words: list[str]) -> tuple[argparse.Namespace, Plan]:
         parser.error(f"--hold_out: expected SPLIT=N, such as val=1, got {' '.join(arguments.hold_out)}")
     folders = arguments.dataset_dir.resolve(), arguments.output_dir.resolve()
     score_dir = arguments.score_dir and arguments.score_dir.resolve()
-    return arguments, Plan(*folders, arguments.budget, given, arguments.split, arguments.last, score_dir)
+    return arguments, Plan(*folders, arguments.budget, given, arguments.split[0], arguments.last, score_dir)
 
 
 class _List(argparse.Action):
@@ -189,7 +204,9 @@ def _listed(options: Iterable[tuple[str, Any]]) -> str:
 
 def table_of(rows: Mapping[str, Row], plan: Plan, seeds: Sequence[int]) -> list[list[str]]:
     """A row for each that is scored: means in per cent, their intervals, the difference to the first row, the time."""
-    titles = [part for score in SCORES.values() for part in (score, "95 % interval over images")]
+    every = [scores for row in rows.values() for scores in plan.read_scores(row, seeds).values()]
+    columns = {name: title for name, title in SCORES.items() if all(name in scored.scores for scored in every)}
+    titles = [part for title in columns.values() for part in (title, "95 % interval over images")]
     table = [["", "seeds", *titles, "mIoU, seeds", "mIoU less the first row's"]]
     table[0] += ["seconds", "GMAC", "million parameters", "paper's mIoU"]
     first, files = None, None
@@ -200,7 +217,7 @@ def table_of(rows: Mapping[str, Row], plan: Plan, seeds: Sequence[int]) -> list[
             if scores.files != files:
                 raise ValueError(f"{plan.scores(row, seed)} has other images than the first row's: move it away")
         cells = [row.title, str(len(scored))]
-        for score in SCORES:
+        for score in columns:
             images = np.mean([table.scores[score] for table in scored.values()], axis=0)
             cells += [f"{100 * images.mean():.1f}", _interval(images)]
         images = np.mean([table.scores["mean_iou"] for table in scored.values()], axis=0)

@@ -144,7 +144,7 @@ ITEMS: dict[str, Item] = {
         "stage1_consistency_threshold",
         (0.3, 0.4, 0.5, 0.6, 0.7),
         "threshold",
-    ),
+    )._replace(draw=pictures.draw_thresholds),
     "figure7": _sweep(
         "ConDSeg, Figure 7: kind of the consistency loss",
         "stage1_consistency_kind",

@@ -22,17 +22,54 @@ from condseg_monai.metrics.bootstrap import bootstrap_interval
 from condseg_monai.reports.drawing import LABEL_COLOR, PREDICTION_COLOR, draw_case, draw_heat_map
 from condseg_monai.reports.sheet import contact_sheet
 from condseg_monai.segmenter import Segmenter
+from condseg_monai.utils.files import read_json_object
 from experiments.reproduce.trainings import Plan, Row
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL.Image import Image
 
-__all__ = ["draw_cases", "draw_cost", "draw_curves", "draw_grad_cam", "draw_regions", "draw_sweep"]
+__all__ = [
+    "draw_cases",
+    "draw_cost",
+    "draw_curves",
+    "draw_grad_cam",
+    "draw_regions",
+    "draw_sweep",
+    "draw_thresholds",
+]
 
 
 def draw_sweep(rows: Mapping[str, Row], plan: Plan, seeds: Sequence[int], x: str) -> Figure:
     """MIoU over the numbers that name the rows, with its 95 % interval over images."""
+    figure, axes = _figure(x, "mIoU")
+    _draw_means(axes, rows, plan, seeds)
+    return figure
+
+
+def draw_thresholds(rows: Mapping[str, Row], plan: Plan, seeds: Sequence[int], x: str) -> Figure:
+    """MIoU over the threshold of training and over that of evaluation, and calibration, these two of the first seed."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(15, 4), layout="constrained")
+    trained, evaluated, calibrated = figure.subplots(1, 3)
+    _draw_means(trained, rows, plan, seeds)
+    trained.set(xlabel=f"{x} in training", ylabel="mIoU")
+    for row in rows.values():
+        file = plan.scores(row, seeds[0]).with_name(f"summary_{plan.split}.json")
+        if file.is_file():
+            summary = read_json_object(file)
+            curve, bins = summary["thresholds"], summary["calibration"]
+            evaluated.plot(curve["threshold"], curve["mean_iou"], label=row.title)
+            calibrated.plot(*np.array([bins["probability"], bins["lesion"]], dtype=float), marker=".")
+    calibrated.plot([0, 1], [0, 1], color="grey", linestyle=":")
+    evaluated.set(xlabel=f"{x} in evaluation", ylabel="mIoU, at the images' own size")
+    calibrated.set(xlabel="probability", ylabel="share of lesion")
+    figure.legend(loc="outside right upper")
+    return figure
+
+
+def _draw_means(axes: Any, rows: Mapping[str, Row], plan: Plan, seeds: Sequence[int]) -> None:
     values, means, errors = [], [], []
     for name, row in rows.items():
         if tables := plan.read_scores(row, seeds):
@@ -41,11 +78,9 @@ def draw_sweep(rows: Mapping[str, Row], plan: Plan, seeds: Sequence[int], x: str
             values.append(float(name))
             means.append(float(images.mean()))
             errors.append((means[-1] - low, high - means[-1]))
-    figure, axes = _figure(x, "mIoU")
     if values:
         axes.errorbar(values, means, yerr=np.transpose(errors), marker="o", capsize=3)
         axes.set_xticks(values)
-    return figure
 
 
 def draw_cost(rows: Mapping[str, Row], plan: Plan, seeds: Sequence[int], x: str = "") -> Figure:

@@ -20,7 +20,7 @@ from condseg_monai.reports.score_table import ScoreTable
 from condseg_monai.utils.files import atomic_write, read_json_object
 from condseg_monai.utils.method_files import CT, METHODS, Files
 
-__all__ = ["BUDGETS", "FILES", "Plan", "Row", "Training", "write"]
+__all__ = ["BUDGETS", "FILES", "SCORING", "Plan", "Row", "Training", "write"]
 
 BUDGETS: dict[str, dict[str, Any]] = {
     "tiny": {
@@ -76,6 +76,9 @@ FILES = {
     "ct": CT,
 }
 """What a row trains, by name."""
+
+SCORING = ("saliency_scores", "stretch", "threshold")
+"""Options of the scoring alone: the scores of others are other files."""
 
 _RUN = {"panel_interval": 0, "progress_bar": False, "num_workers": 0}
 _WITHOUT_EFFECT = {"cache", "check_data", "device", "num_workers", "panel_interval", "progress_bar", "save_interval"}
@@ -199,6 +202,7 @@ class Plan(NamedTuple):
         """The table of a row's scores, image by image."""
         folder = self.folder(self.trainings(row)[-1], seed)
         name = "scores_last" if self.last else "scores"
+        name += "".join(f"_{option}={self.given[option]}" for option in SCORING if option in self.given)
         if self.score_dir is not None:
             digest = hashlib.sha256(str(self.score_dir).encode()).hexdigest()[:8]  # many are called "dataset"
             name += f"_{self.score_dir.name}_{digest}"
@@ -251,6 +255,7 @@ class Plan(NamedTuple):
         files = (*training.files, "evaluate")
         scored = {"output_dir": str(scores.parent), "checkpoint": str(self.weights(row, seed)), "split": self.split}
         scored["dataset_dir"] = str(self.scored_dir)
+        scored |= {option: self.given[option] for option in SCORING if option in self.given}
         run(files, without_card_options(files, {**places, **scored, "overwrite": True}))
 
     def seconds(self, row: Row, seed: int) -> float:

@@ -208,6 +208,14 @@ def test_consistency_takes_its_options(files):
     assert parser.get_parsed_content("train#inferer").passes == 2
 
 
+def test_med_disseg_trains_on_slices_of_ct_by_both_overlays():
+    parser = merged("train_stage2", "synapse", "med_disseg")
+    parser["encoder_weights"], parser["dataset_dir"] = None, "."
+    network, loss = (parser.get_parsed_content(name) for name in ("network_def", "loss"))
+    assert (type(network).__name__, type(loss).__name__) == ("MedDisSeg", "MedDisSegLoss")
+    assert parser.get_parsed_content("model").network["out_channels"] == 9
+
+
 def test_overlays_count_no_positions():
     for name in OVERLAYS:
         assert not [key for key in read(name) if re.search(r"#\d", key)]

@@ -193,7 +193,7 @@ def test_other_options_and_cases_are_refused_by_name(open_config, options, tiny_
     train(open_config, "train_stage2", tmp_path, **{**options, "epochs": 1})
     before = {name: file_sha256(tmp_path / "models" / name) for name in names(tmp_path)}
     data = [{"image": str(tiny_dataset / "images/train_0.png"), "label": str(tiny_dataset / "masks/train_0.png")}] * 4
-    changed = {"encoder": "resnet34", "image_size": 64, "train#dataset#data": data}
+    changed = {"encoder": "resnet34", "image_size": 64, "cdfa_window": 5, "train#dataset#data": data}
     workflow = open_config("train_stage2", **folders(tmp_path), **{**options, **changed, "resume": True})
     workflow.initialize()
     with pytest.raises(RuntimeError) as error:
@@ -201,6 +201,7 @@ def test_other_options_and_cases_are_refused_by_name(open_config, options, tiny_
     message = str(error.value.__cause__)
     assert "encoder was resnet18, now is resnet34" in message
     assert "image_size was 32, now is 64" in message
+    assert "cdfa_window was 3, now is 5" in message
     assert "train list was" in message
     assert "batch_size" not in message
     assert {name: file_sha256(tmp_path / "models" / name) for name in names(tmp_path)} == before

@@ -130,6 +130,8 @@ def test_help_of_prepare_names_the_files_of_each_data_set(capsys):
         (["prepare", "labelme", "SRC", "DST", "--link"], "prepare labelme does not use it"),
         (["prepare", "glas", "SRC", "DST", "--class_names", "a,b"], "prepare glas does not use it"),
         (["prepare", "synapse", "SRC", "DST", "--allow_empty"], "prepare synapse does not use it"),
+        (["prepare", "glas", "SRC", "DST", "--allow_empty"], "prepare glas does not use it"),
+        (["prepare", "lgg-mri", "SRC", "DST", "--hold_out", "val=1"], "prepare lgg-mri does not use it"),
         (["prepare", "cvc", "SRC", "DST"], "'cvc' is not one of 'kvasir-seg', "),
         (["convert", "A", "B"], "Missing option '--model'"),
         (["predict", "MODEL", str(Path(__file__).parent), ""], "'OUT': the path is empty"),

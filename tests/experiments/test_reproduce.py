@@ -118,6 +118,34 @@ def test_other_images_are_scored_and_a_row_that_fails_does_not_stop_the_others(
     assert "scored on val.txt of other" in (tmp_path / "out" / "table3.md").read_text()
 
 
+def test_several_lists_are_scored_after_one_training_and_have_a_table_each(tmp_path, monkeypatch, without_settings):
+    row = ITEMS["figure6"].rows["0.5"]
+    scored(tmp_path, row)
+    for split, score in (("cvc_300", "0.25"), ("kvasir", "0.45")):
+        file = plan(tmp_path, split=split).scores(row, 0)
+        file.write_text(f"file,mean_dice,mean_iou\na,0.5,{score}\nb,0.7,0.35\n")
+    assert call(monkeypatch, tmp_path, "figure6", "--rows", "0.5", "--split", "cvc_300", "kvasir") == 0
+    tables = {file.name: read(file)[1][2] for file in tmp_path.glob("*.csv")}
+    assert tables == {"figure6_cvc_300.csv": "30.0", "figure6_kvasir.csv": "40.0"}
+    assert "scored on kvasir.txt of" in (tmp_path / "figure6_kvasir.md").read_text()
+    assert {file.name for file in tmp_path.glob("*.png")} == {"figure6_cvc_300.png", "figure6_kvasir.png"}
+
+
+def test_scores_over_thresholds_are_columns_of_scores_of_their_own(tmp_path, monkeypatch, without_settings):
+    row, given = ITEMS["figure5"].rows["unet"], {"saliency_scores": True, "stretch": True}
+    scored(tmp_path, row, curve=True)
+    file = plan(tmp_path, given=given).scores(row, 0)
+    assert file.parent.name == "scores_saliency_scores=True_stretch=True"
+    assert plan(tmp_path).trainings(row) == plan(tmp_path, given=given).trainings(row)
+    file.parent.mkdir()
+    file.write_text("file,mean_dice,mean_iou,swept_iou_original,swept_dice_original\na,0.5,0.25,0.2,0.4\n")
+    words = ["figure5", "--rows", "unet", "--", "--saliency_scores", "True", "--stretch", "True"]
+    assert call(monkeypatch, tmp_path, *words) == 0
+    titles, numbers = (row[2:10:2] for row in read(tmp_path / "figure5.csv"))
+    assert titles == ["mIoU", "mDSC", "mIoU over thresholds", "mDSC over thresholds"]
+    assert numbers == ["25.0", "50.0", "20.0", "40.0"]
+
+
 def test_equal_trainings_have_one_name_whatever_their_table(tmp_path):
     small = plan(tmp_path, budget="small")
     names = {
@@ -342,10 +370,26 @@ def test_rows_of_other_images_are_not_compared(tmp_path, monkeypatch, capsys, wi
 
 
 def test_sweeps_are_drawn(tmp_path, monkeypatch, without_settings):
-    for name in ("0.3", "0.5"):
-        scored(tmp_path, ITEMS["figure6"].rows[name])
-    call(monkeypatch, tmp_path, "figure6", "--rows", "0.3", "0.5")
-    assert Image.open(tmp_path / "figure6.png").size == (600, 400)
+    for name in ("5", "10"):
+        scored(tmp_path, ITEMS["table6"].rows[name])
+    call(monkeypatch, tmp_path, "table6", "--rows", "5", "10")
+    assert Image.open(tmp_path / "table6.png").size == (600, 400)
+
+
+def test_thresholds_of_training_and_of_evaluation_are_drawn_beside_the_calibration(
+    tmp_path, monkeypatch, without_settings
+):
+    row, drawn = ITEMS["figure6"].rows["0.5"], []
+    scored(tmp_path, row)
+    curves = {"thresholds": {"threshold": [0.5, 0.75], "mean_iou": [0.25, 0.125]}}
+    curves["calibration"] = {"probability": [None, 0.5], "lesion": [None, 0.25]}
+    plan(tmp_path).scores(row, 0).with_name("summary_test.json").write_text(json.dumps(curves))
+    plot = "matplotlib.axes.Axes.plot"
+    monkeypatch.setattr(plot, lambda _, x, y, **style: drawn.append((style.get("label"), [*x], [*y])))
+    monkeypatch.setattr("matplotlib.figure.Figure.legend", lambda *_, **__: None)
+    call(monkeypatch, tmp_path, "figure6", "--rows", "0.5")
+    assert drawn[0] == ("threshold 0.5", [0.5, 0.75], [0.25, 0.125]) and drawn[1][2][1] == 0.25
+    assert Image.open(tmp_path / "figure6.png").size == (1500, 400)
 
 
 def test_curves_are_those_of_the_trainings(tmp_path, monkeypatch, without_settings):
@@ -402,6 +446,7 @@ def test_ct_is_prepared_trained_segmented_and_scored_by_both_rules(tmp_path, mon
         (["table7", "--", "--cdfa_window", "3"], "the rows of table7 differ in cdfa_window: leave it out"),
         (["table7", "--", "--seed", "3"], "after --: seed is set by this program, see --help: leave it out"),
         (["table7", "--", "--stage1_checkpoint", "a.pt"], "stage1_checkpoint is set by this program"),
+        (["table10", "--split", "val", "test"], "--split: table10 scores one list, got val test"),
         (["table10", "--seeds", "0", "1"], "--seeds: table10 takes one seed, got 2: call it once for each"),
         (["table10", "--hold_out", "val"], "--hold_out: expected SPLIT=N, such as val=1, got val"),
     ],

@@ -20,7 +20,7 @@ from monai.transforms import MapTransform, Transform
 
 from condseg_monai.data.ct.h5_volume import open_h5
 from condseg_monai.data.ct.slice_resize import resize_label_slice, resize_slice
-from condseg_monai.data.lists.pairing import DatasetError, check_splits, read_list
+from condseg_monai.data.lists.pairing import SPLITS, DatasetError, read_list
 from condseg_monai.data.lists.published_splits import published_list
 from condseg_monai.utils.files import read_json_object
 
@@ -59,7 +59,8 @@ def check_slices(
             ``class_names``, slices in two lists.
         ValueError: if a split is not one of ``"train"``, ``"val"`` and ``"test"``.
     """
-    check_splits(splits)
+    if unknown := [split for split in splits if split not in SPLITS]:
+        raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {', '.join(map(repr, unknown))}")
     root = Path(dataset_dir)
     problems = _class_problems(root, class_names)
     cases: dict[str, list[SliceCase]] = {}

@@ -39,7 +39,6 @@ def check_datalist(
 
     Raises:
         DatasetError: listing every bad case.
-        ValueError: if a split is not one of ``"train"``, ``"val"`` and ``"test"``.
 
     Example:
         >>> check_datalist("kvasir-seg", ["val"])["val"][0]

@@ -137,16 +137,13 @@ def inspect_dataset(
 
     Args:
         dataset_dir: has ``images/``, ``masks/`` and lists.
-        splits: of ``train``, ``val`` and ``test``; None checks all lists there are or, if there is none, all of
-            ``images/``.
+        splits: names of lists; None checks those there are of ``train``, ``val`` and ``test`` or, if there is none,
+            all of ``images/``.
         mask_threshold: in [0, 255): mask values above it are foreground; None is 127 and takes only masks of two values
             (:func:`~condseg_monai.data.images.mask_reader.read_mask`).
         classes: of masks of several classes, the value of each by its name, background first.
         mask_suffix: what masks have behind the stem of their image, such as ``_mask``.
         fold: check the lists of this fold, see :func:`~condseg_monai.data.lists.splitting.split_dataset`.
-
-    Raises:
-        ValueError: if a split is none of the three.
     """
     root = Path(dataset_dir)
     there = ["train", "val"] if fold is not None else [name for name in SPLITS if (root / f"{name}.txt").is_file()]

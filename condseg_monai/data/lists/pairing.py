@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Container, Iterable, Mapping, Sequence, Set
+from contextlib import suppress
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from condseg_monai.data.images.image_reader import IMAGE_EXTENSIONS
 __all__ = ["MASK_SUFFIX", "DatasetError", "Finding"]
 
 SPLITS = ("train", "val", "test")
+FOLD_SPLITS = ("train", "val")
 _LAYOUT = (
     "a data set is a folder with images/, masks/, train.txt, val.txt and, if wanted, test.txt; each line of a list is "
     "the name of a file in images/, with or without its extension (case_1, or day_1/case_1 in a sub-folder), and its "
@@ -62,21 +64,20 @@ def fold_dir(root: Path, fold: int | None) -> Path:
 
 
 def find_cases(root: Path, splits: Sequence[str], fold: int | None = None, mask_suffix: str = "") -> Pairing:
-    """Pair the lines of ``splits`` with files by name; the other lists are only searched for overlap with these.
+    """Pair the lines of ``splits`` with files by name; ``SPLITS`` are searched for overlap with these.
 
-    The lists are those of the data set, or in ``folds/K`` those of a fold; the test list is always the data set's.
+    The lists are those of the data set, or of a fold ``train`` and ``val`` in ``folds/K``. What any list of the data
+    set names is among those listed.
     Masks are called as their images, with ``mask_suffix`` behind the stem, in the same sub-folder. If ``images/`` has
     sub-folders, each case has a ``name`` too: its path in ``images/`` without extension.
     """
-    check_splits(splits)
     lists = read_lists(root, splits, SPLITS, fold=fold, mask_suffix=mask_suffix)
-    return pair(lists, {split: lists.stems.get(split, []) for split in splits})
-
-
-def check_splits(splits: Sequence[str]) -> None:
-    """Raise a ValueError if a split is not one of ``SPLITS``."""
-    if unknown := [split for split in splits if split not in SPLITS]:
-        raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {', '.join(map(repr, unknown))}")
+    pairing = pair(lists, {split: lists.stems.get(split, []) for split in splits})
+    for file in root.glob("*.txt"):
+        if file.stem not in lists.stems:
+            with suppress(DatasetError):  # a text that is no list
+                pairing.listed.update(stem_of_line(line, lists.images) for line in read_list(file))
+    return pairing
 
 
 def read_lists(
@@ -88,14 +89,15 @@ def read_lists(
     mask_suffix: str = "",
 ) -> Lists:
     """Read the lists of ``splits``, and of ``others`` where there, and check that none shares or repeats a line."""
-    files = {name: fold_dir(root, None if name == "test" else fold) / f"{name}.txt" for name in {*splits, *others}}
+    files = {name: fold_dir(root, fold if name in FOLD_SPLITS else None) / f"{name}.txt" for name in {*splits, *others}}
     missing = [f"{name}/ is missing" for name in ("images", "masks") if not (root / name).is_dir()]
     no_list = [f"{files[name].relative_to(root)} is missing" for name in splits if not files[name].is_file()]
     folds = "" if fold is None else " --folds K"
     remedy = f"condseg split {root}{folds} makes lists"
     if fold is None and (root / "folds").is_dir():
         remedy = "--fold 0 takes those in folds/0"
-    missing += [*no_list, remedy] if no_list else []
+    there = [f"there is {', '.join(texts)}"] if (texts := sorted(file.name for file in root.glob("*.txt"))) else []
+    missing += [*no_list, *there, remedy] if no_list else []
     if problem := folder_problem(root) or (f"{', '.join(missing)}; {layout}" if missing else None):
         return Lists({}, {}, {}, [Finding("layout", problem)])
     lists = _files_of(root, mask_suffix)

@@ -14,7 +14,7 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
 from condseg_monai.data.lists.datalist import check_files, datalist_hash
-from condseg_monai.data.lists.pairing import Case, case_name, check_splits, pair, raise_if_any, read_lists
+from condseg_monai.data.lists.pairing import Case, case_name, pair, raise_if_any, read_lists
 
 __all__ = ["PlaceholderLabeld", "semi_supervised_datalists"]
 
@@ -38,8 +38,8 @@ def semi_supervised_datalists(
 
     Training images come from ``labeled.txt`` and ``unlabeled.txt`` or, with ``labeled_fraction``, in (0, 1], from
     ``train.txt``: that share of its names (rounded, at least one) is drawn by ``seed``. An unlabelled image needs no
-    mask. The lists must have no case in common. ``split`` is ``"val"`` or ``"test"``; ``mask_threshold``, ``check`` and
-    ``mask_suffix`` are those of :func:`~condseg_monai.data.check_datalist`.
+    mask. The lists must have no case in common. ``split`` is ``"val"``, ``"test"`` or another; ``mask_threshold``,
+    ``check`` and ``mask_suffix`` are those of :func:`~condseg_monai.data.check_datalist`.
 
     Returns:
         ``"labeled"`` and ``split``: ``{"image": path, "label": path}`` a case; ``"unlabeled"``: ``{"image": path}``.
@@ -48,9 +48,8 @@ def semi_supervised_datalists(
         DatasetError: listing every bad case.
         ValueError: if ``split`` or ``labeled_fraction`` is out of range.
     """
-    check_splits((split,))
-    if split == "train":
-        raise ValueError("split must be val or test, got 'train'")
+    if split in ("train", *_LISTS):
+        raise ValueError(f"split must be val, test or another list that is not trained on, got {split!r}")
     if labeled_fraction is not None and not 0 < labeled_fraction <= 1:
         raise ValueError(f"labeled_fraction must be in (0, 1], got {labeled_fraction}")
     root = Path(dataset_dir)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import filecmp
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,12 +21,31 @@ _KVASIR_IMAGE, _KVASIR_MASK = (rf"(?:.*/)?{folder}/(?P<id>[^/]+)" for folder in 
 _GLAS = r"(?:.*/)?(?P<id>(?:train|testA|testB)_\d+)"
 _ISIC = r"(?:.*/)?(?P<id>ISIC_\d{7})"
 _ISIC_MASK = _ISIC + "_[sS]egmentation"  # capital in 2016, small in 2017
+_ISIC_2018 = r"(?:.*/)?ISIC2018_Task1{}_(?P<folder>Training|Validation|Test)_{}/(?:.*/)?(?P<id>ISIC_\d{{7}}){}"
+_PRANET_SETS = {"CVC-300": 60, "CVC-ClinicDB": 62, "CVC-ColonDB": 380, "ETIS-LaribPolypDB": 196, "Kvasir": 100}
+_PRANET = rf"(?:.*/)?(?P<folder>TrainDataset|{'|'.join(_PRANET_SETS)})"
+_LGG = r"(?:.*/)?(?P<id>TCGA_\w{2}_\w{4}_\d{8}_\d+)"
+
+
+class List(NamedTuple):
+    """A list that a folder of a download stands for, and how many cases it has."""
+
+    name: str
+    cases: int
 
 
 class Layout(NamedTuple):
     """One dataset as it is downloaded.
 
-    ``image`` and ``mask`` are regular expressions with a group ``id`` for paths below the source, without extension.
+    Attributes:
+        title: its name.
+        image: regular expression with a group ``id`` for paths of images below the source, without extension.
+        mask: the same for masks.
+        expected: the files, in words.
+        instances: whether masks have a number per object.
+        lists: of a download whose folders are its lists, the list of each folder, the group ``folder`` of both
+            expressions. Names of one folder may be those of another: ids have the list's name in front, ``train/1``.
+        patients: whether ids are a patient's with ``_`` and a number behind, and many of the slices have no lesion.
     """
 
     title: str
@@ -34,6 +53,8 @@ class Layout(NamedTuple):
     mask: str
     expected: str
     instances: bool = False
+    lists: Mapping[str, List] = {}
+    patients: bool = False
 
 
 LAYOUTS: dict[str, Layout] = {
@@ -63,6 +84,32 @@ LAYOUTS: dict[str, Layout] = {
         "the folders ISIC-2017_Training_Data, _Training_Part1_GroundTruth, the same for _Validation and "
         "_Test_v2, with ISIC_0000000.jpg and ISIC_0000000_segmentation.png",
     ),
+    "isic2018": Layout(
+        "ISIC-2018",
+        _ISIC_2018.format("-2", "Input", ""),
+        _ISIC_2018.format("", "GroundTruth", "_segmentation"),
+        "the folders ISIC2018_Task1-2_Training_Input, ISIC2018_Task1_Training_GroundTruth, the same for _Validation "
+        "and _Test, with ISIC_0000000.jpg and ISIC_0000000_segmentation.png",
+        lists={"Training": List("train", 2594), "Validation": List("val", 100), "Test": List("test", 1000)},
+    ),
+    "pranet": Layout(
+        "PraNet's polyps",
+        _PRANET + r"/images?/(?P<id>[^/]+)",
+        _PRANET + r"/masks?/(?P<id>[^/]+)",
+        f"the folders TrainDataset and, in TestDataset, {', '.join(_PRANET_SETS)}, each with images/*.png and "
+        "masks/*.png",
+        lists={
+            "TrainDataset": List("train", 1450),
+            **{name: List(name.lower().replace("-", "_"), cases) for name, cases in _PRANET_SETS.items()},
+        },
+    ),
+    "lgg-mri": Layout(
+        "LGG brain MRI",
+        _LGG,
+        _LGG + "_mask",
+        "kaggle_3m/*/TCGA_CS_4941_19960909_1.tif and TCGA_CS_4941_19960909_1_mask.tif and so on",
+        patients=True,
+    ),
 }
 """Data set -> layout, by the names that ``condseg prepare`` takes."""
 
@@ -89,7 +136,8 @@ def find_downloaded(source: Path, layout: Layout) -> DownloadedFiles:
         name = path.relative_to(source).with_suffix("").as_posix()
         for pattern, files in ((layout.mask, found.masks), (layout.image, found.images)):
             if (match := re.fullmatch(pattern, name)) is not None:
-                first = files.setdefault(match["id"], path)
+                folder = f"{layout.lists[match['folder']].name}/" if layout.lists else ""
+                first = files.setdefault(folder + match["id"], path)
                 if first != path and not filecmp.cmp(first, path, shallow=False):
                     clashes.append(f"{first} and {path}")
                 break

@@ -35,6 +35,8 @@ def is_of_one_case(error: Exception) -> bool:
 
 def move_out(splits: dict[str, Split], split: str, count: Any, seed: int) -> None:
     """Move training cases to a list of our own, drawn by name and seed, in place; a ValueError if it cannot be."""
+    if "train" not in splits:
+        raise ValueError(f"hold_out takes training cases, and there are none: leave out {split}={count}")
     train = splits["train"]
     free = [name for name in SPLITS if name not in splits]
     if split not in free:

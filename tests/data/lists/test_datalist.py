@@ -77,8 +77,16 @@ class TestPairing:
         write_lists(dataset, test=["t"])
         assert len(load(dataset, "test")) == 1
 
-    def test_unknown_split_raises(self, dataset):
-        with pytest.raises(ValueError, match="split must be one of train, val, test, got 'valid'"):
+    def test_any_list_is_read_when_asked_for_and_what_it_names_is_on_a_list(self, dataset, caplog):
+        write_pair(dataset, "t.png", "t.png")
+        write_lists(dataset, etis=["t"])
+        (dataset / "readme.txt").write_bytes(b"caf\xe9")
+        assert [Path(case["image"]).name for case in load(dataset, "etis")] == ["t.png"]
+        check_datalist(dataset)
+        assert "on no list" not in caplog.text
+
+    def test_unknown_list_is_an_error_that_names_those_there_are(self, dataset):
+        with pytest.raises(DatasetError, match=r"valid\.txt is missing, there is train\.txt, val\.txt, condseg split"):
             load(dataset, "valid")
 
 

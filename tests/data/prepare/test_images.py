@@ -1,5 +1,6 @@
 import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from condseg_monai.data.lists.datalist import check_datalist
 from condseg_monai.data.lists.dataset_report import inspect_dataset
 from condseg_monai.data.lists.pairing import DatasetError, read_list
 from condseg_monai.data.lists.published_splits import published_list
+from condseg_monai.data.prepare.download_layouts import LAYOUTS
 from condseg_monai.data.prepare.images import prepare_dataset
 from condseg_monai.data.prepare.new_folder import built_beside
 
@@ -244,6 +246,123 @@ class TestIsic:
         put(source / "copies" / f"{name}.png", PNG_MASK)
         with pytest.raises(DatasetError, match=rf"1 ids have two files that differ.*\n.*{name}\.jpg and .*{name}\.png"):
             prepare_dataset("isic2017", source, tmp_path / "other", allow_missing=True)
+
+
+def by_folder(root: Path, counts: dict[str, int], images: str, masks: str) -> Path:
+    """Files ``0`` and so on in the folders of a download, so that names of different lists are equal."""
+    for folder, count in counts.items():
+        for number in range(count):
+            put(root / images.format(folder, number))
+            put(root / masks.format(folder, number), PNG_MASK)
+    return root
+
+
+class TestFoldersThatAreLists:
+    POLYPS = ("{}/images/{}.png", "{}/masks/{}.png")
+    ISIC = (
+        "ISIC2018_Task1-2_{}_Input/ISIC_{:07d}.jpg",
+        "ISIC2018_Task1_{}_GroundTruth/ISIC_{:07d}_segmentation.png",
+    )
+
+    @pytest.fixture(autouse=True)
+    def of_each_twentieth(self, monkeypatch):
+        """As many cases in each list as a twentieth of what there is."""
+        for dataset in ("pranet", "isic2018"):
+            lists = LAYOUTS[dataset].lists.items()
+            fewer = {folder: known._replace(cases=known.cases // 20) for folder, known in lists}
+            monkeypatch.setitem(LAYOUTS, dataset, LAYOUTS[dataset]._replace(lists=fewer))
+
+    def test_each_test_set_of_polyps_has_a_list_and_equal_names_do_not_clash(self, tmp_path):
+        tests = {"CVC-300": 3, "CVC-ClinicDB": 3, "CVC-ColonDB": 19, "ETIS-LaribPolypDB": 9, "Kvasir": 5}
+        by_folder(tmp_path / "src" / "TestDataset", tests, *self.POLYPS)
+        by_folder(tmp_path / "src", {"TrainDataset": 72}, "{}/image/{}.png", "{}/mask/{}.png")
+        record = prepare_dataset("pranet", tmp_path / "src", tmp_path / "dst", link=True)
+        lists = {"train": 72, "cvc_300": 3, "cvc_clinicdb": 3, "cvc_colondb": 19, "etis_laribpolypdb": 9, "kvasir": 5}
+        assert {split: facts["cases"] for split, facts in record["splits"].items()} == lists
+        assert {facts["origin"] for facts in record["splits"].values()} == {"published"}
+        assert read_list(tmp_path / "dst" / "cvc_300.txt") == ["cvc_300/0", "cvc_300/1", "cvc_300/2"]
+        assert (tmp_path / "dst" / "images" / "cvc_300" / "0.png").is_symlink()
+        cases = check_datalist(tmp_path / "dst", ("kvasir",), check=False)["kvasir"]
+        assert len(cases) == 5 and cases[0]["name"] == "kvasir/0"
+        assert record["notes"] == [
+            "no validation list is published: train with --split kvasir, say, to select the model on the test images, "
+            "as papers do, or prepare with --hold_out val=N to take N training cases for it"
+        ]
+
+    def test_sets_that_were_not_downloaded_are_noted_and_part_of_one_is_refused(self, tmp_path):
+        source = by_folder(tmp_path / "src", {"Kvasir": 5, "CVC-300": 2}, *self.POLYPS)
+        with pytest.raises(DatasetError, match="PraNet's polyps, CVC-300, has 3 cases, but there are 2 there"):
+            prepare_dataset("pranet", source, tmp_path / "dst")
+        record = prepare_dataset("pranet", source, tmp_path / "dst", allow_missing=True)
+        assert [*record["splits"]] == ["cvc_300", "kvasir"]
+        assert "no cvc_colondb images were found; there is no cvc_colondb.txt" in record["notes"]
+        with pytest.raises(ValueError, match="hold_out takes training cases, and there are none: leave out val=5"):
+            prepare_dataset("pranet", source, tmp_path / "other", allow_missing=True, hold_out={"val": 5})
+        by_folder(tmp_path / "src", {"CVC-300": 3}, *self.POLYPS)
+        (source / "Kvasir" / "masks" / "4.png").unlink()
+        with pytest.raises(DatasetError, match=r"kvasir\.txt lacks 1 of 5 cases:\n +kvasir/4: no mask"):
+            prepare_dataset("pranet", source, tmp_path / "other")
+
+    def test_isic2018_has_the_lists_of_the_challenge(self, tmp_path):
+        source = by_folder(tmp_path / "src", {"Training": 129, "Validation": 5, "Test": 50}, *self.ISIC)
+        record = prepare_dataset("isic2018", source, tmp_path / "dst", link=True)
+        assert {split: facts["cases"] for split, facts in record["splits"].items()} == {
+            "train": 129,
+            "val": 5,
+            "test": 50,
+        }
+        assert read_list(tmp_path / "dst" / "val.txt")[0] == "val/ISIC_0000000"
+        assert (tmp_path / "dst" / "masks" / "val" / "ISIC_0000000.png").is_symlink()
+        assert any(
+            re.fullmatch(r"\d+ cases of train.txt are in the .* list of ISIC-2017 too", n) for n in record["notes"]
+        )
+
+    def test_training_images_of_isic2018_alone_may_be_split(self, tmp_path):
+        source = by_folder(tmp_path / "src", {"Training": 129}, *self.ISIC)
+        record = prepare_dataset("isic2018", source, tmp_path / "dst", link=True, hold_out={"test": 26})
+        assert record["splits"]["train"]["cases"] == 103 and record["splits"]["test"]["origin"] == "ours"
+        assert "no val images were found; there is no val.txt" in record["notes"]
+
+
+class TestBrainMri:
+    @pytest.fixture(autouse=True)
+    def of_each_fortieth(self, monkeypatch):
+        monkeypatch.setattr("condseg_monai.data.prepare.images._LGG_SLICES", 100)
+
+    def make(self, root: Path, slices: int = 100) -> Path:
+        """Twenty patients, of whose slices every second has no lesion."""
+        for number in range(slices):
+            patient = f"TCGA_CS_{4900 + number % 20}_19960909"
+            mask = encoded("TIFF", MASK if number // 20 % 2 else MASK * 0)
+            put(root / "kaggle_3m" / patient / f"{patient}_{number}.tif")
+            put(root / "kaggle_3m" / patient / f"{patient}_{number}_mask.tif", mask)
+        return root
+
+    def test_patients_are_not_divided_and_slices_without_lesion_are_left_off(self, tmp_path):
+        source = self.make(tmp_path / "src")
+        record = prepare_dataset("lgg-mri", source, tmp_path / "dst")
+        lists = {split: read_list(tmp_path / "dst" / f"{split}.txt") for split in ("train", "val", "test")}
+        patients = {split: {name[:21] for name in names} for split, names in lists.items()}
+        assert {split: len(names) for split, names in patients.items()} == {"train": 16, "val": 2, "test": 2}
+        assert len(set().union(*patients.values())) == 20 and sum(map(len, lists.values())) == 40
+        assert all(int(name[22:]) // 20 % 2 for names in lists.values() for name in names)
+        assert record["notes"] == ["60 slices without a lesion are on no list; --allow_empty puts them there"]
+        assert record["splits"]["train"]["origin"] == "ours"
+        assert "16 of 20 patients in the order of the SHA-256 of '0 PATIENT'" in record["splits"]["train"]["source"]
+        record = prepare_dataset("lgg-mri", source, tmp_path / "all", allow_empty=True)
+        cases = {split: facts["cases"] for split, facts in record["splits"].items()}
+        assert cases == {"train": 80, "val": 10, "test": 10}
+
+    def test_part_of_the_slices_is_refused(self, tmp_path):
+        with pytest.raises(DatasetError, match="LGG has 100 cases, but there are 40 with or without _mask"):
+            prepare_dataset("lgg-mri", self.make(tmp_path / "src", 40), tmp_path / "dst")
+
+
+def test_counts_are_those_of_the_papers():
+    counts = {name: {known.name: known.cases for known in layout.lists.values()} for name, layout in LAYOUTS.items()}
+    polyps = {"train": 1450, "cvc_300": 60, "cvc_clinicdb": 62, "cvc_colondb": 380, "etis_laribpolypdb": 196}
+    assert counts["pranet"] == {**polyps, "kvasir": 100}
+    assert counts["isic2018"] == {"train": 2594, "val": 100, "test": 1000}
 
 
 class TestDestination:

@@ -78,7 +78,8 @@ with sync_playwright() as playwright:
     chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
     opened = chromium.new_page(viewport={"width": 1280, "height": 800})
     opened.set_default_timeout(120_000)
-    found = labels_in_viewer(opened, f"http://127.0.0.1:{server.server_port}", [*sorted(series.iterdir()), seg], screenshot)
+    files = [*sorted(series.iterdir()), seg]
+    found = labels_in_viewer(opened, f"http://127.0.0.1:{server.server_port}", files, screenshot)
     chromium.close()
 expected = labels_of_file(seg)
 if missing := expected.keys() - found.keys():

@@ -174,6 +174,13 @@ ITEMS: dict[str, Item] = {
         "weight",
         _MED_DISSEG,
     ),
+    "med_disseg_kind": _sweep(
+        "Med-DisSeg, parameters: kind of the dispersive loss",
+        "dispersive_kind",
+        ("infonce_l2", "infonce_cosine", "hinge", "covariance"),
+        "kind",
+        _MED_DISSEG,
+    ),
     "med_disseg_temperature": _sweep(
         "Med-DisSeg, parameters: temperature of the dispersive loss",
         "dispersive_temperature",

@@ -48,4 +48,6 @@ if series:
         dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
         dataset.save_as(folder / "series" / file.name)
 else:
-    write_dicom(folder / "series", *turned(phantom()[0], AFFINE, "LPS"), PatientName="Phantom^")
+    array, affine = turned(phantom()[0], AFFINE, "LPS")  # columns first
+    array = array[:, :24]  # 60 bytes of labels a frame: OHIF cannot read a SEG of an odd number in all
+    write_dicom(folder / "series", array, affine, PatientName="Phantom^")

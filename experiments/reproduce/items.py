@@ -52,9 +52,8 @@ _QUARTER = {"labeled_fraction": 0.25, "labeled_batch_size": 3, "unlabeled_batch_
 
 
 def _dec_seg(title: str, share: float, **options: Any) -> Row:
-    sgd = {"learning_rate": 0.01, "encoder_learning_rate": 0.01}  # of its own optimizer, in every budget
     labeled = {"labeled_fraction": share, "labeled_batch_size": 3, "unlabeled_batch_size": 3}
-    return Row(title, "dec_seg", {**sgd, **labeled, **options}, epochs_factor=0.1 / share)
+    return Row(title, "dec_seg", {**labeled, **options}, epochs_factor=0.1 / share)
 
 
 def _label_shares(share: float) -> dict[str, Row]:

@@ -168,9 +168,7 @@ def test_semi_supervised_defaults_are_the_released_ones():
     assert {key: config[f"{key}_weight"] for key in ("scale", "perturbation", "generative")} == dict.fromkeys(
         ("scale", "perturbation", "generative"), 1.0
     )
-    optimizer = config["optimizer"]
-    assert optimizer["_target_"] == "torch.optim.SGD"
-    assert (optimizer["momentum"], optimizer["weight_decay"]) == (0.9, 1e-4)
+    assert (config["optimizer_name"], config["momentum"], config["weight_decay"]) == ("sgd", 0.9, 1e-4)
 
 
 @pytest.mark.parametrize(

@@ -169,7 +169,7 @@ ITEMS: dict[str, Item] = {
     "med_disseg_weight": _sweep(
         "Med-DisSeg, parameters: weight of the dispersive loss",
         "dispersive_weight",
-        (0.0, 0.02, 0.2, 0.6, 1.0),
+        (0.0, 0.003, 0.02, 0.2, 0.6, 1.0),
         "weight",
         _MED_DISSEG,
     ),

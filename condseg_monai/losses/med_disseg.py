@@ -27,8 +27,9 @@ class MedDisSegLoss(nn.Module):
             logits, or :class:`~condseg_monai.ConDSegLoss`, which gets the whole output.
         dispersive: the loss of the features; None for the default :class:`~condseg_monai.DispersiveLoss`.
         dispersive_weight: factor of the dispersive term; 0.2 in both stages of the released code. Med-DisSeg's figure
-            of its parameters settles on 0.6, and on a temperature of 0.8 where the code has 0.5. At random weights the
-            default term, at 0.2, has a larger gradient on the encoder than the mask loss.
+            of its parameters settles on 0.6, and on a temperature of 0.8 where the code has 0.5. At random weights
+            ``"infonce_l2"``, the loss's default, has at 0.2 a larger gradient on the encoder than the mask loss; the
+            configs take ``"infonce_cosine"``.
         layer: which of the encoder's four maps: ``"early"``, the finest; ``"mid"``, the two between; ``"late"``, the
             deepest, as released; or ``"all"``. Med-DisSeg compares these four and does not say which maps they are.
 

@@ -169,14 +169,14 @@ ITEMS: dict[str, Item] = {
     "med_disseg_weight": _sweep(
         "Med-DisSeg, parameters: weight of the dispersive loss",
         "dispersive_weight",
-        (0.0, 0.003, 0.02, 0.2, 0.6, 1.0),
+        (0.0, 0.02, 0.2, 0.6, 1.0),
         "weight",
         _MED_DISSEG,
     ),
     "med_disseg_kind": _sweep(
         "Med-DisSeg, parameters: kind of the dispersive loss",
         "dispersive_kind",
-        ("infonce_l2", "infonce_cosine", "hinge", "covariance"),
+        ("infonce_cosine", "infonce_l2", "hinge", "covariance"),
         "kind",
         _MED_DISSEG,
     ),

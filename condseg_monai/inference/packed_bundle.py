@@ -260,6 +260,7 @@ def _export_torchscript(root: Path, card: ModelCard) -> None:
         use_trace=trace,
         input_shape=shape if trace else None,
         bundle_root=str(root),
+        device="cpu",  # weights laid out as condseg predict has them there
         converter_kwargs={"device": torch.device("cpu")},
     )
 

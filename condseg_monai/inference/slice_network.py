@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from condseg_monai.data.images.normalization import normalize_image
+from condseg_monai.data.images.normalization import mean_and_std
 from condseg_monai.networks.class_names import CLASS_NAMES_KEY, class_names_of, set_class_names
 
 __all__ = ["SliceNetwork"]
@@ -38,9 +38,9 @@ class SliceNetwork(nn.Module):
             raise ValueError(f"batch_size must be positive, got {batch_size}")
         self.network = network
         self.batch_size = batch_size
-        black, white = (normalize_image(torch.full((in_channels, 1, 1), value), normalization) for value in (0.0, 1.0))
-        self.register_buffer("black", black, persistent=False)
-        self.register_buffer("contrast", white - black, persistent=False)
+        mean, std = mean_and_std(torch.zeros(in_channels, 1, 1), normalization)
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("std", std, persistent=False)
         self.register_state_dict_post_hook(_as_network)
         self.register_load_state_dict_pre_hook(_as_ours)
 
@@ -54,7 +54,7 @@ class SliceNetwork(nn.Module):
             Logits ``(B, C, H, W, D)``.
         """
         slices = image.movedim(-1, 1).flatten(0, 1)  # (B D, 1, H, W)
-        logits = [self.network(part * self.contrast + self.black) for part in slices.split(self.batch_size)]
+        logits = [self.network((part - self.mean) / self.std) for part in slices.split(self.batch_size)]
         return torch.cat(logits).unflatten(0, [image.shape[0], image.shape[-1]]).movedim(1, -1)
 
 

@@ -10,7 +10,7 @@ from ignite.engine import Engine, Events
 from monai.networks.utils import eval_mode
 from torch import Tensor, nn
 
-from condseg_monai.data.images.normalization import normalize_image
+from condseg_monai.data.images.normalization import mean_and_std
 from condseg_monai.utils.palette import class_colors
 
 __all__ = ["RegionPanel", "ViewPanel"]
@@ -115,11 +115,9 @@ class ViewPanel(_Panel):
 
 
 def _undo_normalization(image: Tensor, normalization: str) -> Tensor:
-    """RGB or grey in [0, 1]: the normalisation is affine, so its values of black and white give its inverse."""
-    black, white = (
-        normalize_image(image.new_full((image.shape[1], 1, 1), value), normalization) for value in (0.0, 1.0)
-    )
-    picture = (image - black) / (white - black)
+    """RGB or grey in [0, 1]."""
+    mean, std = mean_and_std(image, normalization)
+    picture = image * std + mean
     return picture.flip(1) if normalization == "released" else picture
 
 

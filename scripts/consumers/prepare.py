@@ -13,14 +13,14 @@ import pydicom
 from PIL import Image
 from pydicom.uid import CTImageStorage, generate_uid
 
-from condseg_monai import make_synthetic_dataset
+from condseg_monai import make_synthetic_dataset, synapse_class_names
 from condseg_monai.inference.packed_bundle import pack_bundle
 from tests.bundle.models import save_model
 from tests.ct import AFFINE, phantom, turned, write_dicom
 
 folder, (model, *series) = Path(sys.argv[1]).resolve(), sys.argv[2:]
 pack_bundle(model, folder / "picture")
-organs = ("background", "liver", "spleen", "left kidney", "aorta")
+organs = synapse_class_names("transunet")  # nine classes
 pack_bundle(save_model(folder / "runs" / "scan", kind="ct", class_names=organs, window_hu=(-100, 300)), folder / "scan")
 for name, method in (("semi_supervised", "dec_seg"), ("federated", "condseg")):
     pack_bundle(save_model(folder / "runs" / name, method), folder / name, url=(folder / name).as_uri())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -43,6 +44,19 @@ TINY = ["--encoder", "resnet18", "--decoder_channels", "4", "--repeats", "1"]
 def test_command_prints_its_table(words, expected):
     result = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True)
     assert result.returncode == 0 and expected in result.stdout, result.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_prediction_is_timed_in_one_process_and_by_a_cluster():
+    pytest.importorskip("ray.data")
+    command = ["benchmarks.ray_prediction", "--images", "12", "--image_size", "64", "--workers", "2"]
+    result = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    rows = [re.fullmatch(r"\| (.+) \| ([\d.]+) \| (\d+) ms \| (\d+) s \|", line) for line in result.stdout.splitlines()]
+    found = {row[1]: [float(number) for number in row.groups()[1:]] for row in rows if row}
+    assert found.keys() == {"one process", "2 workers"}
+    assert all(rate > 0 and milliseconds > 0 for rate, milliseconds, _ in found.values())
 
 
 def test_clock_is_read_when_the_device_is_idle(monkeypatch):

@@ -23,7 +23,7 @@ from monai.data import MetaTensor
 from monai.transforms import Compose, LoadImaged
 from PIL import Image
 
-from condseg_monai import ConDSeg, ModelCard, Segmenter
+from condseg_monai import ConDSeg, ModelCard, Segmenter, synapse_class_names
 from condseg_monai.cli.commands import main
 from condseg_monai.cli.workflows import config_file
 from condseg_monai.inference.packed_bundle import half_weights, load_model, pack_bundle
@@ -35,6 +35,7 @@ from tests.bundle.test_consumers import SCHEMA
 
 METHODS = ("condseg", "condseg_baseline", "med_disseg", "dec_seg", "unet", "flexible_unet", "condseg_stage1")
 ORGANS = ("background", "liver", "spleen")
+SYNAPSE = synapse_class_names("transunet")
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +86,16 @@ def test_metadata_and_network_agree(packed, elsewhere, name):
         )
     pred = json.loads((configs / "metadata.json").read_text())["network_data_format"]["outputs"]["pred"]
     assert list(pred["channel_def"].values()) == list(ORGANS if name in ("ct", "classes") else ("background", "lesion"))
+
+
+@pytest.mark.parametrize("name", ["unet", "ct"])
+def test_networks_that_programs_open_are_laid_out_as_ours(packed, name):
+    """Channels last on a CPU: in another layout convolutions round otherwise."""
+    folder = packed / name
+    network = open_with((folder / "configs" / "inference.json").read_text(), folder).get_parsed_content("network_def")
+    for opened in (network, torch.jit.load(str(folder / "models" / "model.ts"))):
+        weights = [value for value in opened.parameters() if value.ndim == 4]
+        assert weights and all(weight.is_contiguous(memory_format=torch.channels_last) for weight in weights)
 
 
 def run_inference(bundle, **options):
@@ -499,19 +510,24 @@ def test_nothing_of_a_card_is_evaluated_by_a_packed_bundle(elsewhere):
 
 
 @pytest.mark.parametrize(
-    ("channels", "card", "names", "values"),
+    ("channels", "card", "names", "values", "shape"),
     [
-        (3, {"normalization": "released"}, ["blue", "green", "red"], [0, 1]),
-        (1, {}, ["image"], [-1.99, 2.44]),
-        (1, {"kind": "ct", "class_names": ORGANS, "window_hu": (-100.0, 200.0)}, ["image"], [0, 1]),
+        (3, {"normalization": "released"}, ["blue", "green", "red"], [0, 1], [32, 32]),
+        (1, {}, ["image"], [-1.99, 2.44], [32, 32]),
+        (1, {"kind": "ct", "class_names": SYNAPSE, "window_hu": (-100.0, 200.0)}, ["image"], [0, 1], [32, 32, "*"]),
     ],
 )
-def test_metadata_describes_what_the_network_takes(elsewhere, channels, card, names, values):
+def test_metadata_describes_what_the_network_takes_and_gives(elsewhere, channels, card, names, values, shape):
     run = save_model(elsewhere / "run", "unet", in_channels=channels, **card)
     pack_bundle(run, elsewhere / "packed", torchscript=False)
     metadata = json.loads((elsewhere / "packed" / "configs" / "metadata.json").read_text())
     image = metadata["network_data_format"]["inputs"]["image"]
     assert (image["num_channels"], [*image["channel_def"].values()], image["value_range"]) == (channels, names, values)
+    pred = metadata["network_data_format"]["outputs"]["pred"]
+    classes = list(card.get("class_names", ("background", "lesion")))
+    assert [*pred["channel_def"].values()] == classes and pred["value_range"] == [0, len(classes) - 1]
+    assert pred["num_channels"] == (9 if "class_names" in card else 1)
+    assert image["spatial_shape"] == pred["spatial_shape"] == shape
 
 
 def test_card_of_other_weights_is_not_taken_for_the_model_s(elsewhere, capsys):

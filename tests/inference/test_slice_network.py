@@ -25,6 +25,13 @@ def test_every_slice_is_segmented_by_itself(network, normalization):
         torch.testing.assert_close(found[..., 2], network(slices), atol=1e-3, rtol=1e-3)
 
 
+@pytest.mark.parametrize("normalization", ["imagenet", "released"])
+def test_network_gets_slices_normalised_to_the_last_bit(normalization):
+    volumes = torch.rand(1, 1, 32, 48, 5)
+    slices = normalize_image(volumes[0].movedim(-1, 0).expand(-1, 3, -1, -1), normalization)
+    assert torch.equal(SliceNetwork(nn.Identity(), normalization=normalization)(volumes)[0].movedim(-1, 0), slices)
+
+
 def test_state_dict_is_that_of_the_network(network):
     other = SliceNetwork(ConDSeg(out_channels=3, encoder="resnet18", decoder_channels=8))
     state = network.state_dict()

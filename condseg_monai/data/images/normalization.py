@@ -9,7 +9,7 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform, Transform
 from torch import Tensor
 
-__all__ = ["NORMALIZATIONS", "NormalizeImage", "NormalizeImaged", "normalize_image"]
+__all__ = ["NORMALIZATIONS", "NormalizeImage", "NormalizeImaged", "mean_and_std", "normalize_image"]
 
 NORMALIZATIONS = ("imagenet", "released")
 UNKNOWN = "unknown"
@@ -35,23 +35,35 @@ def normalize_image(image: Tensor, normalization: str = "imagenet") -> Tensor:
         >>> normalize_image(torch.full((3, 1, 1), 0.5)).flatten()
         tensor([0.0655, 0.1964, 0.4178])
     """
+    if image.ndim not in (3, 4) or image.shape[-3] not in (1, 3):
+        raise ValueError(f"image must be (C, H, W) or (B, C, H, W) of 1 or 3 channels, got {tuple(image.shape)}")
+    if not image.is_floating_point():
+        raise ValueError(f"image must be floating point in [0, 1], got {image.dtype}; scale it first")
+    image = image.float()
+    mean, std = mean_and_std(image, normalization)
+    return image.flip(-3) if normalization == "released" else (image - mean) / std
+
+
+def mean_and_std(image: Tensor, normalization: str = "imagenet") -> tuple[Tensor, Tensor]:
+    """Return what :func:`normalize_image` subtracts of ``image``, and what it divides by: each ``(C, 1, 1)``.
+
+    They are on the image's device, and 0 and 1 of ``"released"``.
+
+    Raises:
+        ValueError: if ``normalization`` is neither.
+    """
     if _checked(normalization) == UNKNOWN:
         raise ValueError(
             "the model's image_size and normalization are not known: there are neither weights nor a model card. Set "
             "checkpoint or ckpt_dir to the model you have; export a TorchScript from a bundle made by condseg pack, "
             "whose configs have the model's values"
         )
-    if image.ndim not in (3, 4) or image.shape[-3] not in (1, 3):
-        raise ValueError(f"image must be (C, H, W) or (B, C, H, W) of 1 or 3 channels, got {tuple(image.shape)}")
-    if not image.is_floating_point():
-        raise ValueError(f"image must be floating point in [0, 1], got {image.dtype}; scale it first")
-    image = image.float()
     if normalization == "released":
-        return image.flip(-3)
+        return image.new_zeros(image.shape[-3], 1, 1), image.new_ones(image.shape[-3], 1, 1)
     mean, std = (_constants(values, image) for values in (_IMAGENET_MEAN, _IMAGENET_STD))
     if image.shape[-3] == 1:
         mean, std = mean.mean(0, keepdim=True), std.mean(0, keepdim=True)
-    return (image - mean) / std
+    return mean, std
 
 
 def _constants(values: Sequence[float], image: Tensor) -> Tensor:

@@ -56,11 +56,18 @@ def _dec_seg(title: str, share: float, **options: Any) -> Row:
     return Row(title, "dec_seg", {**labeled, **options}, epochs_factor=0.1 / share)
 
 
+def _after(title: str, share: float, **options: Any) -> Row:
+    """As published, from the weights of a training on the labelled images alone, of the same network."""
+    network = {name: value for name, value in options.items() if name in ("cfa", "dcf")}
+    alone = _dec_seg("", share, unlabeled_batch_size=0, **network)
+    return _dec_seg(title, share, **options)._replace(starts_from=alone)
+
+
 def _label_shares(share: float) -> dict[str, Row]:
     alone = _dec_seg(f"{share:.0%} of the labels, those images alone", share, unlabeled_batch_size=0)
-    both = _dec_seg(f"{share:.0%} of the labels, and the other images", share)
-    after = both._replace(title=f"{both.title}, from the weights of those alone", starts_from=alone)
-    return {f"alone{share:.0%}": alone, f"both{share:.0%}": both, f"after{share:.0%}": after}
+    both = f"{share:.0%} of the labels, and the other images"
+    after = _after(f"{both}, from the weights of those alone", share)
+    return {f"alone{share:.0%}": alone, f"both{share:.0%}": _dec_seg(both, share), f"after{share:.0%}": after}
 
 
 ITEMS: dict[str, Item] = {
@@ -73,8 +80,8 @@ ITEMS: dict[str, Item] = {
             "without_cr": Row("ConDSeg without Consistency Reinforcement", "condseg_without_cr"),
             "condseg": _CONDSEG,
             "med_disseg": Row("Med-DisSeg", "med_disseg"),
-            "dec_seg": _dec_seg("DEC-Seg, 25 % of the labels", 0.25),
-            "dec_seg_alone": _dec_seg("DEC-Seg, those images alone", 0.25, unlabeled_batch_size=0),
+            "dec_seg_alone": _dec_seg("DEC-Seg, 25 % of the labels, those images alone", 0.25, unlabeled_batch_size=0),
+            "dec_seg": _after("DEC-Seg, 25 % of the labels", 0.25),
             "student": Row("ConDSeg as DEC-Seg's student, 25 % of the labels", "condseg_student", _QUARTER, 0.4),
         },
         pictures.draw_cost,
@@ -197,12 +204,12 @@ ITEMS: dict[str, Item] = {
     "dec_seg": Item(
         "DEC-Seg, ablation, a tenth of the labels",
         {
-            "all": _dec_seg("all", 0.1),
-            "sc": _dec_seg("without scale consistency", 0.1, scale_weight=0.0),
-            "spc": _dec_seg("without perturbation consistency", 0.1, perturbation_weight=0.0),
-            "cc": _dec_seg("without generative consistency", 0.1, generative_weight=0.0),
-            "cfa": _dec_seg("without CFA", 0.1, cfa=False),
-            "dcf": _dec_seg("without DCF", 0.1, dcf=False),
+            "all": _after("all", 0.1),
+            "sc": _after("without scale consistency", 0.1, scale_weight=0.0),
+            "spc": _after("without perturbation consistency", 0.1, perturbation_weight=0.0),
+            "cc": _after("without generative consistency", 0.1, generative_weight=0.0),
+            "cfa": _after("without CFA", 0.1, cfa=False),
+            "dcf": _after("without DCF", 0.1, dcf=False),
         },
     ),
     "dec_seg_labels": Item("DEC-Seg, shares of the labels", {**_label_shares(0.1), **_label_shares(0.3)}),

@@ -189,7 +189,7 @@ def test_epochs_that_are_given_are_those_of_every_training_but_for_a_stage_of_it
     small = plan(tmp_path, budget="small", given={"epochs": 30})
     assert [training.options["epochs"] for training in small.trainings(Row(""))] == [30, 30]
     assert [training.options["epochs"] for training in small.trainings(ITEMS["table6"].rows["20"])] == [20, 30]
-    assert [training.options["epochs"] for training in small.trainings(ITEMS["dec_seg"].rows["all"])] == [30]
+    assert [training.options["epochs"] for training in small.trainings(ITEMS["dec_seg"].rows["all"])] == [30, 30]
     small = small._replace(given={"epochs": 30, "stage1_epochs": 10})
     assert [training.options["epochs"] for training in small.trainings(Row(""))] == [10, 30]
 
@@ -210,7 +210,7 @@ def test_budget_of_the_paper_is_that_of_each_method(tmp_path):
         assert options[name] in ([{}], [{"decoder_channels": width}])
     first = {"epochs": 600, "early_stop_patience": 200, "batch_size": 8}
     assert options["med_disseg"] == [first, {"batch_size": 8, "encoder_learning_rate": 1e-4}]
-    (dec_seg,) = paper.trainings(ITEMS["dec_seg"].rows["all"])
+    *_, dec_seg = paper.trainings(ITEMS["dec_seg"].rows["all"])
     assert dec_seg.options["early_stop_patience"] == 200 == read_configs(("train_dec_seg",))[0]["epochs"]
     assert [training.name for training in paper.trainings(ITEMS["methods"].rows["med_disseg"])] == [
         "stage1.med_disseg",

@@ -66,8 +66,13 @@ def _after(title: str, share: float, **options: Any) -> Row:
 def _label_shares(share: float) -> dict[str, Row]:
     alone = _dec_seg(f"{share:.0%} of the labels, those images alone", share, unlabeled_batch_size=0)
     both = f"{share:.0%} of the labels, and the other images"
-    after = _after(f"{both}, from the weights of those alone", share)
-    return {f"alone{share:.0%}": alone, f"both{share:.0%}": _dec_seg(both, share), f"after{share:.0%}": after}
+    rows = {
+        "alone": alone,
+        "longer": alone._replace(title=f"{alone.title}, twice as long", epochs_factor=2 * alone.epochs_factor),
+        "both": _dec_seg(both, share),
+        "after": _after(f"{both}, from the weights of those alone", share),
+    }
+    return {f"{name}{share:.0%}": row for name, row in rows.items()}
 
 
 ITEMS: dict[str, Item] = {

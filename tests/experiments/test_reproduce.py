@@ -61,7 +61,7 @@ def output_dir(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("item", [name for name, item in ITEMS.items() if item.kind == "scores"])
 def test_two_rows_of_every_table_are_trained_and_scored(item, tiny_dataset, output_dir, monkeypatch, capsys):
-    rows = [*ITEMS[item].rows][:3:2] if item == "dec_seg_labels" else [*ITEMS[item].rows][:2]
+    rows = [*ITEMS[item].rows][:4:3] if item == "dec_seg_labels" else [*ITEMS[item].rows][:2]
     more = [item, "--rows", *rows, "--budget", "tiny", "--", "--device", "cpu"]
     call(monkeypatch, output_dir, *more, dataset_dir=tiny_dataset)
     assert (output_dir / f"{item}.md").read_text() in capsys.readouterr().out
@@ -181,6 +181,8 @@ def test_stages_get_the_options_of_budget_row_and_command_line(tmp_path):
     assert training.options["epochs"] == 15  # a third of 45: with three times the labels as many steps
     alone, after = small.trainings(ITEMS["dec_seg_labels"].rows["after30%"])
     assert after.name.startswith(f"{alone.name}+") and alone.options["unlabeled_batch_size"] == 0
+    (longer,) = small.trainings(ITEMS["dec_seg_labels"].rows["longer30%"])
+    assert longer.options["epochs"] == 30  # as many steps as the two of after30%
     (resnet,) = small.trainings(Row("", "flexible_unet", {"encoder": "resnet18"}))
     assert resnet.options["encoder_weights"] is None and resnet.options["encoder"] == "resnet18"
 

@@ -39,7 +39,6 @@ from condseg_monai.version import __version__
 __all__ = ["SaveAndResume"]
 
 _VERSION = 3
-_OF_OPTIMIZER = {"optimizer_name", "momentum", "weight_decay"}  # no options of DEC-Seg's first trainings
 
 
 class SaveAndResume:
@@ -354,7 +353,7 @@ class SaveAndResume:
                 "away to start anew"
             )
         now = self._must_match()
-        later = {name: now[name] for name in now if name in {"method", *_OF_OPTIMIZER} or name.endswith(" files")}
+        later = {name: now[name] for name in now if name == "method" or name.endswith(" files")}
         was = {**later, **state["must_match"]}  # the states of the first trainings had none of these
         changed = [f"{k} was {was.get(k)}, now is {now.get(k)}" for k in {**was, **now} if was.get(k) != now.get(k)]
         if changed:

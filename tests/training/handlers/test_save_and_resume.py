@@ -294,15 +294,6 @@ def test_state_of_an_earlier_version_without_the_hash_of_files_is_resumed(tmp_pa
     assert record(tmp_path)["result"]["epochs"] == 4
 
 
-def test_state_of_an_earlier_version_without_the_options_of_the_optimizer_is_resumed(tmp_path):
-    trainer_for(tmp_path, options={"seed": 0}).run()
-    options = {"seed": 0, "optimizer_name": "sgd", "momentum": 0.9, "weight_decay": 1e-4}
-    trainer_for(tmp_path, epochs=4, options=options, resume=True).run()
-    assert record(tmp_path)["result"]["epochs"] == 4
-    with pytest.raises(ValueError, match=r"weight_decay was 0\.0001, now is 0"):
-        trainer_for(tmp_path, epochs=5, options={**options, "weight_decay": 0}, resume=True).run()
-
-
 @pytest.mark.parametrize("schedule", [{"lr_schedule": "cosine"}, {}])
 def test_a_schedule_over_the_whole_run_must_keep_its_epochs(tmp_path, schedule):
     trainer_for(tmp_path, epochs=2, options={"epochs": 2, **schedule}).run()

@@ -315,8 +315,6 @@ def _check_defaults(training: Training, folder: Path) -> None:
     """Refuse a training by configs with other defaults: the settings have what differs from them, its record all."""
     options = {**_defaults(training.files), **training.options}
     names = option_names(training.files) - _WITHOUT_EFFECT - _OF_A_RUN
-    if options.get("dispersive_weight") == 0:  # the loss's other options have no effect
-        names = {name for name in names if not name.startswith("dispersive_")}
     for record in (folder / "models").glob("run_*.json"):
         was = read_json_object(record).get("options", {})
         for name in sorted(names & was.keys()):

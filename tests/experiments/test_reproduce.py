@@ -153,14 +153,6 @@ def test_a_training_by_other_defaults_is_refused(tmp_path):
             here._check_settings(training, folder)
 
 
-def test_an_option_of_a_loss_that_weighs_nothing_may_have_been_another(tmp_path):
-    here = plan(tmp_path)
-    *_, training = here.trainings(ITEMS["med_disseg_table3"].rows["cbat"])
-    (folder := here.folder(training, 0) / "models").mkdir(parents=True)
-    (folder / "run_stage2.json").write_text(json.dumps({"options": {"dispersive_kind": "infonce_l2"}}))
-    here._check_settings(training, folder.parent)
-
-
 def test_scores_over_thresholds_are_columns_of_scores_of_their_own(tmp_path, monkeypatch, without_settings):
     row, given = ITEMS["figure5"].rows["unet"], {"saliency_scores": True, "stretch": True}
     scored(tmp_path, row, curve=True)

@@ -80,6 +80,9 @@ def _next(report: DatasetReport, dataset_dir: Path, fold: int | None, masks: lis
         title, command = "Next, when that is corrected", "check"
     else:
         title, command = "Next", "train" if has_lists else "split"
+        if has_lists and "train" not in report.cases:  # test sets alone
+            words = ["condseg", "evaluate", "MODEL", str(dataset_dir), "--split", next(iter(report.cases))]
+            return f"{heading(title)}\n  {shlex.join(words)}"
     return f"{heading(title)}\n  {shlex.join(['condseg', command, str(dataset_dir), *of_fold, *masks])}"
 
 

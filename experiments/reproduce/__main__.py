@@ -77,6 +77,8 @@ def main() -> int:
         done: dict[str, Row] = {}
         for seed, (name, row) in product(arguments.seeds, rows.items()):
             with _noted(f"{row.title}, seed {seed}", failed):
+                for plan in plans.values():  # all, before hours of training
+                    plan.check_list(row, seed)
                 for plan in plans.values():
                     plan.train_and_score(row, seed)
                 done[name] = row

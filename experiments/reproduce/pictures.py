@@ -65,7 +65,8 @@ def draw_thresholds(rows: Mapping[str, Row], plan: Plan, seeds: Sequence[int], x
     calibrated.plot([0, 1], [0, 1], color="grey", linestyle=":")
     evaluated.set(xlabel=f"{x} in evaluation", ylabel="mIoU, at the images' own size")
     calibrated.set(xlabel="probability", ylabel="share of lesion")
-    figure.legend(loc="outside right upper")
+    if evaluated.lines:  # none of scores without a summary
+        figure.legend(loc="outside right upper")
     return figure
 
 

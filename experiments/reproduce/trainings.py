@@ -83,6 +83,11 @@ SCORING = ("saliency_scores", "stretch", "threshold")
 _RUN = {"panel_interval": 0, "progress_bar": False, "num_workers": 0}
 _WITHOUT_EFFECT = {"cache", "check_data", "device", "num_workers", "panel_interval", "progress_bar", "save_interval"}
 """Options that a folder's training may have had otherwise: they do not make it another one."""
+_OF_A_RUN = {
+    *("bundle_root", "dataset_dir", "output_dir", "ckpt_dir", "seed", "resume", "overwrite", "init_from"),
+    "stage1_checkpoint",
+}
+"""Options that a folder's run has of its own, not of a config's defaults."""
 
 _PREFIXES = {"train_stage1": "stage1_", "train_dec_seg": "dec_seg_"}  # of options that a training alone gets
 _LONGEST_NAME = 240  # bytes; a folder's name has 255
@@ -238,15 +243,20 @@ class Plan(NamedTuple):
                     state.unlink()
             start = str(folder / "models" / self._weights_file(training))
 
+    def check_list(self, row: Row, seed: int) -> None:
+        """Raise FileNotFoundError if a row is not scored and there is no list to score."""
+        images = self.scored_dir / f"{self.split}.txt"
+        if not self.scores(row, seed).is_file() and not images.is_file():
+            raise FileNotFoundError(f"there is no {images} to score: give another --split or --score_dir")
+
     def train_and_score(self, row: Row, seed: int) -> None:
         """Train and score what is missing of a row.
 
         Raises:
             FileNotFoundError: if there is no list to score, before any training.
         """
-        scores, images = self.scores(row, seed), self.scored_dir / f"{self.split}.txt"
-        if not scores.is_file() and not images.is_file():
-            raise FileNotFoundError(f"there is no {images} to score: give another --split or --score_dir")
+        scores = self.scores(row, seed)
+        self.check_list(row, seed)
         self.train(row, seed)
         if scores.is_file():
             return
@@ -286,6 +296,7 @@ class Plan(NamedTuple):
             write(file, text)
         elif _comparable(read_json_object(file)) != _comparable(json.loads(text)):
             raise ValueError(f"{folder} was trained with other data or options, see {file}: give another --output_dir")
+        _check_defaults(training, folder)
 
 
 def _for_stage(stage: tuple[str, ...], options: Mapping[str, Any]) -> dict[str, Any]:
@@ -298,6 +309,21 @@ def _comparable(settings: Mapping[str, Any]) -> dict[str, Any]:
     """What makes a training another one."""
     options = {name: value for name, value in settings.get("options", {}).items() if name not in _WITHOUT_EFFECT}
     return {**settings, "options": options}
+
+
+def _check_defaults(training: Training, folder: Path) -> None:
+    """Refuse a training by configs with other defaults: the settings have what differs from them, its record all."""
+    options = {**_defaults(training.files), **training.options}
+    names = option_names(training.files) - _WITHOUT_EFFECT - _OF_A_RUN
+    for record in (folder / "models").glob("run_*.json"):
+        was = read_json_object(record).get("options", {})
+        for name in sorted(names & was.keys()):
+            now = options.get(name)
+            if not str(now).startswith(("$", "@")) and now != was[name]:  # expressions are not evaluated here
+                raise ValueError(
+                    f"{folder} was trained with {name} {was[name]}, and now it is {now}, see {record}: give another "
+                    "--output_dir"
+                )
 
 
 def _check_start(folder: Path, start: str | None) -> None:

@@ -59,6 +59,14 @@ def test_prepare_and_check_go_together(tmp_path, kvasir, capsys):
     assert capsys.readouterr().out.splitlines()[-2:] == ["Next, when that is corrected", f"  condseg check {target}"]
 
 
+def test_check_of_test_sets_alone_ends_with_the_evaluation(tmp_path, kvasir, capsys):
+    target = tmp_path / "dst"
+    assert main(["prepare", "kvasir-seg", str(kvasir), str(target), "--allow_missing"]) == 0
+    (target / "train.txt").unlink()
+    assert main(["check", str(target)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"  condseg evaluate MODEL {target} --split val"
+
+
 def test_check_fails_on_errors_alone_and_speaks_json(tmp_path, kvasir, capsys):
     main(["prepare", "kvasir-seg", str(kvasir), str(tmp_path / "kvasir"), "--allow_missing"])
     first = published_list("kvasir-seg", "train")[0]

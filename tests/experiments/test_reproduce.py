@@ -131,6 +131,28 @@ def test_several_lists_are_scored_after_one_training_and_have_a_table_each(tmp_p
     assert {file.name for file in tmp_path.glob("*.png")} == {"figure6_cvc_300.png", "figure6_kvasir.png"}
 
 
+def test_a_list_that_is_not_there_is_found_before_any_training(tiny_dataset, tmp_path, monkeypatch, capsys):
+    no_training(monkeypatch)
+    words = ["figure6", "--rows", "0.5", "--split", "test", "kvasir"]
+    assert call(monkeypatch, tmp_path, *words, dataset_dir=tiny_dataset) == 1
+    assert f"there is no {tiny_dataset / 'kvasir.txt'} to score" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_training_by_other_defaults_is_refused(tmp_path):
+    here, row = plan(tmp_path), ITEMS["med_disseg_kind"].rows["infonce_cosine"]
+    for training in here.trainings(row):
+        folder = here.folder(training, 0)
+        (folder / "models").mkdir(parents=True)
+        here._check_settings(training, folder)
+        record = folder / "models" / f"run_{training.files[0].removeprefix('train_')}.json"
+        options = {"dispersive_kind": "infonce_cosine", "bundle_root": "elsewhere", "an_old_option": 1}
+        record.write_text(json.dumps({"options": options}))
+        here._check_settings(training, folder)
+        record.write_text(json.dumps({"options": {**options, "dispersive_kind": "infonce_l2"}}))
+        with pytest.raises(ValueError, match="was trained with dispersive_kind infonce_l2, and now it is infonce_cos"):
+            here._check_settings(training, folder)
+
+
 def test_scores_over_thresholds_are_columns_of_scores_of_their_own(tmp_path, monkeypatch, without_settings):
     row, given = ITEMS["figure5"].rows["unet"], {"saliency_scores": True, "stretch": True}
     scored(tmp_path, row, curve=True)

@@ -32,6 +32,11 @@ def test_network_gets_slices_normalised_to_the_last_bit(normalization):
     assert torch.equal(SliceNetwork(nn.Identity(), normalization=normalization)(volumes)[0].movedim(-1, 0), slices)
 
 
+def test_other_numbers_of_channels_are_refused():
+    with pytest.raises(ValueError, match="of 1 or 3 channels, got "):
+        SliceNetwork(nn.Identity(), in_channels=4)
+
+
 def test_state_dict_is_that_of_the_network(network):
     other = SliceNetwork(ConDSeg(out_channels=3, encoder="resnet18", decoder_channels=8))
     state = network.state_dict()

@@ -8,6 +8,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -29,6 +30,7 @@ from condseg_monai.data.lists.pairing import (
     pair_all,
     some,
 )
+from condseg_monai.utils.files import read_json_object
 
 __all__ = ["inspect_dataset"]
 
@@ -36,6 +38,7 @@ _VALUES = "mask values"
 _INVERTED = 0.8  # share of the foreground in a mask
 _NOISE = 10  # JPEG masks have values up to 7, and from 248: twice what has been seen would reach into object numbers
 _NEAR_WHITE = 255 - _NOISE
+_OF_A_TRAINING = {*SPLITS, "labeled", "unlabeled"}  # lists, of which others are only scored
 
 
 class SplitSummary(NamedTuple):
@@ -137,8 +140,8 @@ def inspect_dataset(
 
     Args:
         dataset_dir: has ``images/``, ``masks/`` and lists.
-        splits: names of lists; None checks those there are of ``train``, ``val`` and ``test`` or, if there is none,
-            all of ``images/``.
+        splits: names of lists; None checks those there are of ``train``, ``val``, ``test`` and what ``dataset.json`` of
+            ``condseg prepare`` names or, if there is none, all of ``images/``.
         mask_threshold: in [0, 255): mask values above it are foreground; None is 127 and takes only masks of two values
             (:func:`~condseg_monai.data.images.mask_reader.read_mask`).
         classes: of masks of several classes, the value of each by its name, background first.
@@ -146,8 +149,9 @@ def inspect_dataset(
         fold: check the lists of this fold, see :func:`~condseg_monai.data.lists.splitting.split_dataset`.
     """
     root = Path(dataset_dir)
-    there = ["train", "val"] if fold is not None else [name for name in SPLITS if (root / f"{name}.txt").is_file()]
-    lists = there if splits is None else splits
+    lists = splits
+    if lists is None:
+        lists = ["train", "val"] if fold is not None else _lists_of(root)
     pairing = find_cases(root, lists, fold, mask_suffix)
     warnings: list[Finding] = []
     if (root / "images").is_dir() and (root / "masks").is_dir():
@@ -158,6 +162,15 @@ def inspect_dataset(
             pairing = pairing._replace(problems=[Finding("list", text), *pairing.problems])
         warnings = find_unlisted(root, pairing.listed, mask_suffix)
     return inspect_pairing(root, pairing, mask_threshold, classes, warnings)
+
+
+def _lists_of(root: Path) -> list[str]:
+    """Lists there are: of the usual names, and those that ``condseg prepare`` made, such as one for each test set."""
+    made: Any = None
+    with suppress(OSError, ValueError):  # none, or another program's
+        made = read_json_object(root / "dataset.json").get("splits")
+    names = dict.fromkeys((*SPLITS, *(made if isinstance(made, dict) else ())))
+    return [name for name in names if Path(name).name == name and (root / f"{name}.txt").is_file()]
 
 
 def inspect_pairing(
@@ -250,7 +263,7 @@ def _mask(colours: np.ndarray, threshold: float | None) -> _Mask:
 
 
 def _same_pictures(cases: Mapping[str, Sequence[Case]], results: _Results) -> Iterator[tuple[str, Finding]]:
-    """Files with the same pixels: an error if they are in different splits, a warning within one."""
+    """Files with the same pixels: an error if they are in different splits, a warning within one or of test sets."""
     by_digest: dict[str, dict[str, str]] = defaultdict(dict)
     for split, listed in cases.items():
         for case in listed:
@@ -265,7 +278,7 @@ def _same_pictures(cases: Mapping[str, Sequence[Case]], results: _Results) -> It
         names = [f"{Path(path).name} ({places[path]})" for path in ordered]
         text = " and ".join(names if len(names) < 6 else [*names[:4], f"{len(names) - 4} more"])
         text += " are the same picture" + (" with different masks" if len(masks) > 1 else "")
-        if len(set(places.values())) > 1:
+        if len(lists := set(places.values())) > 1 and lists & _OF_A_TRAINING:
             yield "error", Finding("overlap", f"{text}; remove it from one of the lists", tuple(places))
         else:
             yield "warning", Finding("duplicate", text, tuple(places))

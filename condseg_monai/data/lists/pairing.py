@@ -88,7 +88,13 @@ def read_lists(
     fold: int | None = None,
     mask_suffix: str = "",
 ) -> Lists:
-    """Read the lists of ``splits``, and of ``others`` where there, and check that none shares or repeats a line."""
+    """Read the lists of ``splits``, and of ``others`` where there, and check that none shares or repeats a line.
+
+    Raises:
+        ValueError: if a split is not the name of a file in ``root``.
+    """
+    if paths := [name for name in splits if Path(name).name != name]:
+        raise ValueError(f"split must be the name of a list in {root}, without its .txt, got {paths[0]!r}")
     files = {name: fold_dir(root, fold if name in FOLD_SPLITS else None) / f"{name}.txt" for name in {*splits, *others}}
     missing = [f"{name}/ is missing" for name in ("images", "masks") if not (root / name).is_dir()]
     no_list = [f"{files[name].relative_to(root)} is missing" for name in splits if not files[name].is_file()]

@@ -94,8 +94,8 @@ LAYOUTS: dict[str, Layout] = {
     ),
     "pranet": Layout(
         "PraNet's polyps",
-        _PRANET + r"/images?/(?P<id>[^/]+)",
-        _PRANET + r"/masks?/(?P<id>[^/]+)",
+        _PRANET + r"/(?i:images?)/(?P<id>[^/]+)",
+        _PRANET + r"/(?i:masks?)/(?P<id>[^/]+)",
         f"the folders TrainDataset and, in TestDataset, {', '.join(_PRANET_SETS)}, each with images/*.png and "
         "masks/*.png",
         lists={

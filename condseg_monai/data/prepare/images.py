@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from condseg_monai.data.images.image_reader import read_natural_image
+from condseg_monai.data.images.image_reader import UnreadableImageError, read_natural_image
 from condseg_monai.data.lists.pairing import DatasetError
 from condseg_monai.data.lists.published_splits import PUBLISHED_LISTS, published_list, seeded_order
 from condseg_monai.data.prepare.download_layouts import (
@@ -150,7 +150,15 @@ def _splits_by_folder(layout: Layout, names: Collection[str], allow_missing: boo
 
 
 def _empty_masks(masks: Mapping[str, Path]) -> set[str]:
-    return {name for name, path in masks.items() if not read_natural_image(path, mode="L").any()}
+    empty, problems = set(), []
+    for name, path in masks.items():
+        try:
+            if not read_natural_image(path, mode="L").any():
+                empty.add(name)
+        except UnreadableImageError as error:
+            problems.append(str(error))
+    _raise_if_unusable(problems)
+    return empty
 
 
 def _check_count(title: str, where: str, names: Collection[str], count: int, allow_missing: bool) -> None:
@@ -215,6 +223,10 @@ def _copy(folder: Path, instances: bool, names: Collection[str], found: Download
                 if not is_of_one_case(error):
                     raise
                 problems.append(f"{files[name]}: {error}")
+    _raise_if_unusable(problems)
+
+
+def _raise_if_unusable(problems: Collection[str]) -> None:
     if problems:
         lines = "\n".join(f"  - {problem}" for problem in sorted(problems))
         raise DatasetError(f"{len(problems)} file(s) cannot be prepared, nothing was written:\n{lines}")

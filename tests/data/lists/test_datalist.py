@@ -89,6 +89,11 @@ class TestPairing:
         with pytest.raises(DatasetError, match=r"valid\.txt is missing, there is train\.txt, val\.txt, condseg split"):
             load(dataset, "valid")
 
+    @pytest.mark.parametrize("split", ["../val", "/val", "folds/0/val"])
+    def test_a_list_elsewhere_is_refused(self, dataset, split):
+        with pytest.raises(ValueError, match=r"split must be the name of a list in .*, without its \.txt, got"):
+            load(dataset, split)
+
 
 class TestSubFolders:
     @pytest.fixture

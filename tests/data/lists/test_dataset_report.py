@@ -202,6 +202,38 @@ class TestClasses:
         assert report["splits"]["val"]["classes"]["lesion"] == {"masks": 2, "share": 0.25}
 
 
+class TestListsOfTheRecord:
+    @pytest.fixture
+    def polyps(self, dataset):
+        """Two test sets and no other list, as of a download of these alone."""
+        for name in ("train", "val", "test"):
+            (dataset / f"{name}.txt").unlink()
+        (dataset / "cvc_300.txt").write_text("train0\ntrain1\n")
+        (dataset / "kvasir.txt").write_text("train2\nval0\nval1\ntest0\n")
+        record = {"splits": {"cvc_300": {}, "kvasir": {}, "gone": {}, "../cvc_300": {}}}
+        (dataset / "dataset.json").write_text(json.dumps(record))
+        return dataset
+
+    def test_lists_that_prepare_made_are_checked(self, polyps):
+        (polyps / "masks" / "val0.png").unlink()
+        report = inspect_dataset(polyps)
+        assert {name: summary.cases for name, summary in report.summaries.items()} == {"cvc_300": 2, "kvasir": 3}
+        assert texts(report.errors) == "pair: kvasir.txt: val0: masks/ has no such file" and not report.warnings
+
+    def test_a_picture_of_two_test_sets_is_a_warning_and_of_training_an_error(self, polyps):
+        write(polyps / "images" / "test0.png", picture("train0"))
+        report = inspect_dataset(polyps)
+        assert "duplicate: train0.png (cvc_300) and test0.png (kvasir)" in texts(report.warnings) and not report.errors
+        (polyps / "cvc_300.txt").rename(polyps / "train.txt")
+        assert "overlap: train0.png (train) and test0.png (kvasir)" in texts(inspect_dataset(polyps).errors)
+
+    @pytest.mark.parametrize("content", ["[]", "{", '{"splits": ["train"]}'])
+    def test_the_record_of_another_program_says_nothing(self, dataset, content):
+        (dataset / "dataset.json").write_text(content)
+        report = inspect_dataset(dataset)
+        assert [*report.summaries] == ["train", "val", "test"] and not report.errors
+
+
 class TestWithoutLists:
     def test_all_of_images_is_checked(self, dataset):
         for path in dataset.glob("*.txt"):

@@ -275,7 +275,7 @@ class TestFoldersThatAreLists:
     def test_each_test_set_of_polyps_has_a_list_and_equal_names_do_not_clash(self, tmp_path):
         tests = {"CVC-300": 3, "CVC-ClinicDB": 3, "CVC-ColonDB": 19, "ETIS-LaribPolypDB": 9, "Kvasir": 5}
         by_folder(tmp_path / "src" / "TestDataset", tests, *self.POLYPS)
-        by_folder(tmp_path / "src", {"TrainDataset": 72}, "{}/image/{}.png", "{}/mask/{}.png")
+        by_folder(tmp_path / "src", {"TrainDataset": 72}, "{}/Image/{}.png", "{}/mask/{}.png")
         record = prepare_dataset("pranet", tmp_path / "src", tmp_path / "dst", link=True)
         lists = {"train": 72, "cvc_300": 3, "cvc_clinicdb": 3, "cvc_colondb": 19, "etis_laribpolypdb": 9, "kvasir": 5}
         assert {split: facts["cases"] for split, facts in record["splits"].items()} == lists
@@ -352,6 +352,15 @@ class TestBrainMri:
         record = prepare_dataset("lgg-mri", source, tmp_path / "all", allow_empty=True)
         cases = {split: facts["cases"] for split, facts in record["splits"].items()}
         assert cases == {"train": 80, "val": 10, "test": 10}
+
+    def test_all_damaged_masks_are_named(self, tmp_path):
+        source = self.make(tmp_path / "src")
+        damaged = sorted(source.rglob("*_mask.tif"))[:2]
+        for path in damaged:
+            path.write_bytes(b"cut short")
+        with pytest.raises(DatasetError, match=r"2 file\(s\) cannot be prepared, nothing was written") as error:
+            prepare_dataset("lgg-mri", source, tmp_path / "dst")
+        assert all(str(path) in str(error.value) for path in damaged)
 
     def test_part_of_the_slices_is_refused(self, tmp_path):
         with pytest.raises(DatasetError, match="LGG has 100 cases, but there are 40 with or without _mask"):

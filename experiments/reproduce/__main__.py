@@ -37,7 +37,7 @@ from experiments.given_options import check_options, parse_options
 from experiments.reproduce.items import ITEMS, Item
 from experiments.reproduce.speed import measure_speed
 from experiments.reproduce.synapse import prepare_slices, score_row
-from experiments.reproduce.trainings import BUDGETS, FILES, SCORING, Plan, Row, write
+from experiments.reproduce.trainings import BUDGETS, FILES, OWN_OPTIONS, SCORING, Plan, Row, write
 
 SCORES = {
     "mean_iou": "mIoU",
@@ -45,11 +45,6 @@ SCORES = {
     "swept_iou_original": "mIoU over thresholds",
     "swept_dice_original": "mDSC over thresholds",
 }
-_OWN_OPTIONS = {
-    *("bundle_root", "dataset_dir", "output_dir", "ckpt_dir", "seed", "resume", "overwrite", "init_from"),
-    *("stage1_checkpoint", "checkpoint"),
-}
-"""Options of trainings that this program sets."""
 
 
 def main() -> int:
@@ -134,8 +129,8 @@ def parse(words: list[str]) -> tuple[argparse.Namespace, Plan]:
         given = parse_options(words[at + 1 :])
         files = {file for row in rows.values() for file in (*FILES[row.method].train, *FILES[row.method].stage1)}
         known = set().union(*(option_names((file,)) for file in files))
-        known = known - _OWN_OPTIONS | {*(SCORING if ITEMS[arguments.item].kind == "scores" else ())}
-        if own := sorted(given.keys() & {*_OWN_OPTIONS, *(f"stage1_{name}" for name in _OWN_OPTIONS)}):
+        known = known - OWN_OPTIONS | {*(SCORING if ITEMS[arguments.item].kind == "scores" else ())}
+        if own := sorted(given.keys() & {*OWN_OPTIONS, *(f"stage1_{name}" for name in OWN_OPTIONS)}):
             raise ValueError(f"{', '.join(own)} is set by this program, see --help: leave it out")
         check_options(given, known | {f"stage1_{name}" for name in known})
         if fixed := sorted(given.keys() & {name for row in rows.values() for name in row.options}):

@@ -56,7 +56,7 @@ def _dec_seg(title: str, share: float, **options: Any) -> Row:
     return Row(title, "dec_seg", {**labeled, **options}, epochs_factor=0.1 / share)
 
 
-def _after(title: str, share: float, **options: Any) -> Row:
+def _from_supervised(title: str, share: float, **options: Any) -> Row:
     """As published, from the weights of a training on the labelled images alone, of the same network."""
     network = {name: value for name, value in options.items() if name in ("cfa", "dcf")}
     alone = _dec_seg("", share, unlabeled_batch_size=0, **network)
@@ -70,7 +70,7 @@ def _label_shares(share: float) -> dict[str, Row]:
         "alone": alone,
         "longer": alone._replace(title=f"{alone.title}, twice as long", epochs_factor=2 * alone.epochs_factor),
         "both": _dec_seg(both, share),
-        "after": _after(f"{both}, from the weights of those alone", share),
+        "after": _from_supervised(f"{both}, from the weights of those alone", share),
     }
     return {f"{name}{share:.0%}": row for name, row in rows.items()}
 
@@ -86,7 +86,7 @@ ITEMS: dict[str, Item] = {
             "condseg": _CONDSEG,
             "med_disseg": Row("Med-DisSeg", "med_disseg"),
             "dec_seg_alone": _dec_seg("DEC-Seg, 25 % of the labels, those images alone", 0.25, unlabeled_batch_size=0),
-            "dec_seg": _after("DEC-Seg, 25 % of the labels", 0.25),
+            "dec_seg": _from_supervised("DEC-Seg, 25 % of the labels", 0.25),
             "student": Row("ConDSeg as DEC-Seg's student, 25 % of the labels", "condseg_student", _QUARTER, 0.4),
         },
         pictures.draw_cost,
@@ -209,12 +209,12 @@ ITEMS: dict[str, Item] = {
     "dec_seg": Item(
         "DEC-Seg, ablation, a tenth of the labels",
         {
-            "all": _after("all", 0.1),
-            "sc": _after("without scale consistency", 0.1, scale_weight=0.0),
-            "spc": _after("without perturbation consistency", 0.1, perturbation_weight=0.0),
-            "cc": _after("without generative consistency", 0.1, generative_weight=0.0),
-            "cfa": _after("without CFA", 0.1, cfa=False),
-            "dcf": _after("without DCF", 0.1, dcf=False),
+            "all": _from_supervised("all", 0.1),
+            "sc": _from_supervised("without scale consistency", 0.1, scale_weight=0.0),
+            "spc": _from_supervised("without perturbation consistency", 0.1, perturbation_weight=0.0),
+            "cc": _from_supervised("without generative consistency", 0.1, generative_weight=0.0),
+            "cfa": _from_supervised("without CFA", 0.1, cfa=False),
+            "dcf": _from_supervised("without DCF", 0.1, dcf=False),
         },
     ),
     "dec_seg_labels": Item("DEC-Seg, shares of the labels", {**_label_shares(0.1), **_label_shares(0.3)}),

@@ -20,7 +20,7 @@ from condseg_monai.reports.score_table import ScoreTable
 from condseg_monai.utils.files import atomic_write, read_json_object
 from condseg_monai.utils.method_files import CT, METHODS, Files
 
-__all__ = ["BUDGETS", "FILES", "SCORING", "Plan", "Row", "Training", "write"]
+__all__ = ["BUDGETS", "FILES", "OWN_OPTIONS", "SCORING", "Plan", "Row", "Training", "write"]
 
 BUDGETS: dict[str, dict[str, Any]] = {
     "tiny": {
@@ -83,11 +83,11 @@ SCORING = ("saliency_scores", "stretch", "threshold")
 _RUN = {"panel_interval": 0, "progress_bar": False, "num_workers": 0}
 _WITHOUT_EFFECT = {"cache", "check_data", "device", "num_workers", "panel_interval", "progress_bar", "save_interval"}
 """Options that a folder's training may have had otherwise: they do not make it another one."""
-_OF_A_RUN = {
+OWN_OPTIONS = {
     *("bundle_root", "dataset_dir", "output_dir", "ckpt_dir", "seed", "resume", "overwrite", "init_from"),
-    "stage1_checkpoint",
+    *("stage1_checkpoint", "checkpoint"),
 }
-"""Options that a folder's run has of its own, not of a config's defaults."""
+"""Options of trainings that this program sets."""
 
 _PREFIXES = {"train_stage1": "stage1_", "train_dec_seg": "dec_seg_"}  # of options that a training alone gets
 _LONGEST_NAME = 240  # bytes; a folder's name has 255
@@ -314,7 +314,7 @@ def _comparable(settings: Mapping[str, Any]) -> dict[str, Any]:
 def _check_defaults(training: Training, folder: Path) -> None:
     """Refuse a training by configs with other defaults: the settings have what differs from them, its record all."""
     options = {**_defaults(training.files), **training.options}
-    names = option_names(training.files) - _WITHOUT_EFFECT - _OF_A_RUN
+    names = option_names(training.files) - _WITHOUT_EFFECT - OWN_OPTIONS
     for record in (folder / "models").glob("run_*.json"):
         was = read_json_object(record).get("options", {})
         for name in sorted(names & was.keys()):

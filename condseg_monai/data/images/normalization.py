@@ -35,12 +35,11 @@ def normalize_image(image: Tensor, normalization: str = "imagenet") -> Tensor:
         >>> normalize_image(torch.full((3, 1, 1), 0.5)).flatten()
         tensor([0.0655, 0.1964, 0.4178])
     """
-    _check_channels(image)
     if not image.is_floating_point():
         raise ValueError(f"image must be floating point in [0, 1], got {image.dtype}; scale it first")
     image = image.float()
     mean, std = mean_and_std(image, normalization)
-    return image.flip(-3) if normalization == "released" else (image - mean) / std
+    return ((image.flip(-3) if normalization == "released" else image) - mean) / std
 
 
 def mean_and_std(image: Tensor, normalization: str = "imagenet") -> tuple[Tensor, Tensor]:
@@ -51,7 +50,8 @@ def mean_and_std(image: Tensor, normalization: str = "imagenet") -> tuple[Tensor
     Raises:
         ValueError: if ``normalization`` is neither, or ``image`` has another number of channels than 1 and 3.
     """
-    _check_channels(image)
+    if image.ndim not in (3, 4) or image.shape[-3] not in (1, 3):
+        raise ValueError(f"image must be (C, H, W) or (B, C, H, W) of 1 or 3 channels, got {tuple(image.shape)}")
     if _checked(normalization) == UNKNOWN:
         raise ValueError(
             "the model's image_size and normalization are not known: there are neither weights nor a model card. Set "
@@ -64,11 +64,6 @@ def mean_and_std(image: Tensor, normalization: str = "imagenet") -> tuple[Tensor
     if image.shape[-3] == 1:
         mean, std = mean.mean(0, keepdim=True), std.mean(0, keepdim=True)
     return mean, std
-
-
-def _check_channels(image: Tensor) -> None:
-    if image.ndim not in (3, 4) or image.shape[-3] not in (1, 3):
-        raise ValueError(f"image must be (C, H, W) or (B, C, H, W) of 1 or 3 channels, got {tuple(image.shape)}")
 
 
 def _constants(values: Sequence[float], image: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 import os
-import tempfile
+import secrets
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -38,9 +38,8 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=unfinished_prefix(target))
-    os.close(handle)
-    temporary = Path(name)
+    # The name before the file: Ctrl-C while the system makes one of its own (mkstemp) leaves a file that nobody knows.
+    temporary = target.with_name(unfinished_prefix(target) + secrets.token_hex(4))
     try:
         yield temporary
         temporary.chmod(0o644)

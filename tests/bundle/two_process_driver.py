@@ -30,4 +30,5 @@ for options in json.loads(Path(sys.argv[2]).read_text()):
     workflow.finalize()
     if path is not None and dist.get_rank() == 0:
         Path(path).write_text(json.dumps(losses))
+dist.barrier()  # as the configs do
 dist.destroy_process_group()

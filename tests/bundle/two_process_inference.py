@@ -9,7 +9,5 @@ from monai.bundle import ConfigWorkflow
 files, options = (json.loads(Path(name).read_text()) for name in sys.argv[1:])
 workflow = ConfigWorkflow(files, logging_file=False, workflow_type=options.pop("workflow_type"), **options)
 workflow.initialize()
-try:
-    workflow.run()
-finally:
-    workflow.finalize()
+workflow.run()
+workflow.finalize()

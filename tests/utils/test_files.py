@@ -44,6 +44,7 @@ def test_the_longest_names_can_be_written(tmp_path):
             temporary.write_text("whole")
         assert (tmp_path / name).read_text() == "whole"
         with atomic_write(tmp_path / name) as temporary:
+            temporary.write_text("half")
             killed = temporary.rename(temporary.with_name(temporary.name[:-1] + "X"))
             temporary.write_text("whole")
         assert remove_unfinished(tmp_path / name) == [killed]

@@ -44,6 +44,8 @@ def shown_log() -> Iterator[logging.Handler]:
         yield screen
     finally:
         logging.captureWarnings(False)
+        for added in set(root.handlers) - set(handlers):
+            added.close()
         root.handlers[:] = handlers
         root.setLevel(level)
 

@@ -19,7 +19,7 @@ _LOG_RELEASED_FLOOR = math.log(1e-8)
 
 
 def dispersive_loss(
-    features: Tensor, kind: str = "infonce_l2", temperature: float = 0.5, normalize: bool = True
+    features: Tensor, kind: str = "infonce_cosine", temperature: float = 0.5, normalize: bool = True
 ) -> Tensor:
     """Compute the dispersive loss of a batch: low where its images' features are far apart.
 
@@ -54,9 +54,11 @@ def dispersive_loss(
             and finite.
 
     Example:
-        >>> features = torch.tensor([[0.0, 0.0], [1.0, 1.0]])  # d = 2 / 2
-        >>> round(dispersive_loss(features).item(), 4), round(dispersive_loss(features, normalize=False).item(), 4)
-        (-2.0, -2.8284)
+        >>> features = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+        >>> round(dispersive_loss(features).item(), 4)  # d = 1 - 0
+        -2.0
+        >>> round(dispersive_loss(features, "infonce_l2").item(), 4)  # d = 2 / 2
+        -2.0
     """
     _check(kind, temperature)
     if not isinstance(features, Tensor) or not features.is_floating_point():
@@ -105,7 +107,7 @@ class DispersiveLoss(nn.Module):
     gradient of their loss. Processes may have batches of different sizes.
     """
 
-    def __init__(self, kind: str = "infonce_l2", temperature: float = 0.5, normalize: bool = True) -> None:
+    def __init__(self, kind: str = "infonce_cosine", temperature: float = 0.5, normalize: bool = True) -> None:
         super().__init__()
         _check(kind, temperature)
         self.kind, self.temperature, self.normalize = kind, temperature, normalize

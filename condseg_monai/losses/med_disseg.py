@@ -28,8 +28,7 @@ class MedDisSegLoss(nn.Module):
         dispersive: the loss of the features; None for the default :class:`~condseg_monai.DispersiveLoss`.
         dispersive_weight: factor of the dispersive term; 0.2 in both stages of the released code. Med-DisSeg's figure
             of its parameters settles on 0.6, and on a temperature of 0.8 where the code has 0.5. At random weights
-            ``"infonce_l2"``, the loss's default, has at 0.2 a larger gradient on the encoder than the mask loss; the
-            configs take ``"infonce_cosine"``.
+            ``"infonce_l2"`` has at 0.2 a larger gradient on the encoder than the mask loss.
         layer: which of the encoder's four maps: ``"early"``, the finest; ``"mid"``, the two between; ``"late"``, the
             deepest, as released; or ``"all"``. Med-DisSeg compares these four and does not say which maps they are.
 
@@ -42,8 +41,8 @@ class MedDisSegLoss(nn.Module):
         >>> loss = MedDisSegLoss(ConsistencyReinforcementLoss())
         >>> output = MedDisSegStage1Output(torch.zeros(4, 1, 8, 8), [torch.eye(4)] * 4)
         >>> value = loss(output, torch.zeros(2, 1, 8, 8))
-        >>> {name: round(term.item(), 4) for name, term in loss.terms.items()}  # d = 2 / 4
-        {'mask_clean': 1.6931, 'mask_augmented': 1.6931, 'consistency': 0.6931, 'dispersive': -2.0}
+        >>> {name: round(term.item(), 4) for name, term in loss.terms.items()}  # d = 1 - 0
+        {'mask_clean': 1.6931, 'mask_augmented': 1.6931, 'consistency': 0.6931, 'dispersive': -4.0}
     """
 
     def __init__(

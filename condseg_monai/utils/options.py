@@ -114,7 +114,7 @@ _PLACES: dict[str, Option] = {
 _COMPUTATION: dict[str, Option] = {
     "device": _text("where to compute", default="a GPU if there is one"),
     "precision": _text(
-        "`float16` and `bfloat16` are mixed precision; `float16` needs a GPU",
+        "`float16` and `bfloat16` are mixed precision; `float16` needs a GPU, and `bfloat16`, on a CPU, AVX-512",
         *("float32", "bfloat16", "float16"),
         default="`float16` on a GPU, else `float32`",
     ),

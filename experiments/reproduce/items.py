@@ -48,6 +48,10 @@ _SAME_ENCODER = {"flexible_unet": Row("U-Net, same encoder", "flexible_unet")}
 _MED_DISSEG, _NO_DISPERSION = "med_disseg", {"dispersive_weight": 0.0}
 
 
+_PAPER_RATES = {
+    **{"optimizer_name": "adam", "weight_decay": 0.0, "gradient_clip": None, "lr_schedule": "plateau"},
+    **{"learning_rate": 1e-4, "encoder_learning_rate": 1e-5, "stage1_encoder_learning_rate": 1e-4},
+}
 _QUARTER = {"labeled_fraction": 0.25, "labeled_batch_size": 3, "unlabeled_batch_size": 3}
 
 
@@ -83,6 +87,7 @@ ITEMS: dict[str, Item] = {
             **_SAME_ENCODER,
             "one_stage": Row("ConDSeg, one stage", "condseg_one_stage"),
             "without_cr": Row("ConDSeg without Consistency Reinforcement", "condseg_without_cr"),
+            "condseg_paper": _CONDSEG._replace(title="ConDSeg, the paper's optimizer and rates", options=_PAPER_RATES),
             "condseg": _CONDSEG,
             "med_disseg": Row("Med-DisSeg", "med_disseg"),
             "dec_seg_alone": _dec_seg("DEC-Seg, 25 % of the labels, those images alone", 0.25, unlabeled_batch_size=0),
@@ -112,6 +117,10 @@ ITEMS: dict[str, Item] = {
             "random_encoder": Row("random encoder", options={"encoder_weights": None, "encoder_learning_rate": 2e-3}),
             "lite2": Row("EfficientNet-lite2", options={"encoder": "efficientnet_lite2"}),
             "channels": Row("32 decoder channels", options={"decoder_channels": 32}),
+            "plateau": Row("rates that fall on a plateau", options={"lr_schedule": "plateau"}),
+            "group_norm": Row("group norm", options={"norm": "group"}),
+            "larger": Row("images of 128 pixels", options={"image_size": 128}),
+            "paper": Row("the paper's optimizer and rates", options=_PAPER_RATES),
         },
     ),
     "table1": Item("ConDSeg, Table 1: Kvasir-Sessile, Kvasir-SEG, GlaS", _COMPARED),

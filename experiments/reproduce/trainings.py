@@ -50,7 +50,6 @@ BUDGETS: dict[str, dict[str, Any]] = {
         "weight_decay": 0.01,
         "lr_schedule": "cosine",
         "gradient_clip": 5.0,
-        "precision": "bfloat16",
     },
     "paper": {},
 }

@@ -95,7 +95,7 @@ def test_real_features_get_a_gradient_only_if_distances_are_normalised():
     assert torch.pdist(features.flatten(1)).min() > 0.5 * math.log(1e8)  # beyond the floor of the released form
     norms = {}
     for normalize in (True, False):
-        loss = DispersiveLoss(normalize=normalize)(features)
+        loss = DispersiveLoss("infonce_l2", normalize=normalize)(features)
         (gradient,) = torch.autograd.grad(loss, network.encoder.conv1.weight, retain_graph=True)
         norms[normalize] = gradient.norm().item()
         assert normalize or loss.item() == pytest.approx(math.log(1e-8))
@@ -105,7 +105,7 @@ def test_real_features_get_a_gradient_only_if_distances_are_normalised():
 
 def test_far_images_keep_a_gradient_where_the_exponential_is_zero():
     z = (1e3 * random_features(3, 4, dtype=torch.float32)).requires_grad_()
-    loss = dispersive_loss(z)
+    loss = dispersive_loss(z, "infonce_l2")
     loss.backward()
     assert loss.item() < -1e5
     assert z.grad.norm() > 1

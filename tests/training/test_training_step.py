@@ -67,7 +67,7 @@ STEPS = {
     **{
         f"Med-DisSeg, {kind}": dispersive(kind=kind) for kind in ("infonce_l2", "infonce_cosine", "hinge", "covariance")
     },
-    "Med-DisSeg, released": dispersive(normalize=False),
+    "Med-DisSeg, released": dispersive(kind="infonce_l2", normalize=False),
     "DEC-Seg": Step(lambda: DECSeg(**ENCODER), DECSegLoss),
     "DEC-Seg, semi-supervised": Step(
         lambda: SemiSupervisedNetwork(DECSeg(**ENCODER)), lambda: SemiSupervisedLoss(DECSegLoss()), 2, SEMI_SUPERVISED

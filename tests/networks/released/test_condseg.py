@@ -48,10 +48,10 @@ def test_eval_outputs_equal_the_released_ones(model: str, size: tuple[int, int])
 def test_released_dispersive_loss_of_its_features_is_the_floor(model: str):
     with torch.no_grad():
         features = build(model).double().encoder(torch.from_numpy(fill.image(64, 64)).double())[3]
-    loss = dispersive_loss(features, normalize=False)
+    loss = dispersive_loss(features, "infonce_l2", normalize=False)
     assert loss.item() == pytest.approx(math.log(1e-8), abs=1e-12)
     assert loss.float() == load(model).expected("eval_64x64")["dispersive"]
-    assert dispersive_loss(features).item() > -18
+    assert dispersive_loss(features, "infonce_l2").item() > -18
 
 
 def stage1_step(network: nn.Module) -> dict[str, Tensor]:

@@ -128,11 +128,12 @@ def parse(words: list[str]) -> tuple[argparse.Namespace, Plan]:
     try:
         given = parse_options(words[at + 1 :])
         files = {file for row in rows.values() for file in (*FILES[row.method].train, *FILES[row.method].stage1)}
-        known = set().union(*(option_names((file,)) for file in files))
-        known = known - OWN_OPTIONS | {*(SCORING if ITEMS[arguments.item].kind == "scores" else ())}
+        known = set().union(*(option_names((file,)) for file in files)) - OWN_OPTIONS
+        known = {*known, *(f"stage1_{name}" for name in known)}
+        known |= {*(SCORING if ITEMS[arguments.item].kind == "scores" else ())}
         if own := sorted(given.keys() & {*OWN_OPTIONS, *(f"stage1_{name}" for name in OWN_OPTIONS)}):
             raise ValueError(f"{', '.join(own)} is set by this program, see --help: leave it out")
-        check_options(given, known | {f"stage1_{name}" for name in known})
+        check_options(given, known)
         if fixed := sorted(given.keys() & {name for row in rows.values() for name in row.options}):
             raise ValueError(f"the rows of {arguments.item} differ in {', '.join(fixed)}: leave it out")
     except ValueError as error:

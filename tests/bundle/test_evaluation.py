@@ -52,6 +52,12 @@ def test_every_property_is_where_monai_looks_for_it(open_config, options, traine
     assert all(torch.equal(value, saved[key]) for key, value in workflow.network_def.state_dict().items())
 
 
+def test_the_checkpoint_is_scored_and_no_average_that_training_would_make(run_config, options, tmp_path):
+    for name, decay in (("plain", None), ("average", 0.9)):
+        run_config("train", "evaluate", **{**options, "output_dir": str(tmp_path / name), "ema_decay": decay})
+    assert table(tmp_path / "average", "val") == table(tmp_path / "plain", "val")
+
+
 def test_images_in_sub_folders_are_trained_on_and_scored_by_their_paths(run_config, options, tiny_dataset, tmp_path):
     dataset = tmp_path / "dataset"
     names = {}

@@ -50,6 +50,7 @@ BUDGETS: dict[str, dict[str, Any]] = {
         "weight_decay": 0.01,
         "lr_schedule": "cosine",
         "gradient_clip": 5.0,
+        "ema_decay": 0.99,
     },
     "paper": {},
 }

@@ -49,8 +49,13 @@ _MED_DISSEG, _NO_DISPERSION = "med_disseg", {"dispersive_weight": 0.0}
 
 
 _PAPER_RATES = {
-    **{"optimizer_name": "adam", "weight_decay": 0.0, "gradient_clip": None, "lr_schedule": "plateau"},
-    **{"learning_rate": 1e-4, "encoder_learning_rate": 1e-5, "stage1_encoder_learning_rate": 1e-4},
+    "optimizer_name": "adam",
+    "weight_decay": 0.0,
+    "gradient_clip": None,
+    "lr_schedule": "plateau",
+    "learning_rate": 1e-4,
+    "encoder_learning_rate": 1e-5,
+    "stage1_encoder_learning_rate": 1e-4,
 }
 _QUARTER = {"labeled_fraction": 0.25, "labeled_batch_size": 3, "unlabeled_batch_size": 3}
 

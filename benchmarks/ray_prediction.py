@@ -62,6 +62,8 @@ def measure(words: list[str], out: Path, images: int, by_ray: bool) -> tuple[flo
         if first is not None and done == images:
             process.wait()
             counted = images - first[2]
+            if not counted:
+                sys.exit(f"all {images} masks were there at the first look: give more --images")
             return counted / (now - first[0]), (spent - first[1]) / counted, first[0] - begin
         if process.poll() is not None:
             sys.exit(f"condseg predict ended with {process.returncode} and {done} of {images} masks")

@@ -253,7 +253,8 @@ class Cases:
                 self._record.finish(**content, **record)
             except OSError as error:
                 unrecorded = f"the record {self._record.path} cannot be written: {error}"
-        _LOG.info(f"{len(done)} {'case' if len(done) == 1 else 'cases'} done, {_kept_words(len(self.kept))}, {len(failed)} without {self.result}")
+        cases = "case" if len(done) == 1 else "cases"
+        _LOG.info(f"{len(done)} {cases} done, {_kept_words(len(self.kept))}, {len(failed)} without {self.result}")
         return failed, number, unrecorded
 
     def _claim_outputs(self, todo: list[Case]) -> OutputRecord:

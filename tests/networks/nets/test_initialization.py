@@ -42,3 +42,17 @@ def test_heads_start_from_what_is_rare(out_channels):
     else:  # the classes share what is rare
         expected = [0.881] + [0.119 / (out_channels - 1)] * (out_channels - 1)
         assert bias.softmax(dim=0).tolist() == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize("channels", [4, 16])
+def test_no_head_starts_below_its_prior_everywhere(channels):
+    """Features are not negative, so weights of one sign would keep every logit on one side of the bias for ever."""
+    for seed in range(10):
+        torch.manual_seed(seed)
+        network = ConDSeg(encoder="resnet18", decoder_channels=channels, out_channels=2)
+        weights = network.output.logits.weight.flatten(1)
+        torch.testing.assert_close(weights.sum(dim=1), torch.zeros(2))
+        assert (weights.max(dim=1).values > 0).all() and (weights.min(dim=1).values < 0).all()
+        torch.testing.assert_close(
+            network.output.logits(torch.ones(1, channels // 2, 1, 1)).flatten(), network.output.logits.bias
+        )

@@ -38,8 +38,8 @@ def initialize_decoder(network: nn.Module) -> None:
 def start_at_prior(logits: nn.Conv2d, rare: bool = True) -> None:
     """Start a head at a prior probability everywhere: 0.12 for what is ``rare``, 0.88 for what is not.
 
-    The bias is the prior's logit (RetinaNet, ICCV 2017, section 4.1), and the weights of each output sum to zero. Several
-    classes share 0.12, and the background, class 0, has 0.88.
+    The bias is the prior's logit (RetinaNet, ICCV 2017, section 4.1), and the weights of each output sum to zero.
+    Several classes share 0.12, and the background, class 0, has 0.88.
     """
     # Lesions cover a small part of an image; a head that starts at one half spends its first epoch on learning that.
     # After BatchNorm and ReLU all features have one mean: under weights that sum to zero the mean logit is the bias. If

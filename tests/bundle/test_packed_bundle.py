@@ -445,14 +445,7 @@ class TestExport:
         assert session.get_outputs()[0].shape == ["batch", 1, "height", "width"]
         assert session.run(None, {"image": np.zeros((2, 3, 48, 80), np.float32)})[0].shape == (2, 1, 48, 80)
 
-    @pytest.mark.parametrize(
-        "method",
-        [
-            *("unet", "condseg_stage1"),
-            pytest.param("dec_seg", marks=pytest.mark.slow),
-            pytest.param("condseg", marks=[pytest.mark.slow, pytest.mark.timeout(900)]),  # a minute of a free processor
-        ],
-    )
+    @pytest.mark.parametrize("method", ["unet", "condseg_stage1"])  # minutes for others, which tests/networks exports
     def test_program_of_torch_export_serves_other_sizes_and_batches(self, tmp_path, capsys, method):
         run, path = save_model(tmp_path / "run", method, image_size=64), tmp_path / "model.pt2"
         assert main(["export", str(run), str(path)]) == 0
@@ -464,11 +457,13 @@ class TestExport:
         with torch.no_grad():
             assert torch.equal(program(images), load_model(run)[2](images))
 
-    @pytest.mark.parametrize("name", ["unet", pytest.param("classes", marks=pytest.mark.slow)])
-    def test_triton_s_settings_fit_its_schema_and_the_file(self, packed, tmp_path, name):
+    @pytest.mark.parametrize(
+        "classes", [{}, {"class_names": ORGANS, "class_values": (0, 7, 9)}], ids=["lesion", "classes"]
+    )
+    def test_triton_s_settings_fit_its_schema_and_the_file(self, tmp_path, classes):
         onnxruntime = pytest.importorskip("onnxruntime")
-        folder = tmp_path / "models" / name
-        arguments = ["export", str(packed / "runs" / name), str(folder), "--format", "triton"]
+        run, folder = save_model(tmp_path / "run", "unet", **classes), tmp_path / "models" / "polyps"
+        arguments = ["export", str(run), str(folder), "--format", "triton"]
         assert main(arguments) == 0
         config = triton_config((folder / "config.pbtxt").read_text())
         assert config.backend == "onnxruntime" and config.HasField("dynamic_batching") and config.max_batch_size == 8
@@ -479,7 +474,7 @@ class TestExport:
             assert list(tensor.dims) == [size if isinstance(size, int) else -1 for size in of_file.shape[1:]]
             assert of_file.shape[1] in (1, 3)
         card = json.loads(config.parameters["model_card"].string_value)
-        assert card == json.loads((packed / "runs" / name / "models" / "model.json").read_text())
+        assert card == json.loads((run / "models" / "model.json").read_text())
         assert main(arguments) == 1
         assert main([*arguments, "--overwrite"]) == 0
         assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*")) == [

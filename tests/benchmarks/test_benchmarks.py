@@ -6,11 +6,12 @@ import re
 import runpy
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
 
-from benchmarks import measure
+from benchmarks import measure, ray_prediction
 from tests.bundle.models import save_model
 
 TINY = ["--encoder", "resnet18", "--decoder_channels", "4", "--repeats", "1"]
@@ -54,16 +55,31 @@ def test_command_prints_its_table(words, expected, tmp_path, monkeypatch, capsys
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_prediction_is_timed_in_one_process_and_by_a_cluster():
-    pytest.importorskip("ray.data")
-    command = ["benchmarks.ray_prediction", "--images", "12", "--image_size", "64", "--workers", "2"]
-    result = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    rows = [re.fullmatch(r"\| (.+) \| ([\d.]+) \| (\d+) ms \| (\d+) s \|", line) for line in result.stdout.splitlines()]
-    found = {row[1]: [float(number) for number in row.groups()[1:]] for row in rows if row}
-    assert found.keys() == {"one process", "2 workers"}
-    assert all(rate > 0 and milliseconds > 0 for rate, milliseconds, _ in found.values())
+def test_prediction_is_timed(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["", "--images", "12", "--image_size", "64", "--workers", "0"])
+    ray_prediction.main()
+    found = re.fullmatch(
+        r"\| one process \| ([\d.]+) \| (\d+) ms \| (\d+) s \|", capsys.readouterr().out.splitlines()[-1]
+    )
+    assert found is not None and float(found[1]) > 0 and float(found[2]) > 0
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_processor_time_is_that_of_the_marked_workers_of_a_cluster():
+    loop = "while True: pass"
+    processes = [
+        subprocess.Popen([name, "-c", loop], executable=sys.executable, env={ray_prediction.MARK: mark.split("_")[0]})
+        for mark, name in {"mine": "ray::MapWorker", "other": "ray::MapWorker", "mine_too": "a driver"}.items()
+    ]
+    try:
+        while not all(ray_prediction.ticks(process.pid) > 0.1 for process in processes):
+            time.sleep(0.05)
+        one = ray_prediction.ticks(processes[0].pid)
+        assert one <= ray_prediction.processor_seconds(f"{ray_prediction.MARK}=mine") < one + 0.2
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
 
 
 def test_clock_is_read_when_the_device_is_idle(monkeypatch):

@@ -85,7 +85,7 @@ def test_installed_program_segments_images_from_any_folder(installed, tiny_datas
     assert str(installed / "condseg_monai" / "bundle" / "configs" / "inference.json") in result.stdout
 
 
-def test_steps_of_the_dockerfile_install_a_program_that_segments(source, tiny_dataset, tmp_path):
+def test_steps_of_the_dockerfile_install_a_program_that_serves(source, tmp_path):
     """The RUN lines, in a fresh environment that finds the dependencies in this one, so that nothing is downloaded."""
     steps = re.findall(r"^RUN (.*)$", (REPOSITORY / "Dockerfile").read_text(encoding="utf-8"), flags=re.M)
     assert len(steps) == 2 and steps[0].startswith("pip install ") and steps[1].startswith("condseg ")
@@ -115,10 +115,6 @@ def test_steps_of_the_dockerfile_install_a_program_that_segments(source, tiny_da
             assert b"page.js" in page.read()
         service.terminate()
     assert service.returncode == 143
-    words = ["condseg", "predict", "condseg_polyp", tiny_dataset / "images", "masks"]
-    result = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    assert len([*(tmp_path / "masks").glob("*.png")]) == 9
 
 
 def test_image_gets_what_the_package_is_built_from():

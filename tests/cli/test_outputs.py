@@ -77,7 +77,7 @@ def test_inputs_are_not_overwritten(model, tmp_path, capsys):
 @pytest.mark.slow
 def test_masks_of_a_killed_run_are_not_credited_to_other_weights(model, tmp_path, capsys):
     out = tmp_path / "out"
-    for number in range(200):
+    for number in range(100):
         write_scan(tmp_path / "images" / f"{number:03}.png", number)
     words = ["predict", str(model), str(tmp_path / "images"), str(out), *PLACES, "--batch_size", "1"]
     process = subprocess.Popen([sys.executable, "-m", "condseg_monai", *words], stderr=subprocess.DEVNULL)
@@ -87,10 +87,10 @@ def test_masks_of_a_killed_run_are_not_credited_to_other_weights(model, tmp_path
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     written = len([*out.glob("*.png")])
-    assert written < 200
+    assert written < 100
     other = save_model(tmp_path / "other", seed=1)
     assert predict(other, tmp_path / "images", out) == 1
     assert "weights" in last_line(capsys) and len([*out.glob("*.png")]) == written
     shutil.rmtree(tmp_path / "other")
     assert predict(model, tmp_path / "images", out) == 0  # the same model goes on
-    assert len([*out.glob("*.png")]) == 200
+    assert len([*out.glob("*.png")]) == 100

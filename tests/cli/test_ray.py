@@ -185,7 +185,7 @@ class TestCluster:
     def test_nothing_is_lost_or_done_twice_if_a_worker_is_killed(self, model, tmp_path, cluster, capsys):
         source, out = write_images(tmp_path / "in", 120, 400, 600), tmp_path / "out"
         options = ["--batch_size=1"]
-        process = cluster.start(words_of(model, source, out, *options), 3)
+        process = cluster.start(words_of(model, source, out, *options), 2)
         while len([*out.glob("*.png")]) < 5:
             assert process.poll() is None, cluster.log.read_text()
             time.sleep(0.02)
@@ -194,7 +194,7 @@ class TestCluster:
         before = {path: path.stat().st_mtime_ns for path in out.rglob("*.png")}
         assert process.wait(700) == 0, cluster.log.read_text()
         log = cluster.log.read_text()
-        assert len(workers) <= 3 and len(before) < 120, "killed too late to mean anything"
+        assert len(workers) <= 2 and len(before) < 120, "killed too late to mean anything"
         assert "120 cases done" in log
         assert sum(map(int, re.findall(r"\w+:\d+: (\d+)", log))) == 120
         record = json.loads((out / "inference.json").read_text())

@@ -11,7 +11,7 @@ from tests.docs.pages import PAGES, blocks_of, run_page, small_synthetic_data, w
 
 NOT_RUN = {
     "command.md": 2,  # completion, a cluster
-    "consumers.md": 2,  # minutes of translation to ONNX
+    "consumers.md": 3,  # minutes of translation to ONNX
     "reference/data.md": 1,  # images that have to be downloaded
     "tutorials/deploy.md": 1,  # Docker
     "tutorials/fine_tune.md": 1,  # a released checkpoint

@@ -90,8 +90,8 @@ def main() -> int:
             figures = {"skipped": str(reason)}
         except Exception as error:
             failed, figures = True, {"error": f"{type(error).__name__}: {error}"}
-        gc.collect()  # what a check leaves behind is no memory of the next
-        if torch.cuda.is_available():
+        if torch.cuda.is_available():  # what a check leaves behind is no memory of the next
+            gc.collect()
             torch.cuda.empty_cache()
         record(options.output_dir, {"check": name, **figures, "took_s": round(time.monotonic() - started, 1)})
     return int(failed)

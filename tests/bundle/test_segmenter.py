@@ -78,7 +78,7 @@ def test_result_equals_inference_json_pixel_by_pixel(run_dir, images, predicted,
     }[kind]()
     result = Segmenter(run_dir, device="cpu").predict(given)
     stem = name.removesuffix(".png")
-    assert result.mask.shape == image.shape[:2] and result.mask.any() == (name != "alpha.png")
+    assert result.mask.shape == image.shape[:2] and result.mask.any()
     assert np.array_equal(result.mask * 255, np.asarray(Image.open(predicted / f"{stem}.png")))
     assert np.array_equal(result.probability, np.load(predicted / "probability" / f"{stem}.npy"))
     assert np.array_equal(result.uncertainty, np.load(predicted / "uncertainty" / f"{stem}.npy"))
@@ -116,7 +116,7 @@ def test_list_gives_a_list_in_its_order(run_dir, images):
     results = segmenter.predict([images / name for name in IMAGES])
     assert [result.mask.shape for result in results] == [image.shape[:2] for image in IMAGES.values()]
     for result, name in zip(results, IMAGES, strict=True):
-        np.testing.assert_allclose(result.probability, segmenter.predict(images / name).probability, atol=1e-5)
+        np.testing.assert_allclose(result.probability, segmenter.predict(images / name).probability, atol=1e-4)
     assert segmenter.predict([]) == []
 
 

@@ -35,8 +35,10 @@ def main() -> None:
         make_synthetic_dataset(root, options.images - 1, 1, 0, image_size=options.image_size)
         alone = ["--num_workers", "0"]
         cluster = [*alone, "--ray", "local", "--ray_workers", str(options.workers)]
-        ways = [("one process", alone), (f"{options.workers} workers", cluster)]
-        for name, words in ways if options.workers else ways[:1]:
+        ways = {"one process": alone}
+        if options.workers:
+            ways[f"{options.workers} workers"] = cluster
+        for name, words in ways.items():
             out = root / name.replace(" ", "_")
             command = [options.model, str(root / "images"), str(out), "--device", "cpu", *words]
             rate, seconds, start = measure(command, out, options.images, "--ray" in words)

@@ -110,8 +110,10 @@ ITEMS: dict[str, Item] = {
             "beta_detached": Row("no gradient through beta", options={"stage_loss#weight_gradient": False}),
             "beta_ceiling_3": Row("beta at most 3", options={"stage_loss#ceiling": 3.0}),
             "class_balance": Row("classes balanced", options={"class_balance": 0.5}),
-            "unet": _SAME_ENCODER["flexible_unet"],
-            "unet_class_balance": Row("U-Net, same encoder, classes balanced", "flexible_unet", {"class_balance": 0.5}),
+            **_SAME_ENCODER,
+            "flexible_unet_class_balance": Row(
+                "U-Net, same encoder, classes balanced", "flexible_unet", {"class_balance": 0.5}
+            ),
             "no_average": Row("weights not averaged", options={"ema_decay": None}),
             "zoom": Row("zoom", options={"zoom": 1.3}),
             "color_jitter": Row("colour jitter", options={"color_jitter": 0.2}),

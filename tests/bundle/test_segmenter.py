@@ -40,7 +40,7 @@ ROTATED[0x0112] = 6  # a quarter turn
 
 @pytest.fixture(scope="module")
 def run_dir(tmp_path_factory):
-    return save_model(tmp_path_factory.mktemp("run"), threshold=0.45)
+    return save_model(tmp_path_factory.mktemp("run"), seed=2, threshold=0.8)  # finds a lesion in all but alpha.png
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def test_result_equals_inference_json_pixel_by_pixel(run_dir, images, predicted,
     }[kind]()
     result = Segmenter(run_dir, device="cpu").predict(given)
     stem = name.removesuffix(".png")
-    assert result.mask.shape == image.shape[:2] and result.mask.any()
+    assert result.mask.shape == image.shape[:2] and result.mask.any() == (name != "alpha.png")
     assert np.array_equal(result.mask * 255, np.asarray(Image.open(predicted / f"{stem}.png")))
     assert np.array_equal(result.probability, np.load(predicted / "probability" / f"{stem}.npy"))
     assert np.array_equal(result.uncertainty, np.load(predicted / "uncertainty" / f"{stem}.npy"))
@@ -116,7 +116,7 @@ def test_list_gives_a_list_in_its_order(run_dir, images):
     results = segmenter.predict([images / name for name in IMAGES])
     assert [result.mask.shape for result in results] == [image.shape[:2] for image in IMAGES.values()]
     for result, name in zip(results, IMAGES, strict=True):
-        np.testing.assert_allclose(result.probability, segmenter.predict(images / name).probability, atol=1e-4)
+        np.testing.assert_allclose(result.probability, segmenter.predict(images / name).probability, atol=1e-5)
     assert segmenter.predict([]) == []
 
 
@@ -237,13 +237,13 @@ def test_tta_is_the_mean_over_flips(run_dir, images, run_config, tmp_path):
 
 
 def test_ensemble_is_the_mean_of_models_that_each_see_their_own_size(run_dir, tmp_path):
-    other = save_model(tmp_path / "other", seed=1, threshold=0.45, image_size=64, normalization="released")
+    other = save_model(tmp_path / "other", seed=1, threshold=0.8, image_size=64, normalization="released")
     both = [Segmenter(model, device="cpu").predict(IMAGES["odd.png"]) for model in (run_dir, other)]
     result = Segmenter([run_dir, other], device="cpu").predict(IMAGES["odd.png"])
     mean = np.mean([one.probability for one in both], axis=0)
     np.testing.assert_allclose(result.probability, mean, atol=1e-6)
     np.testing.assert_allclose(result.uncertainty, np.mean([one.uncertainty for one in both], axis=0), atol=1e-6)
-    assert np.array_equal(result.mask, result.probability >= 0.45)
+    assert np.array_equal(result.mask, result.probability >= 0.8)
 
 
 def test_ensemble_of_one_is_the_model(run_dir):
@@ -252,14 +252,14 @@ def test_ensemble_of_one_is_the_model(run_dir):
 
 
 def test_ensemble_of_a_network_without_regions_has_no_uncertainty(run_dir, tmp_path):
-    unet = save_model(tmp_path / "unet", "unet", threshold=0.45)
+    unet = save_model(tmp_path / "unet", "unet", threshold=0.8)
     assert Segmenter([run_dir, unet], device="cpu").predict(IMAGES["odd.png"]).uncertainty is None
 
 
 def test_models_that_segment_otherwise_are_no_ensemble(run_dir, tmp_path):
     third = save_model(tmp_path / "third", threshold=0.5)
     with pytest.raises(
-        ValueError, match=r"threshold 0\.5, but .* 0\.45: an ensemble is of models that segment the same"
+        ValueError, match=r"threshold 0\.5, but .* 0\.8: an ensemble is of models that segment the same"
     ):
         Segmenter([run_dir, third]).predict(IMAGES["odd.png"])
     assert Segmenter([run_dir, third], device="cpu", threshold=0.5).predict(IMAGES["odd.png"]).mask.shape == (37, 53)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -22,8 +24,9 @@ class _Projection(nn.Module):
         return self.conv(x) + foreground - background
 
 
-def without_cdfa(network: ConDSeg, decoder_channels: int) -> ConDSeg:
-    """Make the CDFAs convolutions of the same inputs and output, in place."""
+def without_cdfa(network: ConDSeg, decoder_channels: int, keep: Sequence[int] = ()) -> ConDSeg:
+    """Make the CDFAs convolutions of the same inputs and output, in place, but those of the indices to keep."""
     for i in range(4):
-        network.cdfas[i] = _Projection(decoder_channels * (1 if i == 3 else 2), decoder_channels)
+        if i not in keep:
+            network.cdfas[i] = _Projection(decoder_channels * (1 if i == 3 else 2), decoder_channels)
     return network

@@ -36,14 +36,15 @@ def initialize_decoder(network: nn.Module) -> None:
 
 
 def start_at_prior(logits: nn.Conv2d, rare: bool = True) -> None:
-    """Start a head at a prior probability everywhere: 0.12 for what is ``rare``, 0.88 for what is not.
+    """Start a head at a prior probability, on average: 0.12 for what is ``rare``, 0.88 for what is not.
 
     The bias is the prior's logit (RetinaNet, ICCV 2017, section 4.1), and the weights of each output sum to zero.
     Several classes share 0.12, and the background, class 0, has 0.88.
     """
     # Lesions cover a small part of an image; a head that starts at one half spends its first epoch on learning that.
-    # After BatchNorm and ReLU all features have one mean: under weights that sum to zero the mean logit is the bias. If
-    # all had one sign, no logit could pass the bias, as features are not negative, and the mask would stay empty.
+    # After BatchNorm and ReLU all features have one mean, so weights that sum to zero leave the mean logit at the bias.
+    # Drawn freely, all may be negative: no logit then passes the bias, since no feature is negative, and the mask stays
+    # empty.
     with torch.no_grad():
         logits.weight -= logits.weight.mean(dim=1, keepdim=True)
     bias = cast(nn.Parameter, logits.bias)

@@ -9,6 +9,7 @@ from torch import nn
 from condseg_monai import ConDSeg, Encoder
 from condseg_monai.networks.nets import ConDSegOutput
 from tests.networks.contract import NetworkContract
+from tests.networks.without_cdfa import without_cdfa
 
 
 class TestConDSeg(NetworkContract):
@@ -117,7 +118,8 @@ class TestReleasedForm(TestConDSeg):
     def build(self, **arguments):
         return super().build(**{"cdfa": "released", **arguments})
 
-    test_export_serves_other_sizes = None
+    def to_export(self, network):
+        return without_cdfa(network, 16, keep=[3])
 
 
 class TestOnVGG(NetworkContract):

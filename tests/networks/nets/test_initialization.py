@@ -50,9 +50,8 @@ def test_no_head_starts_below_its_prior_everywhere(channels):
     for seed in range(10):
         torch.manual_seed(seed)
         network = ConDSeg(encoder="resnet18", decoder_channels=channels, out_channels=2)
-        weights = network.output.logits.weight.flatten(1)
-        torch.testing.assert_close(weights.sum(dim=1), torch.zeros(2))
-        assert (weights.max(dim=1).values > 0).all() and (weights.min(dim=1).values < 0).all()
-        torch.testing.assert_close(
-            network.output.logits(torch.ones(1, channels // 2, 1, 1)).flatten(), network.output.logits.bias
-        )
+        heads = (network.output, network.foreground_head, network.background_head, network.uncertainty_head)
+        for logits in (head.logits for head in heads):
+            weights = logits.weight.flatten(1)
+            assert (weights.max(dim=1).values > 0).all() and (weights.min(dim=1).values < 0).all()
+            torch.testing.assert_close(logits(torch.ones(1, weights.shape[1], 1, 1)).flatten(), logits.bias)

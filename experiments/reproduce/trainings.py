@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -237,8 +239,12 @@ class Plan(NamedTuple):
                 starts["init_from" if training.files[0] == "train_dec_seg" else "stage1_checkpoint"] = start
                 resume = any(_states(folder))  # without one, what is there is of a first epoch that was cut short
                 again = {"resume": resume, "overwrite": not resume}
+                before = time.process_time()
                 run(training.files, {**self._places(folder, training, seed), **starts, **again})
-                write(folder / "trained.json", json.dumps({"seconds": _seconds(folder)}))
+                # what an earlier process did before it was cut short is not known
+                processor = None if resume else time.process_time() - before
+                times = {"seconds": _seconds(folder), "processor_seconds": processor}
+                write(folder / "trained.json", json.dumps(times))
                 for state in _states(folder):  # several times the weights
                     state.unlink()
             start = str(folder / "models" / self._weights_file(training))
@@ -268,10 +274,12 @@ class Plan(NamedTuple):
         scored |= {option: self.given[option] for option in SCORING if option in self.given}
         run(files, without_card_options(files, {**places, **scored, "overwrite": True}))
 
-    def seconds(self, row: Row, seed: int) -> float:
-        """How long the trainings of a row took."""
+    def times(self, row: Row, seed: int) -> tuple[float, float]:
+        """How long the trainings of a row took, in seconds by the clock and of the processor (NaN where not known)."""
         files = [self.folder(training, seed) / "trained.json" for training in self.trainings(row)]
-        return sum(json.loads(file.read_text(encoding="utf-8"))["seconds"] for file in files)
+        known = [read_json_object(file) for file in files]
+        processor = [times.get("processor_seconds") for times in known]
+        return sum(times["seconds"] for times in known), sum(math.nan if t is None else t for t in processor)
 
     def _weights_file(self, training: Training) -> str:
         stem = "stage1" if training.files[0] == "train_stage1" else "model"

@@ -336,7 +336,7 @@ def test_slices_of_other_scans_are_refused(tmp_path):
         prepare_slices(Path("/others"), tmp_path, None, {})
 
 
-def scored(output_dir: Path, row: Row, *, curve: bool = False) -> None:
+def scored(output_dir: Path, row: Row, *, curve: bool = False, processor_seconds: float | None = 50) -> None:
     """What a training and its scores leave."""
     here = plan(output_dir)
     for training in here.trainings(row):
@@ -344,7 +344,7 @@ def scored(output_dir: Path, row: Row, *, curve: bool = False) -> None:
         (folder / "scores").mkdir(parents=True)
         lines = ["file,mean_dice,mean_iou", "a,0.5,0.25", "b,0.7,0.35"]
         (folder / "scores" / "scores_test.csv").write_text("\n".join(lines) + "\n")
-        (folder / "trained.json").write_text('{"seconds": 60}')
+        (folder / "trained.json").write_text(json.dumps({"seconds": 60, "processor_seconds": processor_seconds}))
         if curve:
             text = "epoch,learning_rate/encoder,loss/total,val_loss,val_mean_iou\n1,0.1,2,1,0.25\n2,0.1,2,1,0.5\n"
             (folder / "history_stage2.csv").write_text(text)
@@ -361,13 +361,14 @@ def test_published_numbers_stand_beside_ours(tmp_path, monkeypatch, without_sett
     data = tmp_path / "data"
     data.mkdir()
     (data / "dataset.json").write_text('{"dataset": "kvasir-sessile"}')
-    for name in ("unet", "condseg"):
-        scored(tmp_path, ITEMS["table1"].rows[name])
+    scored(tmp_path, ITEMS["table1"].rows["unet"], processor_seconds=None)  # it was cut short, and resumed
+    scored(tmp_path, ITEMS["table1"].rows["condseg"])
     call(monkeypatch, tmp_path, "table1", "--rows", "unet", "condseg", dataset_dir=data)
     table = read(tmp_path / "table1.csv")
     assert [row[0] for row in table] == ["", "U-Net", "ConDSeg"]
     assert [row[-1] for row in table[1:]] == ["23.1", "81.2"]
-    assert (table[1][2], *table[2][-4:-1]) == ("30.0", "120", "1.50", "2.00")
+    assert (table[1][2], *table[2][-5:-1]) == ("30.0", "120", "100", "1.50", "2.00")
+    assert table[1][-5:-3] == ["60", ""]
     (data / "dataset.json").write_text('{"dataset": "glas"}')
     call(monkeypatch, tmp_path, "table1", "--rows", "unet", "condseg", dataset_dir=data)
     assert [row[-1] for row in read(tmp_path / "table1.csv")[1:]] == ["", ""]

@@ -22,7 +22,6 @@ from condseg_monai.metrics.bootstrap import bootstrap_interval
 from condseg_monai.reports.drawing import LABEL_COLOR, PREDICTION_COLOR, draw_case, draw_heat_map
 from condseg_monai.reports.sheet import contact_sheet
 from condseg_monai.segmenter import Segmenter
-from condseg_monai.utils.files import read_json_object
 from experiments.reproduce.trainings import Plan, Row
 
 if TYPE_CHECKING:
@@ -56,9 +55,7 @@ def draw_thresholds(rows: Mapping[str, Row], plan: Plan, seeds: Sequence[int], x
     _draw_means(trained, rows, plan, seeds)
     trained.set(xlabel=f"{x} in training", ylabel="mIoU")
     for row in rows.values():
-        file = plan.scores(row, seeds[0]).with_name(f"summary_{plan.split}.json")
-        if file.is_file():
-            summary = read_json_object(file)
+        if (summary := plan.summary(row, seeds[0])) is not None:
             curve, bins = summary["thresholds"], summary["calibration"]
             evaluated.plot(curve["threshold"], curve["mean_iou"], label=row.title)
             calibrated.plot(*np.array([bins["probability"], bins["lesion"]], dtype=float), marker=".")

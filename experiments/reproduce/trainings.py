@@ -221,6 +221,11 @@ class Plan(NamedTuple):
         tables = {seed: ScoreTable.read(path) for seed, path in paths.items() if path.is_file()}
         return {seed: table.select(np.argsort(table.files)) for seed, table in tables.items()}
 
+    def summary(self, row: Row, seed: int) -> dict[str, Any] | None:
+        """What the scores of a row were summarized in; None of scores without a summary."""
+        file = self.scores(row, seed).with_name(f"summary_{self.split}.json")
+        return read_json_object(file) if file.is_file() else None
+
     def train(self, row: Row, seed: int) -> None:
         """Train what is missing of a row; a training that was cut short continues after its last complete epoch.
 

@@ -139,6 +139,7 @@ class SaveAndResume:
         self._seconds = 0.0
         self._start = 0.0
         self._started = False
+        self._is_described: bool | None = None  # by the card; None until there are weights to look at
         self._replaces = False  # another run, whose files stay until the first epoch is complete
 
     def attach(self, engine: Engine) -> None:
@@ -274,7 +275,9 @@ class SaveAndResume:
                     self._card(self.card, name, weights, sha256).write(card_path(path))
 
     def _card(self, card: ModelCard, name: str, weights: Mapping[str, Tensor], sha256: str) -> ModelCard:
-        if not describes(card, weights):  # another network_def than the config's own
+        if self._is_described is None:
+            self._is_described = describes(card, weights)
+        if not self._is_described:  # another network_def than the config's own
             card = replace(card, method="custom", network={})
         scores: Any = self.evaluator.state
         return replace(

@@ -34,6 +34,15 @@ def same_loggers() -> Iterator[None]:
         logger.handlers[:], logger.filters[:], logger.propagate = handlers, filters, propagate
 
 
+@pytest.fixture(scope="session", autouse=True)
+def curves_are_a_dot() -> Iterator[None]:
+    """Draw a dot for the curves of a training, which take a second: ``tests/reports/test_curves.py`` draws them."""
+    with pytest.MonkeyPatch.context() as patch:
+        dot = Image.new("RGB", (1, 1))
+        patch.setattr("condseg_monai.reports.curves.draw_curves", lambda folder: dot.save(Path(folder) / "curves.png"))
+        yield
+
+
 @pytest.fixture(scope="session")
 def bundle_dir() -> Path:
     return REPOSITORY / "bundle"

@@ -41,7 +41,11 @@ TINY = ["--encoder", "resnet18", "--decoder_channels", "4", "--repeats", "1"]
             "| train-unet | channels_last+bfloat16 |",
         ),
         (["benchmarks.pipeline", "--images", "4", "--image_size", "32", "--num_workers", "0", *TINY], "% of that"),
-        (["benchmarks.volume_memory", "--slices", "3", "--size", "32", "--image_size", "32"], "volumes differ by"),
+        pytest.param(
+            ["benchmarks.volume_memory", "--slices", "3", "--size", "32", "--image_size", "32"],
+            "volumes differ by",
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["exports", "networks", "joined ways", "pipeline", "volumes"],
 )

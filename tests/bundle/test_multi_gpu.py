@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import ignite.distributed as idist
 import numpy as np
 import pytest
 import torch
+from ignite.engine import Events
 from PIL import Image
 
 from condseg_monai.cli.commands import main
@@ -32,13 +34,6 @@ def torchrun(number, script, *words):
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)
 
 
-def run_processes(number, bundle_dir, jobs, folder):
-    """Run trainings, one after the other, in so many processes."""
-    (folder / "jobs.json").write_text(json.dumps(jobs))
-    result = torchrun(number, "two_process_driver.py", bundle_dir, folder / "jobs.json")
-    assert result.returncode == 0, result.stderr
-
-
 @pytest.mark.skipif(torch.cuda.is_available(), reason="one process on the CPU, by gloo")
 @pytest.mark.parametrize(("stage", "more"), [("train_stage1", {}), ("train_stage1", {"view_passes": 2}), ("train", {})])
 def test_overlay_runs_in_a_group_of_one(run_config, options, tmp_path, monkeypatch, stage, more):
@@ -56,48 +51,62 @@ def test_overlay_runs_in_a_group_of_one(run_config, options, tmp_path, monkeypat
     assert not any(key.startswith("module.") for key in saved)
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(torch.cuda.is_available(), reason="two processes on the CPU, by gloo")
-def test_two_processes_share_one_run_and_resume_it_bit_for_bit(bundle_dir, options, tmp_path):
-    jobs = []
-    for name, changes in (("whole", {"epochs": 3}), ("cut", {"epochs": 1}), ("cut", {"epochs": 3, "resume": True})):
-        places = {"ckpt_dir": str(tmp_path / name), "output_dir": str(tmp_path / name / "eval")}
-        jobs.append({**options, "early_stop_patience": 9, **places, **changes})
-    run_processes(2, bundle_dir, jobs, tmp_path)
-    records = [json.loads((tmp_path / name / "run_stage2.json").read_text()) for name in ("whole", "cut")]
-    assert records[0]["checkpoints"] == records[1]["checkpoints"]
-    assert records[0]["checkpoints"].keys() == {"model.pt", "model_final.pt"}
-    assert records[1]["environment"]["processes"] == 2
-    assert [entry["after_epoch"] for entry in records[1]["resumed"]] == [1]
-    assert records[1]["result"]["iterations"] == 2 * 3  # four images, two at a time
+def job_of(folder, options, **changes):
+    """A training whose files are in ``folder``."""
+    places = {"ckpt_dir": str(folder / "models"), "output_dir": str(folder / "eval")}
+    return {**options, "stage1_checkpoint": None, "early_stop_patience": 9, **places, **changes}
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="two processes on the CPU, by gloo")
-def test_group_norm_learns_alike_in_one_process_and_two(bundle_dir, options, tmp_path):
-    plain = {"train#preprocessing": "@validate#preprocessing", "early_stop_patience": 9, "epochs": 3, "norm": "group"}
-    found = {}
-    for number in (1, 2):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        places = {"ckpt_dir": str(folder / "models"), "output_dir": str(folder / "eval")}
-        job = {**options, **plain, **places, "batch_size": 4 // number, "losses": str(folder / "losses.json")}
-        run_processes(number, bundle_dir, [job], folder)
-        record = json.loads((folder / "models" / "run_stage2.json").read_text())
-        found[number] = (json.loads((folder / "losses.json").read_text()), record["result"])
-    (one, result), (two, result_of_two) = found[1], found[2]
-    assert len(one) == result["iterations"] == 3
-    assert two == pytest.approx(one, rel=1e-4)
-    assert result_of_two["last"] == pytest.approx(result["last"], abs=1e-3)
+class TestTrainingInTwoProcesses:
+    """Each process takes half a minute to import what it needs: two do all the trainings, one after the other."""
 
+    @pytest.fixture(scope="class")
+    def alike(self, tiny_options):
+        """Options with which one process and two see the same batches of the same images."""
+        return {**tiny_options, "train#preprocessing": "@validate#preprocessing", "epochs": 3, "norm": "group"}
 
-def run_inference(number, bundle, configs, folder, **options):
-    """Run configs of a bundle with the overlay for several processes."""
-    files = [str(bundle / "configs" / f"{name}.json") for name in (*configs, "multi_gpu_inference")]
-    (folder / "files.json").write_text(json.dumps(files))
-    options |= {"bundle_root": str(bundle), "num_workers": 0, "progress_bar": False}
-    (folder / "options.json").write_text(json.dumps(options))
-    return torchrun(number, "two_process_inference.py", folder / "files.json", folder / "options.json")
+    @pytest.fixture(scope="class")
+    def folder(self, bundle_dir, tiny_options, alike, tmp_path_factory):
+        folder = tmp_path_factory.mktemp("two")
+        options = {**tiny_options, "batch_size": 1}
+        jobs = [
+            job_of(folder / "whole", options, epochs=3),
+            job_of(folder / "cut", options, epochs=1),
+            job_of(folder / "cut", options, epochs=3, resume=True),
+            job_of(folder / "alike", alike, losses=str(folder / "losses.json")),
+        ]
+        jobs = [{name: value for name, value in job.items() if name != "device"} for job in jobs]
+        (folder / "jobs.json").write_text(json.dumps(jobs))
+        result = torchrun(2, "two_process_driver.py", bundle_dir, folder / "jobs.json")
+        assert result.returncode == 0, result.stderr
+        return folder
+
+    def test_they_share_one_run_and_resume_it_bit_for_bit(self, folder):
+        records = [json.loads((folder / name / "models/run_stage2.json").read_text()) for name in ("whole", "cut")]
+        assert records[0]["checkpoints"] == records[1]["checkpoints"]
+        assert records[0]["checkpoints"].keys() == {"model.pt", "model_final.pt"}
+        assert records[1]["environment"]["processes"] == 2
+        assert [entry["after_epoch"] for entry in records[1]["resumed"]] == [1]
+        assert records[1]["result"]["iterations"] == 2 * 3  # four images, two at a time
+
+    def test_group_norm_learns_as_in_one_process(self, folder, alike, open_config, tmp_path):
+        one = []
+        workflow = open_config("train", **job_of(tmp_path, {**alike, "batch_size": 4}))
+        workflow.initialize()
+        workflow.trainer.add_event_handler(
+            Events.ITERATION_COMPLETED, lambda engine: one.append(float(engine.state.output["loss"]))
+        )
+        workflow.run()
+        workflow.finalize()
+        result, result_of_two = (
+            json.loads((place / "models/run_stage2.json").read_text())["result"]
+            for place in (tmp_path, folder / "alike")
+        )
+        assert len(one) == result["iterations"] == 3
+        assert json.loads((folder / "losses.json").read_text()) == pytest.approx(one, rel=1e-4)
+        assert result_of_two["last"] == pytest.approx(result["last"], abs=1e-3)
 
 
 @pytest.mark.slow
@@ -108,46 +117,64 @@ class TestInferenceInTwoProcesses:
         root = tmp_path_factory.mktemp("packed")
         return pack_bundle(save_model(root / "run", "unet"), root / "unet", torchscript=False)
 
-    def test_every_image_is_segmented_once_and_recorded_once(self, bundle, tiny_dataset, tmp_path):
-        images = sorted((tiny_dataset / "images").iterdir())
-        source, out, expected = tmp_path / "images", tmp_path / "out", tmp_path / "expected"
-        source.mkdir()
-        for image in images[:5]:
-            (source / image.name).write_bytes(image.read_bytes())
-        options = {"workflow_type": "infer", "dataset_dir": str(source), "output_dir": str(out), "batch_size": 1}
-        result = run_inference(2, bundle, ["inference"], tmp_path, **options)
-        assert result.returncode == 0, result.stderr
-        assert main(["predict", str(bundle), str(source), str(expected), "--device", "cpu"]) == 0
-        for image in images[:5]:
-            ours, theirs = (np.asarray(Image.open(folder / f"{image.stem}.png")) for folder in (expected, out))
+    @pytest.fixture(scope="class")
+    def folder(self, bundle, tiny_dataset, tmp_path_factory):
+        """Five images, what one process makes of them, and what two do: with the last job they fail."""
+        folder = tmp_path_factory.mktemp("two")
+        images = sorted((tiny_dataset / "images").iterdir())[:5]
+        for name in ("images", "again"):
+            (folder / name).mkdir()
+            for image in images:
+                shutil.copy(image, folder / name)
+        assert main(["predict", str(bundle), str(folder / "images"), str(folder / "one"), "--device", "cpu"]) == 0
+        shutil.copytree(folder / "one", folder / "kept")
+        for image in images[:3]:  # what is there is kept; of the rest, one image is damaged
+            (folder / "kept" / f"{image.stem}.png").unlink()
+        (folder / "again" / images[2].name).write_bytes(b"no image")
+        jobs = [
+            job_of_inference(bundle, "infer", ["inference"], dataset_dir=folder / "images", output_dir=folder / "out"),
+            job_of_inference(
+                bundle,
+                "train",
+                ["train", "evaluate"],
+                dataset_dir=tiny_dataset,
+                split="train",
+                output_dir=folder / "eval",
+            ),
+            job_of_inference(bundle, "infer", ["inference"], dataset_dir=folder / "again", output_dir=folder / "kept"),
+        ]
+        (folder / "jobs.json").write_text(json.dumps(jobs))
+        result = torchrun(2, "two_process_inference.py", folder / "jobs.json")
+        assert result.returncode != 0 and "1 of 5 cases have no mask" in result.stderr, result.stderr
+        return folder
+
+    def test_every_image_is_segmented_once_and_recorded_once(self, folder):
+        for image in (folder / "images").iterdir():
+            ours, theirs = (np.asarray(Image.open(folder / name / f"{image.stem}.png")) for name in ("one", "out"))
             assert np.array_equal(ours, theirs)
-        records = [json.loads((folder / "inference.json").read_text()) for folder in (expected, out)]
+        records = [json.loads((folder / name / "inference.json").read_text()) for name in ("one", "out", "kept")]
         for key in ("segmented", "kept", "failed"):
             assert records[0][key] == records[1][key]
         assert records[0]["files"] == records[1]["files"]
+        assert [len(records[2][key]) for key in ("segmented", "kept", "failed")] == [2, 2, 1]
 
-        (out / f"{images[0].stem}.png").unlink()  # what is there is kept; of the rest, one image is damaged
-        (out / f"{images[1].stem}.png").unlink()
-        (out / f"{images[2].stem}.png").unlink()
-        (source / images[2].name).write_bytes(b"no image")
-        result = run_inference(2, bundle, ["inference"], tmp_path, **options)
-        assert result.returncode != 0 and "1 of 5 cases have no mask" in result.stderr
-        record = json.loads((out / "inference.json").read_text())
-        assert [len(record[key]) for key in ("segmented", "kept", "failed")] == [2, 2, 1]
-
-    def test_report_is_that_of_one_process(self, bundle, tiny_dataset, tmp_path):
-        found = {}
-        for number in (1, 2):
-            folder = tmp_path / str(number)
-            folder.mkdir()
-            options = {"workflow_type": "train", "dataset_dir": str(tiny_dataset), "split": "train"}
-            options |= {"output_dir": str(folder / "eval"), "batch_size": 1}
-            result = run_inference(number, bundle, ["train", "evaluate"], folder, **options)
-            assert result.returncode == 0, result.stderr
-            rows = sorted((folder / "eval" / "scores_train.csv").read_text().splitlines())
-            found[number] = (rows, json.loads((folder / "eval" / "summary_train.json").read_text()))
-        (one, summary), (two, summary_of_two) = found[1], found[2]
+    def test_report_is_that_of_one_process(self, folder, bundle, tiny_dataset, tmp_path):
+        words = ["--split", "train", "--batch_size", "1", "--device", "cpu", "--output_dir", str(tmp_path)]
+        assert main(["evaluate", str(bundle), str(tiny_dataset), *words]) == 0
+        found = []
+        for place in (tmp_path, folder / "eval"):
+            rows = sorted((place / "scores_train.csv").read_text().splitlines())
+            found.append((rows, json.loads((place / "summary_train.json").read_text())))
+        (one, summary), (two, summary_of_two) = found
         assert one == two  # but for their order
         assert summary_of_two["images"] == summary["images"] == 4
         assert summary_of_two["pooled"] == pytest.approx(summary["pooled"])
-        assert (tmp_path / "2" / "eval" / "report_train.html").stat().st_size > 10_000
+        assert (folder / "eval" / "report_train.html").stat().st_size > 10_000
+
+
+def job_of_inference(bundle, kind, configs, **options):
+    """Config files of a bundle and the overlay for several processes, with options."""
+    files = [str(bundle / "configs" / f"{name}.json") for name in (*configs, "multi_gpu_inference")]
+    options = {name: str(value) for name, value in options.items()}
+    own = {"bundle_root": str(bundle), "num_workers": 0, "progress_bar": False, "batch_size": 1}
+    return {"files": files, "workflow_type": kind, **own, **options}

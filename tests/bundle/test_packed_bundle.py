@@ -445,7 +445,8 @@ class TestExport:
         assert session.get_outputs()[0].shape == ["batch", 1, "height", "width"]
         assert session.run(None, {"image": np.zeros((2, 3, 48, 80), np.float32)})[0].shape == (2, 1, 48, 80)
 
-    @pytest.mark.parametrize("method", ["unet", "condseg_stage1"])  # minutes for others, which tests/networks exports
+    # Minutes for other methods, which tests/networks exports.
+    @pytest.mark.parametrize("method", ["unet", pytest.param("condseg_stage1", marks=pytest.mark.slow)])
     def test_program_of_torch_export_serves_other_sizes_and_batches(self, tmp_path, capsys, method):
         run, path = save_model(tmp_path / "run", method, image_size=64), tmp_path / "model.pt2"
         assert main(["export", str(run), str(path)]) == 0

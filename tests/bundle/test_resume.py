@@ -153,7 +153,7 @@ def test_killed_runs_end_as_one_never_interrupted(bundle_dir, options, tmp_path)
 @pytest.mark.parametrize(
     ("stage", "extra"),
     [
-        ("train_stage1", {"num_workers": 2}),
+        pytest.param("train_stage1", {"num_workers": 2}, marks=pytest.mark.slow),
         ("train_stage2", {"save_interval": 2, "cache": 0.5, "ema_decay": 0.9, "gradient_clip": 1.0}),
     ],
 )

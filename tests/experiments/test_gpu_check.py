@@ -2,10 +2,13 @@
 
 import json
 import math
+from subprocess import CompletedProcess
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 
-from experiments import gpu_check
+from experiments import gpu_check, train_polyp
 
 
 def run(monkeypatch, folder, *words):
@@ -23,10 +26,25 @@ def numbers(value):
         yield value
 
 
-@pytest.mark.slow  # two minutes; the tests below run some of the checks
+# Of what takes half a minute each, once: ONNX, compilation, TorchScript.
+ONCE = r"inference-paper, (ONNX|batch 1, script)|stage2-paper, batch 2, compile"
+
+
+def in_this_process(command, **_):
+    """Train without half a minute of imports."""
+    assert command[1:3] == ["-m", "experiments.train_polyp"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", command[2:])
+        train_polyp.main()
+
+
+@pytest.mark.slow  # a minute; the tests below run some of the checks
 @pytest.mark.timeout(900)
 def test_every_check_of_the_dry_run_has_finite_figures(monkeypatch, tmp_path, tiny_dataset):
-    status, rows = run(monkeypatch, tmp_path, "--dataset_dir", str(tiny_dataset), "--minutes", "14")
+    monkeypatch.setattr(gpu_check, "subprocess", SimpleNamespace(run=in_this_process))
+    monkeypatch.setattr(gpu_check, "run_gpu_tests", dict)
+    words = ["--dataset_dir", str(tiny_dataset), "--minutes", "14", "--only", f"^(?!{ONCE})"]
+    status, rows = run(monkeypatch, tmp_path, *words)
     assert [row for row in rows if "error" in row] == [] and status == 0
     names = [row["check"] for row in rows]
     assert len(names) == len(set(names)) > 50
@@ -35,6 +53,16 @@ def test_every_check_of_the_dry_run_has_finite_figures(monkeypatch, tmp_path, ti
         assert all(math.isfinite(value) for value in numbers(row)), row
     timed = [row for row in rows if "images_per_second" in row]
     assert all(row["low"] <= row["ms"] <= row["high"] and row["memory_mb"] > 0 for row in timed) and len(timed) > 40
+
+
+def test_tests_that_need_a_gpu_are_run(monkeypatch):
+    run = Mock(return_value=CompletedProcess([], 0, "...\n12 passed\n", ""))
+    monkeypatch.setattr(gpu_check, "subprocess", SimpleNamespace(run=run))
+    assert gpu_check.run_gpu_tests() == {"summary": "12 passed"}
+    assert len([word for word in run.call_args.args[0] if word.endswith(".py")]) > 3
+    run.return_value = CompletedProcess([], 1, "1 failed\n", "")
+    with pytest.raises(RuntimeError, match=r"^1 failed"):
+        gpu_check.run_gpu_tests()
 
 
 def test_failed_check_is_recorded_and_the_others_run(monkeypatch, tmp_path):

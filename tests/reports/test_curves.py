@@ -57,6 +57,11 @@ def test_curves_of_a_checkpoint_are_those_of_the_run_that_its_card_names(tmp_pat
     assert curves_of(checkpoint, card("run_stage2.json")) is None
 
 
+@pytest.fixture(autouse=True)
+def curves_are_drawn(monkeypatch):
+    monkeypatch.setattr("condseg_monai.reports.curves.draw_curves", draw_curves)  # the rest of the tests draws a dot
+
+
 def test_no_history_gives_no_picture(tmp_path):
     assert draw_curves(tmp_path) is None
     (tmp_path / "history_stage1.csv").write_text(HEADER)

@@ -53,10 +53,12 @@ def post(address, content, **options):
     return httpx2.post(f"{address}/predict", files={"file": ("frame.png", content)}, timeout=200, **options)
 
 
-def test_two_hundred_requests_at_once_are_answered_or_sent_away(image_model):
+def test_two_hundred_requests_at_once_are_answered_or_sent_away_and_ctrl_c_ends_the_service(
+    image_model, tmp_path, capsys
+):
     masks = [Segmenter(image_model, device="cpu").predict(image).mask * 255 for image in IMAGES]
     with (
-        served(image_model, "--max_requests", "100", "--workers", "2") as (address, _),
+        served(image_model, "--max_requests", "100", "--workers", "2") as (address, process),
         ThreadPoolExecutor(200) as pool,
     ):
         contents = [b"no image" if i % 50 == 7 else CONTENTS[i % 8] for i in range(200)]
@@ -73,6 +75,13 @@ def test_two_hundred_requests_at_once_are_answered_or_sent_away(image_model):
             assert f'condseg_requests_total{{status="{status}"}} {count}.0' in metrics
         assert "condseg_requests_in_progress 0.0" in metrics
 
+        assert httpx2.get(f"{address}/health").json()["model"] == image_model.name  # and not where it is
+        (tmp_path / "frame.png").write_bytes(CONTENTS[0])
+        measure_load([address, str(tmp_path / "frame.png"), "--requests", "5", "--at_once", "2"])
+        assert re.match(r"5 times 200\n[\d.]+ s, [\d.]+ masks a second; latency ", capsys.readouterr().out)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+
 
 def test_sigterm_ends_the_service_when_accepted_requests_are_answered(image_model):
     large = png(RNG.integers(0, 255, (900, 1200, 3), dtype=np.uint8))  # so that most wait while one is segmented
@@ -88,13 +97,3 @@ def test_sigterm_ends_the_service_when_accepted_requests_are_answered(image_mode
         assert [future.result(60).status_code for future in futures] == [200] * 40
         assert process.wait(30) == 143
         assert process.stderr.read().splitlines()[-1] == "stopped by SIGTERM: the accepted requests were answered"
-
-
-def test_load_is_measured_and_ctrl_c_ends_the_service(image_model, tmp_path, capsys):
-    (tmp_path / "frame.png").write_bytes(CONTENTS[0])
-    with served(image_model) as (address, process):
-        assert httpx2.get(f"{address}/health").json()["model"] == image_model.name  # and not where it is
-        measure_load([address, str(tmp_path / "frame.png"), "--requests", "5", "--at_once", "2"])
-        assert re.match(r"5 times 200\n[\d.]+ s, [\d.]+ masks a second; latency ", capsys.readouterr().out)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 130

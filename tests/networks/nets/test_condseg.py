@@ -16,6 +16,9 @@ class TestConDSeg(NetworkContract):
     def build(self, **arguments):
         return ConDSeg(**{"encoder": "resnet18", "decoder_channels": 16, **arguments})
 
+    def to_export(self, network):
+        return without_cdfa(network, 16, keep=[0, 3])  # the one that takes a deeper map, and the one that does not
+
     def train_outputs(self, output):
         assert isinstance(output, ConDSegOutput)
         return list(output)
@@ -115,6 +118,8 @@ def test_window_is_that_of_every_cdfa(window):
 
 
 class TestReleasedForm(TestConDSeg):
+    export_is_saved = True
+
     def build(self, **arguments):
         return super().build(**{"cdfa": "released", **arguments})
 

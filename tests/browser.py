@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-__all__ = ["browser", "findings", "needs_chromium"]
+__all__ = ["CHROMIUM", "browser", "findings", "needs_chromium"]
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import signal
@@ -37,9 +38,14 @@ def same_loggers() -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def curves_are_a_dot() -> Iterator[None]:
     """Draw a dot for the curves of a training, which take a second: ``tests/reports/test_curves.py`` draws them."""
+    from condseg_monai.reports import curves
+
+    @functools.wraps(curves.draw_curves)
+    def draw_dot(folder: str | os.PathLike[str]) -> None:
+        Image.new("RGB", (1, 1)).save(Path(folder) / "curves.png")
+
     with pytest.MonkeyPatch.context() as patch:
-        dot = Image.new("RGB", (1, 1))
-        patch.setattr("condseg_monai.reports.curves.draw_curves", lambda folder: dot.save(Path(folder) / "curves.png"))
+        patch.setattr(curves, "draw_curves", draw_dot)
         yield
 
 

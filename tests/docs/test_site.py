@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,7 +16,7 @@ import build_docs
 import pytest
 
 import condseg_monai
-from tests.browser import browser, findings, needs_chromium
+from tests.browser import CHROMIUM, browser, findings
 
 REPOSITORY = build_docs.REPOSITORY
 DOCS = build_docs.DOCS
@@ -72,15 +73,12 @@ def test_notebook_has_no_outputs():
     assert [cell for cell in cells if cell.cell_type == "code" and (cell.outputs or cell.execution_count)] == []
 
 
-@pytest.fixture(scope="module")
-def site() -> Path:
-    subprocess.run([sys.executable, build_docs.__file__], check=True)
-    return REPOSITORY / "site"
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_site_is_built_strictly_with_the_notebook_run_and_loads_nothing_from_elsewhere(site: Path):
+def test_site_is_built_strictly_with_the_notebook_run_loads_nothing_from_elsewhere_and_can_be_read_by_all(tmp_path):
+    """One test, as two would be run by two processes, each of which would build the site."""
+    subprocess.run([sys.executable, build_docs.__file__], check=True)
+    site = REPOSITORY / "site"
     pages = list(site.rglob("*.html"))
     assert len(pages) > len(NAVIGATION)
     loaded = {
@@ -96,9 +94,15 @@ def test_site_is_built_strictly_with_the_notebook_run_and_loads_nothing_from_els
         page = (site / "reference" / "api" / f"{part}.html").read_text(encoding="utf-8")
         assert [path for path in paths if f'id="{path}"' not in page] == []
 
+    if CHROMIUM is None:
+        pytest.skip("the rest needs Chromium: apt-get install chromium")
+    with served(site) as address:
+        for scheme, width in (("light", 1280), ("dark", 390)):
+            check_pages(address, tmp_path / scheme, scheme, width)
 
-@pytest.fixture(scope="module")
-def address(site: Path) -> Iterator[str]:
+
+@contextmanager
+def served(site: Path) -> Iterator[str]:
     """The site as a server gives it: from a folder it has no search, and says so in the console."""
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(site))) as server:
         Thread(target=server.serve_forever, daemon=True).start()
@@ -106,15 +110,11 @@ def address(site: Path) -> Iterator[str]:
         server.shutdown()
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-@needs_chromium
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
-def test_pages_can_be_read_by_all_in_light_and_dark_and_are_not_wider_than_a_phone(address, tmp_path, scheme, width):
+def check_pages(address: str, folder: Path, scheme: str, width: int) -> None:
+    """In light and dark, axe finds nothing, and no page is wider than the window."""
     size = {"viewport": {"width": width, "height": 800}, "color_scheme": scheme}
-    pages = ("index", "tutorials/ct", "tutorials/notebook", "reference/options", "reference/api/networks")
-    with browser(tmp_path, **size) as tab:
-        for page in pages:
+    with browser(folder, **size) as tab:
+        for page in ("index", "tutorials/ct", "tutorials/notebook", "reference/options", "reference/api/networks"):
             tab.goto(f"{address}/{page}.html")
             assert tab.evaluate("document.documentElement.scrollWidth") <= width, page
             assert [found for found in findings(tab) if not found.startswith(OF_THE_THEME)] == [], page

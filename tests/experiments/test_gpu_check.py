@@ -2,7 +2,7 @@
 
 import json
 import math
-from subprocess import CompletedProcess
+from subprocess import DEVNULL, CompletedProcess
 from types import SimpleNamespace
 from unittest.mock import Mock
 
@@ -41,7 +41,7 @@ def in_this_process(command, **_):
 @pytest.mark.slow  # a minute; the tests below run some of the checks
 @pytest.mark.timeout(900)
 def test_every_check_of_the_dry_run_has_finite_figures(monkeypatch, tmp_path, tiny_dataset):
-    monkeypatch.setattr(gpu_check, "subprocess", SimpleNamespace(run=in_this_process))
+    monkeypatch.setattr(gpu_check, "subprocess", SimpleNamespace(run=in_this_process, DEVNULL=DEVNULL))
     monkeypatch.setattr(gpu_check, "run_gpu_tests", dict)
     words = ["--dataset_dir", str(tiny_dataset), "--minutes", "14", "--only", f"^(?!{ONCE})"]
     status, rows = run(monkeypatch, tmp_path, *words)

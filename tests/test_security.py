@@ -95,7 +95,7 @@ def test_no_name_of_a_data_folder_is_evaluated(tmp_path, monkeypatch):
     for path in data.glob("*.txt"):
         path.write_text("".join(f"{name} {line}\n" for line in path.read_text().splitlines()))
     options = ["--device", "cpu", "--num_workers", "0"]
-    tiny = ["--epochs", "1", "--image_size", "32", "--batch_size", "2", "--tracker", "none"]
+    tiny = ["--epochs", "1", "--image_size", "32", "--batch_size", "2", "--tracker", "none", "--decoder_channels", "8"]
     assert main(["check", name]) == 0
     assert main(["train", name, "--method", "unet", "--output_dir", f"{name}run", *tiny, *options]) == 0
     assert main(["evaluate", f"{name}run", name, *options]) == 0

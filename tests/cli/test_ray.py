@@ -220,7 +220,7 @@ class TestCluster:
             "            os._exit(1)\n"
             "sys.addaudithook(end)\n"
         )
-        path = os.pathsep.join([str(tmp_path / "site"), str(Path(__file__).parents[2])])
+        path = os.pathsep.join([str(tmp_path / "site"), str(Path(__file__).parents[2]), os.environ["PYTHONPATH"]])
         cluster.environment["PYTHONPATH"] = path
         code, log = cluster.run(words_of(model, source, tmp_path / "out", "--batch_size=1"), 2)
         assert code == 1 and "cases have no mask" in log, log

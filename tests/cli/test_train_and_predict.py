@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import runpy
 import shlex
 import shutil
 import signal
@@ -134,14 +135,16 @@ def test_options_that_take_trained_weights_name_each_other(data, trained, tmp_pa
 
 
 @pytest.mark.slow
-def test_command_shown_is_runnable(data, trained, tmp_path, capsys):
+def test_command_shown_is_runnable(data, trained, tmp_path, capsys, monkeypatch):
     run, _ = trained
     assert main(["predict", str(run), str(data / "test.txt"), str(tmp_path / "a,b#c")]) == 0
     words = shlex.split(capsys.readouterr().out.splitlines()[0])
     before = {file.name: file.read_bytes() for file in (tmp_path / "a,b#c").glob("*.png")}
     (tmp_path / "a,b#c").rename(tmp_path / "first")
-    result = subprocess.run([sys.executable, *words[1:]], cwd=tmp_path, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
+    assert words[1:3] == ["-m", "monai.bundle"]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["", *words[3:]])
+    runpy.run_module("monai.bundle", run_name="__main__", alter_sys=True)
     assert {file.name: file.read_bytes() for file in (tmp_path / "a,b#c").glob("*.png")} == before
 
 

@@ -50,7 +50,11 @@ def installed(wheel, tmp_path_factory) -> Path:
 
 
 def _condseg(installed, cwd, *words):
-    environment = {**os.environ, "PYTHONPATH": str(installed), "OMP_NUM_THREADS": "1"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(installed), os.environ["PYTHONPATH"]]),
+        "OMP_NUM_THREADS": "1",
+    }
     program = [sys.executable, installed / "bin" / "condseg"]
     return subprocess.run([*program, *words], cwd=cwd, env=environment, capture_output=True, text=True)
 

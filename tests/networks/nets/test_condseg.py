@@ -102,7 +102,8 @@ class TestOneDecoder(NetworkContract):
     def train_outputs(self, output):
         return list(output)
 
-    test_export_serves_other_sizes = None  # slow, and TestConDSeg has it
+    test_script_serves_other_sizes = test_trace_serves_other_sizes = None  # slow, and TestConDSeg has them
+    test_export_serves_other_sizes = None
 
     def test_it_is_the_one_of_small_targets(self):
         keys = {key for key in self.build().state_dict() if "_decoder." in key}

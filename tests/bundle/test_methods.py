@@ -75,7 +75,13 @@ class Trained(NamedTuple):
     ckpt_dir: Path
 
 
-@pytest.fixture(scope="module", params=METHODS)
+SLOW = ("med_disseg", "semi_supervised_condseg")  # ConDSeg with more in it
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in METHODS],
+)
 def trained(request, run_config, tiny_options, tiny_dataset, tmp_path_factory) -> Trained:
     """Two epochs of two iterations, the second one resumed. Read it, do not write to it."""
     method = METHODS[request.param]

@@ -92,7 +92,7 @@ def train(open_config, files, path, interrupt=None, **options):
     return losses
 
 
-@pytest.fixture(scope="module", params=STUDENTS)
+@pytest.fixture(scope="module", params=["dec_seg", pytest.param("condseg", marks=pytest.mark.slow)])
 def trained(request, open_config, options, tmp_path_factory):
     """Three epochs of two iterations of one labelled and one unlabelled image."""
     path = tmp_path_factory.mktemp(request.param)

@@ -77,7 +77,7 @@ def test_it_works_in_mixed_precision(mode):
     torch.testing.assert_close(*gradients)
 
 
-@pytest.mark.parametrize("mode", ["selective", "block"])
+@pytest.mark.parametrize("mode", ["selective", pytest.param("block", marks=pytest.mark.slow)])
 def test_a_block_that_runs_twice_a_step_works_in_mixed_precision(mode):
     gradients = []
     for checkpointing in ("none", mode):

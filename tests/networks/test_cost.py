@@ -37,8 +37,8 @@ def cost(network, loss=None, images=1, masks=1):
         (ConDSegStage1, ConsistencyReinforcementLoss, 8, 4, 234, 2420),
         (ConDSeg, ConDSegLoss, 2, 2, 1300, 2390),
         (lambda: ConDSeg(checkpointing="selective"), ConDSegLoss, 2, 2, 1320, 1140),
-        (lambda: ConDSeg(cdfa="released"), ConDSegLoss, 2, 2, 1330, 2590),
-        (MedDisSeg, lambda: MedDisSegLoss(ConDSegLoss()), 2, 2, 1300, 4070),
+        pytest.param(lambda: ConDSeg(cdfa="released"), ConDSegLoss, 2, 2, 1330, 2590, marks=pytest.mark.slow),
+        pytest.param(MedDisSeg, lambda: MedDisSegLoss(ConDSegLoss()), 2, 2, 1300, 4070, marks=pytest.mark.slow),
     ],
     ids=["stage 1", "stage 2", "stage 2, selective", "stage 2, released CDFA", "stage 2, Med-DisSeg"],
 )

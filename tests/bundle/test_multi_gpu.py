@@ -60,15 +60,17 @@ def job_of(folder, options, **changes):
 @pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="two processes on the CPU, by gloo")
 class TestTrainingInTwoProcesses:
-    """Each process takes half a minute to import what it needs: two do all the trainings, one after the other."""
+    """Two processes do all the trainings, one after the other: to import what they need takes them longer."""
 
     @pytest.fixture(scope="class")
-    def alike(self, tiny_options):
+    @classmethod
+    def alike(cls, tiny_options):
         """Options with which one process and two see the same batches of the same images."""
         return {**tiny_options, "train#preprocessing": "@validate#preprocessing", "epochs": 3, "norm": "group"}
 
     @pytest.fixture(scope="class")
-    def folder(self, bundle_dir, tiny_options, alike, tmp_path_factory):
+    @classmethod
+    def folder(cls, bundle_dir, tiny_options, alike, tmp_path_factory):
         folder = tmp_path_factory.mktemp("two")
         options = {**tiny_options, "batch_size": 1}
         jobs = [
@@ -113,12 +115,14 @@ class TestTrainingInTwoProcesses:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="two processes on the CPU, by gloo")
 class TestInferenceInTwoProcesses:
     @pytest.fixture(scope="class")
-    def bundle(self, tmp_path_factory):
+    @classmethod
+    def bundle(cls, tmp_path_factory):
         root = tmp_path_factory.mktemp("packed")
         return pack_bundle(save_model(root / "run", "unet"), root / "unet", torchscript=False)
 
     @pytest.fixture(scope="class")
-    def folder(self, bundle, tiny_dataset, tmp_path_factory):
+    @classmethod
+    def folder(cls, bundle, tiny_dataset, tmp_path_factory):
         """Five images, what one process makes of them, and what two do: with the last job they fail."""
         folder = tmp_path_factory.mktemp("two")
         images = sorted((tiny_dataset / "images").iterdir())[:5]

@@ -435,7 +435,7 @@ class TestExport:
         assert torch.jit.load(str(path))(torch.rand(3, 3, 48, 64)).shape == (3, 1, 48, 64)
 
     def test_onnx_serves_other_sizes_and_batches(self, packed, tmp_path, capsys):
-        """ConDSeg's, which takes longer, is made and run by docs/tutorials/deploy.md."""
+        """Of ConDSeg, which takes longer, docs/consumers.md does so."""
         onnxruntime = pytest.importorskip("onnxruntime")
         path = tmp_path / "model.onnx"
         assert main(["export", str(packed / "runs" / "unet"), str(path)]) == 0

@@ -12,6 +12,7 @@ from PIL import Image
 
 from condseg_monai.cli.workflows import option_names, read_configs
 from condseg_monai.data.synthetic.ct_phantom import make_synthetic_ct
+from condseg_monai.utils.options import read_options
 from experiments.reproduce import __main__ as reproduce
 from experiments.reproduce import pictures
 from experiments.reproduce.items import ITEMS
@@ -50,6 +51,7 @@ def test_every_row_names_options_that_its_configs_have(item):
                 continue
             known = stage1 if option.startswith("stage1_") else {*option_names(files.train), *stage1}
             assert option.removeprefix("stage1_") in known
+            read_options(**{option.removeprefix("stage1_"): row.options[option]})
 
 
 @pytest.fixture(scope="module")

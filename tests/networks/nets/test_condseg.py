@@ -16,9 +16,6 @@ class TestConDSeg(NetworkContract):
     def build(self, **arguments):
         return ConDSeg(**{"encoder": "resnet18", "decoder_channels": 16, **arguments})
 
-    def to_export(self, network):
-        return without_cdfa(network, 16, keep=[0, 3])  # the one that takes a deeper map, and the one that does not
-
     def train_outputs(self, output):
         assert isinstance(output, ConDSegOutput)
         return list(output)

@@ -216,9 +216,8 @@ def test_deploy_gives_our_mask_from_the_folder(packed, elsewhere, name):
     assert np.array_equal(deploy_mask(parser, network.eval(), array), expected)
 
 
-@pytest.mark.parametrize("name", ["unet", pytest.param("condseg", marks=pytest.mark.slow)])
-def test_exported_torchscript_has_the_model_s_size_and_gives_its_mask(packed, elsewhere, name):
-    bundle = packed / name
+def test_exported_torchscript_has_the_model_s_size_and_gives_its_mask(packed, elsewhere):
+    bundle = packed / "unet"
     ckpt_export(  # as in the packed folder, with no word of the model
         net_id="network_def",
         filepath=str(elsewhere / "again.ts"),
@@ -227,7 +226,7 @@ def test_exported_torchscript_has_the_model_s_size_and_gives_its_mask(packed, el
         config_file=str(bundle / "configs" / "inference.json"),
     )
     array = np.random.default_rng(0).integers(0, 255, (40, 56, 3), dtype=np.uint8)
-    expected = Segmenter(packed / "runs" / name, device="cpu").predict(array).mask
+    expected = Segmenter(packed / "runs" / "unet", device="cpu").predict(array).mask
     for script in (elsewhere / "again.ts", *(bundle / "models").glob("*.ts")):
         files = {"inference.json": "", "metadata.json": ""}
         network = torch.jit.load(str(script), _extra_files=files)
@@ -427,15 +426,14 @@ def triton_config(text):
 
 
 class TestExport:
-    @pytest.mark.parametrize("method", ["unet", pytest.param("condseg", marks=pytest.mark.slow)])
-    def test_torchscript_serves_other_sizes_and_batches(self, packed, tmp_path, capsys, method):
+    def test_torchscript_serves_other_sizes_and_batches(self, packed, tmp_path, capsys):
+        """Of ConDSeg, which takes longer, docs/consumers.md exports this and ONNX."""
         path = tmp_path / "model.ts"
-        assert main(["export", str(packed / "runs" / method), str(path)]) == 0
+        assert main(["export", str(packed / "runs" / "unet"), str(path)]) == 0
         assert "torchscript, equal to the model within" in capsys.readouterr().out
         assert torch.jit.load(str(path))(torch.rand(3, 3, 48, 64)).shape == (3, 1, 48, 64)
 
     def test_onnx_serves_other_sizes_and_batches(self, packed, tmp_path, capsys):
-        """Of ConDSeg, which takes longer, docs/consumers.md does so."""
         onnxruntime = pytest.importorskip("onnxruntime")
         path = tmp_path / "model.onnx"
         assert main(["export", str(packed / "runs" / "unet"), str(path)]) == 0
@@ -445,16 +443,15 @@ class TestExport:
         assert session.get_outputs()[0].shape == ["batch", 1, "height", "width"]
         assert session.run(None, {"image": np.zeros((2, 3, 48, 80), np.float32)})[0].shape == (2, 1, 48, 80)
 
-    # Minutes for other methods, which tests/networks exports.
-    @pytest.mark.parametrize("method", ["unet", pytest.param("condseg_stage1", marks=pytest.mark.slow)])
-    def test_program_of_torch_export_serves_other_sizes_and_batches(self, tmp_path, capsys, method):
-        run, path = save_model(tmp_path / "run", method, image_size=64), tmp_path / "model.pt2"
+    def test_program_of_torch_export_serves_other_sizes_and_batches(self, tmp_path, capsys):
+        """Of the other networks, which take up to minutes, tests/networks does so."""
+        run, path = save_model(tmp_path / "run", "unet", image_size=64), tmp_path / "model.pt2"
         assert main(["export", str(run), str(path)]) == 0
         assert "torch_export, equal to the model within" in capsys.readouterr().out
         files = {"model_card": ""}
         program = torch.export.load(path, extra_files=files).module()
-        assert json.loads(files["model_card"])["method"] == method
-        images = torch.rand(3, 3, 50, 70) if method != "unet" else torch.rand(3, 3, 48, 80)
+        assert json.loads(files["model_card"])["method"] == "unet"
+        images = torch.rand(3, 3, 48, 80)
         with torch.no_grad():
             assert torch.equal(program(images), load_model(run)[2](images))
 

@@ -13,7 +13,7 @@ NOT_RUN = {
     "command.md": 2,  # completion, a cluster
     "consumers.md": 3,  # minutes of translation to ONNX
     "reference/data.md": 1,  # images that have to be downloaded
-    "tutorials/deploy.md": 2,  # Docker, a second translation to ONNX
+    "tutorials/deploy.md": 3,  # Docker, translation to ONNX as in consumers.md
     "tutorials/fine_tune.md": 1,  # a released checkpoint
     "tutorials/first_model.md": 1,  # pip
     "tutorials/many_gpus.md": 3,  # several processes, as in tests/bundle/test_multi_gpu.py, and SLURM

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import warnings
 
 import pytest
@@ -20,7 +19,6 @@ class NetworkContract:
     export_from: int | None = None  # smallest side that an export serves; None for one pixel above the stride
     export_example = (64, 80)
     export_sizes = SIZES
-    export_is_saved = False  # which takes longer than the export
 
     def build(self, **arguments) -> nn.Module:
         raise NotImplementedError
@@ -36,10 +34,12 @@ class NetworkContract:
     def image(self, height: int, width: int, *, batch: int = 2, channels: int = 3) -> Tensor:
         return torch.rand(batch, channels, height, width, generator=torch.Generator().manual_seed(0))
 
-    @pytest.fixture
-    def evaluated(self) -> nn.Module:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def evaluated(cls) -> nn.Module:
+        """The network of seed 0, one for all tests: read it, do not change it."""
         torch.manual_seed(0)
-        return self.build().eval()
+        return cls().build().eval()
 
     @pytest.mark.parametrize("size", [(16, 16), (17, 33), (50, 31), (64, 48)])
     def test_any_size_gives_logits_of_that_size(self, evaluated, size):
@@ -134,9 +134,4 @@ class NetworkContract:
         }
         example = (self.image(*self.export_example),)
         program = torch.export.export(network, example, dynamic_shapes=(sizes,))
-        if self.export_is_saved:
-            file = io.BytesIO()
-            torch.export.save(program, file)
-            file.seek(0)
-            program = torch.export.load(file)
         self.check_other_sizes(network, program.module(), self.export_sizes)

@@ -65,5 +65,6 @@ for name in ("MedDisSegStage1", "MedDisSeg"):  # each in a process that knows no
 """
 
 
+@pytest.mark.slow  # imports MONAI anew
 def test_networks_find_it_where_nothing_else_was_imported():
     subprocess.run([sys.executable, "-c", NETWORKS], check=True, timeout=120)

@@ -37,14 +37,14 @@ class TestConDSeg(NetworkContract):
         expected = torch.softmax(torch.cat(output[1:], dim=1), dim=1)  # Eq. 8, foreground, background, uncertainty
         torch.testing.assert_close(prediction.regions, expected)
 
-    def test_evaluation_runs_nothing_the_mask_does_not_need(self, evaluated):
-        ran = []
+    def test_evaluation_runs_nothing_the_mask_does_not_need(self):
+        network, ran = self.build().eval(), []
         for name in ("foreground_head", "background_head", "uncertainty_head", "sid.uncertainty"):
-            evaluated.get_submodule(name).register_forward_hook(lambda *_, name=name: ran.append(name))
+            network.get_submodule(name).register_forward_hook(lambda *_, name=name: ran.append(name))
         with torch.no_grad():
-            evaluated(self.image(32, 32))
+            network(self.image(32, 32))
             assert ran == []
-            evaluated.predict_regions(self.image(32, 32))
+            network.predict_regions(self.image(32, 32))
         assert sorted(ran) == ["background_head", "foreground_head", "sid.uncertainty", "uncertainty_head"]
 
     def test_dropout_acts_in_training_only(self):
@@ -116,7 +116,7 @@ def test_window_is_that_of_every_cdfa(window):
 
 
 class TestReleasedForm(TestConDSeg):
-    export_is_saved = True
+    test_trace_serves_other_sizes = None  # slow, and TestConDSeg has it
 
     def build(self, **arguments):
         return super().build(**{"cdfa": "released", **arguments})
@@ -129,7 +129,7 @@ class TestOnVGG(NetworkContract):
     def build(self, **arguments):
         return ConDSeg(**{"encoder": "vgg19", "decoder_channels": 8, **arguments})
 
-    test_export_serves_other_sizes = None  # slow, and TestConDSeg has it
+    test_trace_serves_other_sizes = test_export_serves_other_sizes = None  # slow, and TestConDSeg has them
 
     def train_outputs(self, output):
         return list(output)
@@ -138,6 +138,7 @@ class TestOnVGG(NetworkContract):
 class TestOnPVT(TestOnVGG):
     stride = 32
     scriptable = False
+    test_trace_serves_other_sizes = NetworkContract.test_trace_serves_other_sizes
 
     def build(self, **arguments):
         pytest.importorskip("transformers")

@@ -61,7 +61,7 @@ def test_half_precision_is_rounded_once_and_attention_may_stay_in_float32(device
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("form", ["paper", "released"])
+@pytest.mark.parametrize("form", ["paper", pytest.param("released", marks=pytest.mark.slow)])
 def test_cdfa_computes_the_same_with_it(device, form):
     torch.manual_seed(0)
     block = ContrastDrivenFeatureAggregation(8, 8, form=form).to(device)

@@ -68,6 +68,7 @@ def test_network_maps_the_declared_input_to_the_declared_output(bundle_dir, name
     )
 
 
+@pytest.mark.slow
 def test_bundle_that_is_not_packed_loads_in_its_folder_and_nowhere_else(bundle_copy, trained, monkeypatch, tmp_path):
     shutil.copy(trained.ckpt_dir / "model.json", bundle_copy / "models")
     monkeypatch.chdir(tmp_path)
@@ -82,6 +83,7 @@ def test_bundle_that_is_not_packed_loads_in_its_folder_and_nowhere_else(bundle_c
     assert not (tmp_path / "eval").exists()
 
 
+@pytest.mark.slow
 def test_federated_client_trains_evaluates_and_returns_weights(bundle_copy, tiny_options, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     (bundle_copy / "models" / "model.pt").unlink()

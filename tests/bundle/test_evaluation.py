@@ -58,6 +58,7 @@ def test_the_checkpoint_is_scored_and_no_average_that_training_would_make(run_co
     assert table(tmp_path / "average", "val") == table(tmp_path / "plain", "val")
 
 
+@pytest.mark.slow
 def test_images_in_sub_folders_are_trained_on_and_scored_by_their_paths(run_config, options, tiny_dataset, tmp_path):
     dataset = tmp_path / "dataset"
     names = {}

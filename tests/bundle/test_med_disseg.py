@@ -45,6 +45,7 @@ def test_both_stages_train_their_networks_and_log_the_term(trained):
         assert (record["options"]["dispersive_weight"], record["options"]["dispersive_normalize"]) == (0.2, True)
 
 
+@pytest.mark.slow
 def test_weights_of_the_term_change_the_training(open_config, tiny_options, tmp_path):
     losses = []
     for weight in (0.0, 0.2):

@@ -155,6 +155,7 @@ def test_scan_that_is_not_in_hounsfield_units_is_refused(packed, elsewhere):
     assert not list((elsewhere / "out").glob("*.nii.gz"))
 
 
+@pytest.mark.slow
 def test_deploy_gives_our_labels_of_a_ct_series(packed, elsewhere):
     array = np.random.default_rng(0).normal(50, 200, (3, 20, 24)).astype(np.float32)  # slices, rows, columns
     affine = np.diag([-0.8, -0.9, 5, 1])  # columns to the left, rows to the back
@@ -443,6 +444,7 @@ class TestExport:
         assert session.get_outputs()[0].shape == ["batch", 1, "height", "width"]
         assert session.run(None, {"image": np.zeros((2, 3, 48, 80), np.float32)})[0].shape == (2, 1, 48, 80)
 
+    @pytest.mark.slow
     def test_program_of_torch_export_serves_other_sizes_and_batches(self, tmp_path, capsys):
         """Of the other networks, which take up to minutes, tests/networks does so."""
         run, path = save_model(tmp_path / "run", "unet", image_size=64), tmp_path / "model.pt2"

@@ -150,10 +150,11 @@ def test_killed_runs_end_as_one_never_interrupted(bundle_dir, options, tmp_path)
     assert [entry["after_epoch"] for entry in resumed] == [1, 2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stage", "extra"),
     [
-        pytest.param("train_stage1", {"num_workers": 2}, marks=pytest.mark.slow),
+        ("train_stage1", {"num_workers": 2}),
         ("train_stage2", {"save_interval": 2, "cache": 0.5, "ema_decay": 0.9, "gradient_clip": 1.0}),
     ],
 )

@@ -204,6 +204,7 @@ def test_input_that_is_no_image_is_refused(run_dir, image, words):
         Segmenter(run_dir, device="cpu").predict(image)
 
 
+@pytest.mark.slow
 def test_threads_share_a_segmenter(run_dir):
     segmenter = Segmenter(run_dir, device="cpu")
     images = [IMAGES["odd.png"][: 20 + i] for i in range(12)]

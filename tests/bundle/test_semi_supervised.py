@@ -135,6 +135,7 @@ def test_every_term_and_rate_is_logged_and_the_rate_falls(trained):
     assert written.Scalars("loss/rampup")[-1].value == 1.0
 
 
+@pytest.mark.slow
 def test_run_that_failed_is_resumed_bit_for_bit(trained, open_config, options, tmp_path):
     files, _, whole, expected = trained
     options = {**options, "epochs": 3, "rampup_epochs": 2}

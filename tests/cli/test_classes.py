@@ -85,6 +85,7 @@ def test_contradicting_options_are_refused(data, capsys, arguments, words):
     assert words in capsys.readouterr().err.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_train_evaluate_and_predict_with_classes(data, capsys):
     run, out = data.parent / "run", data.parent / "out"
     assert main(["train", str(data), "--output_dir", str(run), *CLASSES, "--class_values", VALUES, *SMALL]) == 0

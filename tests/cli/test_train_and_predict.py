@@ -245,6 +245,7 @@ def test_interrupted_training_says_how_to_continue(data, tmp_path, monkeypatch, 
     assert "stopped by Ctrl-C: the same command with --resume continues" in capsys.readouterr().err.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_run_is_continued_without_its_options(data, tmp_path, monkeypatch, capsys):
     def interrupt(*_):
         raise KeyboardInterrupt
@@ -273,6 +274,7 @@ def test_run_is_continued_without_its_options(data, tmp_path, monkeypatch, capsy
     assert "--epochs=2" in records[1]["arguments"] and "--anti_aliasing=true" in records[1]["arguments"]
 
 
+@pytest.mark.slow
 def test_stage_2_of_a_replaced_run_is_not_continued(data, trained, tmp_path, monkeypatch, capsys):
     def interrupt(*_):
         raise KeyboardInterrupt
@@ -330,6 +332,7 @@ def test_model_and_source_that_are_swapped_are_told_apart(data, trained, tmp_pat
     assert "Path 'nowhere' does not exist" in capsys.readouterr().err.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_command_of_a_zip_names_no_folder_that_is_gone(data, trained, tmp_path, capsys):
     shutil.make_archive(str(tmp_path / "model"), "zip", trained[0], "models")
     model = str(tmp_path / "model.zip")

@@ -66,6 +66,7 @@ def test_tests_that_need_a_gpu_are_run(monkeypatch):
         gpu_check.run_gpu_tests()
 
 
+@pytest.mark.slow
 def test_failed_check_is_recorded_and_the_others_run(monkeypatch, tmp_path):
     def fail(*_):
         raise RuntimeError("out of memory")

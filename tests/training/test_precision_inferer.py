@@ -112,6 +112,7 @@ def test_bfloat16_gives_every_parameter_a_gradient():
     assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
 
 
+@pytest.mark.slow
 def test_bfloat16_stays_within_six_hundredths_of_the_largest_logit_after_some_training():
     torch.manual_seed(0)
     masks = (nn.functional.interpolate(torch.rand(2, 1, 4, 4), size=(64, 64), mode="bilinear") > 0.5).float()

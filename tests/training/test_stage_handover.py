@@ -128,6 +128,7 @@ def test_model_given_as_weights_of_an_encoder_names_the_option_that_takes_it(net
         start_from_model(network, None, path)
 
 
+@pytest.mark.slow
 def test_fine_tuning_takes_all_weights_that_fit_and_names_the_others(network, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     torch.manual_seed(3)

@@ -39,7 +39,12 @@ def value_and_gradients(function, values, attention):
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize(
     ("k", "heads", "size"),
-    [(1, 1, (2, 3)), (3, 1, (9, 10)), (3, 2, (1, 5)), pytest.param(5, 1, (1, 1), marks=pytest.mark.slow)],
+    [
+        (1, 1, (2, 3)),
+        (3, 1, (9, 10)),
+        pytest.param(3, 2, (1, 5), marks=pytest.mark.slow),
+        pytest.param(5, 1, (1, 1), marks=pytest.mark.slow),
+    ],
 )
 def test_values_and_gradients_are_those_of_the_plain_operations(device, k, heads, size):
     values, attention = inputs(device, size, heads, k)

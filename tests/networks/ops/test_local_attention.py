@@ -27,6 +27,7 @@ def test_values_and_gradients_equal_those_of_unfold_matmul_fold(k, heads, size):
     torch.testing.assert_close(*results)
 
 
+@pytest.mark.slow
 def test_it_can_be_differentiated_twice():
     torch.manual_seed(0)
     values = torch.randn(1, 2, 1, 2, dtype=torch.float64, requires_grad=True)

@@ -72,17 +72,24 @@ def _from_supervised(title: str, share: float, **options: Any) -> Row:
     return _dec_seg(title, share, **options)._replace(starts_from=alone)
 
 
+def _twice_as_long(row: Row) -> Row:
+    """What the steps alone do of a row that starts from another one's weights."""
+    return row._replace(title=f"{row.title}, twice as long", epochs_factor=2 * row.epochs_factor)
+
+
 def _label_shares(share: float) -> dict[str, Row]:
     alone = _dec_seg(f"{share:.0%} of the labels, those images alone", share, unlabeled_batch_size=0)
     both = f"{share:.0%} of the labels, and the other images"
     rows = {
         "alone": alone,
-        "longer": alone._replace(title=f"{alone.title}, twice as long", epochs_factor=2 * alone.epochs_factor),
+        "longer": _twice_as_long(alone),
         "both": _dec_seg(both, share),
         "after": _from_supervised(f"{both}, from the weights of those alone", share),
     }
     return {f"{name}{share:.0%}": row for name, row in rows.items()}
 
+
+_DEC_SEG_ALONE = _dec_seg("DEC-Seg, 25 % of the labels, those images alone", 0.25, unlabeled_batch_size=0)
 
 ITEMS: dict[str, Item] = {
     "methods": Item(
@@ -95,7 +102,8 @@ ITEMS: dict[str, Item] = {
             "condseg_paper": _CONDSEG._replace(title="ConDSeg, the paper's optimizer and rates", options=_PAPER_RATES),
             "condseg": _CONDSEG,
             "med_disseg": Row("Med-DisSeg", "med_disseg"),
-            "dec_seg_alone": _dec_seg("DEC-Seg, 25 % of the labels, those images alone", 0.25, unlabeled_batch_size=0),
+            "dec_seg_alone": _DEC_SEG_ALONE,
+            "dec_seg_longer": _twice_as_long(_DEC_SEG_ALONE),
             "dec_seg": _from_supervised("DEC-Seg, 25 % of the labels", 0.25),
             "student": Row("ConDSeg as DEC-Seg's student, 25 % of the labels", "condseg_student", _QUARTER, 0.4),
         },

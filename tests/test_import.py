@@ -23,6 +23,7 @@ def test_a_name_imports_its_own_module_alone():
     assert {"torch", "monai", "condseg_monai.losses"} & {*_run(code)} == set()
 
 
+@pytest.mark.slow
 def test_names_leave_out_what_only_some_runs_need():
     code = "import json, sys; from condseg_monai import *; print(json.dumps([*sys.modules]))"
     assert {"highdicom", "kornia"} & {*_run(code)} == set()

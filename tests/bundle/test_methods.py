@@ -75,7 +75,7 @@ class Trained(NamedTuple):
     ckpt_dir: Path
 
 
-SLOW = ("med_disseg", "semi_supervised_condseg")  # ConDSeg with more in it
+SLOW = {*METHODS} - {"condseg", "unet", "dec_seg"}
 
 
 @pytest.fixture(

@@ -45,6 +45,7 @@ def test_refused_run_leaves_no_event_file(run_config, options, tmp_path):
     assert not (tmp_path / "eval").exists()
 
 
+@pytest.mark.slow
 def test_run_that_fails_in_its_first_step_leaves_the_one_that_it_should_replace(run_config, options, tmp_path):
     run_config("train_stage2", **options)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()}

@@ -203,6 +203,7 @@ def test_optimizer_has_each_parameter_once(open_config, options):
     assert {id(p) for p in encoder + rest} == {id(p) for p in network.parameters()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["train_stage1", "train_stage2"])
 def test_same_seed_gives_the_same_network_and_losses(open_config, options, tmp_path, stage):
     losses, states = [], []
@@ -232,6 +233,7 @@ def test_early_stop_ends_the_run_with_all_its_files(run_config, options, tmp_pat
     assert "stage1_final.pt" in record["checkpoints"]
 
 
+@pytest.mark.slow
 def test_cosine_schedule_ends_at_zero(run_config, options, tmp_path):
     run_config("train_stage2", **{**options, "epochs": 4, "lr_schedule": "cosine"})
     written = events(tmp_path / "eval" / "tensorboard" / "stage2")

@@ -134,6 +134,7 @@ def test_wrong_arguments_raise(features, arguments, error, words):
         dispersive_loss(features, **arguments)
 
 
+@pytest.mark.slow
 def test_two_processes_see_the_global_batch(tmp_path):
     result = subprocess.run(
         [sys.executable, str(HERE / "dispersive_driver.py"), str(tmp_path)],

@@ -117,6 +117,7 @@ def test_demo_on_own_data_leaves_scores_masks_and_a_sheet(
     assert certain > 50
 
 
+@pytest.mark.slow
 def test_demo_fails_if_the_synthetic_images_were_not_learned(
     tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):

@@ -47,7 +47,10 @@ SEMI_SUPERVISED = {"labeled": 2}
 
 
 def dispersive(**arguments: Any) -> Step:
-    return Step(lambda: MedDisSeg(**SMALL), lambda: MedDisSegLoss(ConDSegLoss(), DispersiveLoss(**arguments)))
+    def loss() -> nn.Module:
+        return MedDisSegLoss(ConsistencyReinforcementLoss(), DispersiveLoss(**arguments))
+
+    return Step(lambda: MedDisSegStage1(**ENCODER), loss, 2)
 
 
 STEPS = {
@@ -61,13 +64,12 @@ STEPS = {
     "stage 2, released": Step(lambda: ConDSeg(cdfa="released", **SMALL), ReleasedConDSegLoss),
     "stage 2, selective": Step(lambda: ConDSeg(checkpointing="selective", **SMALL), ConDSegLoss),
     "stage 2, block": Step(lambda: ConDSeg(checkpointing="block", **SMALL), ConDSegLoss),
-    "Med-DisSeg stage 1": Step(
-        lambda: MedDisSegStage1(**ENCODER), lambda: MedDisSegLoss(ConsistencyReinforcementLoss()), 2
-    ),
+    "Med-DisSeg": Step(lambda: MedDisSeg(**SMALL), lambda: MedDisSegLoss(ConDSegLoss())),
     **{
-        f"Med-DisSeg, {kind}": dispersive(kind=kind) for kind in ("infonce_l2", "infonce_cosine", "hinge", "covariance")
+        f"Med-DisSeg stage 1, {kind}": dispersive(kind=kind)
+        for kind in ("infonce_l2", "infonce_cosine", "hinge", "covariance")
     },
-    "Med-DisSeg, released": dispersive(kind="infonce_l2", normalize=False),
+    "Med-DisSeg stage 1, released": dispersive(kind="infonce_l2", normalize=False),
     "DEC-Seg": Step(lambda: DECSeg(**ENCODER), DECSegLoss),
     "DEC-Seg, semi-supervised": Step(
         lambda: SemiSupervisedNetwork(DECSeg(**ENCODER)), lambda: SemiSupervisedLoss(DECSegLoss()), 2, SEMI_SUPERVISED
@@ -77,9 +79,7 @@ STEPS = {
     ),
     "UNet's decoder": Step(lambda: FlexibleUNet(**ENCODER), MaskLoss),
 }
-ENCODER_STEPS = {
-    name: Step(lambda name=name: ConDSeg(encoder=name, decoder_channels=8), ConDSegLoss) for name in ENCODERS
-}
+ENCODER_STEPS = {name: Step(lambda name=name: FlexibleUNet(encoder=name), MaskLoss) for name in ENCODERS}
 
 
 class NoCopies(TorchFunctionMode):

@@ -35,6 +35,7 @@ def test_errors_of_other_programs_are_left_alone():
     assert sys.excepthook is hook
 
 
+@pytest.mark.slow
 def test_cause_is_the_last_line_of_monais_own_program():
     words = ["--config_file", "configs/inference.json", "--batch_size", "many"]
     program = [sys.executable, "-m", "monai.bundle", "run", *words]

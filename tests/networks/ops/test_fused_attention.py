@@ -53,6 +53,7 @@ def test_values_and_gradients_are_those_of_the_plain_operations(device, k, heads
     torch.testing.assert_close([x.double() for x in found], expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_rounded_once_and_attention_may_stay_in_float32(device, dtype):

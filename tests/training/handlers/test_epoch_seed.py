@@ -45,6 +45,7 @@ def same(first, second):
     return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_epoch_draws_the_same_in_a_resumed_run_and_other_than_its_neighbours(num_workers):
     whole = epochs_of(3, num_workers)

@@ -73,7 +73,7 @@ def _from_supervised(title: str, share: float, **options: Any) -> Row:
 
 
 def _twice_as_long(row: Row) -> Row:
-    """What the steps alone do of a row that starts from another one's weights."""
+    """The control for a row that starts from this one's weights: as many steps, and no more images."""
     return row._replace(title=f"{row.title}, twice as long", epochs_factor=2 * row.epochs_factor)
 
 

@@ -25,7 +25,14 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize(("stage", "checkpointing"), [("train_stage1", "none"), ("train_stage2", "selective")])
+@pytest.mark.parametrize(
+    ("stage", "checkpointing"),
+    [
+        ("train_stage1", "none"),
+        ("train_stage2", "none"),
+        pytest.param("train_stage2", "selective", marks=pytest.mark.slow),
+    ],
+)
 def test_first_ten_losses(open_config, tiny_options, tmp_path, stage, checkpointing):
     folders = {"ckpt_dir": str(tmp_path / "models"), "output_dir": str(tmp_path / "eval"), "stage1_checkpoint": None}
     workflow = open_config(stage, **{**tiny_options, **folders, "epochs": 5}, checkpointing=checkpointing)

@@ -1,4 +1,4 @@
-"""Ctrl-C ends a training of ``python -m monai.bundle`` in order; tests/cli terminates one of ``condseg train``."""
+"""Ctrl-C and SIGTERM end a training of ``python -m monai.bundle`` in order."""
 
 import json
 import os
@@ -13,7 +13,10 @@ import pytest
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="process groups")
-def test_interrupted_training_says_what_is_saved_records_it_and_leaves_no_worker(bundle_dir, tiny_options, tmp_path):
+@pytest.mark.parametrize(("number", "by"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM")])
+def test_interrupted_training_says_what_is_saved_records_it_and_leaves_no_worker(
+    bundle_dir, tiny_options, tmp_path, number, by
+):
     options = {**tiny_options, "epochs": 500, "num_workers": 1, "encoder_weights": "null", "stage1_checkpoint": "null"}
     options |= {"ckpt_dir": str(tmp_path / "models"), "output_dir": str(tmp_path / "eval")}
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
@@ -26,15 +29,15 @@ def test_interrupted_training_says_what_is_saved_records_it_and_leaves_no_worker
         while not (tmp_path / "models" / "resume_stage2.state").exists():
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.1)
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: all processes of the run
+        os.killpg(process.pid, number)  # as a terminal and a scheduler do: all processes of the run
         assert process.wait(timeout=100) != 0
     said = (tmp_path / "err.txt").read_text()
     last = said.splitlines()[-1]
     assert re.fullmatch(
-        r"training was stopped by Ctrl-C in epoch \d+ of 500; epoch \d+ is saved, .*--resume true.*", last
+        rf"training was stopped by {by} in epoch \d+ of 500; epoch \d+ is saved, .*--resume true.*", last
     )
     record = json.loads((tmp_path / "models" / "run_stage2.json").read_text())
-    assert record["interrupted"]["by"] == "Ctrl-C" and f"epoch {record['interrupted']['saved_epoch']} is saved" in last
+    assert record["interrupted"]["by"] == by and f"epoch {record['interrupted']['saved_epoch']} is saved" in last
     assert (tmp_path / "eval" / "curves.png").is_file()
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)

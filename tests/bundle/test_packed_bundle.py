@@ -444,16 +444,16 @@ class TestExport:
         assert session.get_outputs()[0].shape == ["batch", 1, "height", "width"]
         assert session.run(None, {"image": np.zeros((2, 3, 48, 80), np.float32)})[0].shape == (2, 1, 48, 80)
 
-    @pytest.mark.slow
-    def test_program_of_torch_export_serves_other_sizes_and_batches(self, tmp_path, capsys):
-        """Of the other networks, which take up to minutes, tests/networks does so."""
-        run, path = save_model(tmp_path / "run", "unet", image_size=64), tmp_path / "model.pt2"
+    @pytest.mark.slow  # minutes for other methods, which tests/networks exports
+    @pytest.mark.parametrize("method", ["unet", "condseg_stage1"])
+    def test_program_of_torch_export_serves_other_sizes_and_batches(self, tmp_path, capsys, method):
+        run, path = save_model(tmp_path / "run", method, image_size=64), tmp_path / "model.pt2"
         assert main(["export", str(run), str(path)]) == 0
         assert "torch_export, equal to the model within" in capsys.readouterr().out
         files = {"model_card": ""}
         program = torch.export.load(path, extra_files=files).module()
-        assert json.loads(files["model_card"])["method"] == "unet"
-        images = torch.rand(3, 3, 48, 80)
+        assert json.loads(files["model_card"])["method"] == method
+        images = torch.rand(3, 3, 50, 70) if method != "unet" else torch.rand(3, 3, 48, 80)
         with torch.no_grad():
             assert torch.equal(program(images), load_model(run)[2](images))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 
 import pytest
@@ -125,7 +126,7 @@ class NetworkContract:
     @pytest.mark.slow  # trace and script, above, serve other sizes too
     @pytest.mark.timeout(900)  # of the clock: half a minute of work, which a busy machine makes ten
     def test_export_serves_other_sizes(self, evaluated):
-        network = self.to_export(evaluated)
+        network = self.to_export(copy.deepcopy(evaluated))
         smallest = self.export_from or self.stride + 1
         sizes = {
             0: torch.export.Dim("batch"),

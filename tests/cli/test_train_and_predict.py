@@ -374,10 +374,12 @@ def test_missing_model_is_an_error_that_says_what_was_looked_for(data, tmp_path,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["condseg_without_cr", "med_disseg", "flexible_unet", "dec_seg", "condseg_student"])
-def test_methods_are_trained_evaluated_and_used(data, tmp_path, method, capsys):
-    """The others are, by their configs, in tests/bundle/test_methods.py."""
-    small = [word for word in SMALL if method != "dec_seg" or word not in ("--decoder_channels", "8")]
+@pytest.mark.parametrize("method", sorted({*METHODS} - {"condseg"}))
+def test_every_method_is_trained_evaluated_and_used(data, tmp_path, method, capsys):
+    encoder = ("--encoder", "resnet18", "--encoder_weights", "null")
+    without = {"dec_seg": ("--decoder_channels", "8")}
+    without |= dict.fromkeys(("unet", "unet_plus_plus", "attention_unet"), encoder)
+    small = [word for word in SMALL if word not in without.get(method, ())]
     if method in ("dec_seg", "condseg_student"):
         small += ["--labeled_fraction", "0.5"]
     assert main(["train", str(data), "--output_dir", str(tmp_path / "run"), "--method", method, *small]) == 0

@@ -13,7 +13,8 @@ writes a step's best weights as float16 into the bundle, scores that file, and p
 
 1. ``stage1``: Consistency Reinforcement from ImageNet weights, at 128 pixels;
 2. ``small``: stage 2 from that encoder, at 128 pixels, where a step takes a quarter of the time;
-3. ``full``: stage 2 continued from those weights at 256 pixels; ``full/models/model.pt`` is the result.
+3. ``full``: stage 2 continued from those weights at 256 pixels;
+4. ``sharp``: continued without zoom, which resamples every image; ``sharp/models/model.pt`` is the result.
 
 All are ``preset_recommended.json`` but for the options below; what follows ``--`` is passed to every step.
 """
@@ -40,7 +41,6 @@ from experiments.given_options import parse_options
 OPTIONS: dict[str, Any] = {
     "encoder": "efficientnet_lite2",
     "decoder_channels": 28,
-    "zoom": 1.3,  # as the shipped weights had it; the preset has none since (docs/results.md)
     "precision": "bfloat16",
     "num_workers": 0,
     "panel_interval": 0,
@@ -53,25 +53,28 @@ SCORES = ("mean_iou", "mean_dice", "mean_iou_original", "mean_dice_original")
 
 
 class Step(NamedTuple):
-    """A training: its folder, stage, size of images, and learning rates."""
+    """A training: its folder, stage, size of images, learning rates and zoom, and the weights it starts from."""
 
     name: str
     stage: int
     image_size: int
     epochs: int
     learning_rate: float
+    zoom: float
+    start: str | None = None
 
     @property
     def options(self) -> dict[str, Any]:
         """Options of the bundle's config."""
         rates = {"learning_rate": self.learning_rate, "encoder_learning_rate": 0.3 * self.learning_rate}
-        return {"image_size": self.image_size, "epochs": self.epochs, **rates}
+        return {"image_size": self.image_size, "epochs": self.epochs, "zoom": self.zoom, **rates}
 
 
 STEPS = (
-    Step("stage1", 1, 128, 10, 1e-3),
-    Step("small", 2, 128, 30, 1e-3),
-    Step("full", 2, 256, 20, 5e-4),
+    Step("stage1", 1, 128, 10, 1e-3, 1.3),
+    Step("small", 2, 128, 30, 1e-3, 1.3),
+    Step("full", 2, 256, 20, 5e-4, 1.3, "small/models/model_final.pt"),
+    Step("sharp", 2, 256, 6, 5e-4, 1.0, "full/models/model.pt"),
 )
 
 
@@ -96,8 +99,9 @@ def parse(words: Sequence[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset_dir", type=Path, required=True, help="Kvasir-SEG: images/, masks/, the two lists")
     parser.add_argument("--output_dir", type=Path, required=True, help="a folder for all steps; given again: continue")
-    parser.add_argument("--epochs", type=int, nargs=3, default=[step.epochs for step in STEPS], help="of the steps")
-    parser.add_argument("--image_sizes", type=int, nargs=3, default=[step.image_size for step in STEPS])
+    of_steps: dict[str, Any] = {"type": int, "nargs": len(STEPS)}
+    parser.add_argument("--epochs", **of_steps, default=[step.epochs for step in STEPS], help="of the steps")
+    parser.add_argument("--image_sizes", **of_steps, default=[step.image_size for step in STEPS])
     parser.add_argument("--held_out", type=int, default=80, help="images of train.txt to choose by")
     parser.add_argument(
         "--ship", nargs=2, metavar=("STEP", "NAME"), help="a step's model as NAME.pt, scored on val.txt"
@@ -137,11 +141,11 @@ def train(step: Step, output_dir: Path, options: dict[str, Any]) -> None:
     before = output_dir / "stage1" / "models" / "stage1_final.pt"
     places = {"ckpt_dir": str(folder / "models"), "output_dir": str(folder / "eval"), "resume": record.is_file()}
     starts = {"stage1_checkpoint": str(before) if step.name == "small" else None}
-    if step.name == "full":
+    if step.start:
         starts["encoder_weights"] = None
     workflow = open_run((f"train_stage{step.stage}", "preset_recommended"), {**options, **places, **starts})
-    if step.name == "full":
-        load(workflow.network_def, output_dir / "small" / "models" / "model_final.pt")
+    if step.start:
+        load(workflow.network_def, output_dir / step.start)
     workflow.run()
     workflow.finalize()
 

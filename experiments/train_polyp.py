@@ -32,7 +32,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from condseg_monai.cli.workflows import open_run, run, without_card_options
+from condseg_monai.cli.workflows import run, without_card_options
 from condseg_monai.networks.model_card import card_path
 from condseg_monai.utils.bundle_path import bundle_dir
 from condseg_monai.utils.files import file_sha256, write_checkpoint
@@ -53,7 +53,7 @@ SCORES = ("mean_iou", "mean_dice", "mean_iou_original", "mean_dice_original")
 
 
 class Step(NamedTuple):
-    """A training: its folder, stage, size of images, learning rates and zoom, and the weights it starts from."""
+    """A training: its folder, stage, size of images, learning rates, zoom, and the option that gives it weights."""
 
     name: str
     stage: int
@@ -61,7 +61,7 @@ class Step(NamedTuple):
     epochs: int
     learning_rate: float
     zoom: float
-    start: str | None = None
+    starts: tuple[str, str] | None = None
 
     @property
     def options(self) -> dict[str, Any]:
@@ -72,9 +72,9 @@ class Step(NamedTuple):
 
 STEPS = (
     Step("stage1", 1, 128, 10, 1e-3, 1.3),
-    Step("small", 2, 128, 30, 1e-3, 1.3),
-    Step("full", 2, 256, 20, 5e-4, 1.3, "small/models/model_final.pt"),
-    Step("sharp", 2, 256, 6, 5e-4, 1.0, "full/models/model.pt"),
+    Step("small", 2, 128, 30, 1e-3, 1.3, ("stage1_checkpoint", "stage1/models/stage1_final.pt")),
+    Step("full", 2, 256, 20, 5e-4, 1.3, ("init_from", "small/models/model_final.pt")),
+    Step("sharp", 2, 256, 6, 5e-4, 1.0, ("init_from", "full/models/model.pt")),
 )
 
 
@@ -138,16 +138,9 @@ def train(step: Step, output_dir: Path, options: dict[str, Any]) -> None:
     record = folder / "models" / f"run_stage{step.stage}.json"
     if record.is_file() and json.loads(record.read_text(encoding="utf-8")).get("result"):
         return
-    before = output_dir / "stage1" / "models" / "stage1_final.pt"
     places = {"ckpt_dir": str(folder / "models"), "output_dir": str(folder / "eval"), "resume": record.is_file()}
-    starts = {"stage1_checkpoint": str(before) if step.name == "small" else None}
-    if step.start:
-        starts["encoder_weights"] = None
-    workflow = open_run((f"train_stage{step.stage}", "preset_recommended"), {**options, **places, **starts})
-    if step.start:
-        load(workflow.network_def, output_dir / step.start)
-    workflow.run()
-    workflow.finalize()
+    start = {step.starts[0]: str(output_dir / step.starts[1])} if step.starts else {}
+    run((f"train_stage{step.stage}", "preset_recommended"), {**options, **places, **start})
 
 
 SOURCES = {
@@ -156,13 +149,6 @@ SOURCES = {
     "licence": "that of Kvasir-SEG: research and education only; not a medical device",
 }
 """What the card of a shipped model says of where it comes from."""
-
-
-def load(network: Any, checkpoint: Path) -> None:
-    """Fill a network; a run that is resumed is filled again from its own state."""
-    import torch  # takes seconds, and --help should not
-
-    network.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True))
 
 
 def ship(output_dir: Path, step: str, name: str, models_dir: Path, given: dict[str, Any]) -> None:

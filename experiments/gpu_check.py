@@ -357,12 +357,12 @@ def training(options: Options, encoder: str) -> Figures:
     command += ["--output_dir", str(folder)]
     given = ["--encoder", encoder, "--batch_size", "16", "--num_workers", "8"]
     if options.dry_run:
-        command += ["--held_out", "1", "--epochs", "1", "1", "1", "1", "--image_sizes", "32", "32", "48", "48"]
+        command += ["--held_out", "1", "--epochs", "1", "1", "1", "--image_sizes", "32", "32", "48"]
         given = ["--encoder", encoder, "--batch_size", "2", "--encoder_weights", "None", "--device", "cpu"]
         given += ["--num_workers", "0"]
     left = max(1.0, options.end - time.monotonic())
     subprocess.run([*command, "--", *given], cwd=REPOSITORY, check=True, timeout=left, stdout=subprocess.DEVNULL)
-    run = json.loads((folder / "sharp" / "models" / "run_stage2.json").read_text(encoding="utf-8"))
+    run = json.loads((folder / "full" / "models" / "run_stage2.json").read_text(encoding="utf-8"))
     return {"score": run["best"]["value"], "metric": run["best"]["metric"], "seconds": run["result"]["seconds"]}
 
 

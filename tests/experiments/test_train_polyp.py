@@ -1,4 +1,4 @@
-"""Training of the reference model: four steps, each of which continues, and a test list scored by request."""
+"""Training of the reference model: three steps, each of which continues, and a test list scored by request."""
 
 import json
 
@@ -15,7 +15,7 @@ def trained(tiny_dataset, tmp_path_factory):
     """Arguments of a run of one epoch a step that has ended, and its folder."""
     folder = tmp_path_factory.mktemp("polyp") / "run"
     words = ["train_polyp", "--dataset_dir", str(tiny_dataset), "--output_dir", str(folder), "--held_out", "1"]
-    words += ["--epochs", "1", "1", "1", "1", "--image_sizes", "32", "32", "48", "48"]
+    words += ["--epochs", "1", "1", "1", "--image_sizes", "32", "32", "48"]
     words += ["--", "--encoder_weights", "None", "--batch_size", "2", "--device", "cpu", "--precision", "float32"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.argv", words)

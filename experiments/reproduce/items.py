@@ -115,8 +115,8 @@ ITEMS: dict[str, Item] = {
             "base": Row("as the others are trained"),
             "no_region_losses": Row("no losses of the regions", options={"lambda_regions": 0.0}),
             "region_losses_tenth": Row("losses of the regions: a tenth", options={"lambda_regions": 0.1}),
-            "beta_detached": Row("no gradient through beta", options={"stage_loss#weight_gradient": False}),
-            "beta_ceiling_3": Row("beta at most 3", options={"stage_loss#ceiling": 3.0}),
+            "beta_detached": Row("no gradient through beta", options={"stage2_stage_loss#weight_gradient": False}),
+            "beta_ceiling_3": Row("beta at most 3", options={"stage2_stage_loss#ceiling": 3.0}),
             "class_balance": Row("classes balanced", options={"class_balance": 0.5}),
             **_SAME_ENCODER,
             "flexible_unet_class_balance": Row(

@@ -91,7 +91,8 @@ OWN_OPTIONS = {
 }
 """Options of trainings that this program sets."""
 
-_PREFIXES = {"train_stage1": "stage1_", "train_dec_seg": "dec_seg_"}  # of options that a training alone gets
+# Of options that a training alone gets.
+_PREFIXES = {"train_stage1": "stage1_", "train_stage2": "stage2_", "train_dec_seg": "dec_seg_"}
 _LONGEST_NAME = 240  # bytes; a folder's name has 255
 _log = logging.getLogger("reproduce")
 
@@ -102,7 +103,7 @@ class Row(NamedTuple):
     Attributes:
         title: as the table shows it.
         method: a key of :data:`FILES`.
-        options: of all its trainings; with ``stage1_`` before the name, of the first stage alone.
+        options: of all its trainings; with ``stage1_`` or ``stage2_`` before the name, of that stage alone.
         epochs_factor: of the budget's epochs: with more labels an epoch has more steps, of which rows have as many.
         starts_from: the row whose weights its first training starts from.
         paper_iou: the paper's mIoU, in per cent, by the name of the data set.

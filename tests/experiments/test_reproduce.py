@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import json
 import shutil
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+import condseg_monai
 from condseg_monai.cli.workflows import option_names, read_configs
 from condseg_monai.data.synthetic.ct_phantom import make_synthetic_ct
 from condseg_monai.utils.options import read_options
@@ -47,11 +49,19 @@ def test_every_row_names_options_that_its_configs_have(item):
         stage1 = option_names(files.stage1 or files.train)
         for option in row.options:
             if "#" in option:  # a part that no option of its own reaches
-                assert option.split("#")[0] in read_configs(files.train)[0]
+                block, part = option.removeprefix("stage2_").split("#")
+                loss = read_configs(files.train)[0][block]["_target_"]
+                assert part in inspect.signature(getattr(condseg_monai, loss.rpartition(".")[2])).parameters
                 continue
             known = stage1 if option.startswith("stage1_") else {*option_names(files.train), *stage1}
             assert option.removeprefix("stage1_") in known
             read_options(**{option.removeprefix("stage1_"): row.options[option]})
+
+
+def test_part_of_the_second_stages_loss_leaves_the_first_stage_as_it_is(tmp_path):
+    trainings = {name: plan(tmp_path).trainings(ITEMS["recipe"].rows[name]) for name in ("base", "beta_detached")}
+    assert trainings["beta_detached"][0] == trainings["base"][0]
+    assert trainings["beta_detached"][1].options["stage_loss#weight_gradient"] is False
 
 
 @pytest.fixture(scope="module")

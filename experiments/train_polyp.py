@@ -25,7 +25,7 @@ import json
 import logging
 import random
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -53,14 +53,14 @@ SCORES = ("mean_iou", "mean_dice", "mean_iou_original", "mean_dice_original")
 
 
 class Step(NamedTuple):
-    """A training: its folder, stage, size of images, learning rates, and the option that gives it weights."""
+    """A training: its folder, stage, size of images, learning rates, and the option with the weights it starts from."""
 
     name: str
     stage: int
     image_size: int
     epochs: int
     learning_rate: float
-    starts: tuple[str, str] | None = None
+    starts_from: Mapping[str, str] = {}
 
     @property
     def options(self) -> dict[str, Any]:
@@ -71,8 +71,8 @@ class Step(NamedTuple):
 
 STEPS = (
     Step("stage1", 1, 128, 10, 1e-3),
-    Step("small", 2, 128, 30, 1e-3, ("stage1_checkpoint", "stage1/models/stage1_final.pt")),
-    Step("full", 2, 256, 20, 5e-4, ("init_from", "small/models/model_final.pt")),
+    Step("small", 2, 128, 30, 1e-3, {"stage1_checkpoint": "stage1/models/stage1_final.pt"}),
+    Step("full", 2, 256, 20, 5e-4, {"init_from": "small/models/model_final.pt"}),
 )
 
 
@@ -136,7 +136,7 @@ def train(step: Step, output_dir: Path, options: dict[str, Any]) -> None:
     if record.is_file() and json.loads(record.read_text(encoding="utf-8")).get("result"):
         return
     places = {"ckpt_dir": str(folder / "models"), "output_dir": str(folder / "eval"), "resume": record.is_file()}
-    start = {step.starts[0]: str(output_dir / step.starts[1])} if step.starts else {}
+    start = {option: str(output_dir / file) for option, file in step.starts_from.items()}
     run((f"train_stage{step.stage}", "preset_recommended"), {**options, **places, **start})
 
 

@@ -57,6 +57,7 @@ _PAPER_RATES = {
     "encoder_learning_rate": 1e-5,
     "stage1_encoder_learning_rate": 1e-4,
 }
+_RANDOM_ENCODER = {"encoder_weights": None, "encoder_learning_rate": 2e-3}
 _QUARTER = {"labeled_fraction": 0.25, "labeled_batch_size": 3, "unlabeled_batch_size": 3}
 
 
@@ -131,11 +132,11 @@ ITEMS: dict[str, Item] = {
             "adam": Row("Adam", options={"optimizer_name": "adam", "weight_decay": 0.0}),
             "encoder_rate_of_decoder": Row("encoder's rate 2e-3", options={"encoder_learning_rate": 2e-3}),
             "encoder_rate_tenth": Row("encoder's rate 2e-4", options={"encoder_learning_rate": 2e-4}),
-            "random_encoder": Row("random encoder", options={"encoder_weights": None, "encoder_learning_rate": 2e-3}),
+            "random_encoder": Row("random encoder", options=_RANDOM_ENCODER),
             "lite2": Row("EfficientNet-lite2", options={"encoder": "efficientnet_lite2"}),
             "channels": Row("32 decoder channels", options={"decoder_channels": 32}),
             "plateau": Row("rates that fall on a plateau", options={"lr_schedule": "plateau"}),
-            "group_norm": Row("group norm", options={"norm": "group"}),
+            "group_norm": Row("random encoder, group norm", options={**_RANDOM_ENCODER, "norm": "group"}),
             "larger": Row("images of 128 pixels", options={"image_size": 128}),
             "paper": Row("the paper's optimizer and rates", options=_PAPER_RATES),
         },

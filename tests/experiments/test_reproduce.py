@@ -12,8 +12,10 @@ import pytest
 from PIL import Image
 
 import condseg_monai
+from condseg_monai import FlexibleUNet
 from condseg_monai.cli.workflows import option_names, read_configs
 from condseg_monai.data.synthetic.ct_phantom import make_synthetic_ct
+from condseg_monai.networks.encoders import load_encoder_weights
 from condseg_monai.utils.options import read_options
 from experiments.reproduce import __main__ as reproduce
 from experiments.reproduce import pictures
@@ -206,6 +208,16 @@ def test_every_training_has_a_folder_of_its_own_whose_name_is_short_enough(tmp_p
     rows = [row for item in ITEMS.values() if item.kind != "speed" for row in item.rows.values()]
     folders = {training.name: here.folder(training, 0).parent for row in rows for training in here.trainings(row)}
     assert len(set(folders.values())) == len(folders) and max(len(folder.name) for folder in folders.values()) < 255
+
+
+def test_every_recipe_has_weights_that_its_encoder_can_start_from(tmp_path):
+    small = plan(tmp_path, budget="small")
+    firsts = [small.trainings(row)[0] for row in ITEMS["recipe"].rows.values()]
+    options = [{**read_configs(first.files)[0], **first.options} for first in firsts]
+    starts = {(each["encoder"], each["encoder_weights"], each["norm"]) for each in options}
+    assert len(starts) == 4
+    for encoder, weights, norm in starts:
+        load_encoder_weights(FlexibleUNet(encoder=encoder, norm=norm), weights)
 
 
 def test_stages_get_the_options_of_budget_row_and_command_line(tmp_path):

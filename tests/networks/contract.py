@@ -107,6 +107,7 @@ class NetworkContract:
                 image = self.image(height, width, batch=batch)
                 torch.testing.assert_close(exported(image), network(image), rtol=1e-5, atol=1e-5)
 
+    @pytest.mark.slow  # tests/bundle/test_methods.py has exported TorchScript
     def test_script_serves_other_sizes(self, evaluated):
         if not self.scriptable:
             pytest.skip("the encoder cannot be scripted")

@@ -77,7 +77,8 @@ def test_it_works_in_mixed_precision(mode):
     torch.testing.assert_close(*gradients)
 
 
-@pytest.mark.parametrize("mode", ["selective", pytest.param("block", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["selective", "block"])
 def test_a_block_that_runs_twice_a_step_works_in_mixed_precision(mode):
     gradients = []
     for checkpointing in ("none", mode):

@@ -35,8 +35,8 @@ def cost(network, loss=None, images=1, masks=1):
     ("build", "loss", "images", "masks", "gflop", "megabytes"),
     [
         (ConDSegStage1, ConsistencyReinforcementLoss, 8, 4, 234, 2420),
-        (ConDSeg, ConDSegLoss, 2, 2, 1300, 2390),
-        (lambda: ConDSeg(checkpointing="selective"), ConDSegLoss, 2, 2, 1320, 1140),
+        pytest.param(ConDSeg, ConDSegLoss, 2, 2, 1300, 2390, marks=pytest.mark.slow),
+        pytest.param(lambda: ConDSeg(checkpointing="selective"), ConDSegLoss, 2, 2, 1320, 1140, marks=pytest.mark.slow),
         pytest.param(lambda: ConDSeg(cdfa="released"), ConDSegLoss, 2, 2, 1330, 2590, marks=pytest.mark.slow),
         pytest.param(MedDisSeg, lambda: MedDisSegLoss(ConDSegLoss()), 2, 2, 1300, 4070, marks=pytest.mark.slow),
     ],

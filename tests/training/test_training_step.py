@@ -79,6 +79,8 @@ STEPS = {
     ),
     "UNet's decoder": Step(lambda: FlexibleUNet(**ENCODER), MaskLoss),
 }
+# Without values, several seconds each: most of what they run is in "stage 2" and "DEC-Seg, semi-supervised" too.
+SLOW = {"stage 2, classes", "stage 2, released", "stage 2, selective", "stage 2, block", "ConDSeg, semi-supervised"}
 ENCODER_STEPS = {name: Step(lambda name=name: FlexibleUNet(encoder=name), MaskLoss) for name in ENCODERS}
 
 
@@ -93,7 +95,9 @@ class NoCopies(TorchFunctionMode):
         return result
 
 
-@pytest.mark.parametrize("name", [*STEPS, *ENCODER_STEPS])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in (*STEPS, *ENCODER_STEPS)]
+)
 def test_step_reads_no_value_and_has_all_tensors_on_the_device(name):
     """Tensors of the meta device have no values: ``.item()``, ``.cpu()``, ``nonzero`` and ``if tensor`` raise."""
     step = {**STEPS, **ENCODER_STEPS}[name]

@@ -98,6 +98,7 @@ for kernel in (fused._weigh_kernel, fused._correlate_kernel):
 """
 
 
+@pytest.mark.slow
 def test_kernels_compile_for_an_h100_without_one():
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     subprocess.run([sys.executable, "-c", COMPILE], env=environment, check=True)

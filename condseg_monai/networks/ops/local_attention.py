@@ -67,8 +67,10 @@ def _fold_attention(attention: Tensor) -> Tensor:
     kernel = attention.new_zeros((b, heads, 2 * k - 1, 2 * k - 1, h, w))
     for p in range(k):
         for q in range(k):
-            top, left = 2 * r - p, 2 * r - q
-            kernel[:, :, top : top + k, left : left + k] += padded[:, :, p, q, :, :, top : top + h, left : left + w]
+            top, left = k - 1 - p, k - 1 - q
+            block = padded[:, :, p, q, :, :, top : top + h, left : left + w]
+            # ONNX has no sum in place: writing into a slice takes it four times the operations.
+            kernel = kernel + F.pad(block, (0, 0, 0, 0, left, q, top, p))
     return kernel
 
 

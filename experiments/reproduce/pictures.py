@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import cycle
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -82,17 +81,22 @@ def _draw_means(axes: Any, rows: Mapping[str, Row], plan: Plan, seeds: Sequence[
 
 
 def draw_cost(rows: Mapping[str, Row], plan: Plan, seeds: Sequence[int], x: str = "") -> Figure:
-    """MIoU over the multiply-adds for one image, with its 95 % interval over images."""
-    figure, axes = _figure("billion multiply-adds for one image", "mIoU")
-    figure.set_figwidth(8)
-    for row, marker in zip(rows.values(), cycle("osD^vP*X"), strict=False):  # rows of one network lie above each other
+    """MIoU of each row with its 95 % interval over images, each seed's as a stroke, beside the multiply-adds."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 1 + 0.4 * len(rows)), layout="constrained")
+    scores, costs = figure.subplots(1, 2, sharey=True, width_ratios=(3, 1))
+    for place, row in enumerate(rows.values()):
         scored = plan.read_scores(row, seeds)
-        images = np.mean([table.scores["mean_iou"] for table in scored.values()], axis=0)
-        mean, (low, high), (cost, _) = images.mean(), bootstrap_interval(images), plan.cost(row, next(iter(scored)))
-        errors = [[mean - low], [high - mean]]
-        axes.errorbar(cost, mean, yerr=errors, marker=marker, linestyle="none", capsize=3, label=row.title)
-    axes.set_xlim(left=0)
-    figure.legend(loc="outside right upper")
+        images = np.stack([table.scores["mean_iou"] for table in scored.values()])
+        mean, (low, high) = images.mean(), bootstrap_interval(images.mean(axis=0))
+        scores.errorbar(mean, place, xerr=[[mean - low], [high - mean]], marker="o", capsize=3, color="C0")
+        scores.plot(images.mean(axis=1), [place] * len(images), "|", color="black")
+        costs.barh(place, plan.cost(row, next(iter(scored)))[0], color="C0")
+    scores.set_yticks(range(len(rows)), [row.title for row in rows.values()])
+    scores.invert_yaxis()
+    scores.set_xlabel("mIoU")
+    costs.set_xlabel("GMAC")
     return figure
 
 

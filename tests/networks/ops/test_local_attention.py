@@ -54,3 +54,11 @@ def test_windows_are_never_stored():
 
 def test_a_batch_of_nothing_gives_nothing():
     assert window_attention(torch.zeros(0, 4, 3, 3), torch.zeros(0, 1, 9, 9, 3, 3)).shape == (0, 4, 3, 3)
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+def test_no_slice_is_written_which_exporters_spell_out():
+    values, attention = torch.rand(1, 4, 5, 6), torch.rand(1, 1, 9, 9, 5, 6).softmax(dim=3)
+    graph = torch.jit.trace(window_attention, (values, attention), check_trace=False).graph
+    written = [node.kind() for node in graph.nodes() if node.kind() in ("aten::add_", "aten::copy_")]
+    assert written == []

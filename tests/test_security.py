@@ -67,6 +67,7 @@ def test_checkpoint_with_code_in_it_is_refused_and_does_not_run(tmp_path, capsys
     assert (tmp_path / "ran").exists()
 
 
+@pytest.mark.slow
 def test_configs_in_a_model_folder_are_not_read(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     make_synthetic_dataset("data", num_train=2, num_val=1, num_test=2, image_size=32)

@@ -52,6 +52,7 @@ def test_every_property_is_where_monai_looks_for_it(open_config, options, traine
     assert all(torch.equal(value, saved[key]) for key, value in workflow.network_def.state_dict().items())
 
 
+@pytest.mark.slow
 def test_the_checkpoint_is_scored_and_no_average_that_training_would_make(run_config, options, tmp_path):
     for name, decay in (("plain", None), ("average", 0.9)):
         run_config("train", "evaluate", **{**options, "output_dir": str(tmp_path / name), "ema_decay": decay})

@@ -116,6 +116,7 @@ def test_turned_copies_of_a_scan_get_the_same_scores(run, tmp_path):
     assert ((table.scores["dice"] > 0) & (table.scores["dice"] < 1)).any()
 
 
+@pytest.mark.slow
 def test_transunet_s_volumes_get_labels_that_are_scored_against_their_own(run, tmp_path):
     write_nifti(tmp_path / "nifti" / "case0001.nii.gz", IMAGE, AFFINE)
     slices = axial_slices(IMAGE, AFFINE), axial_slices(LABEL, AFFINE)
@@ -136,6 +137,7 @@ def test_transunet_s_volumes_get_labels_that_are_scored_against_their_own(run, t
     np.testing.assert_allclose(scores[0], scores[1], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_precision_and_layout_change_next_to_nothing(run, tmp_path, monkeypatch):
     write_nifti(tmp_path / "in" / "a.nii.gz", IMAGE, AFFINE)
     compiled = []

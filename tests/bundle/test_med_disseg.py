@@ -29,6 +29,7 @@ def state(path):
     return torch.load(path, weights_only=True)
 
 
+@pytest.mark.slow
 def test_both_stages_train_their_networks_and_log_the_term(trained):
     for stage, name, network in (
         ("stage1", "stage1.pt", MedDisSegStage1(encoder="resnet18")),
@@ -68,6 +69,7 @@ def test_weights_of_the_term_change_the_training(open_config, tiny_options, tmp_
     assert losses[0][1] != losses[1][1]
 
 
+@pytest.mark.slow
 def test_attention_is_left_out_by_option_and_the_card_says_so(run_config, tiny_options, tmp_path):
     options = {**tiny_options, **folders(tmp_path), "elat": False, "cbat": False, "panel_interval": 0}
     for stage, name, option, part in (

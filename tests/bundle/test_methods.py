@@ -75,7 +75,7 @@ class Trained(NamedTuple):
     ckpt_dir: Path
 
 
-SLOW = {*METHODS} - {"condseg", "unet", "dec_seg"}  # what is quick is ours, a baseline and semi-supervised
+SLOW = {*METHODS} - {"condseg", "unet"}  # what is quick is ours and a baseline
 
 
 @pytest.fixture(

@@ -125,6 +125,7 @@ def test_train_json_builds_the_network_that_is_in_the_bundle(open_config, traine
     network.load_state_dict(torch.load(trained.ckpt_dir / "model.pt", weights_only=True))
 
 
+@pytest.mark.slow
 def test_exported_config_without_its_model_refuses_to_guess_the_size(bundle_dir, trained, open_config, tmp_path):
     config = bundle_dir / "configs" / "inference.json"
     ckpt_export(

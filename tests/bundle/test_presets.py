@@ -19,6 +19,7 @@ def released(run_config, tiny_options, tmp_path_factory):
     ]
 
 
+@pytest.mark.slow
 def test_released_preset_has_the_released_losses_and_rates(released):
     losses = [workflow.parser.get_parsed_content("loss") for workflow in released]
     assert isinstance(losses[0], ReleasedConsistencyReinforcementLoss)
@@ -64,6 +65,7 @@ def test_released_preset_s_batches_are_those_of_its_stages(open_config, tiny_opt
     assert sizes == [8, 12]
 
 
+@pytest.mark.slow
 def test_recommended_preset_trains_both_stages_and_averages_the_weights(run_config, tiny_options, tmp_path):
     folders = {"ckpt_dir": str(tmp_path / "models"), "output_dir": str(tmp_path / "eval")}
     given = {"dataset_dir", "device", "encoder_weights", "image_size", "num_workers", "progress_bar", "epochs"}

@@ -190,6 +190,7 @@ def test_results_of_another_run_are_refused_before_any_work(open_config, options
     assert {name: file_sha256(tmp_path / "models" / name) for name in names(tmp_path)} == before
 
 
+@pytest.mark.slow
 def test_other_options_and_cases_are_refused_by_name(open_config, options, tiny_dataset, tmp_path):
     train(open_config, "train_stage2", tmp_path, **{**options, "epochs": 1})
     before = {name: file_sha256(tmp_path / "models" / name) for name in names(tmp_path)}

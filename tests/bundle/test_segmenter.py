@@ -145,6 +145,7 @@ def test_images_in_memory_that_cannot_be_read_are_named_by_their_index(run_dir, 
     assert segmenter.predict(tensor.to(torch.bfloat16)).mask.shape == (20, 20)
 
 
+@pytest.mark.slow
 def test_model_is_a_checkpoint_a_folder_or_a_zip(run_dir, tmp_path):
     expected = Segmenter(run_dir, device="cpu").predict(IMAGES["odd.png"]).probability
     bundle = shutil.copytree(run_dir, tmp_path / "bundle")
@@ -237,6 +238,7 @@ def test_tta_is_the_mean_over_flips(run_dir, images, run_config, tmp_path):
     np.testing.assert_allclose(flipped.predict(images / "odd.png").probability, written, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_ensemble_is_the_mean_of_models_that_each_see_their_own_size(run_dir, tmp_path):
     other = save_model(tmp_path / "other", seed=1, threshold=0.8, image_size=64, normalization="released")
     both = [Segmenter(model, device="cpu").predict(IMAGES["odd.png"]) for model in (run_dir, other)]
@@ -346,6 +348,7 @@ def test_volume_equals_inference_synapse_json(run_config, tmp_path):
         result.overlay()
 
 
+@pytest.mark.slow
 def test_ensemble_of_volumes_is_the_mean_of_models_that_each_see_their_own_size(tmp_path):
     image, _ = phantom()
     scan = write_nifti(tmp_path / "scan.nii.gz", *turned(image, AFFINE, "SPL"))

@@ -175,6 +175,7 @@ def test_share_of_labels_is_drawn_and_logged(open_config, options, tiny_dataset,
     assert "with labeled_fraction 0.5 and seed 3" in caplog.text
 
 
+@pytest.mark.slow
 def test_other_labels_are_refused_on_resume(open_config, options, tmp_path, dataset):
     folder = tmp_path / "data"
     shutil.copytree(dataset, folder)
@@ -188,6 +189,7 @@ def test_other_labels_are_refused_on_resume(open_config, options, tmp_path, data
     assert "labeled list was" in str(error.value.__cause__)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="one process on the CPU, by gloo")
 def test_overlay_for_several_gpus_runs_in_a_group_of_one(run_config, options, tmp_path, monkeypatch):
     with socket.socket() as free:

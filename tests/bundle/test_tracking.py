@@ -32,6 +32,7 @@ def test_both_stages_leave_a_history_and_one_picture(trained):
     assert (trained.output_dir / "curves.png").is_file()
 
 
+@pytest.mark.slow
 def test_run_without_a_tracker_leaves_history_and_curves_alone(run_config, options, tmp_path):
     run_config("train_stage2", **options, tracker="none")
     assert sorted(path.name for path in (tmp_path / "eval").iterdir()) == ["curves.png", "history_stage2.csv"]
@@ -58,6 +59,7 @@ def test_run_that_fails_in_its_first_step_leaves_the_one_that_it_should_replace(
     run_config("train_stage2", **{**options, "resume": True, "epochs": 2})
 
 
+@pytest.mark.slow
 def test_fine_tuning_starts_from_the_whole_model_and_is_recorded(open_config, options, trained, tmp_path):
     model = trained.ckpt_dir / "model.pt"
     workflow = open_config("train_stage2", **{**options, "stage1_checkpoint": "none.pt", "init_from": str(model)})

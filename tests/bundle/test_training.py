@@ -278,7 +278,7 @@ def test_training_batch_is_what_the_network_takes(open_config, options, stage):
     assert {Path(file).parent.name for file in batch["image_file"]} == {"images"}
 
 
-@pytest.mark.parametrize("stage", ["train_stage1", "train_stage2"])
+@pytest.mark.parametrize("stage", ["train_stage1", pytest.param("train_stage2", marks=pytest.mark.slow)])
 def test_non_finite_loss_stops_with_the_files_and_the_terms(open_config, options, tmp_path, stage):
     workflow = open_config(stage, **{**options, "epochs": 3})
     workflow.initialize()
@@ -316,6 +316,7 @@ def test_cache_of_none_gives_the_same_batches(open_config, options):
     assert torch.equal(items[0], items[1])
 
 
+@pytest.mark.slow
 def test_released_forms_are_trained_and_recorded(run_config, options, tmp_path):
     changed = {"cdfa": "released", "normalization": "released", "cdfa_window": 1, "decoders": 1}
     run_config("train_stage2", **options, **changed)

@@ -56,6 +56,7 @@ def test_masks_are_those_of_the_same_pictures_as_png(model, source, tmp_path):
         np.testing.assert_array_equal(mask, expected[name])
 
 
+@pytest.mark.slow
 def test_one_frame_is_segmented_as_in_the_whole_clip(model, source, tmp_path):
     assert predict(model, source, tmp_path / "out") == 0
     assert predict(model, Path(f"{source / 'clip.dcm'}#7"), tmp_path / "one") == 0

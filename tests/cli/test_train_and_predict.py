@@ -114,6 +114,7 @@ def test_training_starts_from_a_shipped_model_by_its_name(tmp_path, monkeypatch)
     assert value.convert("condseg_polyp", None, None) == str(tmp_path / "condseg_polyp")
 
 
+@pytest.mark.slow
 def test_source_is_one_image_or_a_folder_with_sub_folders(data, trained, tmp_path):
     run, _ = trained
     for name in ("a/x.png", "b/x.png", "x.png"):
@@ -125,6 +126,7 @@ def test_source_is_one_image_or_a_folder_with_sub_folders(data, trained, tmp_pat
     assert masks == dict.fromkeys(("a/x.png", "b/x.png", "x.png"), (tmp_path / "one" / "x.png").read_bytes())
 
 
+@pytest.mark.slow
 def test_options_that_take_trained_weights_name_each_other(data, trained, tmp_path, capsys):
     model = str(trained[0] / "models" / "model.pt")
     words = ["train", str(data), "--output_dir", str(tmp_path / "run"), *SMALL, "--checkpointing", "none"]

@@ -111,6 +111,7 @@ def test_a_training_is_shared_and_kept(tiny_dataset, tmp_path, monkeypatch, caps
     assert "stage1/seed0 was trained with other data or options, see" in capsys.readouterr().err.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_a_training_that_was_cut_short_continues_or_begins_again(tiny_dataset, tmp_path, monkeypatch):
     words = ["table3", "--rows", "net0_cr", "--budget", "tiny", "--", "--device", "cpu"]
     models = tmp_path / "trainings" / "stage1" / "seed0" / "models"
@@ -124,6 +125,7 @@ def test_a_training_that_was_cut_short_continues_or_begins_again(tiny_dataset, t
     assert (models / "stage1_final.pt").stat().st_mtime_ns == trained and (models.parent / "trained.json").is_file()
 
 
+@pytest.mark.slow
 def test_other_images_are_scored_and_a_row_that_fails_does_not_stop_the_others(
     tiny_dataset, tmp_path, monkeypatch, capsys
 ):
@@ -140,6 +142,7 @@ def test_other_images_are_scored_and_a_row_that_fails_does_not_stop_the_others(
     assert "scored on val.txt of other" in (tmp_path / "out" / "table3.md").read_text()
 
 
+@pytest.mark.slow
 def test_several_lists_are_scored_after_one_training_and_have_a_table_each(tmp_path, monkeypatch, without_settings):
     row = ITEMS["figure6"].rows["0.5"]
     scored(tmp_path, row)
@@ -202,6 +205,7 @@ def test_equal_trainings_have_one_name_whatever_their_table(tmp_path):
     assert small.trainings(ITEMS["table3"].rows["net0"])[0].name == "stage1.without_cr"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", BUDGETS)
 def test_every_training_has_a_folder_of_its_own_whose_name_is_short_enough(tmp_path, budget):
     here = plan(tmp_path, budget=budget)
@@ -476,6 +480,7 @@ def test_figure_is_drawn_without_a_row_that_failed_and_the_last_line_names_it(
     assert Image.open(tmp_path / "figure5.png").size == (600, 400)
 
 
+@pytest.mark.slow
 def test_speed_is_measured_without_data(tmp_path, monkeypatch):
     call(monkeypatch, tmp_path, "table8", "--rows", "unet", "condseg", "--budget", "tiny", "--", "--device", "cpu")
     table = read(tmp_path / "table8.csv")

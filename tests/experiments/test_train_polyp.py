@@ -23,6 +23,7 @@ def trained(tiny_dataset, tmp_path_factory):
     return words, folder
 
 
+@pytest.mark.slow
 def test_held_out_images_are_of_the_training_list_and_the_test_list_is_the_official_one(trained, tiny_dataset):
     lists = {name: (trained[1] / "dataset" / f"{name}.txt").read_text().split() for name in ("train", "val", "test")}
     assert len(lists["val"]) == 1 and len(lists["train"]) == 3
@@ -41,6 +42,7 @@ def test_last_step_begins_with_the_weights_of_the_step_before(trained):
     assert 0 < distance < 0.05 * sum(small[key].square().sum() for key in kernels)
 
 
+@pytest.mark.slow
 def test_run_that_has_ended_stays_and_its_model_is_shipped_with_scores(trained, monkeypatch, capsys, tmp_path):
     words, folder = trained
     model = folder / "full" / "models" / "model.pt"

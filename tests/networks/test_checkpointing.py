@@ -35,7 +35,9 @@ def tensors(output: torch.Tensor | Sequence[Any]) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("mode", ["selective", "block"])
-@pytest.mark.parametrize("name", list(NETWORKS))
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "MedDisSeg" else name for name in NETWORKS]
+)
 def test_gradients_and_statistics_are_those_of_plain_training(name, mode):
     results = []
     for checkpointing in ("none", mode):
@@ -64,6 +66,7 @@ def test_selective_keeps_less_than_plain_and_block_less_still():
     assert kept["block"] < 0.6 * kept["selective"], kept
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["selective", "block"])
 def test_it_works_in_mixed_precision(mode):
     gradients = []

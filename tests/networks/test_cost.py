@@ -48,7 +48,9 @@ def test_cost_of_a_training_step(build, loss, images, masks, gflop, megabytes):
     assert operations < gflop and peak < megabytes
 
 
-@pytest.mark.parametrize(("cdfa", "gflop", "megabytes"), [("paper", 178, 158), ("released", 182, 165)])
+@pytest.mark.parametrize(
+    ("cdfa", "gflop", "megabytes"), [("paper", 178, 158), pytest.param("released", 182, 165, marks=pytest.mark.slow)]
+)
 def test_cost_of_inference(cdfa, gflop, megabytes):
     operations, peak = cost(ConDSeg(cdfa=cdfa))
     print(f"{operations:.0f} GFLOP, {peak:.0f} MB")

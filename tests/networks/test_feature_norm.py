@@ -55,6 +55,7 @@ def test_other_norms_and_weights_of_another_norm_are_refused(tmp_path):
         load_encoder_weights(ConDSeg(**SMALL, norm="group"), file)
 
 
+@pytest.mark.slow
 def test_group_norm_can_be_scripted():
     network = ConDSeg(**SMALL, norm="group").eval()
     image = torch.rand(1, 3, 48, 64)

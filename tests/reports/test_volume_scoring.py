@@ -69,6 +69,7 @@ def test_command_writes_table_summary_and_page(folders, capsys):
     assert command(folders, "--class_names", ",".join(NAMES), "--overwrite") == 0
 
 
+@pytest.mark.slow
 def test_turned_copies_score_the_same(folders):
     """Whichever of the two is turned, and however: organs are compared where they lie."""
     results = []

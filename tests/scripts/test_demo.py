@@ -87,7 +87,8 @@ def test_runs_are_numbered_and_never_share_a_folder(tmp_path: Path):
 
 
 # With regions and without them; tests/cli trains, evaluates and uses every method.
-@pytest.mark.parametrize("method", ["condseg", pytest.param("dec_seg", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["condseg", "dec_seg"])
 def test_demo_on_own_data_leaves_scores_masks_and_a_sheet(
     tiny_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], method: str
 ):
@@ -153,6 +154,7 @@ def test_stopped_and_failed_demos_end_with_a_message(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_synapse_goes_from_volumes_to_volumes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):

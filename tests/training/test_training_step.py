@@ -79,9 +79,17 @@ STEPS = {
     ),
     "UNet's decoder": Step(lambda: FlexibleUNet(**ENCODER), MaskLoss),
 }
-# Without values, several seconds each: most of what they run is in "stage 2" and "DEC-Seg, semi-supervised" too.
-SLOW = {"stage 2, classes", "stage 2, released", "stage 2, selective", "stage 2, block", "ConDSeg, semi-supervised"}
 ENCODER_STEPS = {name: Step(lambda name=name: FlexibleUNet(encoder=name), MaskLoss) for name in ENCODERS}
+# Several seconds each: most of what they run is in "stage 2" and "Med-DisSeg stage 1" too.
+SLOW = {
+    *("stage 2, classes", "stage 2, released", "stage 2, selective", "stage 2, block", "Med-DisSeg"),
+    *("DEC-Seg", "DEC-Seg, semi-supervised", "ConDSeg, semi-supervised", "pvt_v2_b2", "res2net50_v1b"),
+}
+
+
+def named(*steps: str) -> list[Any]:
+    """Names of steps as parameters of a test, those of ``SLOW`` marked so."""
+    return [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in steps]
 
 
 class NoCopies(TorchFunctionMode):
@@ -95,9 +103,7 @@ class NoCopies(TorchFunctionMode):
         return result
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in (*STEPS, *ENCODER_STEPS)]
-)
+@pytest.mark.parametrize("name", named(*STEPS, *ENCODER_STEPS))
 def test_step_reads_no_value_and_has_all_tensors_on_the_device(name):
     """Tensors of the meta device have no values: ``.item()``, ``.cpu()``, ``nonzero`` and ``if tensor`` raise."""
     step = {**STEPS, **ENCODER_STEPS}[name]
@@ -126,7 +132,7 @@ def test_these_tests_see_what_they_forbid():
         torch.ones(2).to("meta")
 
 
-@pytest.mark.parametrize("name", STEPS)
+@pytest.mark.parametrize("name", named(*STEPS))
 def test_loss_and_its_terms_are_float32_under_autocast(name):
     step = STEPS[name]
     torch.manual_seed(0)

@@ -116,6 +116,7 @@ for _ in range(30):
 """
 
 
+@pytest.mark.slow
 def test_ctrl_c_during_a_write_is_an_interruption_and_leaves_the_old_file(tmp_path):
     program = [sys.executable, "-c", INTERRUPT, str(tmp_path / "model.pt")]
     result = subprocess.run(program, capture_output=True, text=True)

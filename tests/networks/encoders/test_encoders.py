@@ -51,6 +51,7 @@ def test_torchvision_weights_give_torchvision_features(name, tmp_path):
             torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5 * theirs.abs().max().item())
 
 
+@pytest.mark.slow
 def test_pvt_takes_the_weights_of_its_authors_and_of_transformers(tmp_path):
     pytest.importorskip("transformers")
     released = released_vectors("condseg_pvt").state_dict()

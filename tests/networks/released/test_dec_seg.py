@@ -34,6 +34,7 @@ def test_three_logits_equal_the_released_ones():
         torch.testing.assert_close(sample(logits), expected[name], rtol=0, atol=1e-9, msg=name)
 
 
+@pytest.mark.slow
 def test_every_released_key_has_its_place_and_shape():
     """Without the four hundred million numbers: each key is a constant, and constants are found again."""
     build, _ = RELEASED_MODELS["dec_seg"]

@@ -35,7 +35,16 @@ def torchrun(number, script, *words):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="one process on the CPU, by gloo")
-@pytest.mark.parametrize(("stage", "more"), [("train_stage1", {}), ("train_stage1", {"view_passes": 2}), ("train", {})])
+@pytest.mark.parametrize(
+    ("stage", "more"),
+    [
+        ("train_stage1", {}),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (("train_stage1", {"view_passes": 2}), ("train", {}))
+        ),
+    ],
+)
 def test_overlay_runs_in_a_group_of_one(run_config, options, tmp_path, monkeypatch, stage, more):
     # port 0: the system chooses a free one, whatever else runs
     variables = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": 0, "RANK": 0, "WORLD_SIZE": 1, "LOCAL_RANK": 0}

@@ -44,7 +44,7 @@ def test_heads_start_from_what_is_rare(out_channels):
         assert bias.softmax(dim=0).tolist() == pytest.approx(expected, abs=1e-3)
 
 
-@pytest.mark.parametrize("channels", [4, 16])
+@pytest.mark.parametrize("channels", [4, pytest.param(16, marks=pytest.mark.slow)])
 def test_no_head_starts_below_its_prior_everywhere(channels):
     """Features are not negative, so weights of one sign would keep every logit on one side of the bias for ever."""
     for seed in range(10):

@@ -34,7 +34,11 @@ def probabilities(network: nn.Module, image: Tensor) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("size", [(64, 64), pytest.param((96, 64), marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
-    "model", ["condseg_stage1", "condseg_stage2", "condseg_pvt", "med_disseg_stage1", "med_disseg_stage2"]
+    "model",
+    [
+        *("condseg_stage1", "condseg_stage2", "med_disseg_stage1"),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("condseg_pvt", "med_disseg_stage2")),
+    ],
 )
 def test_eval_outputs_equal_the_released_ones(model: str, size: tuple[int, int]):
     with torch.no_grad():

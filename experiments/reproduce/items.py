@@ -123,6 +123,9 @@ ITEMS: dict[str, Item] = {
             "flexible_unet_class_balance": Row(
                 "U-Net, same encoder, classes balanced", "flexible_unet", {"class_balance": 0.5}
             ),
+            "flexible_unet_plateau": Row(
+                "U-Net, same encoder, rates that fall on a plateau", "flexible_unet", {"lr_schedule": "plateau"}
+            ),
             "no_average": Row("weights not averaged", options={"ema_decay": None}),
             "zoom": Row("zoom", options={"zoom": 1.3}),
             "color_jitter": Row("colour jitter", options={"color_jitter": 0.2}),

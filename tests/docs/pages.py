@@ -110,15 +110,15 @@ def _small(arguments: list[str]) -> dict[str, object]:
 
 
 def write_frames(folder: Path, masks: bool) -> None:
-    """Write four images of each of six patients, ``p00_0.png`` and so on, with masks or by themselves."""
+    """Write two images of each of six patients, ``p00_0.png`` and so on, with masks or by themselves."""
     rng = np.random.default_rng(0)
     images = folder / "images" if masks else folder
     images.mkdir(parents=True)
     if masks:
         (folder / "masks").mkdir()
     y, x = np.mgrid[:40, :36]
-    for number in range(24):
-        name = f"p{number // 4:02d}_{number % 4}.png"
+    for number in range(12):
+        name = f"p{number // 2:02d}_{number % 2}.png"
         lesion = (y - rng.uniform(12, 28)) ** 2 + (x - rng.uniform(12, 24)) ** 2 < rng.uniform(30, 90)
         image = np.where(lesion[..., None], (210, 140, 130), (120, 70, 60)) + rng.normal(0, 12, (40, 36, 3))
         Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(images / name)

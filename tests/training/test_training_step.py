@@ -80,7 +80,7 @@ STEPS = {
     "UNet's decoder": Step(lambda: FlexibleUNet(**ENCODER), MaskLoss),
 }
 ENCODER_STEPS = {name: Step(lambda name=name: FlexibleUNet(encoder=name), MaskLoss) for name in ENCODERS}
-# Several seconds each: most of what they run is in "stage 2" and "Med-DisSeg stage 1" too.
+# Several seconds each. What is left are the stages of ConDSeg, the first of Med-DisSeg and the other encoders.
 SLOW = {
     *("stage 2, classes", "stage 2, released", "stage 2, selective", "stage 2, block", "Med-DisSeg"),
     *("DEC-Seg", "DEC-Seg, semi-supervised", "ConDSeg, semi-supervised", "pvt_v2_b2", "res2net50_v1b"),

@@ -226,7 +226,6 @@ def run_of_grey(run_config, tiny_options, tmp_path_factory) -> Run:
     return run
 
 
-@pytest.mark.slow
 def test_grey_images_train_a_network_of_one_channel(run_of_grey):
     card = json.loads((run_of_grey.models / "model.json").read_text())
     assert card["network"]["in_channels"] == 1

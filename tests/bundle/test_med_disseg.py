@@ -29,7 +29,6 @@ def state(path):
     return torch.load(path, weights_only=True)
 
 
-@pytest.mark.slow
 def test_both_stages_train_their_networks_and_log_the_term(trained):
     for stage, name, network in (
         ("stage1", "stage1.pt", MedDisSegStage1(encoder="resnet18")),

@@ -19,7 +19,6 @@ def released(run_config, tiny_options, tmp_path_factory):
     ]
 
 
-@pytest.mark.slow
 def test_released_preset_has_the_released_losses_and_rates(released):
     losses = [workflow.parser.get_parsed_content("loss") for workflow in released]
     assert isinstance(losses[0], ReleasedConsistencyReinforcementLoss)

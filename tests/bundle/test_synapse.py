@@ -42,7 +42,6 @@ def both_stages(run_config, tiny_options, ct_dataset, tmp_path_factory):
     return folder, workflows, cached
 
 
-@pytest.mark.slow
 def test_checkpoints_of_both_stages_tell_their_classes(both_stages):
     folder, _, _ = both_stages
     for name in ("stage1.pt", "model.pt", "model_final.pt"):

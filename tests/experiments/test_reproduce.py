@@ -142,7 +142,6 @@ def test_other_images_are_scored_and_a_row_that_fails_does_not_stop_the_others(
     assert "scored on val.txt of other" in (tmp_path / "out" / "table3.md").read_text()
 
 
-@pytest.mark.slow
 def test_several_lists_are_scored_after_one_training_and_have_a_table_each(tmp_path, monkeypatch, without_settings):
     row = ITEMS["figure6"].rows["0.5"]
     scored(tmp_path, row)

@@ -23,7 +23,6 @@ def trained(tiny_dataset, tmp_path_factory):
     return words, folder
 
 
-@pytest.mark.slow
 def test_held_out_images_are_of_the_training_list_and_the_test_list_is_the_official_one(trained, tiny_dataset):
     lists = {name: (trained[1] / "dataset" / f"{name}.txt").read_text().split() for name in ("train", "val", "test")}
     assert len(lists["val"]) == 1 and len(lists["train"]) == 3

@@ -107,7 +107,6 @@ def test_model_given_as_stage_1_names_the_option_that_takes_it(network, tmp_path
         start_from_stage1(network, path)
 
 
-@pytest.mark.slow
 def test_card_says_that_a_file_is_a_whole_model(network, tmp_path):
     path = save(DECSeg(encoder="resnet18").state_dict(), tmp_path / "model.pt")
     shape = {"in_channels": 3, "out_channels": 1, **METHODS["dec_seg"].options, "encoder": "resnet18"}

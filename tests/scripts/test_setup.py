@@ -76,6 +76,12 @@ def test_setup_installs_once_and_anew_when_something_changed(machine: Machine):
     assert machine.installed() == ["pip", "synapse]", "pip", "dev]", "pip", "synapse]"]
 
 
+def test_setup_does_with_the_pip_there_is(machine: Machine):
+    machine.has("python3", PYTHON.replace('"-m pip "*', '*" pip") exit 1 ;;\n    "-m pip "*'))
+    result = machine.setup()
+    assert result.returncode == 0 and machine.installed() == ["synapse]"]
+
+
 def test_setup_says_that_a_long_installation_goes_on(machine: Machine):
     machine.has("python3", PYTHON)
     (machine.bin / "sleep").unlink()

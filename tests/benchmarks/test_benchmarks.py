@@ -30,15 +30,20 @@ TINY = ["--encoder", "resnet18", "--decoder_channels", "4", "--repeats", "1"]
             [
                 "benchmarks",
                 "--jobs",
-                "train-unet",
-                "--ways",
-                "network",
-                "channels_last+bfloat16",
-                "--size",
-                "32",
-                *TINY,
+                *("train-unet", "--ways", "network", "channels_last+bfloat16"),
+                *("--size", "32", *TINY),
             ],
             "| train-unet | channels_last+bfloat16 |",
+        ),
+        pytest.param(
+            [
+                "benchmarks",
+                "--jobs",
+                *("inference-unet", "--ways", "compile+bfloat16", "--compile_backend", "eager"),
+                *("--size", "32", *TINY),
+            ],
+            "| inference-unet | compile+bfloat16 |",
+            marks=pytest.mark.slow,
         ),
         (["benchmarks.pipeline", "--images", "4", "--image_size", "32", "--num_workers", "0", *TINY], "% of that"),
         pytest.param(
@@ -47,7 +52,7 @@ TINY = ["--encoder", "resnet18", "--decoder_channels", "4", "--repeats", "1"]
             marks=pytest.mark.slow,
         ),
     ],
-    ids=["exports", "networks", "joined ways", "pipeline", "volumes"],
+    ids=["exports", "networks", "joined ways", "compiled", "pipeline", "volumes"],
 )
 def test_command_prints_its_table(words, expected, tmp_path, monkeypatch, capsys):
     run = str(save_model(tmp_path / "run", "unet"))

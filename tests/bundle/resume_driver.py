@@ -24,6 +24,7 @@ from ignite.engine import Events
 from monai.bundle import ConfigWorkflow
 from monai.engines import IterationEvents
 
+from condseg_monai.reports import curves
 from condseg_monai.utils import files
 
 
@@ -87,4 +88,5 @@ def main() -> int:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    curves.draw_curves = lambda folder: None  # as in tests/conftest.py
     sys.exit(main())

@@ -40,3 +40,19 @@ def test_released_form_is_two_rounds_with_one_projection():
             attention = (logits.view(2, 4, 9, 9, 5, 4) * 2**-0.5).softmax(dim=3)  # 8 channels in 4 heads
             expected = block.projection(plain_window_attention(expected, attention))
         torch.testing.assert_close(block(x, foreground, background), expected)
+
+
+@pytest.mark.slow
+def test_export_of_the_released_form_serves_other_sizes():
+    torch.manual_seed(0)
+    block = ContrastDrivenFeatureAggregation(4, 8, form="released").eval()
+
+    def maps(batch, height, width):
+        return tuple(torch.randn(batch, channels, height, width) for channels in (4, 8, 8))
+
+    sizes = {0: torch.export.Dim("batch"), 2: torch.export.Dim("height"), 3: torch.export.Dim("width")}
+    program = torch.export.export(block, maps(2, 8, 6), dynamic_shapes=(sizes, sizes, sizes))
+    for size in ((1, 5, 9), (3, 16, 2)):
+        given = maps(*size)
+        with torch.no_grad():
+            torch.testing.assert_close(program.module()(*given), block(*given))

@@ -16,6 +16,9 @@ class TestConDSeg(NetworkContract):
     def build(self, **arguments):
         return ConDSeg(**{"encoder": "resnet18", "decoder_channels": 16, **arguments})
 
+    def to_export(self, network):
+        return without_cdfa(network, 16, keep=[2, 3])  # with a deeper stage, and the deepest
+
     def train_outputs(self, output):
         assert isinstance(output, ConDSegOutput)
         return list(output)
@@ -117,12 +120,10 @@ def test_window_is_that_of_every_cdfa(window):
 
 class TestReleasedForm(TestConDSeg):
     test_trace_serves_other_sizes = None  # slow, and TestConDSeg has it
+    test_export_serves_other_sizes = None  # slow, and tests/networks/blocks/test_cdfa.py has it of what differs
 
     def build(self, **arguments):
         return super().build(**{"cdfa": "released", **arguments})
-
-    def to_export(self, network):
-        return without_cdfa(network, 16, keep=[3])
 
 
 class TestOnVGG(NetworkContract):

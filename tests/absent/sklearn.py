@@ -1,0 +1,1 @@
+raise ImportError("left out of the processes that tests start: tests/conftest.py")

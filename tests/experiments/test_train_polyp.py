@@ -9,6 +9,8 @@ from condseg_monai import ModelCard
 from condseg_monai.utils.files import file_sha256
 from experiments import train_polyp
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def trained(tiny_dataset, tmp_path_factory):
@@ -41,7 +43,6 @@ def test_last_step_begins_with_the_weights_of_the_step_before(trained):
     assert 0 < distance < 0.05 * sum(small[key].square().sum() for key in kernels)
 
 
-@pytest.mark.slow
 def test_run_that_has_ended_stays_and_its_model_is_shipped_with_scores(trained, monkeypatch, capsys, tmp_path):
     words, folder = trained
     model = folder / "full" / "models" / "model.pt"

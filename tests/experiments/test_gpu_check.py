@@ -26,8 +26,8 @@ def numbers(value):
         yield value
 
 
-# These take up to half a minute each. ONNX, TorchScript and the kernels are checked with the other network; what is
-# compiled, the benchmarks' tests compile too.
+# These take up to half a minute each. ONNX, TorchScript and the kernels are checked with the other network, the kernels'
+# gradients by "window attention", and compilation by the tests of the benchmarks.
 LEFT_OUT = r"compile|stage2.*fused|inference-paper, (ONNX|batch 1, fused)|inference-condseg_polyp, batch 1, script"
 
 
@@ -39,7 +39,7 @@ def in_this_process(command, **_):
         train_polyp.main()
 
 
-@pytest.mark.slow  # a minute; the tests below run some of the checks
+@pytest.mark.slow  # two minutes; the tests below run some of the checks
 @pytest.mark.timeout(900)
 def test_every_check_of_the_dry_run_has_finite_figures(monkeypatch, tmp_path, tiny_dataset):
     monkeypatch.setattr(gpu_check, "subprocess", SimpleNamespace(run=in_this_process, DEVNULL=DEVNULL))

@@ -26,8 +26,8 @@ def numbers(value):
         yield value
 
 
-# These take up to half a minute each. ONNX, TorchScript and the kernels are checked with the other network, the kernels'
-# gradients by "window attention", and compilation by the tests of the benchmarks.
+# These take up to half a minute each. ONNX, TorchScript and the kernels are checked with the other network, the
+# gradients of the kernels by "window attention", and compilation by the tests of the benchmarks.
 LEFT_OUT = r"compile|stage2.*fused|inference-paper, (ONNX|batch 1, fused)|inference-condseg_polyp, batch 1, script"
 
 

@@ -7,16 +7,18 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from condseg_monai.utils.command_line import unknown_options
+from condseg_monai.utils.options import read_options
 
 
 def parse_options(words: Sequence[str]) -> dict[str, Any]:
     """Read ``--name value`` and ``--name=value``.
 
     Args:
-        words: of the command line. Values are Python literals (``None``, ``1e-3``), all others text.
+        words: of the command line. Values are Python literals (``None``, ``1e-3``), all others text, and of the options
+            of the configs as these read them: ``true`` is True.
 
     Raises:
-        ValueError: if a name has no value, or a value no name.
+        ValueError: if a name has no value, or a value no name, or an option cannot have the value.
     """
     options: dict[str, Any] = {}
     rest = list(words)
@@ -32,7 +34,7 @@ def parse_options(words: Sequence[str]) -> dict[str, Any]:
             options[name[2:]] = ast.literal_eval(text)
         except (ValueError, SyntaxError):
             options[name[2:]] = text
-    return options
+    return read_options(**options)
 
 
 def check_options(given: Iterable[str], known: Collection[str]) -> None:

@@ -11,12 +11,13 @@ from experiments.given_options import check_options, parse_options
     ("words", "expected"),
     [
         (["--epochs=7", "--cache", "0"], {"epochs": 7, "cache": 0}),
-        (["--learning_rate", "1e-3", "--seed", "-1"], {"learning_rate": 0.001, "seed": -1}),
+        (["--learning_rate", "1e-3", "--offset", "-1"], {"learning_rate": 0.001, "offset": -1}),
         (["--encoder_weights", "None", "--cdfa", "released"], {"encoder_weights": None, "cdfa": "released"}),
-        (["--resume", "true"], {"resume": "true"}),
+        (["--resume", "true", "--init_from", "null"], {"resume": True, "init_from": None}),
+        (["--transforms#augment#3#prob", "1", "--title", "yes"], {"transforms#augment#3#prob": 1, "title": "yes"}),
     ],
 )
-def test_values_are_python_literals_or_text(words, expected):
+def test_values_are_those_of_the_options_else_python_literals_or_text(words, expected):
     assert parse_options(words) == expected
 
 
@@ -26,6 +27,7 @@ def test_values_are_python_literals_or_text(words, expected):
         (["--epochs"], "--epochs needs a value"),
         (["--epochs", "--seed", "1"], "--epochs needs a value"),
         (["epochs", "3"], "expected --name value, got 'epochs'"),
+        (["--epochs", "many"], "epochs must be an integer from 1, got 'many'"),
     ],
 )
 def test_words_without_name_or_value_raise(words, message):

@@ -7,15 +7,15 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from condseg_monai.utils.command_line import unknown_options
-from condseg_monai.utils.options import read_options
+from condseg_monai.utils.options import OPTIONS, read_options
 
 
 def parse_options(words: Sequence[str]) -> dict[str, Any]:
     """Read ``--name value`` and ``--name=value``.
 
     Args:
-        words: of the command line. Values are Python literals (``None``, ``1e-3``), all others text, and of the options
-            of the configs as these read them: ``true`` is True.
+        words: of the command line. The value of a config's option, or of one with ``stage1_`` before its name, is read
+            as the config reads it: ``true`` is True. Any other is a Python literal (``None``, ``1e-3``) or text.
 
     Raises:
         ValueError: if a name has no value, or a value no name, or an option cannot have the value.
@@ -34,7 +34,12 @@ def parse_options(words: Sequence[str]) -> dict[str, Any]:
             options[name[2:]] = ast.literal_eval(text)
         except (ValueError, SyntaxError):
             options[name[2:]] = text
-    return read_options(**options)
+    return {name: _as_config(name, value) for name, value in options.items()}
+
+
+def _as_config(name: str, value: Any) -> Any:
+    option = name if name in OPTIONS else name.removeprefix("stage1_")
+    return read_options(**{option: value})[option]
 
 
 def check_options(given: Iterable[str], known: Collection[str]) -> None:

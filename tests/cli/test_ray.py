@@ -8,11 +8,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from condseg_monai.cli import ray_prediction
 from condseg_monai.cli.commands import main
 from condseg_monai.cli.ray_prediction import Worker, _workers_of
 from tests.bundle.models import save_model
@@ -134,31 +136,61 @@ def test_number_of_workers_needs_ray(model, tmp_path, capsys):
     assert "--ray" in capsys.readouterr().err.splitlines()[-1]
 
 
+def test_images_are_shared_in_blocks_and_those_of_a_block_that_is_given_up_fail(model, tmp_path, monkeypatch):
+    """Without a cluster: one worker in this process, and a second block that no worker answers for."""
+
+    def predictions(ray, todo, size, workers, has_gpu, arguments):
+        assert (size, workers, has_gpu) == (3, 2, False)
+        worker = Worker(*arguments)
+        answers = [worker({"case": [*map(json.dumps, todo[i : i + size])]}) for i in (0, 6, 9)]
+        rows = [dict(zip(answer, row, strict=True)) for answer in answers for row in zip(*answer.values(), strict=True)]
+        return SimpleNamespace(iter_rows=lambda: rows)
+
+    ray = SimpleNamespace(cluster_resources=lambda: {"CPU": 2.0}, shutdown=lambda: None)
+    monkeypatch.setattr(ray_prediction, "_load_ray", lambda: ray)
+    monkeypatch.setattr(ray_prediction, "_connect", lambda *_: None)
+    monkeypatch.setattr(ray_prediction, "_predictions", predictions)
+    source, out = write_images(tmp_path / "in", 12), tmp_path / "out"
+    words = words_of(model, source, out, "--batch_size=1", "--num_workers=0")
+    assert main([*words, "--ray", "local", "--ray_workers", "2"]) == 1
+    failed = json.loads((out / "inference.json").read_text())["failed"]
+    assert sorted(failed) == [str(source / f"{number:03d}.png") for number in (3, 4, 5)]
+    assert len(files_of(out, "*.png")) == 9
+    assert main(words) == 0 and len(files_of(out, "*.png")) == 12
+
+
 KILLER = """
 import os, signal, sys
 
 def kill(event, arguments):
     names = [str(argument) for argument in arguments]
-    always = event == "open" and names[0].endswith("scan_5.nii.gz")
-    once = event == "os.rename" and names[1].endswith("scan_7.nii.gz") and not os.path.exists({marker!r})
-    if (always or once) and b"ray::MapWorker" in open("/proc/self/cmdline", "rb").read():
-        os.close(os.open({marker!r}, os.O_CREAT))
-        os.kill(os.getpid(), signal.SIGKILL)
+    killing = event == "open" and names[0].endswith("scan_5.nii.gz")
+    written = event == "os.rename" and names[1].endswith(".nii.gz")
+    if (killing or written) and b"ray::MapWorker" in open("/proc/self/cmdline", "rb").read():
+        if killing or (names[1].endswith("scan_7.nii.gz") and not os.path.exists({marker!r})):
+            os.close(os.open({marker!r}, os.O_CREAT))
+            os.kill(os.getpid(), signal.SIGKILL)
+        with open({written!r}, "a") as stream:
+            stream.write(os.path.basename(names[1]) + "\\n")
 
 sys.addaudithook(kill)
 """
-"""A ``sitecustomize`` that kills each worker which reads one scan, and the first that has segmented another."""
+"""A ``sitecustomize`` that kills each worker which reads one scan, and the first that has segmented another, and notes
+what the workers write."""
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="needs Linux's /proc to know the workers")
-def test_cluster_loses_nothing_if_workers_are_killed_and_gives_up_a_case_that_kills_each(ct_model, tmp_path, capsys):
+def test_cluster_loses_nothing_and_does_nothing_twice_if_workers_are_killed_and_gives_up_a_case_that_kills_each(
+    ct_model, tmp_path, capsys
+):
     pytest.importorskip("ray.data")
     source, out, site = write_scans(tmp_path / "in", 12), tmp_path / "out", tmp_path / "site"
     (source / "bad.nii.gz").write_bytes(b"no scan")
     site.mkdir()
-    (site / "sitecustomize.py").write_text(KILLER.format(marker=str(tmp_path / "killed")))
+    notes = {"marker": str(tmp_path / "killed"), "written": str(tmp_path / "written.txt")}
+    (site / "sitecustomize.py").write_text(KILLER.format(**notes))
     path = os.pathsep.join([str(site), str(Path(__file__).parents[2]), os.environ["PYTHONPATH"]])
     environment = {**os.environ, "PYTHONPATH": path, "RAY_worker_niceness": "0"}
     words = [sys.executable, "-m", "condseg_monai", *words_of(ct_model, source, out), "--ray", "local"]
@@ -170,6 +202,7 @@ def test_cluster_loses_nothing_if_workers_are_killed_and_gives_up_a_case_that_ki
     record = json.loads((out / "inference.json").read_text())
     assert sorted(record["failed"]) == [str(source / "bad.nii.gz"), str(source / "scan_5.nii.gz")]
     assert len(record["segmented"]) == len({*record["segmented"]}) == 11 and record["class_names"] == list(ORGANS)
+    assert sorted((tmp_path / "written.txt").read_text().split()) == sorted(files_of(out, "*.nii.gz"))  # each once
     assert main(words_of(ct_model, source, tmp_path / "one")) == 1
     of_one = files_of(tmp_path / "one", "*.nii.gz")
     del of_one["scan_5.nii.gz"]

@@ -14,6 +14,10 @@ from experiments.given_options import check_options, parse_options
         (["--learning_rate", "1e-3", "--offset", "-1"], {"learning_rate": 0.001, "offset": -1}),
         (["--encoder_weights", "None", "--cdfa", "released"], {"encoder_weights": None, "cdfa": "released"}),
         (["--resume", "true", "--init_from", "null"], {"resume": True, "init_from": None}),
+        (
+            ["--stage1_anti_aliasing", "true", "--stage1_checkpoint", "x.pt"],
+            {"stage1_anti_aliasing": True, "stage1_checkpoint": "x.pt"},
+        ),
         (["--transforms#augment#3#prob", "1", "--title", "yes"], {"transforms#augment#3#prob": 1, "title": "yes"}),
     ],
 )
@@ -30,7 +34,7 @@ def test_values_are_those_of_the_options_else_python_literals_or_text(words, exp
         (["--epochs", "many"], "epochs must be an integer from 1, got 'many'"),
     ],
 )
-def test_words_without_name_or_value_raise(words, message):
+def test_words_without_name_or_value_and_values_that_an_option_cannot_have_raise(words, message):
     with pytest.raises(ValueError, match=message):
         parse_options(words)
 

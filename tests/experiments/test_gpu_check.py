@@ -39,7 +39,7 @@ def in_this_process(command, **_):
         train_polyp.main()
 
 
-@pytest.mark.slow  # two minutes; the tests below run some of the checks
+@pytest.mark.slow  # half a minute; the tests below run some of the checks
 @pytest.mark.timeout(900)
 def test_every_check_of_the_dry_run_has_finite_figures(monkeypatch, tmp_path, tiny_dataset):
     monkeypatch.setattr(gpu_check, "subprocess", SimpleNamespace(run=in_this_process, DEVNULL=DEVNULL))

@@ -134,7 +134,8 @@ def parse(words: list[str]) -> tuple[argparse.Namespace, Plan]:
         if own := sorted(given.keys() & {*OWN_OPTIONS, *(f"stage1_{name}" for name in OWN_OPTIONS)}):
             raise ValueError(f"{', '.join(own)} is set by this program, see --help: leave it out")
         check_options(given, known)
-        if fixed := sorted(given.keys() & {name for row in rows.values() for name in row.options}):
+        chosen = [rows[name] for name in arguments.rows or rows]
+        if fixed := sorted(given.keys() & {name for row in chosen for name in row.options}):
             raise ValueError(f"the rows of {arguments.item} differ in {', '.join(fixed)}: leave it out")
     except ValueError as error:
         parser.error(f"after --: {error}")

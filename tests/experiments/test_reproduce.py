@@ -504,6 +504,11 @@ def test_ct_is_prepared_trained_segmented_and_scored_by_both_rules(tmp_path, mon
     assert [table[1][0], table[-1][0], len(table)] == ["aorta", "mean", 10]
 
 
+def test_option_that_only_rows_left_out_set_may_be_given():
+    words = ["methods", "--rows", "flexible_unet", "--dataset_dir", ".", "--output_dir", "out", "--"]
+    assert reproduce.parse([*words, "--learning_rate", "1e-3"])[1].given == {"learning_rate": 1e-3}
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

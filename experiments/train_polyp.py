@@ -2,7 +2,7 @@ r"""Train the reference model ``condseg_polyp`` on Kvasir-SEG, on a CPU, in step
 
     nice -n 19 .venv/bin/python -m experiments.train_polyp --dataset_dir KVASIR --output_dir runs/condseg_polyp
     .venv/bin/python -m experiments.train_polyp --dataset_dir KVASIR --output_dir runs/condseg_polyp \
-        --ship small condseg_polyp
+        --ship full condseg_polyp
 
 The first command does what is left to do: stopped and given again it continues after the last complete epoch, and a run
 that has ended stays as it is. ``KVASIR`` has ``images/``, ``masks/``, ``train.txt`` (880) and ``val.txt`` (120).
@@ -141,8 +141,8 @@ def train(step: Step, output_dir: Path, options: dict[str, Any]) -> None:
 
 
 SOURCES = {
-    "data": "Kvasir-SEG, images and masks of 256 x 256 (https://datasets.simula.no/kvasir-seg): 798 to train and 80 to "
-    "choose the best epoch by, of its official 880 training images",
+    "data": "Kvasir-SEG, images and masks of 256 x 256 (https://datasets.simula.no/kvasir-seg): its official training "
+    "list, some of it held out to choose the best epoch by",
     "licence": "that of Kvasir-SEG: research and education only; not a medical device",
 }
 """What the card of a shipped model says of where it comes from."""

@@ -3,10 +3,13 @@
 import json
 import shutil
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torch.utils.flop_counter import FlopCounterMode
 
 from condseg_monai import Segmenter
 from condseg_monai.cli.commands import main
@@ -14,16 +17,27 @@ from condseg_monai.inference.model_files import default_checkpoint, shipped_mode
 from condseg_monai.inference.packed_bundle import load_model
 from condseg_monai.networks.model_card import card_path
 
+REPOSITORY = Path(__file__).resolve().parents[2]
+
 
 @pytest.mark.parametrize("name", shipped_models())
-def test_model_is_small_whole_and_has_its_scores(name, capsys):
-    checkpoint, card, _ = load_model(name)
+def test_model_is_small_whole_and_as_good_as_the_docs_say(name, capsys):
+    checkpoint, card, network = load_model(name)
     assert checkpoint.stat().st_size < 10e6
     test = card.training["test"]
-    low, high = test["scores"]["mean_dice"]["interval_95"]
-    assert test["images"] == 120 and 0.8 < low < test["scores"]["mean_dice"]["mean"] < high < 1
+    iou, dice = (test["scores"][score] for score in ("mean_iou", "mean_dice"))
+    assert test["images"] == 120 and iou["mean"] >= 0.80 and dice["mean"] >= 0.875
+    for page in (REPOSITORY / "README.md", REPOSITORY / "bundle" / "docs" / f"{name}.md"):
+        for score in (iou, dice):
+            low, high = score["interval_95"]
+            assert f"{score['mean']:.3f} ({low:.3f} to {high:.3f})" in page.read_text(encoding="utf-8")
+    assert card.weights["sha256"] in page.read_text(encoding="utf-8")
+    size = card.image_size
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        network.to("meta").eval()(torch.empty(1, 3, size, size, device="meta"))
+    assert 20 * counter.get_total_flops() / 2 < 101.5e9  # the paper's network, heads of the regions included
     assert main(["info", name]) == 0
-    assert "efficientnet_lite2" in capsys.readouterr().out
+    assert card.network["encoder"] in capsys.readouterr().out
 
 
 def test_own_model_comes_before_the_shipped_one(tmp_path):

@@ -31,8 +31,9 @@ def test_features_are_those_of_the_published_network_up_to_the_border(number):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4 * theirs.abs().max().item())
 
 
+@pytest.mark.parametrize("number", NUMBERS)
 @pytest.mark.parametrize("picture", IMAGENET_CLASSES)
-def test_published_network_names_a_picture(picture):
+def test_published_network_names_a_picture(picture, number):
     """So that the features above are of the network that was trained on ImageNet, its preprocessing included."""
     image = torch.from_numpy(getattr(data, picture)()).permute(2, 0, 1)[None].float()
     side = min(image.shape[2:])
@@ -40,7 +41,7 @@ def test_published_network_names_a_picture(picture):
     image = image[:, :, top : top + side, left : left + side]
     image = torch.nn.functional.interpolate(image, (224, 224), mode="bilinear", antialias=True)
     with torch.no_grad():
-        _, logits = features_of(published_weights("0"), "0", image)
+        _, logits = features_of(published_weights(number), number, image)
     assert logits.argmax().item() == IMAGENET_CLASSES[picture]
 
 

@@ -1,11 +1,16 @@
 """Each preset trains both stages, and changes what its table says."""
 
+import json
 import math
+import re
+from pathlib import Path
 
 import pytest
 import torch
 
 from condseg_monai import ReleasedConDSegLoss, ReleasedConsistencyReinforcementLoss
+
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +67,25 @@ def test_released_preset_s_batches_are_those_of_its_stages(open_config, tiny_opt
         for stage in ("train_stage1", "train_stage2")
     ]
     assert sizes == [8, 12]
+
+
+def test_docs_give_the_recommended_preset_s_values_and_a_reason_for_each():
+    page = (REPOSITORY / "docs" / "reference" / "presets.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\|(.*)\|(.*)\|(.*)\|(.*)\|(.*)\|$", page[page.index("## Presets") :], flags=re.MULTILINE)
+    assert all(why.strip() for *_, why in rows)
+    values = {
+        name: value
+        for names, _, _, recommended, _ in rows
+        for name, value in zip(re.findall(r"`(\w+)`", names), recommended.split(","), strict=False)
+    }
+    preset = json.loads((REPOSITORY / "bundle" / "config_source" / "preset_recommended.json").read_text())
+    assert {name: _option_value(values[name].strip(" `")) for name in preset} == preset
+
+
+def _option_value(text):
+    """The value that a cell of the table states."""
+    words = {"yes": True, "no": False}
+    return words[text] if text in words else float(text) if text[0].isdigit() else text
 
 
 @pytest.mark.slow

@@ -135,9 +135,12 @@ def train(step: Step, output_dir: Path, options: dict[str, Any]) -> None:
     record = folder / "models" / f"run_stage{step.stage}.json"
     if record.is_file() and json.loads(record.read_text(encoding="utf-8")).get("result"):
         return
-    places = {"ckpt_dir": str(folder / "models"), "output_dir": str(folder / "eval"), "resume": record.is_file()}
+    places = {"ckpt_dir": str(folder / "models"), "output_dir": str(folder / "eval")}
     start = {option: str(output_dir / file) for option, file in step.starts_from.items()}
-    run((f"train_stage{step.stage}", "preset_recommended"), {**options, **places, **start})
+    # Without a state, what is there is of a first epoch that was cut short.
+    resume = (folder / "models" / f"resume_stage{step.stage}.state").is_file()
+    again = {"resume": resume, "overwrite": not resume}
+    run((f"train_stage{step.stage}", "preset_recommended"), {**options, **places, **start, **again})
 
 
 SOURCES = {

@@ -1,12 +1,13 @@
 """Training of the reference model: three steps, each of which continues, and a test list scored by request."""
 
 import json
+from itertools import count
 
 import pytest
 import torch
 
 from condseg_monai import ModelCard
-from condseg_monai.utils.files import file_sha256
+from condseg_monai.utils.files import file_sha256, write_checkpoint
 from experiments import train_polyp
 
 pytestmark = pytest.mark.slow
@@ -62,3 +63,30 @@ def test_run_that_has_ended_stays_and_its_model_is_shipped_with_scores(trained, 
     assert card.training["test"]["images"] == 3 and "interval_95" in card.training["test"]["scores"]["mean_iou"]
     shipped = torch.load(tmp_path / "condseg_tiny.pt", weights_only=True)
     assert {value.dtype for value in shipped.values() if value.is_floating_point()} == {torch.float16}
+
+
+class Killed(BaseException):
+    """The end of a process, which no handler of exceptions catches."""
+
+
+def test_steps_that_were_cut_short_end_with_the_same_model(trained, monkeypatch, tmp_path):
+    words, folder = trained
+    writes = count()
+
+    def cut_short(path, state):
+        """Of each step end the process once before its first state is written, and once after."""
+        write = next(writes) if path.suffix == ".state" else None
+        if write is None or write % 2 == 1:
+            write_checkpoint(path, state)
+        if write is not None:
+            raise Killed
+
+    monkeypatch.setattr("condseg_monai.training.handlers.save_and_resume.write_checkpoint", cut_short)
+    monkeypatch.setattr("sys.argv", [str(tmp_path) if word == str(folder) else word for word in words])
+    for _ in range(6):
+        with pytest.raises(Killed):
+            train_polyp.main()
+    train_polyp.main()
+    assert next(writes) == 6
+    last = [run / "full" / "models" / "model_final.pt" for run in (tmp_path, folder)]
+    assert file_sha256(last[0]) == file_sha256(last[1])

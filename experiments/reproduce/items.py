@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from condseg_monai.cli.workflows import read_configs
 from experiments.reproduce import pictures
 from experiments.reproduce.trainings import Plan, Row
 
@@ -57,6 +58,8 @@ _PAPER_RATES = {
     "encoder_learning_rate": 1e-5,
     "stage1_encoder_learning_rate": 1e-4,
 }
+_PRESET = read_configs(["preset_recommended"])[0]
+_RECOMMENDED = {name: _PRESET[name] for name in _PRESET["+options"] if name != "epochs"}  # as many as the other rows
 _RANDOM_ENCODER = {"encoder_weights": None, "encoder_learning_rate": 2e-3}
 _QUARTER = {"labeled_fraction": 0.25, "labeled_batch_size": 3, "unlabeled_batch_size": 3}
 
@@ -101,6 +104,7 @@ ITEMS: dict[str, Item] = {
             "one_stage": Row("ConDSeg, one stage", "condseg_one_stage"),
             "without_cr": Row("ConDSeg without Consistency Reinforcement", "condseg_without_cr"),
             "condseg_paper": _CONDSEG._replace(title="ConDSeg, the paper's optimizer and rates", options=_PAPER_RATES),
+            "condseg_recommended": _CONDSEG._replace(title="ConDSeg, preset recommended", options=_RECOMMENDED),
             "condseg": _CONDSEG,
             "med_disseg": Row("Med-DisSeg", "med_disseg"),
             "dec_seg_alone": _DEC_SEG_ALONE,

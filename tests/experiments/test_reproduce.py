@@ -285,6 +285,14 @@ def test_budget_of_the_paper_is_that_of_each_method(tmp_path):
     assert "for condseg" not in text
 
 
+def test_recommended_row_has_the_options_of_the_preset_and_the_epochs_of_the_budget(tmp_path):
+    first, second = plan(tmp_path, budget="small").trainings(ITEMS["methods"].rows["condseg_recommended"])
+    assert [training.options["epochs"] for training in (first, second)] == [5, 15]
+    (preset,) = read_configs(("preset_recommended",))
+    for name in preset["+options"].keys() - {"epochs"}:
+        assert second.options[name] == preset[name], name
+
+
 def test_encoders_without_weights_in_a_package_start_at_random_and_the_caption_says_so(tmp_path):
     rows, small = ITEMS["table9"].rows, plan(tmp_path, budget="small")
     assert [name for name, row in rows.items() if not small.starts_at_random(row)] == ["efficientnet_lite0"]

@@ -14,17 +14,14 @@ import argparse
 import statistics
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from monai.bundle import ConfigWorkflow
 from PIL import Image
 
 from benchmarks.measure import CLOCKS, peak_rss_bytes
 from condseg_monai import ConDSeg
-
-_BUNDLE = Path(__file__).resolve().parents[1] / "bundle"
+from condseg_monai.cli.workflows import open_run
 
 
 def main() -> None:
@@ -49,7 +46,9 @@ def main() -> None:
                 for _ in range(count // options.batch_size):
                     network(image)
             alone.append(now() - started)
-            workflow = open_inference(folder, folder / f"out{turn}", **values)
+            places = {"dataset_dir": folder / "images", "output_dir": folder / f"out{turn}", "ckpt_dir": folder}
+            places = {name: str(path) for name, path in places.items()}
+            workflow = open_run(("inference",), {**values, **places, "device": "cpu", "progress_bar": False}, "infer")
             started = now()
             workflow.run()
             whole.append(now() - started)
@@ -73,30 +72,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--clock", choices=list(CLOCKS), default="wall")
     return parser.parse_args()
-
-
-def open_inference(folder: Path, output_dir: Path, **options: Any) -> ConfigWorkflow:
-    """The bundle's inference over ``folder/images`` with ``folder/model.pt`` on the CPU, ready to run.
-
-    Args:
-        folder: has the images and the weights.
-        output_dir: gets the masks.
-        options: of ``configs/inference.json``.
-    """
-    workflow = ConfigWorkflow(
-        str(_BUNDLE / "configs" / "inference.json"),
-        logging_file=False,
-        workflow_type="infer",
-        bundle_root=str(_BUNDLE),
-        dataset_dir=str(folder / "images"),
-        output_dir=str(output_dir),
-        ckpt_dir=str(folder),
-        device="cpu",
-        progress_bar=False,
-        **options,
-    )
-    workflow.initialize()
-    return workflow
 
 
 def write_pictures(folder: Path, number: int) -> None:

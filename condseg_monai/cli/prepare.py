@@ -141,28 +141,16 @@ def _prepare_images(
     source: Path,
     destination: Path,
     *,
-    link: bool,
-    overwrite: bool,
-    allow_missing: bool,
-    allow_empty: bool,
     hold_out: Sequence[str],
-    seed: int,
-    **_: Any,
+    organ_order: str,
+    source_labels: str | None,
+    class_names: str | None,
+    **options: Any,
 ) -> dict[str, Any]:
     from condseg_monai.data.prepare.images import prepare_dataset
 
-    counts = _parse_hold_out(hold_out)
-    return prepare_dataset(
-        dataset,
-        source,
-        destination,
-        link=link,
-        overwrite=overwrite,
-        allow_missing=allow_missing,
-        allow_empty=allow_empty,
-        hold_out={split: count for split, count in counts.items() if isinstance(count, int)},
-        seed=seed,
-    )
+    counts = {split: int(count) for split, count in _parse_hold_out(hold_out).items()}
+    return prepare_dataset(dataset, source, destination, hold_out=counts, **options)
 
 
 def _prepare_synapse(

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 
-from condseg_monai.utils.files import file_sha256, write_json
+from condseg_monai.utils.files import file_sha256, read_json_object, write_json
 
 __all__ = ["OutputError", "OutputRecord", "Source", "content_sha256", "has_record"]
 
@@ -144,10 +144,9 @@ class OutputRecord:
 def has_record(folder: Path) -> bool:
     """Whether a folder has the record of a run that wrote its outputs there."""
     try:
-        content = json.loads((folder / _NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        return "checkpoint_sha256" in read_json_object(folder / _NAME)
+    except (OSError, ValueError):
         return False
-    return isinstance(content, dict) and "checkpoint_sha256" in content
 
 
 def content_sha256(path: str | os.PathLike[str]) -> str:

@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from condseg_monai.losses._common import Terms, full_precision
+from condseg_monai.losses.complementary import complementary_loss
 from condseg_monai.losses.condseg import check_regions
 from condseg_monai.losses.consistency_reinforcement import split_views
 
@@ -77,7 +78,7 @@ class ReleasedConDSegLoss(nn.Module):
                 "mask": _mask_loss(mask, labels),
                 "foreground": _mask_loss(foreground, labels),
                 "background": _mask_loss(background, 1 - labels),
-                "complementary": _complementary_loss(torch.cat([foreground, background, uncertainty], dim=1)),
+                "complementary": complementary_loss(torch.cat([foreground, background, uncertainty], 1).softmax(dim=1)),
                 "foreground_weight": _region_weight(foreground),
                 "background_weight": _region_weight(background),
             }
@@ -112,9 +113,3 @@ def _consistency_loss(clean: Tensor, augmented: Tensor) -> Tensor:
 def _region_weight(probs: Tensor) -> Tensor:
     pixels = probs.shape[-2] * probs.shape[-1]
     return 1 / (torch.tanh(probs.sum() / pixels) + 1e-15)
-
-
-def _complementary_loss(probs: Tensor) -> Tensor:
-    foreground, background, uncertainty = probs.softmax(dim=1).unbind(dim=1)
-    overlap = foreground * background + foreground * uncertainty + background * uncertainty
-    return overlap.mean()  # their sum over B * H * W

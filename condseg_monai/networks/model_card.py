@@ -94,18 +94,8 @@ class ModelCard:
 
     def settings(self) -> dict[str, Any]:
         """What decides how an image becomes a mask, beside the weights; JSON-ready."""
-        return {
-            "method": self.method,
-            **self.network,
-            "kind": self.kind,
-            "image_size": self.image_size,
-            "anti_aliasing": self.anti_aliasing,
-            "normalization": self.normalization,
-            "window_hu": None if self.window_hu is None else list(self.window_hu),
-            "threshold": self.threshold,
-            "class_names": list(self.class_names),
-            "class_values": _list(self.class_values),
-        }
+        content = self.as_dict()
+        return {"method": self.method, **content["network"], **content["input"], **content["output"]}
 
     def as_dict(self) -> dict[str, Any]:
         """The content of the file."""
@@ -124,7 +114,7 @@ class ModelCard:
             "output": {
                 "threshold": self.threshold,
                 "class_names": list(self.class_names),
-                "class_values": _list(self.class_values),
+                "class_values": None if self.class_values is None else list(self.class_values),
             },
             **{name: dict(value) for name, value in asdict(self).items() if name in _FACTS},
         }
@@ -213,10 +203,6 @@ def _values_of(content: Mapping[str, Any]) -> dict[str, Any]:
     if wrong := [name for name, is_right in checks.items() if not is_right]:
         raise ValueError(f"the model card's {wrong[0]} cannot be {values[wrong[0]]!r}")
     return values
-
-
-def _list(values: tuple[Any, ...] | None) -> list[Any] | None:
-    return None if values is None else list(values)
 
 
 def _mapping(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from condseg_monai.data.images.image_reader import IMAGE_EXTENSIONS
 from condseg_monai.data.lists.pairing import name_key
 from condseg_monai.metrics.bootstrap import bootstrap_interval
 from condseg_monai.reports.score_table import ScoreTable, is_lower_better
+from condseg_monai.utils.files import read_json_object
 
 __all__ = ["compare_evaluations", "compare_scores", "find_score_tables"]
 
@@ -206,7 +206,6 @@ def _notes(summaries: Sequence[Mapping[str, Any]], tables: Sequence[ScoreTable])
 def _summary_beside(table: Path) -> dict[str, Any]:
     path = table.with_name(f"summary_{table.stem.removeprefix('scores_')}.json")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        return read_json_object(path)
+    except (OSError, ValueError):
         return {}
-    return content if isinstance(content, dict) else {}

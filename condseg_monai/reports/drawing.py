@@ -28,7 +28,7 @@ __all__ = [
     "draw_heat_map",
     "draw_overlay",
     "draw_planes",
-    "jpeg_uri",
+    "picture_uri",
     "png_uri",
     "resize_picture",
     "to_rgb",
@@ -182,11 +182,11 @@ def png_uri(path: str | os.PathLike[str]) -> str:
     return f"data:image/png;base64,{base64.b64encode(Path(path).read_bytes()).decode('ascii')}"
 
 
-def jpeg_uri(picture: np.ndarray, quality: int = 85) -> str:
-    """Encode a picture, ``(H, W, 3)`` ``uint8``, as the data address of an HTML image."""
+def picture_uri(picture: np.ndarray, format: str = "JPEG", quality: int = 85) -> str:
+    """Encode a picture, ``(H, W)`` or ``(H, W, 3)`` ``uint8``, as the data address of an HTML image, JPEG or PNG."""
     stream = io.BytesIO()
-    Image.fromarray(picture).save(stream, format="JPEG", quality=quality)
-    return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"
+    Image.fromarray(picture).save(stream, format=format, quality=quality)
+    return f"data:image/{format.lower()};base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"
 
 
 def to_rgb(picture: ArrayLike) -> np.ndarray:

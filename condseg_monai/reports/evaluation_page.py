@@ -41,7 +41,7 @@ class CasePicture:
 
     file: str
     overlay: str
-    """Data address of the picture, as :func:`~condseg_monai.reports.drawing.jpeg_uri` makes it."""
+    """Data address of the picture, as :func:`~condseg_monai.reports.drawing.picture_uri` makes it."""
     probability: str
     """Data address of the predicted probability of lesion, of any class but the background."""
 

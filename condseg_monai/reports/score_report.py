@@ -28,7 +28,7 @@ from condseg_monai.metrics.probability_bins import ProbabilityBinMetric, calibra
 from condseg_monai.metrics.score_metric import ScoreMetric
 from condseg_monai.metrics.surface_distance import EMPTY_DISTANCES
 from condseg_monai.reports.curves import curves_of
-from condseg_monai.reports.drawing import draw_case, draw_class_case, draw_heat_map, jpeg_uri, png_uri
+from condseg_monai.reports.drawing import draw_case, draw_class_case, draw_heat_map, picture_uri, png_uri
 from condseg_monai.reports.evaluation_page import CasePicture, html_report
 from condseg_monai.reports.report_files import ReportFiles
 from condseg_monai.reports.score_table import IMAGE_COLUMNS, ScoreTable
@@ -263,7 +263,7 @@ class ScoreReport:
         probs = result["prob_original"].float().cpu().numpy()
         lesion = probs[0] if self.classes is None else 1 - probs[0]
         heat = draw_heat_map(lesion.clip(0, 1), overlay.shape[:2])
-        return CasePicture(file, jpeg_uri(overlay), jpeg_uri(heat))
+        return CasePicture(file, picture_uri(overlay), picture_uri(heat))
 
 
 def _file(case: Mapping[str, Any]) -> str:

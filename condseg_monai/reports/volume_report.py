@@ -10,7 +10,7 @@ import numpy as np
 
 from condseg_monai.metrics.surface_distance import EMPTY_DISTANCES
 from condseg_monai.metrics.volume_scores import TRANSUNET_RULE, VOLUME_SCORES, OrganScores
-from condseg_monai.reports.drawing import PLANES, jpeg_uri
+from condseg_monai.reports.drawing import PLANES, picture_uri
 from condseg_monai.reports.pages import format_number, render_page, score_title
 from condseg_monai.reports.report_files import ReportFiles
 from condseg_monai.reports.score_table import ScoreTable
@@ -88,7 +88,7 @@ def _page(
     drawn = [
         {
             "name": volume.name,
-            "pictures": [(plane, jpeg_uri(picture)) for plane, picture in zip(PLANES, volume.pictures, strict=True)],
+            "pictures": [(plane, picture_uri(picture)) for plane, picture in zip(PLANES, volume.pictures, strict=True)],
             "dice": float(np.mean([scores.dice for scores in volume.scores])),
         }
         for volume in volumes

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import dataclasses
 import gzip
-import io
 import json
 import tempfile
 from collections.abc import Sequence
@@ -14,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from condseg_monai.data.ct.synapse import window_ct
 from condseg_monai.data.ct.volume import axial_slices, axial_spacing
 from condseg_monai.networks.model_card import ModelCard
-from condseg_monai.reports.drawing import PREDICTION_COLOR, jpeg_uri
+from condseg_monai.reports.drawing import PREDICTION_COLOR, picture_uri
 from condseg_monai.segmenter import Segmentation
 from condseg_monai.utils.palette import class_colors
 
@@ -135,9 +133,9 @@ def _image_view(result: Segmentation) -> dict[str, Any]:
     scores = np.stack((steps >> 8, steps & 255, (np.clip(uncertainty, 0, 1) * 255).round()), axis=-1).astype(np.uint8)
     return {
         "step": step,
-        "image": jpeg_uri(np.ascontiguousarray(result.image[every]).round().astype(np.uint8), quality=92),
-        "labels": _png_uri(result.mask[every]),
-        "scores": _png_uri(scores),
+        "image": picture_uri(result.image[every].round().astype(np.uint8), quality=92),
+        "labels": picture_uri(result.mask[every], "PNG"),
+        "scores": picture_uri(scores, "PNG"),
     }
 
 
@@ -172,12 +170,6 @@ def _step(size: int, limit: int) -> int:
 
 def _packed(array: np.ndarray) -> str:
     return _base64(gzip.compress(np.ascontiguousarray(array).tobytes(), compresslevel=1))
-
-
-def _png_uri(array: np.ndarray) -> str:
-    stream = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(array)).save(stream, format="PNG")
-    return f"data:image/png;base64,{_base64(stream.getvalue())}"
 
 
 def _base64(content: bytes) -> str:

@@ -8,18 +8,13 @@ from typing import Any
 
 from condseg_monai.cli.workflows import run
 from condseg_monai.data.prepare.synapse import prepare_synapse
+from condseg_monai.metrics.volume_scores import VOLUME_SCORES
+from condseg_monai.reports.pages import score_title
 from condseg_monai.reports.volume_scoring import predicted_classes, score_volumes
 from condseg_monai.utils.files import read_json_object
 from experiments.reproduce.trainings import FILES, Plan, Row
 
 __all__ = ["prepare_slices", "score_row"]
-
-_COLUMNS = {
-    "dice": "Dice",
-    "hd95_mm": "HD95, mm",
-    "transunet_dice": "Dice, TransUNet's rule",
-    "transunet_hd95_voxels": "HD95, TransUNet's rule, voxels",
-}
 
 
 def prepare_slices(scans: Path, slices: Path, source_labels: str | None, hold_out: Mapping[str, int | str]) -> None:
@@ -48,9 +43,9 @@ def score_row(row: Row, plan: Plan, seed: int) -> list[list[str]]:
     summary = score_volumes(
         volumes, labels, names, names, folder / f"scores_{weights.stem}", context=context, overwrite=True
     )
-    table = [["organ", *_COLUMNS.values()]]
-    scores = {organ: [found[name]["mean"] for name in _COLUMNS] for organ, found in summary["organs"].items()}
-    scores["mean"] = [summary["mean"][name] for name in _COLUMNS]
+    table = [["organ", *map(score_title, VOLUME_SCORES)]]
+    scores = {organ: [found[name]["mean"] for name in VOLUME_SCORES] for organ, found in summary["organs"].items()}
+    scores["mean"] = [summary["mean"][name] for name in VOLUME_SCORES]
     for organ, values in scores.items():
         table.append([organ, *("" if value is None else f"{value:.3f}" for value in values)])
     return table

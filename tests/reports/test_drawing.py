@@ -17,7 +17,7 @@ from condseg_monai.reports.drawing import (
     draw_classes,
     draw_heat_map,
     draw_overlay,
-    jpeg_uri,
+    picture_uri,
 )
 from condseg_monai.reports.sheet import contact_sheet
 from condseg_monai.utils.palette import class_colors
@@ -181,7 +181,7 @@ def test_classes_have_distinct_colours_and_background_shows_the_image():
 
 def test_data_address_holds_the_picture():
     picture = np.full((6, 9, 3), (200, 30, 60), dtype=np.uint8)
-    head, content = jpeg_uri(picture).split(",")
+    head, content = picture_uri(picture).split(",")
     assert head == "data:image/jpeg;base64"
     np.testing.assert_allclose(np.asarray(Image.open(io.BytesIO(base64.b64decode(content)))), picture, atol=6)
 

@@ -13,7 +13,7 @@ from condseg_monai import ProbabilityBinMetric
 from condseg_monai.metrics.probability_bins import calibration_curve, threshold_curve
 from condseg_monai.reports.comparison import compare_evaluations
 from condseg_monai.reports.comparison_files import write_comparison
-from condseg_monai.reports.drawing import jpeg_uri
+from condseg_monai.reports.drawing import picture_uri
 from condseg_monai.reports.evaluation_page import CasePicture, html_report
 from condseg_monai.reports.pages import score_title
 from condseg_monai.reports.score_table import ScoreTable
@@ -56,7 +56,7 @@ def page(table: ScoreTable) -> str:
         "checkpoint": "models/<model>.pt",
         "rules": {"empty_masks": "both empty is 1"},
     }
-    address = jpeg_uri(np.full((8, 8, 3), 128, dtype=np.uint8))
+    address = picture_uri(np.full((8, 8, 3), 128, dtype=np.uint8))
     worst = [CasePicture("c.png", address, address)]
     best = [CasePicture("é<i>&.jpg", address, address)]
     return html_report("Evaluation on val", table, summary, worst, best, "mean_dice_original")

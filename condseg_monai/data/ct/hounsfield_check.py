@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
 from condseg_monai.data.ct.volume import Volume, check_hounsfield
@@ -26,9 +25,6 @@ class CheckHounsfieldd(MapTransform):
     Raises:
         ValueError: when called, naming the file if it is known.
     """
-
-    def __init__(self, keys: KeysCollection, allow_missing_keys: bool = False) -> None:
-        super().__init__(keys, allow_missing_keys)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Check the entries, and return them as they are."""

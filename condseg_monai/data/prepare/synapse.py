@@ -151,7 +151,7 @@ def prepare_synapse(
         for pair in pairs:
             if pair.case in wanted:
                 try:
-                    slices[pair.case] = _write_case(pair, folder, wanted[pair.case] == "test", table, len(names))
+                    slices[pair.case] = _write_case(pair, folder, wanted[pair.case] == "test", table)
                 except Exception as error:
                     if not is_of_one_case(error):
                         raise
@@ -261,7 +261,7 @@ def _wrong_counts(cases: Mapping[str, Split], slices: Mapping[str, int]) -> list
     ]
 
 
-def _write_case(pair: VolumePair, folder: Path, whole: bool, table: np.ndarray, num_classes: int) -> int:
+def _write_case(pair: VolumePair, folder: Path, whole: bool, table: np.ndarray) -> int:
     image, label = read_nifti(pair.image), read_nifti(pair.label)
     _check_pair(image, label)
     check_hounsfield(image)

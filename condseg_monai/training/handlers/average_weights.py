@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
-__all__ = ["AverageWeights", "average_of"]
+__all__ = ["AverageWeights", "average_of", "inner_network"]
 
 
 def average_of(network: nn.Module, decay: float | None) -> AveragedModel | None:
@@ -39,7 +39,7 @@ def average_of(network: nn.Module, decay: float | None) -> AveragedModel | None:
         for old, new in zip(averaged, current, strict=True):
             old.lerp_(new.to(old), share) if old.is_floating_point() else old.copy_(new)
 
-    return AveragedModel(_inner(network), multi_avg_fn=torch.no_grad()(average), use_buffers=True)
+    return AveragedModel(inner_network(network), multi_avg_fn=torch.no_grad()(average), use_buffers=True)
 
 
 class AverageWeights:
@@ -60,8 +60,9 @@ class AverageWeights:
 
     def __call__(self, engine: Engine) -> None:
         """Take the network's present weights into the average."""
-        self.average.update_parameters(_inner(self.network))
+        self.average.update_parameters(inner_network(self.network))
 
 
-def _inner(network: nn.Module) -> nn.Module:
+def inner_network(network: nn.Module) -> nn.Module:
+    """The network without what trains it on several GPUs."""
     return network.module if isinstance(network, (DataParallel, DistributedDataParallel)) else network

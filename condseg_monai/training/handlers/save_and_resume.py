@@ -18,7 +18,6 @@ import torch
 from ignite.engine import Engine, Events
 from monai.networks import get_state_dict
 from torch import Tensor, nn
-from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
 from condseg_monai.data.lists.datalist import content_hash, datalist_hash
@@ -27,6 +26,7 @@ from condseg_monai.metrics.score_metric import ScoreMetric
 from condseg_monai.networks.methods import describes
 from condseg_monai.networks.model_card import ModelCard, card_path
 from condseg_monai.networks.state_dicts import load_failure, optional_path
+from condseg_monai.training.handlers.average_weights import inner_network
 from condseg_monai.training.handlers.training_history import TrainingHistory
 from condseg_monai.training.run_folder import RunFolder
 from condseg_monai.training.tracking import EventWriter
@@ -325,7 +325,7 @@ class SaveAndResume:
             logger.info(f"Resumed {self.folder.state} after epoch {epoch} of {engine.state.max_epochs}")
 
     def _restore(self, engine: Any, state: Mapping[str, Any]) -> None:
-        _unwrap(self.network).load_state_dict(state["network"])
+        inner_network(self.network).load_state_dict(state["network"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
         engine.optimizer.load_state_dict(state["optimizer"])
@@ -439,10 +439,6 @@ class SaveAndResume:
 
     def _seconds_so_far(self) -> float:
         return self._seconds + time.monotonic() - self._start
-
-
-def _unwrap(network: nn.Module) -> nn.Module:
-    return network.module if isinstance(network, (DataParallel, DistributedDataParallel)) else network
 
 
 def _sha256(path: Path) -> str | None:

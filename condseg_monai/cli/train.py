@@ -89,9 +89,11 @@ def command(ctx: click.Context, dataset_dir: Path, output_dir: Path | None, **op
         raise wrong_option(
             "preset", f"{preset} is of binary masks and --method {' and '.join(_PRESET_METHODS[preset])}"
         )
+    what = "a training on CT" if is_ct else f"--method {method}"
     if preset != _PAPER:
         files = files.with_overlay(_PRESET + preset)
-    _refuse_others(given, files, "a training on CT" if is_ct else f"--method {method}")
+        what += f" by --preset {preset}"
+    _refuse_others(given, files, what)
     places = {"dataset_dir": str(dataset_dir.absolute()), "output_dir": str(run_dir)}
     settings = {**places, "ckpt_dir": ckpt_dir, **given}
     starts_elsewhere = "stage1_checkpoint" in given or given.get("init_from") is not None

@@ -174,6 +174,10 @@ def test_option_that_contradicts_the_model_card_is_the_last_line(data, trained, 
             "--method flexible_unet has no such option",
         ),
         (["train", "DATA", "--task", "ct", "--fold", "0"], "a training on CT has no such option"),
+        (
+            ["train", "DATA", "--preset", "released", "--lambda_regions", "0"],
+            "--lambda_regions: --method condseg by --preset released has no such option",
+        ),
         (["train", "DATA", "--method", "unet", "--preset", "released"], "--preset: released is of binary masks and"),
         (["train", "DATA", "--epochs", "many"], "epochs must be an integer from 1, got 'many'"),
         (

@@ -3,11 +3,11 @@
 import json
 
 import pytest
-import torch
 from ignite.engine import Events
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from condseg_monai import MedDisSeg, MedDisSegStage1
+from tests.runs import folders, state
 
 TINY_NETWORK = {"encoder": "resnet18", "decoder_channels": 16}
 
@@ -19,14 +19,6 @@ def trained(run_config, tiny_options, tmp_path_factory):
     for stage in ("train_stage1", "train_stage2"):
         run_config(stage, "med_disseg", **tiny_options, **folders(folder), panel_interval=1)
     return folder
-
-
-def folders(path):
-    return {"ckpt_dir": str(path / "models"), "output_dir": str(path / "eval")}
-
-
-def state(path):
-    return torch.load(path, weights_only=True)
 
 
 def test_both_stages_train_their_networks_and_log_the_term(trained):

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from ignite.engine import Events
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from condseg_monai.utils.files import file_sha256
-from tests.states import equal
+from tests.runs import equal, folders, names, state, train
 
 DRIVER = Path(__file__).with_name("resume_driver.py")
 FILES = {
@@ -28,10 +27,6 @@ FILES = {
 EPOCHS = 3
 
 
-class InterruptedRunError(Exception):
-    pass
-
-
 @pytest.fixture
 def options(tiny_options):
     return {
@@ -44,45 +39,8 @@ def options(tiny_options):
     }
 
 
-def folders(path):
-    return {"ckpt_dir": str(path / "models"), "output_dir": str(path / "eval")}
-
-
-def state(path):
-    return torch.load(path, map_location="cpu", weights_only=True)
-
-
 def record(path, stage):
     return json.loads((path / "models" / FILES[stage][-1]).read_text())
-
-
-def names(path):
-    return sorted(file.name for file in (path / "models").iterdir() if file.suffix != ".lock")
-
-
-def train(open_config, stage, path, interrupt=None, **options):
-    """Run a stage in this process and return the loss of each iteration; stop before the step of one of them."""
-    workflow = open_config(stage, **folders(path), **options)
-    workflow.initialize()
-    losses = {}
-
-    def stop(engine):
-        if engine.state.iteration == interrupt:
-            raise InterruptedRunError
-
-    def note(engine):
-        losses[engine.state.iteration] = engine.state.output["loss"].item()
-
-    workflow.trainer.add_event_handler(Events.ITERATION_STARTED, stop)
-    workflow.trainer.add_event_handler(Events.ITERATION_COMPLETED, note)
-    if interrupt is None:
-        workflow.run()
-    else:
-        with pytest.raises(RuntimeError) as error:
-            workflow.run()
-        assert isinstance(error.value.__cause__, InterruptedRunError)
-    workflow.finalize()
-    return losses
 
 
 def assert_same_end(stage, expected, found):
@@ -145,7 +103,7 @@ def test_killed_runs_end_as_one_never_interrupted(bundle_dir, options, tmp_path)
             found = (path / "losses.txt").read_text().splitlines()
             assert sorted(set(found)) == sorted(expected), path  # what was lost is repeated, with the same losses
             assert_same_end(stage, whole, path)
-            assert names(path) == sorted(FILES[stage]), path
+            assert names(path / "models") == sorted(FILES[stage]), path
     resumed = record(tmp_path / "train_stage1" / "within two epochs", "train_stage1")["resumed"]
     assert [entry["after_epoch"] for entry in resumed] == [1, 2]
 
@@ -161,15 +119,15 @@ def test_killed_runs_end_as_one_never_interrupted(bundle_dir, options, tmp_path)
 def test_run_that_failed_is_resumed(open_config, options, tmp_path, stage, extra):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     options |= extra
-    expected = train(open_config, stage, whole, **options)
-    before = train(open_config, stage, cut, interrupt=6, **options)
-    after = train(open_config, stage, cut, **options, resume=True)
+    expected = train(open_config, [stage], whole, **options)
+    before = train(open_config, [stage], cut, interrupt=6, **options)
+    after = train(open_config, [stage], cut, **options, resume=True)
     assert min(after) == 5
     assert {**before, **after} == expected
     assert_same_end(stage, whole, cut)
     assert len(record(cut, stage)["resumed"]) == 1
     assert record(whole, stage)["resumed"] == []
-    assert names(cut) == sorted(FILES[stage])
+    assert names(cut / "models") == sorted(FILES[stage])
     written = EventAccumulator(
         str(cut / "eval" / "tensorboard" / stage.removeprefix("train_") / "run_1"), {"scalars": 0}
     )
@@ -179,21 +137,21 @@ def test_run_that_failed_is_resumed(open_config, options, tmp_path, stage, extra
 
 
 def test_results_of_another_run_are_refused_before_any_work(open_config, options, tmp_path):
-    train(open_config, "train_stage1", tmp_path, **{**options, "epochs": 1})
-    before = {name: file_sha256(tmp_path / "models" / name) for name in names(tmp_path)}
+    train(open_config, ["train_stage1"], tmp_path, **{**options, "epochs": 1})
+    before = {name: file_sha256(tmp_path / "models" / name) for name in names(tmp_path / "models")}
     workflow = open_config("train_stage1", **folders(tmp_path), **{**options, "encoder_weights": "missing.pth"})
     workflow.initialize()
     with pytest.raises(RuntimeError) as error:
         workflow.run()
     message = str(error.value.__cause__)
     assert all(word in message for word in ("stage1.pt", "--resume true", "--overwrite true"))
-    assert {name: file_sha256(tmp_path / "models" / name) for name in names(tmp_path)} == before
+    assert {name: file_sha256(tmp_path / "models" / name) for name in names(tmp_path / "models")} == before
 
 
 @pytest.mark.slow
 def test_other_options_and_cases_are_refused_by_name(open_config, options, tiny_dataset, tmp_path):
-    train(open_config, "train_stage2", tmp_path, **{**options, "epochs": 1})
-    before = {name: file_sha256(tmp_path / "models" / name) for name in names(tmp_path)}
+    train(open_config, ["train_stage2"], tmp_path, **{**options, "epochs": 1})
+    before = {name: file_sha256(tmp_path / "models" / name) for name in names(tmp_path / "models")}
     data = [{"image": str(tiny_dataset / "images/train_0.png"), "label": str(tiny_dataset / "masks/train_0.png")}] * 4
     changed = {"encoder": "resnet34", "image_size": 64, "cdfa_window": 5, "train#dataset#data": data}
     workflow = open_config("train_stage2", **folders(tmp_path), **{**options, **changed, "resume": True})
@@ -206,7 +164,7 @@ def test_other_options_and_cases_are_refused_by_name(open_config, options, tiny_
     assert "cdfa_window was 3, now is 5" in message
     assert "train list was" in message
     assert "batch_size" not in message
-    assert {name: file_sha256(tmp_path / "models" / name) for name in names(tmp_path)} == before
+    assert {name: file_sha256(tmp_path / "models" / name) for name in names(tmp_path / "models")} == before
 
 
 @pytest.mark.gpu
@@ -216,9 +174,9 @@ def test_resumed_float16_run_on_a_gpu_has_the_losses_and_the_scale_of_one_never_
     open_config, options, tmp_path, stage
 ):
     options = {**options, "device": "cuda", "precision": "float16", "num_workers": 2}
-    whole = train(open_config, stage, tmp_path / "whole", **options)
-    first = train(open_config, stage, tmp_path / "parts", interrupt=4, **options)
-    second = train(open_config, stage, tmp_path / "parts", resume=True, **options)
+    whole = train(open_config, [stage], tmp_path / "whole", **options)
+    first = train(open_config, [stage], tmp_path / "parts", interrupt=4, **options)
+    second = train(open_config, [stage], tmp_path / "parts", resume=True, **options)
     found = {**first, **second}
     assert found.keys() == whole.keys()
     for iteration, loss in whole.items():  # sums of a GPU come in any order

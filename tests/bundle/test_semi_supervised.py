@@ -12,7 +12,7 @@ import torch
 from ignite.engine import Events
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.states import equal
+from tests.runs import equal, folders, names, state, train
 
 FILES = [
     "generators_final.pt",
@@ -33,10 +33,6 @@ STUDENTS = {
 }
 
 
-class InterruptedRunError(Exception):
-    pass
-
-
 @pytest.fixture(scope="module")
 def dataset(tiny_dataset, tmp_path_factory):
     """Two labelled images, and two without mask files."""
@@ -53,43 +49,6 @@ def dataset(tiny_dataset, tmp_path_factory):
 def options(tiny_options, dataset):
     # 64: at 32 pixels the down scale, a multiple of 32, would be no smaller
     return {**tiny_options, "dataset_dir": str(dataset), "early_stop_patience": 9, "image_size": 64}
-
-
-def folders(path):
-    return {"ckpt_dir": str(path / "models"), "output_dir": str(path / "eval")}
-
-
-def names(path):
-    return sorted(file.name for file in path.iterdir() if file.suffix != ".lock")
-
-
-def state(path):
-    return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def train(open_config, files, path, interrupt=None, **options):
-    """Return the loss of each iteration; stop before the step of one of them."""
-    workflow = open_config(*files, **folders(path), **options)
-    workflow.initialize()
-    losses = {}
-
-    def stop(engine):
-        if engine.state.iteration == interrupt:
-            raise InterruptedRunError
-
-    workflow.trainer.add_event_handler(Events.ITERATION_STARTED, stop)
-    workflow.trainer.add_event_handler(
-        Events.ITERATION_COMPLETED,
-        lambda engine: losses.update({engine.state.iteration: engine.state.output["loss"].item()}),
-    )
-    if interrupt is None:
-        workflow.run()
-    else:
-        with pytest.raises(RuntimeError) as error:
-            workflow.run()
-        assert isinstance(error.value.__cause__, InterruptedRunError)
-    workflow.finalize()
-    return losses
 
 
 @pytest.fixture(scope="module", params=["dec_seg", pytest.param("condseg", marks=pytest.mark.slow)])

@@ -9,12 +9,12 @@ from ignite.engine import Events
 
 from condseg_monai import ConDSeg
 from condseg_monai.utils.files import file_sha256
+from tests.runs import folders
 
 
 @pytest.fixture
 def options(tiny_options, tmp_path):
-    folders = {"ckpt_dir": str(tmp_path / "models"), "output_dir": str(tmp_path / "eval")}
-    return {**tiny_options, **folders, "stage1_checkpoint": None}
+    return {**tiny_options, **folders(tmp_path), "stage1_checkpoint": None}
 
 
 def test_both_stages_leave_a_history_and_one_picture(trained):

@@ -16,6 +16,7 @@ from condseg_monai.data.images.normalization import normalize_image
 from condseg_monai.data.lists.datalist import check_datalist, content_hash, datalist_hash
 from condseg_monai.utils.files import file_sha256
 from condseg_monai.version import __version__
+from tests.runs import folders, names, state
 
 METRICS = {"val_loss", "val_mean_iou", "val_mean_dice", "val_recall", "val_precision", "val_accuracy", "val_f2"}
 STAGE_FILES = {
@@ -32,22 +33,13 @@ STAGE_FILES = {
 
 @pytest.fixture
 def options(tiny_options, tmp_path):
-    folders = {"ckpt_dir": str(tmp_path / "models"), "output_dir": str(tmp_path / "eval")}
-    return {**tiny_options, **folders, "stage1_checkpoint": None}
-
-
-def state(path):
-    return torch.load(path, map_location="cpu", weights_only=True)
+    return {**tiny_options, **folders(tmp_path), "stage1_checkpoint": None}
 
 
 def events(folder):
     accumulator = EventAccumulator(str(folder / "run_1"), size_guidance={"scalars": 0, "images": 0})
     accumulator.Reload()
     return accumulator
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir() if path.suffix != ".lock")
 
 
 def losses_of(workflow):

@@ -196,8 +196,8 @@ def _flat_png(side: int, bits: int, colour: int) -> bytes:
     row = bytes(1 + (side * bits * channels + 7) // 8)
     packer = zlib.compressobj(9)
     data = b"".join(packer.compress(row) for _ in range(side if side <= LARGEST_SIDE else 100)) + packer.flush()
-    palette = _chunk(b"PLTE", bytes(range(48))) if colour == 3 else b""
-    return _png(side, side, bits, colour, palette + _chunk(b"IDAT", data))
+    palette = png_chunk(b"PLTE", bytes(range(48))) if colour == 3 else b""
+    return _png(side, side, bits, colour, palette + png_chunk(b"IDAT", data))
 
 
 @cache
@@ -205,7 +205,7 @@ def _stuffed_png(kind: bytes, size_mib: int) -> bytes:
     packer = zlib.compressobj(9)
     stuffing = b"".join(packer.compress(bytes(2**20)) for _ in range(size_mib)) + packer.flush()
     head = {b"iCCP": b"profile\0\0", b"zTXt": b"Comment\0\0", b"iTXt": b"Comment\0\1\0\0\0"}[kind]
-    return _png(4, 4, 8, 0, _chunk(kind, head + stuffing) + _chunk(b"IDAT", zlib.compress(bytes(20))))
+    return _png(4, 4, 8, 0, png_chunk(kind, head + stuffing) + png_chunk(b"IDAT", zlib.compress(bytes(20))))
 
 
 def _endless_tiff(pages: int) -> bytes:
@@ -224,11 +224,11 @@ def _endless_tiff(pages: int) -> bytes:
 
 
 def _png(width: int, height: int, bits: int, colour: int, chunks: bytes) -> bytes:
-    header = _chunk(b"IHDR", struct.pack(">2I5B", width, height, bits, colour, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + chunks + _chunk(b"IEND", b"")
+    header = png_chunk(b"IHDR", struct.pack(">2I5B", width, height, bits, colour, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunks + png_chunk(b"IEND", b"")
 
 
-def _chunk(kind: bytes, data: bytes) -> bytes:
+def png_chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 

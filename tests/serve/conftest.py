@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 from starlette.testclient import TestClient
 
 from condseg_monai import Segmenter
@@ -12,6 +15,13 @@ from condseg_monai.serve.app import Limits, make_app
 from tests.bundle.models import save_model
 
 ORGANS = ("background", "liver", "spleen", "aorta", "left kidney")
+
+
+def png(array: np.ndarray) -> bytes:
+    """A picture as the content of a PNG file."""
+    stream = io.BytesIO()
+    Image.fromarray(array).save(stream, format="PNG")
+    return stream.getvalue()
 
 
 @pytest.fixture(scope="session")

@@ -19,16 +19,11 @@ from PIL import Image
 
 from benchmarks.serve_load import main as measure_load
 from condseg_monai import Segmenter
+from tests.serve.conftest import png
 
 pytestmark = pytest.mark.slow
 RNG = np.random.default_rng(0)
 IMAGES = [RNG.integers(0, 255, (48 + i, 64, 3), dtype=np.uint8) for i in range(8)]
-
-
-def png(array) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(array).save(stream, format="PNG")
-    return stream.getvalue()
 
 
 CONTENTS = [png(array) for array in IMAGES]

@@ -21,16 +21,10 @@ from condseg_monai.data.ct.volume import axial_slices
 from condseg_monai.serve.app import Limits
 from tests.ct import AFFINE, phantom, write_dicom, write_nifti
 from tests.dicom import dicom_picture
-from tests.serve.conftest import ORGANS
+from tests.serve.conftest import ORGANS, png
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 255, (37, 53, 3), dtype=np.uint8)
-
-
-def png(array):
-    stream = io.BytesIO()
-    Image.fromarray(array).save(stream, format="PNG")
-    return stream.getvalue()
 
 
 def image_file(array=PIXELS, name="frame.png"):

@@ -6,14 +6,11 @@ import re
 import pytest
 
 from condseg_monai.training.run_folder import RunFolder
+from tests.runs import names
 
 
 def folder_at(path, **options):
     return RunFolder({"ckpt_dir": path, **options}, "stage2", ["model.pt", "model_final.pt"])
-
-
-def names(path):
-    return sorted(file.name for file in path.iterdir() if file.suffix != ".lock")
 
 
 @pytest.mark.parametrize("name", ["model.pt", "model_final.pt", "resume_stage2.state", "history_stage2.csv"])

@@ -14,6 +14,7 @@ from condseg_monai.data.images.image_reader import (
     read_natural_image,
 )
 from condseg_monai.data.images.monai_readers import NaturalImageReader
+from tests.fuzz.fuzz_files import png_chunk
 
 HEIGHT, WIDTH = 5, 8
 
@@ -27,10 +28,6 @@ def colours() -> np.ndarray:
 def save(path, image, **kwargs):
     image.save(path, **kwargs)
     return path
-
-
-def png_chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 class TestColourKinds:

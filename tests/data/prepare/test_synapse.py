@@ -8,7 +8,6 @@ import h5py
 import nibabel
 import numpy as np
 import pytest
-from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
 from condseg_monai.cli.commands import main
 from condseg_monai.data.ct.slices import check_slices
@@ -16,6 +15,7 @@ from condseg_monai.data.ct.synapse import synapse_class_names
 from condseg_monai.data.lists.pairing import DatasetError
 from condseg_monai.data.prepare.synapse import find_volume_pairs
 from condseg_monai.data.prepare.synapse import prepare_synapse as prepare  # the function
+from tests.ct import turned
 
 MODULE = importlib.import_module("condseg_monai.data.prepare.synapse")  # its name is the function's, too
 SHAPE = (6, 5, 4)
@@ -41,13 +41,6 @@ def btcv(root, numbers, depths=None):
         save(root / "img" / f"img{number:04d}.nii.gz", image)
         save(root / "label" / f"label{number:04d}.nii.gz", label)
     return root
-
-
-def turned(array, affine, codes):
-    """The same volume with its axes leading elsewhere, and the affine that says so."""
-    transform = ornt_transform(io_orientation(affine), axcodes2ornt(codes))
-    image = nibabel.Nifti1Image(array, affine).as_reoriented(transform)
-    return np.asarray(image.dataobj), image.affine
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ r"""Train the reference model ``condseg_polyp`` on Kvasir-SEG, on a CPU, in step
 The first command does what is left to do: stopped and given again it continues after the last complete epoch, and a run
 that has ended stays as it is. ``KVASIR`` has ``images/``, ``masks/``, ``train.txt`` (880) and ``val.txt`` (120).
 
-80 images of ``train.txt``, drawn with seed 0, are held out: everything is chosen by them. The official ``val.txt`` is
+80 images of ``train.txt``, drawn with seed 0, are held out, to choose by. The official ``val.txt`` is
 the test list here, which only the second command reads; ``test_looks.txt`` in the output folder counts how often. It
 writes a step's best weights as float16 into the bundle, scores that file, and puts the scores into its model card.
 
@@ -137,9 +137,9 @@ def train(step: Step, output_dir: Path, options: dict[str, Any]) -> None:
         return
     places = {"ckpt_dir": str(folder / "models"), "output_dir": str(folder / "eval")}
     start = {option: str(output_dir / file) for option, file in step.starts_from.items()}
-    # Without a state, what is there is of a first epoch that was cut short.
+    # With a record and without a state, what is there is of a first epoch that was cut short.
     resume = (folder / "models" / f"resume_stage{step.stage}.state").is_file()
-    again = {"resume": resume, "overwrite": not resume}
+    again = {"resume": resume, "overwrite": record.is_file() and not resume}
     run((f"train_stage{step.stage}", "preset_recommended"), {**options, **places, **start, **again})
 
 

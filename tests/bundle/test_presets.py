@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from condseg_monai import ReleasedConDSegLoss, ReleasedConsistencyReinforcementLoss
+from condseg_monai.cli.workflows import option_names
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -100,3 +101,9 @@ def test_recommended_preset_trains_both_stages_and_averages_the_weights(run_conf
     saved = torch.load(tmp_path / "models" / "model.pt", weights_only=True)
     average = workflow.parser.get_parsed_content("average").module.state_dict()
     assert all(torch.equal(value, average[key]) for key, value in saved.items())
+
+
+def test_released_preset_refuses_what_it_does_not_use_and_takes_the_threshold_that_its_check_asks_for():
+    names = option_names(("train_stage2", "preset_released"))
+    assert not names & {"zoom", "color_jitter", "lambda_ce", "class_balance", "lambda_regions"}
+    assert {"mask_threshold", "cdfa", "normalization"} <= names

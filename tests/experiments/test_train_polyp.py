@@ -15,10 +15,10 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def trained(tiny_dataset, tmp_path_factory):
-    """Arguments of a run of one epoch a step that has ended, and its folder."""
+    """Arguments of a run of an epoch or two a step that has ended, and its folder."""
     folder = tmp_path_factory.mktemp("polyp") / "run"
     words = ["train_polyp", "--dataset_dir", str(tiny_dataset), "--output_dir", str(folder), "--held_out", "1"]
-    words += ["--epochs", "1", "1", "1", "--image_sizes", "32", "32", "48"]
+    words += ["--epochs", "1", "2", "1", "--image_sizes", "32", "32", "48"]
     words += ["--", "--encoder_weights", "None", "--batch_size", "2", "--device", "cpu", "--precision", "float32"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.argv", words)
@@ -74,7 +74,7 @@ def test_steps_that_were_cut_short_end_with_the_same_model(trained, monkeypatch,
     writes = count()
 
     def cut_short(path, state):
-        """Of each step end the process once before its first state is written, and once after."""
+        """End the process before the state of each epoch is written, and the next time after that."""
         write = next(writes) if path.suffix == ".state" else None
         if write is None or write % 2 == 1:
             write_checkpoint(path, state)
@@ -83,10 +83,10 @@ def test_steps_that_were_cut_short_end_with_the_same_model(trained, monkeypatch,
 
     monkeypatch.setattr("condseg_monai.training.handlers.save_and_resume.write_checkpoint", cut_short)
     monkeypatch.setattr("sys.argv", [str(tmp_path) if word == str(folder) else word for word in words])
-    for _ in range(6):
+    for _ in range(8):
         with pytest.raises(Killed):
             train_polyp.main()
     train_polyp.main()
-    assert next(writes) == 6
+    assert next(writes) == 8
     last = [run / "full" / "models" / "model_final.pt" for run in (tmp_path, folder)]
     assert file_sha256(last[0]) == file_sha256(last[1])

@@ -24,8 +24,6 @@ from tests.serve.conftest import png
 pytestmark = pytest.mark.slow
 RNG = np.random.default_rng(0)
 IMAGES = [RNG.integers(0, 255, (48 + i, 64, 3), dtype=np.uint8) for i in range(8)]
-
-
 CONTENTS = [png(array) for array in IMAGES]
 
 

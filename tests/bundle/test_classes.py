@@ -17,6 +17,7 @@ from PIL import Image
 
 from condseg_monai import Segmenter
 from condseg_monai.data.images.mask_reader import read_mask
+from condseg_monai.utils.errors import root_cause
 
 NAMES = ["background", "lesion", "tool"]
 COLOURS = [[0, 0, 0], [255, 0, 0], [0, 128, 255]]
@@ -188,12 +189,6 @@ def test_segmenter_gives_and_saves_the_same_masks(predicted, run_of_colours, tmp
     assert result.overlay().size == SIZE[::-1]
 
 
-def cause_of(error: BaseException) -> str:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return str(error)
-
-
 @pytest.mark.parametrize(
     ("config", "options", "words"),
     [
@@ -211,7 +206,7 @@ def test_what_does_not_fit_several_classes_is_refused(run_of_colours, run_config
     options = evaluation_options(run_of_colours, output_dir=str(tmp_path), **options)
     with pytest.raises(RuntimeError) as error:
         run_config(*names, **{**options, "dataset_dir": str(folder)})
-    assert re.search(words, cause_of(error.value))
+    assert re.search(words, str(root_cause(error.value)))
 
 
 @pytest.fixture(scope="module")
@@ -262,7 +257,7 @@ def test_masks_of_three_values_stop_a_binary_training(run_of_grey, run_config, t
     options = options_of(run_of_grey, tiny_options, output_dir=str(tmp_path), stage1_checkpoint=None)
     with pytest.raises(RuntimeError) as error:
         run_config("train_stage2", **{**options, "ckpt_dir": str(tmp_path / "models")})
-    text = cause_of(error.value)
+    text = str(root_cause(error.value))
     assert "train_0.png" in text and "3 values, 0, 1, 2" in text and "class_names" in text and "mask_threshold" in text
 
 
@@ -277,8 +272,9 @@ def test_values_without_a_class_stop_training_and_cost_an_evaluation_that_case(
     options = options_of(run_of_grey, tiny_options, class_names=NAMES, channels=1, stage1_checkpoint=None)
     with pytest.raises(RuntimeError) as error:
         run_config("train_stage2", **{**options, **folders, "ckpt_dir": str(tmp_path / "models")})
-    assert "val_1.png: it has values of no class: 9; class_values are 0, 1, 2" in cause_of(error.value)
+    assert "val_1.png: it has values of no class: 9; class_values are 0, 1, 2" in str(root_cause(error.value))
     with pytest.raises(RuntimeError) as error:
         run_config("train", "evaluate", **{**evaluation_options(run_of_grey), **folders})
-    assert "1 of 2 cases have no score" in cause_of(error.value) and "values of no class: 9" in cause_of(error.value)
+    text = str(root_cause(error.value))
+    assert "1 of 2 cases have no score" in text and "values of no class: 9" in text
     assert summary(tmp_path / "eval")["images"] == 1

@@ -11,6 +11,7 @@ from monai.bundle import ckpt_export
 from PIL import Image
 
 from condseg_monai import ConDSeg, ModelCard
+from condseg_monai.utils.errors import root_cause
 from condseg_monai.utils.files import file_sha256
 
 RUN = {"device": "cpu", "num_workers": 0, "progress_bar": False}
@@ -35,13 +36,6 @@ def predict(run_config, tiny_dataset, tmp_path):
         return {path.name: np.asarray(Image.open(path)) for path in sorted((tmp_path / name).glob("*.png"))}
 
     return run
-
-
-def cause(error):
-    """The message at the end of the chain of MONAI's wrapped errors."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return str(error)
 
 
 def test_inference_after_a_training_needs_no_option_of_the_network(models, predict, caplog):
@@ -74,7 +68,7 @@ def test_option_that_contradicts_the_card_is_refused(
         else:
             places = {"ckpt_dir": str(models), "output_dir": str(tmp_path / "eval"), "dataset_dir": str(tiny_dataset)}
             run_config("train_stage2", "evaluate", **RUN, **places, **{option: value})
-    assert words in cause(error.value)
+    assert words in str(root_cause(error.value))
 
 
 def test_evaluation_uses_the_size_of_the_card(models, run_config, tiny_dataset, tmp_path):
@@ -91,7 +85,7 @@ def test_card_of_other_weights_stops_inference(models, predict):
     (models / "model.json").write_text(json.dumps(card))
     with pytest.raises(RuntimeError) as error:
         predict(models)
-    assert "model.json describes other weights than" in cause(error.value)
+    assert "model.json describes other weights than" in str(root_cause(error.value))
 
 
 def test_weights_that_are_not_finite_stop_inference(models, predict):
@@ -101,7 +95,7 @@ def test_weights_that_are_not_finite_stop_inference(models, predict):
     (models / "model.json").unlink()
     with pytest.raises(RuntimeError) as error:
         predict(models, encoder="resnet18", decoder_channels=16, image_size=32)
-    assert "not finite" in cause(error.value)
+    assert "not finite" in str(root_cause(error.value))
 
 
 def test_another_network_than_the_config_s_is_called_custom(run_config, tiny_options, predict, tmp_path):
@@ -114,7 +108,7 @@ def test_another_network_than_the_config_s_is_called_custom(run_config, tiny_opt
     assert (card.method, card.network, card.image_size) == ("custom", {}, 32)
     with pytest.raises(RuntimeError) as error:
         predict(tmp_path / "models")
-    assert "give the config your network_def" in cause(error.value)
+    assert "give the config your network_def" in str(root_cause(error.value))
 
 
 def test_train_json_builds_the_network_that_is_in_the_bundle(open_config, trained):
@@ -144,7 +138,7 @@ def test_exported_config_without_its_model_refuses_to_guess_the_size(bundle_dir,
     assert json.loads(files["inference.json"]) == json.loads(config.read_text())  # what a reader of the file opens
     with pytest.raises(RuntimeError) as error:
         preprocess({"image": str(next((bundle_dir.parent / "docs" / "images").glob("*.png")))})
-    assert "image_size and normalization are not known" in cause(error.value)
+    assert "image_size and normalization are not known" in str(root_cause(error.value))
 
 
 @pytest.mark.parametrize("anti_aliasing", [False, True])

@@ -10,6 +10,7 @@ import torch
 from condseg_monai import DatasetError, ModelCard, class_names_of, synapse_class_names
 from condseg_monai.data.prepare.synapse import prepare_synapse
 from condseg_monai.data.synthetic.ct_phantom import make_synthetic_ct
+from condseg_monai.utils.errors import root_cause
 
 ORGANS = {f"val_dice_{name.replace(' ', '_')}" for name in synapse_class_names()[1:]}
 
@@ -99,10 +100,8 @@ def test_labels_in_another_order_are_refused(open_config, tiny_options, ct_datas
     with pytest.raises(RuntimeError) as raised:  # MONAI wraps what a config's component raises
         workflow.initialize()
         workflow.run()
-    error: BaseException | None = raised.value
-    while error is not None and not isinstance(error, DatasetError):
-        error = error.__cause__
-    assert "the classes are background, aorta" in str(error)
+    error = root_cause(raised.value)
+    assert isinstance(error, DatasetError) and "the classes are background, aorta" in str(error)
 
 
 def test_one_channel_trains_on_slices_as_they_are(open_config, tiny_options, ct_dataset, tmp_path):

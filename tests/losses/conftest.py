@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
 from torch import Tensor
 
 SHAPE = (3, 1, 5, 7)
+
+
+def _logits(shape: tuple[int, ...], seed: int) -> Tensor:
+    return 3 * torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 @pytest.fixture
@@ -21,11 +26,7 @@ def target() -> Tensor:
 @pytest.fixture
 def make_logits() -> Callable[[int], Tensor]:
     """Float64 logits shaped like the target, different for each seed."""
-
-    def make(seed: int) -> Tensor:
-        return 3 * torch.randn(SHAPE, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-    return make
+    return partial(_logits, SHAPE)
 
 
 @pytest.fixture
@@ -40,8 +41,4 @@ def class_target() -> Tensor:
 @pytest.fixture
 def class_logits() -> Callable[[int], Tensor]:
     """Float64 logits of four classes in the size of the target, different for each seed."""
-
-    def make(seed: int) -> Tensor:
-        return 3 * torch.randn(3, 4, 5, 7, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-    return make
+    return partial(_logits, (3, 4, 5, 7))

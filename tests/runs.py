@@ -24,6 +24,11 @@ def state(path):
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
+def weights(trainer):
+    """A copy of the weights that a trainer's network has now."""
+    return {name: value.clone() for name, value in trainer.network.state_dict().items()}
+
+
 def train(open_config, files, path, interrupt=None, **options):
     """Run config files in this process and return the loss of each iteration; stop before the step of one of them."""
     workflow = open_config(*files, **folders(path), **options)

@@ -10,6 +10,7 @@ from torch import nn
 from condseg_monai.training.run_folder import RunFolder
 from condseg_monai.training.trainer import GuardedTrainer, NonFiniteLossError, RunEvents
 from condseg_monai.utils.interruption import Terminated
+from tests.runs import weights
 
 
 class Loss(nn.Module):
@@ -37,10 +38,6 @@ def trainer_for(data, device="cpu", **kwargs):
     network = nn.Sequential(nn.BatchNorm2d(1), nn.Conv2d(1, 1, 1)).to(device)
     optimizer = torch.optim.Adam(network.parameters(), lr=0.1)
     return GuardedTrainer(device, 1, data, network, optimizer, Loss(), decollate=False, **kwargs)
-
-
-def weights(trainer):
-    return {name: value.clone() for name, value in trainer.network.state_dict().items()}
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

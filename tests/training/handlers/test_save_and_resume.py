@@ -25,7 +25,7 @@ from condseg_monai.training.tracking import EventWriter
 from condseg_monai.training.trainer import GuardedTrainer
 from condseg_monai.utils.files import file_sha256
 from condseg_monai.utils.interruption import Terminated
-from tests.runs import names
+from tests.runs import names, weights
 
 FILES = ["final.pt", "model.pt", "resume_run.state", "run_run.json"]
 RISING = [0.1 * epoch for epoch in range(1, 10)]
@@ -89,10 +89,6 @@ def saved(path, name="resume_run.state"):
 
 def record(path):
     return json.loads((path / "run_run.json").read_text())
-
-
-def weights(trainer):
-    return {name: value.clone() for name, value in trainer.network.state_dict().items()}
 
 
 def same(first, second):

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import pytest
 from monai.bundle import ConfigWorkflow
 
+from tests.runs import folders
+
 Open = Callable[..., ConfigWorkflow]
 
 
@@ -32,6 +34,12 @@ def tiny_options(tiny_dataset: Path) -> dict[str, Any]:
         "num_workers": 0,
         "progress_bar": False,
     }
+
+
+@pytest.fixture
+def options(tiny_options: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
+    """The tiny options of one stage alone, which writes into the test's folder."""
+    return {**tiny_options, **folders(tmp_path), "stage1_checkpoint": None}
 
 
 @pytest.fixture(scope="session")
@@ -64,7 +72,6 @@ def trained(run_config: Open, tiny_options: dict[str, Any], tmp_path_factory: py
     """Both stages, one after the other, two iterations each. Read it, do not write to it."""
     folder = tmp_path_factory.mktemp("trained")
     result = Trained(folder / "models", folder / "eval")
-    folders = {"ckpt_dir": str(result.ckpt_dir), "output_dir": str(result.output_dir)}
-    run_config("train_stage1", **tiny_options, **folders)
-    run_config("train_stage2", **tiny_options, **folders)
+    run_config("train_stage1", **tiny_options, **folders(folder))
+    run_config("train_stage2", **tiny_options, **folders(folder))
     return result

@@ -9,12 +9,7 @@ from ignite.engine import Events
 
 from condseg_monai import ConDSeg
 from condseg_monai.utils.files import file_sha256
-from tests.runs import folders
-
-
-@pytest.fixture
-def options(tiny_options, tmp_path):
-    return {**tiny_options, **folders(tmp_path), "stage1_checkpoint": None}
+from tests.runs import weights
 
 
 def test_both_stages_leave_a_history_and_one_picture(trained):
@@ -65,9 +60,7 @@ def test_fine_tuning_starts_from_the_whole_model_and_is_recorded(open_config, op
     workflow = open_config("train_stage2", **{**options, "stage1_checkpoint": "none.pt", "init_from": str(model)})
     workflow.initialize()
     found = {}
-    workflow.trainer.add_event_handler(
-        Events.STARTED, lambda e: found.update({k: v.clone() for k, v in e.network.state_dict().items()})
-    )
+    workflow.trainer.add_event_handler(Events.STARTED, lambda engine: found.update(weights(engine)))
     workflow.run()
     assert isinstance(workflow.network_def, ConDSeg)
     expected = torch.load(model, weights_only=True)

@@ -16,7 +16,7 @@ from condseg_monai.data.images.normalization import normalize_image
 from condseg_monai.data.lists.datalist import check_datalist, content_hash, datalist_hash
 from condseg_monai.utils.files import file_sha256
 from condseg_monai.version import __version__
-from tests.runs import folders, names, state
+from tests.runs import names, state, weights
 
 METRICS = {"val_loss", "val_mean_iou", "val_mean_dice", "val_recall", "val_precision", "val_accuracy", "val_f2"}
 STAGE_FILES = {
@@ -29,11 +29,6 @@ STAGE_FILES = {
         *("run_stage2.json", "resume_stage2.state"),
     ),
 }
-
-
-@pytest.fixture
-def options(tiny_options, tmp_path):
-    return {**tiny_options, **folders(tmp_path), "stage1_checkpoint": None}
 
 
 def events(folder):
@@ -85,16 +80,13 @@ def test_every_checkpoint_has_a_card_that_describes_it(trained, name):
     network_of(card).load_state_dict(state(trained.ckpt_dir / f"{name}.pt"))
 
 
-def test_stage_2_starts_from_the_encoder_of_stage_1(open_config, tiny_options, trained, tmp_path):
-    folders = {"ckpt_dir": str(tmp_path / "models"), "output_dir": str(tmp_path / "eval")}
-    workflow = open_config(
-        "train_stage2", **tiny_options, **folders, stage1_checkpoint=str(trained.ckpt_dir / "stage1.pt")
-    )
+def test_stage_2_starts_from_the_encoder_of_stage_1(open_config, options, trained):
+    workflow = open_config("train_stage2", **{**options, "stage1_checkpoint": str(trained.ckpt_dir / "stage1.pt")})
     workflow.initialize()
     found = {}
 
     def compare(engine):
-        found.update({key: value.clone() for key, value in engine.network.state_dict().items()})
+        found.update(weights(engine))
         engine.terminate()
 
     workflow.trainer.add_event_handler(Events.STARTED, compare)

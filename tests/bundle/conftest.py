@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import pytest
 from monai.bundle import ConfigWorkflow
 
+from condseg_monai.inference.packed_bundle import pack_bundle
+from tests.bundle.models import save_model
 from tests.runs import folders
 
 Open = Callable[..., ConfigWorkflow]
@@ -75,3 +77,10 @@ def trained(run_config: Open, tiny_options: dict[str, Any], tmp_path_factory: py
     run_config("train_stage1", **tiny_options, **folders(folder))
     run_config("train_stage2", **tiny_options, **folders(folder))
     return result
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A packed bundle of a small U-Net. Read it, do not write to it."""
+    root = tmp_path_factory.mktemp("packed")
+    return pack_bundle(save_model(root / "run", "unet"), root / "unet", torchscript=False)

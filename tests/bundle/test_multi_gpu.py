@@ -15,8 +15,6 @@ from ignite.engine import Events
 from PIL import Image
 
 from condseg_monai.cli.commands import main
-from condseg_monai.inference.packed_bundle import pack_bundle
-from tests.bundle.models import save_model
 
 
 @pytest.fixture
@@ -123,12 +121,6 @@ class TestTrainingInTwoProcesses:
 @pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="two processes on the CPU, by gloo")
 class TestInferenceInTwoProcesses:
-    @pytest.fixture(scope="class")
-    @classmethod
-    def bundle(cls, tmp_path_factory):
-        root = tmp_path_factory.mktemp("packed")
-        return pack_bundle(save_model(root / "run", "unet"), root / "unet", torchscript=False)
-
     @pytest.fixture(scope="class")
     @classmethod
     def folder(cls, bundle, tiny_dataset, tmp_path_factory):

@@ -19,12 +19,6 @@ ORGANS = ("background", "liver", "spleen")
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    root = tmp_path_factory.mktemp("packed")
-    return pack_bundle(save_model(root / "run", "unet"), root / "unet", torchscript=False)
-
-
-@pytest.fixture(scope="module")
 def ct_bundle(tmp_path_factory):
     root = tmp_path_factory.mktemp("packed")
     run = save_model(root / "run", "unet", kind="ct", class_names=ORGANS, window_hu=(-100.0, 200.0))

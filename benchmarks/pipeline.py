@@ -46,9 +46,8 @@ def main() -> None:
                 for _ in range(count // options.batch_size):
                     network(image)
             alone.append(now() - started)
-            places = {"dataset_dir": folder / "images", "output_dir": folder / f"out{turn}", "ckpt_dir": folder}
-            places = {name: str(path) for name, path in places.items()}
-            workflow = open_run(("inference",), {**values, **places, "device": "cpu", "progress_bar": False}, "infer")
+            values |= {"dataset_dir": f"{folder}/images", "output_dir": f"{folder}/out{turn}", "ckpt_dir": str(folder)}
+            workflow = open_run(("inference",), {**values, "device": "cpu", "progress_bar": False}, "infer")
             started = now()
             workflow.run()
             whole.append(now() - started)

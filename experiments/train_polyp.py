@@ -7,9 +7,9 @@ r"""Train the reference model ``condseg_polyp`` on Kvasir-SEG, on a CPU, in step
 The first command does what is left to do: stopped and given again it continues after the last complete epoch, and a run
 that has ended stays as it is. ``KVASIR`` has ``images/``, ``masks/``, ``train.txt`` (880) and ``val.txt`` (120).
 
-80 images of ``train.txt``, drawn with seed 0, are held out, to choose by. The official ``val.txt`` is
-the test list here, which only the second command reads; ``test_looks.txt`` in the output folder counts how often. It
-writes a step's best weights as float16 into the bundle, scores that file, and puts the scores into its model card.
+80 images of ``train.txt``, drawn with seed 0, are held out, to choose by. The official ``val.txt`` is the test list
+here, which only the second command reads; ``test_looks.txt`` in the output folder counts how often. It writes
+a step's best weights as float16 into the bundle, scores that file, and puts the scores into its model card.
 
 1. ``stage1``: Consistency Reinforcement from ImageNet weights, at 128 pixels;
 2. ``small``: stage 2 from that encoder, at 128 pixels, where a step takes a quarter of the time;

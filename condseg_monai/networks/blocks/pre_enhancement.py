@@ -20,8 +20,8 @@ class PreEnhancement(CheckpointedModule):
     paper says no more than that; branches, attention and shortcut are those of the released code. ``act`` is the
     activation of the branches; the attention and the sum keep ReLU. The dilations are the released ones, 1, 6, 12 and
     18, times ``dilation_scale``, rounded to at least 1: images smaller than the 256 pixels they are for have smaller
-    maps, in which they would reach nothing but padding. With a scale of image size / 256
-    the largest still does, on a map of stride 16, as in the paper's network.
+    maps, in which they would reach nothing but padding. With a scale of image size / 256 the largest
+    still does on the map of stride 16, as in the paper's network.
     """
 
     def __init__(self, in_channels: int, channels: int, act: str = "relu", dilation_scale: float = 1.0) -> None:

@@ -40,7 +40,6 @@ from experiments.given_options import parse_options
 OPTIONS: dict[str, Any] = {
     "encoder": "efficientnet_lite2",
     "decoder_channels": 28,
-    "zoom": 1.3,  # as the shipped weights had it; the preset has none since (docs/results.md)
     "precision": "bfloat16",
     "num_workers": 0,
     "panel_interval": 0,
@@ -71,7 +70,7 @@ class Step(NamedTuple):
 
 STEPS = (
     Step("stage1", 1, 128, 10, 1e-3),
-    Step("small", 2, 128, 30, 1e-3, {"stage1_checkpoint": "stage1/models/stage1_final.pt"}),
+    Step("small", 2, 128, 40, 1e-3, {"stage1_checkpoint": "stage1/models/stage1_final.pt"}),
     Step("full", 2, 256, 20, 5e-4, {"init_from": "small/models/model_final.pt"}),
 )
 

@@ -101,6 +101,7 @@ ITEMS: dict[str, Item] = {
         {
             **_OTHERS,
             **_SAME_ENCODER,
+            "flexible_unet_recommended": Row("U-Net, same encoder, preset recommended", "flexible_unet", _RECOMMENDED),
             "one_stage": Row("ConDSeg, one stage", "condseg_one_stage"),
             "without_cr": Row("ConDSeg without Consistency Reinforcement", "condseg_without_cr"),
             "condseg_paper": _CONDSEG._replace(title="ConDSeg, the paper's optimizer and rates", options=_PAPER_RATES),

@@ -268,7 +268,7 @@ _OPTIMIZATION: dict[str, Option] = {
     "gradient_clip": _number(0.001, "largest norm of all gradients together; null: any", null=True),
     "lr_schedule": _text(
         "`plateau`: see `plateau_patience`; `cosine`: all rates rise over the first twentieth of the `epochs` and fall "
-        "to zero at the last, for short trainings; `poly`: TransUNet's fall",
+        "to zero at the last; `poly`: TransUNet's fall",
         *("plateau", "cosine", "poly"),
     ),
     "poly_power": _number(0, "DEC-Seg: every rate falls as (1 - step / steps) to this power"),
